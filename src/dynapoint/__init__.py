@@ -1,0 +1,34 @@
+"""Turn any video into a 4D scene: cameras, depth, and where every pixel's point is at every time.
+
+Importing the package loads neither torch nor any extra; the names below load what they need when
+they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dynapoint.inference.pipeline import reconstruct as reconstruct
+    from dynapoint.models.catalog import load_model as load_model
+    from dynapoint.results.reconstruction import Reconstruction as Reconstruction
+
+_LAZY = {
+    "reconstruct": "dynapoint.inference.pipeline",
+    "load_model": "dynapoint.models.catalog",
+    "Reconstruction": "dynapoint.results.reconstruction",
+}
+
+__all__ = ["Reconstruction", "__version__", "load_model", "reconstruct"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562), so that `import dynapoint` stays quick."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'dynapoint' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

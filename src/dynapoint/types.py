@@ -1,0 +1,78 @@
+"""The nouns that cross module boundaries: cameras, point maps and samples with exact truth.
+
+Conventions (docs/conventions.md): OpenCV axes (x right, y down, z forward), pixel centres at
+half-integers, world = the camera of frame 0, `world_from_camera` maps camera to world coordinates.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class TensorRecord:
+    """Gives a frozen dataclass of tensors device moves and batch slicing, written once for all."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same record with every tensor on `device`."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)  # type: ignore[arg-type]
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+    def batch_slice(self, index: slice | Int[Tensor, " chosen"]) -> Self:
+        """The record restricted to some entries of the leading (batch) axis of every tensor."""
+        chosen = {
+            field.name: value[index]
+            for field in fields(self)  # type: ignore[arg-type]
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **chosen)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cameras(TensorRecord):
+    """Pinhole cameras of the frames of a clip.
+
+    `world_from_camera` (…, 4, 4): camera to world, the world being the camera of frame 0;
+    translations in the units of the points. `intrinsics` (…, 3, 3) in pixels of the images at
+    hand, pixel centres at half-integers.
+    """
+
+    world_from_camera: Float[Tensor, "*batch frame 4 4"]
+    intrinsics: Float[Tensor, "*batch frame 3 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMaps(TensorRecord):
+    """`points[frame i, time t]` for some frames and one time, in the camera of frame 0.
+
+    `points` are in scene units, one per pixel; `confidence` is positive, larger is better.
+    """
+
+    points: Float[Tensor, "batch frame height width xyz=3"]
+    confidence: Float[Tensor, "batch frame height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthSample(TensorRecord):
+    """One training batch: a few frames of a clip and the exact answer for every (time, frame).
+
+    `points[b, t, i]` is where the surface seen at the pixels of frame i is at the time of frame t,
+    in the camera of frame 0 and scene units (not normalised); entries where `valid` is false (sky)
+    hold zeros. `visible[b, t, i]` says whether that point is seen by camera t at time t.
+    `supervised[b, t, i]` lets a data set mask maps it has no truth for (per-sample supervision).
+    """
+
+    images: Float[Tensor, "batch frame rgb=3 height width"]
+    points: Float[Tensor, "batch time frame height width xyz=3"]
+    valid: Bool[Tensor, "batch frame height width"]
+    visible: Bool[Tensor, "batch time frame height width"]
+    moving: Bool[Tensor, "batch frame height width"]
+    supervised: Bool[Tensor, "batch time frame"]
+    world_from_camera: Float[Tensor, "batch frame 4 4"]
+    intrinsics: Float[Tensor, "batch frame 3 3"]
