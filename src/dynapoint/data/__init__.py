@@ -1,0 +1,1 @@
+"""Reading videos, folders and arrays into frames."""

@@ -1,0 +1,1 @@
+"""Scoring predictions against exact truth, motion apart from geometry."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions of rotations, rigid motions and pinhole cameras."""

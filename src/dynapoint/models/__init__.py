@@ -1,0 +1,1 @@
+"""Networks that answer `points[frame i, time t]`."""

@@ -1,0 +1,1 @@
+"""Reconstructions: what a user holds, stores and looks at."""

@@ -1,0 +1,1 @@
+"""The data engine: scenes, a z-buffer and exact truth."""

@@ -1,0 +1,1 @@
+"""Training from nothing on what the data engine makes."""
