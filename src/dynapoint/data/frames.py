@@ -1,0 +1,212 @@
+"""Any source to `Frames`: a video, a folder, image files, a glob pattern or an array."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from dynapoint.data.images import images_in_folder, is_image_path, natural_key, read_image
+from dynapoint.data.selection import evenly_spaced
+from dynapoint.errors import InputError
+
+_ASPECT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The frames used of one scene.
+
+    `images` are RGB; `timestamps_s` are seconds since the source's first frame (images and arrays
+    carry no times: there, one frame of the source counts as one second); `source_frame_index` says
+    which frame of the source each one is, from 0; `name` is short and fit for a file name; `note`
+    is one line about what was left out (selection, a video that breaks off), or None.
+    """
+
+    images: UInt8[np.ndarray, "frame height width rgb=3"]
+    timestamps_s: Float64[np.ndarray, " frame"]
+    source_frame_index: Int64[np.ndarray, " frame"]
+    name: str
+    note: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many frames there are."""
+        return len(self.images)
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """(height, width) of the frames in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+
+def load_frames(source: Any, *, max_frames: int = 24) -> Frames:
+    """Read at most `max_frames` evenly spaced frames from nearly anything.
+
+    Args:
+        source: A video file, a folder of images (natural order), one image file, a glob pattern
+            for images or one video, a list of image files (in the order given), or an array
+            (frame, height, width, 3), uint8 or float in [0, 1].
+        max_frames: Upper limit of the number of frames, at least 1.
+
+    Raises:
+        InputError: The source is missing, empty, damaged or of another kind; the message is one
+            line that says what was found, what was wanted and what to do.
+    """
+    if max_frames < 1:
+        raise InputError(f"at most {max_frames} frames were asked for; ask for 1 or more")
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), max_frames)
+    if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
+        return _from_array(np.asarray(source), max_frames)
+    if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
+        paths = [Path(item) for item in source]
+        if len(paths) == 1:
+            return _from_path(paths[0], max_frames)
+        return _from_image_files(paths, max_frames, name=_folder_name(paths))
+    raise InputError(
+        f"source is a {type(source).__name__}; give the path of a video or folder, a list of image "
+        "files, or an array (frame, height, width, 3)"
+    )
+
+
+def expand_pattern(path: Path) -> list[Path]:
+    """Files matching a glob pattern in natural order, or the path itself if it is no pattern.
+
+    Raises:
+        InputError: It is a pattern and nothing matches it.
+    """
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    matches = sorted((Path(match) for match in glob.glob(str(path))), key=natural_key)
+    if not matches:
+        raise InputError(f"no file matches {path}; check the pattern")
+    return matches
+
+
+def _from_path(path: Path, max_frames: int) -> Frames:
+    """Frames of a folder, an image, a video or a pattern."""
+    matches = expand_pattern(path)
+    if len(matches) > 1:
+        return _from_image_files(matches, max_frames, name=_folder_name(matches))
+    path = matches[0]
+    if path.is_dir():
+        found = images_in_folder(path)
+        return _from_image_files(found, max_frames, name=path.resolve().name or "scene")
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a video, a folder or image files")
+    if not path.is_file():
+        raise InputError(f"{path} is neither a file nor a folder; give a video, folder or images")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read; change its permissions")
+    if is_image_path(path):
+        return _from_image_files([path], max_frames, name=path.stem)
+    return _from_video(path, max_frames)
+
+
+def _from_video(path: Path, max_frames: int) -> Frames:
+    """Frames of a video file."""
+    from dynapoint.data.video import read_video  # noqa: PLC0415 - pictures do without FFmpeg.
+
+    video = read_video(path, max_frames=max_frames)
+    selected = _selection_note(len(video.images), video.readable_count)
+    notes = [note for note in (video.damage, selected) if note]
+    return Frames(
+        images=video.images,
+        timestamps_s=video.timestamps_s,
+        source_frame_index=video.source_frame_index,
+        name=path.stem,
+        note="; ".join(notes) or None,
+    )
+
+
+def _from_image_files(paths: Sequence[Path], max_frames: int, *, name: str) -> Frames:
+    """Frames of image files; only the chosen ones are read."""
+    if not paths:
+        raise InputError("the list of image files is empty; give at least one")
+    for path in paths:
+        if not is_image_path(path):
+            kind = "folder" if path.is_dir() else "file"
+            raise InputError(
+                f"{kind} {path} stands in a list of images but is none; "
+                "give image files only, or one video or folder at a time"
+            )
+        if not path.exists():
+            raise InputError(f"image {path} does not exist; check the list of image files")
+    index = evenly_spaced(len(paths), max_frames)
+    first = read_image(paths[index[0]])
+    images = [first]
+    for chosen in index[1:]:
+        image = read_image(paths[chosen])
+        images.append(_fit_to_first(image, first, paths[chosen], paths[index[0]]))
+    return Frames(
+        images=np.stack(images),
+        timestamps_s=index.astype(np.float64),
+        source_frame_index=index,
+        name=name,
+        note=_selection_note(len(index), len(paths)),
+    )
+
+
+def _from_array(array: np.ndarray, max_frames: int) -> Frames:
+    """Frames of an array (frame, height, width, 3), uint8 or float in [0, 1]."""
+    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
+        raise InputError(
+            f"array has shape {array.shape}; give (frame, height, width, 3) with none of them zero"
+        )
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"array holds {array.dtype}; give uint8, or floats from 0 to 1")
+    index = evenly_spaced(len(array), max_frames)
+    images = array[index]
+    if images.dtype != np.uint8:
+        low, high = float(images.min()), float(images.max())
+        # Written so that NaN, which compares false with everything, is refused as well.
+        if not (low >= -1e-6 and high <= 1 + 1e-6):
+            raise InputError(
+                f"array of floats holds values from {low:.4g} to {high:.4g}; "
+                "give floats from 0 to 1, or uint8"
+            )
+        images = np.round(images.clip(0, 1) * 255).astype(np.uint8)
+    return Frames(
+        images=np.ascontiguousarray(images),
+        timestamps_s=index.astype(np.float64),
+        source_frame_index=index,
+        name="array",
+        note=_selection_note(len(index), len(array)),
+    )
+
+
+def _fit_to_first(
+    image: UInt8[np.ndarray, "height width rgb=3"],
+    first: UInt8[np.ndarray, "first_height first_width rgb=3"],
+    path: Path,
+    first_path: Path,
+) -> UInt8[np.ndarray, "first_height first_width rgb=3"]:
+    """Bring an image to the first one's size if it has the same aspect; refuse it otherwise."""
+    height, width = image.shape[:2]
+    first_height, first_width = first.shape[:2]
+    if (height, width) == (first_height, first_width):
+        return image
+    if abs((width * first_height) / (height * first_width) - 1) > _ASPECT_TOLERANCE:
+        raise InputError(
+            f"image {path} is {width}x{height} but {first_path} is {first_width}x{first_height}; "
+            "images of one scene must have one size or at least one aspect: give them separately"
+        )
+    from PIL import Image  # noqa: PLC0415
+
+    resized = Image.fromarray(image).resize((first_width, first_height), Image.Resampling.LANCZOS)
+    return np.array(resized)
+
+
+def _selection_note(used: int, available: int) -> str | None:
+    """One line if not all frames are used."""
+    return f"{used} of {available} frames used, evenly spaced" if used < available else None
+
+
+def _folder_name(paths: Sequence[Path]) -> str:
+    """A scene's name for a list of image files: the folder of the first."""
+    return (paths[0].resolve().parent.name or "scene") if paths else "scene"

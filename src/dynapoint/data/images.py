@@ -1,0 +1,106 @@
+"""Reading image files as people look at them: upright, opaque, eight bits, RGB."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dynapoint.errors import InputError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
+)
+
+# Folders of data sets often keep the pictures in a subfolder of one of these names.
+IMAGE_SUBFOLDERS = ("images", "image", "rgb", "frames")
+
+
+def is_image_path(path: Path) -> bool:
+    """Whether a path is named like an image file that can be read."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that orders numbers in names by value, so that `frame_10` follows `frame_9`."""
+    pieces = re.split(r"(\d+)", str(path))
+    return tuple(
+        (0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold())
+        for piece in pieces
+        if piece
+    )
+
+
+def images_in_folder(folder: Path) -> list[Path]:
+    """Image files of a folder in natural order; hidden files and other kinds are passed over.
+
+    A folder without any image is looked into for one subfolder named `images`, `rgb` or `frames`.
+
+    Raises:
+        InputError: There is no image, or the folder cannot be listed.
+    """
+    for place in (folder, *(folder / name for name in IMAGE_SUBFOLDERS)):
+        if not place.is_dir():
+            continue
+        try:
+            found = [
+                path
+                for path in place.iterdir()
+                if is_image_path(path) and not path.name.startswith(".") and path.is_file()
+            ]
+        except OSError as error:
+            raise InputError(f"folder {place} cannot be listed: {error.strerror}") from error
+        if found:
+            return sorted(found, key=natural_key)
+    raise InputError(
+        f"folder {folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))} were looked for); "
+        "give a folder of images, a list of image files or a video"
+    )
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """Read an image file: upright by EXIF, transparency laid on white, 16 bits reduced to 8.
+
+    Raises:
+        InputError: The file is missing, empty, damaged or of an unknown kind.
+    """
+    from PIL import Image, ImageOps  # noqa: PLC0415 - keeps `import dynapoint` quick.
+
+    if not path.is_file():
+        raise InputError(f"image {path} does not exist; give the path of an image file")
+    if path.stat().st_size == 0:
+        raise InputError(f"image {path} is empty (0 bytes); give an image file with content")
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return _to_rgb8(ImageOps.exif_transpose(opened))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"image {path} cannot be read ({reason}); give an undamaged JPEG, PNG, TIFF or WebP"
+        ) from error
+
+
+def _to_rgb8(image) -> UInt8[np.ndarray, "height width rgb=3"]:  # type: ignore[no-untyped-def]
+    """Convert any PIL image to opaque eight-bit RGB."""
+    from PIL import Image  # noqa: PLC0415
+
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.repeat(_wide_gray_to_8_bits(image)[..., None], 3, axis=-1)
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _wide_gray_to_8_bits(image) -> UInt8[np.ndarray, "height width"]:  # type: ignore[no-untyped-def]
+    """Scale a gray image of 16 or 32 bits: integers from 0-65535, floats from 0-1 (or 0-255)."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        whole = 255.0 if values.max(initial=0.0) > 1.0 else 1.0
+    else:
+        whole = 65535.0
+    if not np.isfinite(values).all() or values.min(initial=0.0) < 0 or values.max() > whole:
+        raise ValueError(f"gray values outside 0 to {whole:g}")
+    return np.round(values * (255.0 / whole)).astype(np.uint8)
