@@ -1,0 +1,102 @@
+"""Alternating frame-wise and global attention over the tokens of all frames (VGGT, V-DPM)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dynapoint.models.attention import RotaryPositions
+from dynapoint.models.blocks import Block
+from dynapoint.models.config import AggregatorConfig
+from dynapoint.models.tokens import TokenLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregated:
+    """Outputs of the (frame, global) pairs that were asked for, each 2 × width channels.
+
+    `layers[k]` is the output of the k-th kept pair: the tokens after its frame block joined with
+    those after its global block.
+    """
+
+    layers: tuple[Float[Tensor, "batch frame token double_width"], ...]
+    grid_hw: tuple[int, int]
+    positions: RotaryPositions
+
+
+class Aggregator(nn.Module):
+    """Adds camera, time and register tokens to each frame's patches and lets all frames talk.
+
+    Camera and register tokens have two versions: one for frame 0 and one for all others. The time
+    token is one vector for all frames (V-DPM's code).
+    """
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = TokenLayout(registers=config.registers)
+        width = config.width
+        self.camera_token = nn.Parameter(torch.randn(1, 2, 1, width) * 0.02)
+        self.register_token = nn.Parameter(torch.randn(1, 2, config.registers, width) * 0.02)
+        self.time_conditioning_token = nn.Parameter(torch.randn(1, 1, width))
+
+        def blocks() -> nn.ModuleList:
+            return nn.ModuleList(
+                Block(
+                    width,
+                    config.heads,
+                    mlp_ratio=config.mlp_ratio,
+                    scale_init=config.layer_scale_init,
+                    qk_norm=True,
+                )
+                for _ in range(config.depth)
+            )
+
+        self.frame_blocks = blocks()
+        self.global_blocks = blocks()
+
+    def forward(
+        self,
+        patches: Float[Tensor, "batch frame patch width"],
+        grid_hw: tuple[int, int],
+        keep: tuple[int, ...],
+    ) -> Aggregated:
+        """Run all pairs of blocks and keep the outputs of the pairs whose indices are in `keep`."""
+        batch, frames, _, width = patches.shape
+        x = torch.cat([self._special_tokens(batch, frames), patches], dim=2)
+        tokens = x.shape[2]
+        positions = RotaryPositions.for_grid(
+            specials=self.layout.patch_start,
+            grid_hw=grid_hw,
+            head_width=width // self.config.heads,
+            base=self.config.rope_base,
+            like=patches,
+        )
+        all_positions = positions.repeat(frames)
+        layers = []
+        for index, (frame_block, global_block) in enumerate(
+            zip(self.frame_blocks, self.global_blocks, strict=True)
+        ):
+            framewise = frame_block(x.reshape(batch * frames, tokens, width), positions=positions)
+            joint = global_block(
+                framewise.reshape(batch, frames * tokens, width), positions=all_positions
+            )
+            x = joint.reshape(batch, frames, tokens, width)
+            if index in keep:
+                layers.append(torch.cat([framewise.reshape(x.shape), x], dim=-1))
+        return Aggregated(layers=tuple(layers), grid_hw=grid_hw, positions=positions)
+
+    def _special_tokens(
+        self, batch: int, frames: int
+    ) -> Float[Tensor, "batch frame special width"]:
+        camera = self._first_and_others(self.camera_token, frames)
+        registers = self._first_and_others(self.register_token, frames)
+        time = self.time_conditioning_token[:, None].expand(1, frames, 1, -1)
+        return torch.cat([camera, time, registers], dim=2).expand(batch, -1, -1, -1)
+
+    @staticmethod
+    def _first_and_others(
+        token: Float[Tensor, "1 2 count width"], frames: int
+    ) -> Float[Tensor, "1 frame count width"]:
+        return torch.cat([token[:, :1], token[:, 1:].expand(-1, frames - 1, -1, -1)], dim=1)

@@ -1,0 +1,103 @@
+"""Multi-head attention with q/k norm and two-dimensional rotary positions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Below this many keys a written-out softmax is faster on CPUs than the fused kernel, whose
+# backward pass is several times slower there (docs/nano.md).
+EXPLICIT_SOFTMAX_MAX_KEYS = 1024
+
+
+class RotaryPositions:
+    """Cosines and sines of a frame's token positions (special tokens at (0, 0), patches from 1).
+
+    The first half of a head's channels turns with the row, the second with the column; channel i
+    is paired with i + n/2 within each half. Frequencies and angles are float32, as in the
+    published code.
+    """
+
+    def __init__(self, cosine: Float[Tensor, "token head"], sine: Float[Tensor, "token head"]):
+        self.cosine = cosine
+        self.sine = sine
+
+    @staticmethod
+    def for_grid(
+        *, specials: int, grid_hw: tuple[int, int], head_width: int, base: float, like: Tensor
+    ) -> "RotaryPositions":
+        """Positions of `specials` tokens at the origin followed by a row-major patch grid."""
+        rows, columns = grid_hw
+        device = like.device
+        row = torch.arange(rows, device=device).repeat_interleave(columns) + 1
+        column = torch.arange(columns, device=device).repeat(rows) + 1
+        origin = torch.zeros(specials, device=device, dtype=row.dtype)
+        half = head_width // 2
+        exponent = torch.arange(0, half, 2, device=device, dtype=torch.float32) / half
+        frequency = 1.0 / base**exponent
+        angles = []
+        for position in (torch.cat([origin, row]), torch.cat([origin, column])):
+            angle = position.float()[:, None] * frequency
+            angles += [angle, angle]
+        stacked = torch.cat(angles, dim=-1).to(like.dtype)
+        return RotaryPositions(stacked.cos(), stacked.sin())
+
+    def repeat(self, frames: int) -> "RotaryPositions":
+        """The positions of `frames` frames' tokens in a row."""
+        return RotaryPositions(self.cosine.repeat(frames, 1), self.sine.repeat(frames, 1))
+
+    def apply(
+        self, x: Float[Tensor, "batch heads token head"]
+    ) -> Float[Tensor, "batch heads token head"]:
+        """Turn the channels of queries or keys by their positions."""
+        quarter = x.shape[-1] // 4
+        a, b, c, d = x.split(quarter, dim=-1)
+        turned = torch.cat([-b, a, -d, c], dim=-1)
+        return x * self.cosine.to(x.dtype) + turned * self.sine.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Attention of a sequence to itself or to another one."""
+
+    def __init__(self, width: int, heads: int, *, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_width = width // heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm: nn.Module = nn.LayerNorm(self.head_width) if qk_norm else nn.Identity()
+        self.k_norm: nn.Module = nn.LayerNorm(self.head_width) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        *,
+        positions: RotaryPositions | None = None,
+        context: Float[Tensor, "batch key width"] | None = None,
+        context_positions: RotaryPositions | None = None,
+    ) -> Float[Tensor, "batch token width"]:
+        """Attend from `x` to `context`, or to `x` itself where there is none."""
+        width = x.shape[-1]
+        if context is None:
+            q, k, v = self._heads(self.qkv(x), 3)
+            context_positions = positions
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            (q,) = self._heads(functional.linear(x, weight[:width], bias[:width]), 1)
+            k, v = self._heads(functional.linear(context, weight[width:], bias[width:]), 2)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if positions is not None and context_positions is not None:
+            q, k = positions.apply(q), context_positions.apply(k)
+        mixed = self._mix(q, k, v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        batch, token, _ = x.shape
+        split = x.view(batch, token, parts, self.heads, self.head_width)
+        return split.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_SOFTMAX_MAX_KEYS:
+            scores = (q * self.head_width**-0.5) @ k.transpose(-2, -1)
+            return scores.softmax(dim=-1) @ v
+        return functional.scaled_dot_product_attention(q, k, v)

@@ -1,0 +1,125 @@
+"""The camera motion that explains matches of mostly static points, solved robustly.
+
+Gauss-Newton on the reprojection error with iteratively re-weighted least squares: classical
+perspective-n-point refinement (e.g. Hartley & Zisserman, Multiple View Geometry, §7 and A6), batched
+and without gradients. It serves as a hint to the network: what it does not explain has moved.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dynapoint.types import TensorRecord
+
+MIN_DEPTH = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgoMotion(TensorRecord):
+    """`camera_from_world` of the target frame and how well it explains the matches.
+
+    `residual_px` is the robust scale of the residuals in pixels, `inliers` the weighted share of
+    matches within three of it.
+    """
+
+    camera_from_world: Float[Tensor, "pair 4 4"]
+    residual_px: Float[Tensor, " pair"]
+    inliers: Float[Tensor, " pair"]
+
+
+def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The skew-symmetric matrix with cross_matrix(v) @ w = v × w."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def transform(
+    target_from_source: Float[Tensor, "pair 4 4"], points: Float[Tensor, "pair point 3"]
+) -> Float[Tensor, "pair point 3"]:
+    """Apply rigid transforms to points."""
+    rotation, shift = target_from_source[:, :3, :3], target_from_source[:, None, :3, 3]
+    return points @ rotation.transpose(1, 2) + shift
+
+
+def project(
+    points_camera: Float[Tensor, "pair point 3"], intrinsics: Float[Tensor, "pair 3 3"]
+) -> Float[Tensor, "pair point xy=2"]:
+    """Pixels of points in the camera's frame; depths below a small positive one are clamped."""
+    depth = points_camera[..., 2:].clamp_min(MIN_DEPTH)
+    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
+    return points_camera[..., :2] / depth * focal[:, None] + intrinsics[:, None, :2, 2]
+
+
+def solve_ego_motion(
+    *,
+    points_world: Float[Tensor, "pair point 3"],
+    target_xy: Float[Tensor, "pair point xy=2"],
+    weight: Float[Tensor, "pair point"],
+    intrinsics: Float[Tensor, "pair 3 3"],
+    initial: Float[Tensor, "pair 4 4"],
+    iterations: int = 5,
+) -> EgoMotion:
+    """The target camera's pose under which world points fall on their matches.
+
+    `target_xy` and `intrinsics` are in pixels of the same image; `weight` is each match's prior
+    weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is the
+    weighted median residual (at least half a pixel) leave out what moves.
+    """
+    with torch.no_grad(), torch.autocast(points_world.device.type, enabled=False):
+        points, xy = points_world.float(), target_xy.float()
+        intrinsics, pose, prior = intrinsics.float(), initial.float(), weight.float()
+        focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
+        for _ in range(iterations):
+            camera = transform(pose, points)
+            residual = xy - project(camera, intrinsics)
+            robust, _ = _cauchy_weights(residual, prior)
+            robust = robust * (camera[..., 2] > MIN_DEPTH)
+            jacobian = _projection_jacobian(camera, focal)
+            weighted = jacobian * robust[..., None, None]
+            normal = torch.einsum("pnxi,pnxj->pij", weighted, jacobian)
+            gradient = torch.einsum("pnxi,pnx->pi", weighted, residual)
+            damping = 1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4
+            step = torch.linalg.solve(normal + torch.diag_embed(damping), gradient)
+            pose = _left_update(step, pose)
+        residual = xy - project(transform(pose, points), intrinsics)
+        _, scale = _cauchy_weights(residual, prior)
+        near = (residual.norm(dim=-1) < 3 * scale[:, None]).float()
+        inliers = (near * prior).sum(dim=1) / prior.sum(dim=1).clamp_min(1e-6)
+        return EgoMotion(camera_from_world=pose, residual_px=scale, inliers=inliers)
+
+
+def _cauchy_weights(residual: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights prior / (1 + (r / s)²) with s the median residual of the better half of matches."""
+    size = residual.norm(dim=-1)
+    trusted = torch.where(prior >= prior.median(dim=1, keepdim=True).values, size, torch.nan)
+    scale = trusted.nanmedian(dim=1).values.nan_to_num(1.0).clamp(0.5, 20.0)
+    return prior / (1 + (size / scale[:, None]) ** 2), scale
+
+
+def _projection_jacobian(
+    camera: Float[Tensor, "pair point 3"], focal: Float[Tensor, "pair 2"]
+) -> Float[Tensor, "pair point 2 6"]:
+    """Derivative of the pixel by a left perturbation (rotation, translation) of the pose."""
+    x, y, z = camera.unbind(-1)
+    z = z.clamp_min(MIN_DEPTH)
+    u, v, zero, inverse = x / z, y / z, torch.zeros_like(z), 1 / z
+    row_x = torch.stack([-u * v, 1 + u * u, -v, inverse, zero, -u * inverse], dim=-1)
+    row_y = torch.stack([-1 - v * v, u * v, u, zero, inverse, -v * inverse], dim=-1)
+    return torch.stack([row_x, row_y], dim=-2) * focal[:, None, :, None]
+
+
+def _left_update(
+    step: Float[Tensor, "pair 6"], pose: Float[Tensor, "pair 4 4"]
+) -> Float[Tensor, "pair 4 4"]:
+    """exp(step) applied from the left, steps limited so that a bad match set cannot run away."""
+    turn = step[:, :3] / step[:, :3].norm(dim=1, keepdim=True).div(0.5).clamp_min(1)
+    shift = step[:, 3:] / step[:, 3:].norm(dim=1, keepdim=True).clamp_min(1)
+    rotation = torch.linalg.matrix_exp(cross_matrix(turn))
+    updated = pose.clone()
+    updated[:, :3, :3] = rotation @ pose[:, :3, :3]
+    updated[:, :3, 3] = (rotation @ pose[:, :3, 3:]).squeeze(-1) + shift
+    return updated

@@ -1,0 +1,96 @@
+"""Explicit matches between two frames on the quarter-resolution map.
+
+`points[i, t]` at a pixel is the own-time point of frame t at the matching pixel wherever that point
+is visible, so matches nearly answer the question; the decoder refines them and fills what is
+hidden. This layer is an addition to the published design (docs/nano.md).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dynapoint.models.config import MatcherConfig
+
+CELL_PX = 4
+"""Side of a cell of the matching map in pixels of the network's images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """Where the cells of a source frame are found in a target frame.
+
+    `xy` are pixels of the network's images; `certainty` is the probability of the best cell's
+    neighbourhood, `missing` that of "no match", `entropy` is in units of its largest value.
+    """
+
+    xy: Float[Tensor, "pair cell xy=2"]
+    certainty: Float[Tensor, "pair cell"]
+    missing: Float[Tensor, "pair cell"]
+    entropy: Float[Tensor, "pair cell"]
+
+
+class Matcher(nn.Module):
+    """Describes cells by unit vectors and compares them with a learned temperature."""
+
+    def __init__(self, config: MatcherConfig, quarter_width: int, token_width: int) -> None:
+        super().__init__()
+        self.from_tokens = nn.Conv2d(token_width, config.hidden, 1)
+        self.from_quarter = nn.Conv2d(quarter_width, config.hidden, 3, padding=1)
+        self.out = nn.Conv2d(config.hidden, config.width, 1)
+        self.log_temperature = nn.Parameter(torch.tensor(config.temperature_init).log())
+        self.missing_logit = nn.Parameter(torch.zeros(()))
+
+    def describe(
+        self,
+        quarter: Float[Tensor, "image quarter_width rows columns"],
+        tokens: Float[Tensor, "image token_width token_rows token_columns"],
+    ) -> Float[Tensor, "image cell width"]:
+        """Unit descriptors of all cells, row-major."""
+        context = functional.interpolate(
+            self.from_tokens(tokens), scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        features = self.out(functional.gelu(context + self.from_quarter(quarter)))
+        return functional.normalize(features.flatten(2).transpose(1, 2), dim=-1)
+
+    def logits(
+        self,
+        source: Float[Tensor, "pair cell width"],
+        target: Float[Tensor, "pair other width"],
+    ) -> Float[Tensor, "pair cell other_and_missing"]:
+        """Similarities of every source cell to every target cell, and last to "no match"."""
+        scores = source @ target.transpose(1, 2) * torch.exp(-self.log_temperature)
+        missing = self.missing_logit.to(scores.dtype).expand(*scores.shape[:2], 1)
+        return torch.cat([scores, missing], dim=-1)
+
+    def match(
+        self,
+        source: Float[Tensor, "pair cell width"],
+        target: Float[Tensor, "pair other width"],
+        map_hw: tuple[int, int],
+    ) -> Matches:
+        """Sub-cell matches: the expected position within the best cell's 3 × 3 neighbourhood."""
+        rows, columns = map_hw
+        probability = self.logits(source, target).float().softmax(dim=-1)
+        cells = probability[..., :-1]
+        best = cells.argmax(dim=-1)
+        offsets = torch.tensor([-1, 0, 1], device=cells.device)
+        row = (best // columns)[..., None, None] + offsets[:, None]
+        column = (best % columns)[..., None, None] + offsets[None, :]
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        row_in, column_in = row.clamp(0, rows - 1), column.clamp(0, columns - 1)
+        near = cells.gather(-1, (row_in * columns + column_in).flatten(2)) * inside.flatten(2)
+        total = near.sum(dim=-1)
+        weight = near / total.clamp_min(1e-9)[..., None]
+        x = (weight * (column.expand_as(inside).flatten(2) + 0.5)).sum(dim=-1)
+        y = (weight * (row.expand_as(inside).flatten(2) + 0.5)).sum(dim=-1)
+        log_count = torch.log(torch.tensor(float(probability.shape[-1])))
+        entropy = -(probability * probability.clamp_min(1e-12).log()).sum(dim=-1) / log_count
+        return Matches(
+            xy=torch.stack([x, y], dim=-1) * CELL_PX,
+            certainty=total,
+            missing=probability[..., -1],
+            entropy=entropy,
+        )

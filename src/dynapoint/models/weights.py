@@ -1,0 +1,79 @@
+"""Weight files: safetensors with the configuration and the training record inside."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dynapoint.errors import ModelError
+from dynapoint.models.config import NetworkConfig
+from dynapoint.models.network import VideoPointMapNetwork
+
+FORMAT = "dynapoint-weights-1"
+
+
+def save_network(
+    network: VideoPointMapNetwork,
+    path: Path,
+    *,
+    record: dict[str, str],
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """Write weights atomically, floating-point tensors in `dtype`."""
+    tensors = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+    }
+    metadata = {"format": FORMAT, "network": network.config.to_json(), **record}
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPointMapNetwork:
+    """Build the network that a weight file describes and load it strictly.
+
+    Raises ModelError where the file is missing, damaged, of another format or does not fit.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights file at {path}; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} is not a readable safetensors file ({error}); fetch or write it again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} holds weights of format {metadata.get('format')!r}, wanted {FORMAT!r}; use "
+            "weights written by this package"
+        )
+    with torch.device("meta"):
+        network = VideoPointMapNetwork(NetworkConfig.from_json(metadata["network"]))
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if expected != found:
+        missing, extra = (
+            sorted(expected.keys() - found.keys()),
+            sorted(found.keys() - expected.keys()),
+        )
+        odd = [k for k in expected.keys() & found.keys() if expected[k] != found[k]]
+        raise ModelError(
+            f"{path} does not fit its own network: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} extra {extra[:3]}, {len(odd)} of another shape {odd[:3]}; use weights "
+            "of this version"
+        )
+    network = VideoPointMapNetwork(network.config)
+    network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
+    return network.eval()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

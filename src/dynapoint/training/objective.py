@@ -1,0 +1,160 @@
+"""The recipe's loss of a training sample: runs the network as users do, weighs the terms."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dynapoint.models.matching import CELL_PX
+from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
+from dynapoint.models.pose_encoding import encode_cameras, invert_rigid
+from dynapoint.training.losses import (
+    LossParts,
+    LossWeights,
+    camera_term,
+    confidence_term,
+    match_term,
+    mean_distance,
+    motion_term,
+    norm,
+    own_time_terms,
+)
+from dynapoint.types import TruthSample
+
+MOVING_ABOVE = 0.01
+"""A pixel counts as moving where its displacement exceeds this share of the mean distance."""
+
+
+def choose_pairs(frames: int, most: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """Up to `most` different ordered (source, target) pairs of distinct frames."""
+    pairs = [(i, t) for i in range(frames) for t in range(frames) if i != t]
+    order = torch.randperm(len(pairs), generator=generator)[:most].tolist()
+    chosen = [pairs[k] for k in sorted(order)]
+    return [i for i, _ in chosen], [t for _, t in chosen]
+
+
+def sample_loss(
+    network: VideoPointMapNetwork,
+    sample: TruthSample,
+    weights: LossWeights,
+    *,
+    sources: list[int],
+    targets: list[int],
+) -> LossParts:
+    """Encode once, decode the given pairs, and compare everything with the truth."""
+    encoded = network.encode(sample.images)
+    own_truth = own_time_truth(sample)
+    own_mask = sample.valid & torch.diagonal(sample.supervised, dim1=1, dim2=2)[..., None, None]
+    predicted = encoded.own_time.points
+    own, log_distance = own_time_terms(predicted, own_truth, own_mask)
+    unit = mean_distance(own_truth, own_mask)
+    own_unit = mean_distance(predicted, own_mask).detach()
+
+    decoded = network.decode_pairs(encoded, sources=sources, targets=targets)
+    truth_shift = sample.points[:, targets, sources] - own_truth[:, sources]
+    lead = (slice(None), None, None, None, None)
+    pair_mask = sample.valid[:, sources] & sample.supervised[:, targets, sources][..., None, None]
+    motion = motion_term(
+        decoded.displacement / own_unit[lead],
+        truth_shift / unit[lead],
+        pair_mask,
+        moving_above=MOVING_ABOVE,
+        quadratic_below=weights.motion_quadratic_below,
+    )
+    camera = camera_term(encoded.encodings, camera_truth(sample, unit))
+    match = match_loss(network, encoded, sample, sources=sources, targets=targets)
+    own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
+    pair_error = own_error[:, sources] + norm(
+        decoded.displacement / own_unit[lead] - truth_shift / unit[lead]
+    )
+    confidence = _confidence(encoded.log_confidence, own_error, sample.valid, weights)
+    confidence = confidence + _confidence(
+        decoded.log_confidence, pair_error, sample.valid[:, sources], weights
+    )
+    total = (
+        weights.own_time * own
+        + weights.log_distance * log_distance
+        + weights.motion * motion
+        + weights.camera * camera
+        + weights.match * match
+        + weights.confidence * confidence
+    )
+    return LossParts(
+        total=total,
+        own_time=own.detach(),
+        log_distance=log_distance.detach(),
+        motion=motion.detach(),
+        camera=camera.detach(),
+        match=match.detach(),
+        confidence=confidence.detach(),
+    )
+
+
+def own_time_truth(
+    sample: TruthSample,
+) -> Float[Tensor, "batch frame height width xyz=3"]:
+    """The true own-time maps: the diagonal of times and frames."""
+    frames = torch.arange(sample.points.shape[1], device=sample.points.device)
+    return sample.points[:, frames, frames]
+
+
+def camera_truth(
+    sample: TruthSample, unit: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch frame 9"]:
+    """True pose encodings with translations in units of the mean distance."""
+    height, width = sample.images.shape[-2:]
+    pose = invert_rigid(sample.world_from_camera)
+    truth = encode_cameras(pose, sample.intrinsics, (height, width))
+    return torch.cat([truth[..., :3] / unit[:, None, None], truth[..., 3:]], dim=-1)
+
+
+def match_loss(
+    network: VideoPointMapNetwork,
+    encoded: VideoEncoding,
+    sample: TruthSample,
+    *,
+    sources: list[int],
+    targets: list[int],
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the descriptors' matches with the true ones."""
+    height, width = encoded.image_hw
+    map_hw = (height // CELL_PX, width // CELL_PX)
+    logits = network.matcher.logits(
+        encoded.descriptors[:, sources].flatten(0, 1), encoded.descriptors[:, targets].flatten(0, 1)
+    )
+    target_xy, visible, valid = true_matches(sample, sources, targets)
+    return match_term(logits, target_xy, visible, valid, map_hw)
+
+
+def true_matches(
+    sample: TruthSample, sources: list[int], targets: list[int]
+) -> tuple[Float[Tensor, "pair cell 2"], Tensor, Tensor]:
+    """Where the cells' central pixels are seen in the target frame; whether; whether known.
+
+    The pixel (4 r + 2, 4 c + 2) stands for its cell; its centre lies half a pixel beyond the
+    cell's, which is taken off again at the other end.
+    """
+    inner = slice(CELL_PX // 2, None, CELL_PX)
+    points = sample.points[:, targets, sources][..., inner, inner, :]
+    pose = invert_rigid(sample.world_from_camera[:, targets])
+    camera = (
+        torch.einsum("bkij,bkrcj->bkrci", pose[..., :3, :3], points) + pose[..., None, None, :3, 3]
+    )
+    image = torch.einsum("bkij,bkrcj->bkrci", sample.intrinsics[:, targets], camera)
+    xy = image[..., :2] / image[..., 2:].clamp_min(1e-6) - 0.5
+    visible = sample.visible[:, targets, sources][..., inner, inner]
+    known = sample.supervised[:, targets, sources][..., None, None]
+    valid = sample.valid[:, sources][..., inner, inner] & known
+    return (
+        xy.flatten(0, 1).flatten(1, 2),
+        visible.flatten(0, 1).flatten(1, 2),
+        valid.flatten(0, 1).flatten(1, 2),
+    )
+
+
+def _confidence(
+    log_confidence: Tensor, error: Tensor, valid: Tensor, weights: LossWeights
+) -> Tensor:
+    """Sky has no truth and counts as a large error, so that it is doubted."""
+    with_sky = torch.where(valid, error, torch.full_like(error, weights.sky_error))
+    everywhere = torch.ones_like(valid)
+    return confidence_term(log_confidence, with_sky, everywhere, alpha=weights.confidence_alpha)

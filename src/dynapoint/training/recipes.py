@@ -1,0 +1,127 @@
+"""Recipes: complete training runs as Python functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dynapoint.errors import ConfigError
+from dynapoint.models.config import NetworkConfig, nano_1, tiny
+from dynapoint.training.losses import LossWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of the curriculum.
+
+    `until_samples` counts samples of all processes since the start of training. `pixels` is the
+    image area to stay below; aspects are drawn between portrait and landscape. `difficulties` are
+    (difficulty, share) pairs of the scenes.
+    """
+
+    until_samples: int
+    frames: int = 2
+    pixels: int = 5632
+    difficulties: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    largest_span: int = 8
+    # Ordered (source, target) pairs decoded per sample.
+    pairs: int = 2
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        shares = sum(share for _, share in self.difficulties)
+        if abs(shares - 1) > 1e-6:
+            raise ConfigError(f"shares of difficulties must add up to 1, got {shares:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All numbers of a run."""
+
+    name: str
+    network: NetworkConfig
+    phases: tuple[Phase, ...]
+    weights: LossWeights = field(default_factory=LossWeights)
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    # Steps over which the rate falls linearly to zero at the end; 0 keeps it constant.
+    decay_steps: int = 0
+    steps: int = 100_000
+    # Each group of clips is rendered once and gives this many steps.
+    draws_per_clip: int = 4
+    clip_frames: int = 10
+    mirror: bool = True
+    photometric: float = 1.0
+    # bf16 autocast: "auto" uses it where the hardware multiplies bf16 quickly.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_seconds: float = 300.0
+    validate_seconds: float = 900.0
+    seed: int = 0
+
+    def phase_at(self, samples: int) -> Phase:
+        """The phase in which a run is that has seen so many samples."""
+        for phase in self.phases:
+            if samples < phase.until_samples:
+                return phase
+        return self.phases[-1]
+
+
+def nano() -> TrainConfig:
+    """The recipe of the shipped small network; docs/nano.md holds the evidence for each choice."""
+    easy = ((0.0, 1.0),)
+    mixed = ((0.0, 0.3), (0.5, 0.3), (1.0, 0.4))
+    return TrainConfig(
+        name="nano",
+        network=nano_1(),
+        phases=(
+            Phase(until_samples=10_000, difficulties=easy),
+            Phase(until_samples=300_000, difficulties=mixed),
+            Phase(
+                until_samples=600_000,
+                frames=4,
+                pairs=4,
+                pixels=12_288,
+                batch=16,
+                difficulties=mixed,
+            ),
+            Phase(
+                until_samples=1_600_000,
+                frames=6,
+                pairs=6,
+                pixels=24_576,
+                batch=16,
+                difficulties=mixed,
+            ),
+        ),
+    )
+
+
+def smoke() -> TrainConfig:
+    """A run of seconds on a tiny network, for tests and a first look."""
+    return TrainConfig(
+        name="smoke",
+        network=tiny(),
+        phases=(Phase(until_samples=10_000, pixels=1536, batch=4),),
+        learning_rate=2e-3,
+        warmup_steps=10,
+        steps=60,
+        clip_frames=6,
+        checkpoint_seconds=1e9,
+        validate_seconds=1e9,
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"nano": nano, "smoke": smoke}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of a name; raises ConfigError naming the known ones."""
+    if name not in RECIPES:
+        raise ConfigError(
+            f"unknown recipe {name!r}; known recipes are {', '.join(sorted(RECIPES))}"
+        )
+    return RECIPES[name]()

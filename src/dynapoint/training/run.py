@@ -1,0 +1,109 @@
+"""`dynapoint train`: a recipe, a folder, a progress bar, logs."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from dynapoint.errors import OutputError
+from dynapoint.models.weights import load_network, save_network
+from dynapoint.training.distributed import Processes
+from dynapoint.training.logs import RunLog
+from dynapoint.training.recipes import TrainConfig, recipe
+from dynapoint.training.trainer import StepReport, Trainer
+from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_pairs, validate
+
+
+def train(
+    recipe_name: str, output: Path, *, resume: bool = False, steps: int | None = None
+) -> Path:
+    """Run a recipe into a folder; returns the path of the averaged weights."""
+    config = recipe(recipe_name)
+    if steps is not None:
+        config = dataclasses.replace(config, steps=steps)
+    return train_config(config, output, resume=resume)
+
+
+def train_config(
+    config: TrainConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    start_from: Path | None = None,
+    bench: Path | None = None,
+    device: str | None = None,
+    max_seconds: float | None = None,
+) -> Path:
+    """Run a configuration; `bench` adds a folder of clips to validation, never to training."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    processes = Processes.start(device)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {output} ({error.strerror}); choose another one"
+        ) from error
+    trainer = Trainer(config, output, processes=processes, device=device)
+    if resume:
+        trainer.resume()
+    elif start_from is not None:
+        trainer.start_from(load_network(start_from).state_dict())
+    log = RunLog(output, active=processes.rank == 0)
+    sets = _validation_sets(config, bench) if processes.rank == 0 else {}
+    deadline = time.monotonic() + max_seconds if max_seconds else None
+    with tqdm(
+        total=config.steps, initial=trainer.step, unit="step", disable=processes.rank > 0
+    ) as bar:
+
+        def on_step(report: StepReport) -> None:
+            bar.update()
+            if report.step % 10 == 0:
+                bar.set_postfix_str(f"{report.losses['total']:.3f}, {report.samples} samples")
+            log.step(report)
+
+        trainer.run(
+            on_step=on_step,
+            on_validate=lambda t: _validate(t, sets, log),
+            should_stop=lambda: deadline is not None and time.monotonic() > deadline,
+        )
+    weights = output / "weights.safetensors"
+    if processes.rank == 0:
+        save_network(trainer.averaged_network(), weights, record=training_record(trainer))
+    processes.stop()
+    return weights
+
+
+def training_record(trainer: Trainer) -> dict[str, str]:
+    """What a reader of weights should know of how they came about."""
+    return {
+        "recipe": trainer.config.name,
+        "steps": str(trainer.step),
+        "samples": str(trainer.samples),
+        "seconds": f"{trainer.seconds:.0f}",
+        "data": "dynapoint.synthetic, procedural textures only",
+        "config": json.dumps(dataclasses.asdict(trainer.config)),
+    }
+
+
+def _validation_sets(config: TrainConfig, bench: Path | None) -> dict[str, list[ValidationPairs]]:
+    if config.name == "smoke":
+        return {}
+    sets = {
+        "easy": [engine_pairs(difficulty=0.0, count=24)],
+        "hard": [engine_pairs(difficulty=1.0, count=24)],
+    }
+    if bench is not None:
+        sets["bench"] = bench_pairs(bench)
+    return sets
+
+
+def _validate(trainer: Trainer, sets: dict[str, list[ValidationPairs]], log: RunLog) -> None:
+    network = trainer.averaged_network()
+    for name, groups in sets.items():
+        log.validation(trainer.step, trainer.samples, name, validate(network, groups))
+    if sets:
+        record = training_record(trainer)
+        save_network(network, trainer.folder / "weights.safetensors", record=record)

@@ -1,0 +1,113 @@
+"""From rendered clips to training samples: frames, order, reference, mirror and photometry."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.synthetic.clip import ClipBatch
+from dynapoint.types import TruthSample
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How samples are drawn from clips."""
+
+    frames: int = 2
+    # Chosen frames span at least and at most so many frames of the clip.
+    smallest_span: int = 1
+    largest_span: int = 8
+    mirror: bool = True
+    photometric: float = 1.0
+
+
+def choose_frames(
+    clips: int, available: int, config: SamplingConfig, generator: torch.Generator
+) -> Int[Tensor, "clip frame"]:
+    """Distinct frames of each clip in random order; the first one becomes the reference."""
+    chosen = []
+    for _ in range(clips):
+        least = max(config.frames - 1, config.smallest_span)
+        most = min(config.largest_span, available - 1)
+        span = int(torch.randint(least, most + 1, (1,), generator=generator))
+        start = int(torch.randint(0, available - span, (1,), generator=generator))
+        inner = torch.randperm(span - 1, generator=generator)[: config.frames - 2] + 1
+        offsets = torch.cat([torch.tensor([0, span]), inner])[: config.frames]
+        chosen.append(start + offsets[torch.randperm(config.frames, generator=generator)])
+    return torch.stack(chosen)
+
+
+def draw_sample(
+    clips: ClipBatch, config: SamplingConfig, generator: torch.Generator
+) -> TruthSample:
+    """One sample of `config.frames` frames from every clip, in the camera of its first frame."""
+    device = clips.images.device
+    count, available = clips.images.shape[:2]
+    frames = choose_frames(count, available, config, generator).to(device)
+    rows = torch.arange(count, device=device)[:, None]
+    images = clips.images[rows, frames].permute(0, 1, 4, 2, 3).float() / 255
+    world_from_camera = clips.world_from_camera[rows, frames].float()
+    reference_from_world = invert_rigid(world_from_camera[:, 0])
+    points = _transform(reference_from_world, clips.points(frames, frames))
+    valid = clips.valid(frames)
+    sample = TruthSample(
+        images=_photometric(images, config.photometric, generator),
+        points=torch.where(valid[:, None, ..., None], points, 0.0),
+        valid=valid,
+        visible=clips.visible(frames, frames),
+        moving=clips.moving(frames),
+        supervised=torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device),
+        world_from_camera=reference_from_world[:, None] @ world_from_camera,
+        intrinsics=clips.intrinsics[rows, frames].float(),
+    )
+    mirrored = config.mirror and bool(torch.rand(1, generator=generator) < 0.5)
+    return mirror(sample) if mirrored else sample
+
+
+def mirror(sample: TruthSample) -> TruthSample:
+    """The sample seen in a mirror: columns reversed, x negated everywhere."""
+    flip = torch.tensor([-1.0, 1, 1], device=sample.points.device)
+    both = torch.diag(torch.tensor([-1.0, 1, 1, 1], device=sample.points.device))
+    intrinsics = sample.intrinsics.clone()
+    intrinsics[..., 0, 2] = sample.images.shape[-1] - intrinsics[..., 0, 2]
+    return TruthSample(
+        images=sample.images.flip(-1),
+        points=sample.points.flip(-2) * flip,
+        valid=sample.valid.flip(-1),
+        visible=sample.visible.flip(-1),
+        moving=sample.moving.flip(-1),
+        supervised=sample.supervised,
+        world_from_camera=both @ sample.world_from_camera @ both,
+        intrinsics=intrinsics,
+    )
+
+
+def _transform(
+    target_from_source: Float[Tensor, "clip 4 4"],
+    points: Float[Tensor, "clip time frame height width 3"],
+) -> Float[Tensor, "clip time frame height width 3"]:
+    shape = points.shape
+    rotation, shift = target_from_source[:, :3, :3], target_from_source[:, None, :3, 3]
+    return (points.flatten(1, 4) @ rotation.transpose(1, 2) + shift).view(shape)
+
+
+def _photometric(
+    images: Float[Tensor, "clip frame 3 height width"], strength: float, generator: torch.Generator
+) -> Float[Tensor, "clip frame 3 height width"]:
+    """Exposure, contrast, colour and gamma per clip, with a little drift per frame."""
+    if strength == 0:
+        return images
+    clips, frames = images.shape[:2]
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(images.device) * strength
+
+    gain = torch.exp(0.15 * normal(clips, 1, 1, 1, 1) + 0.08 * normal(clips, 1, 3, 1, 1))
+    drift = torch.exp(0.03 * normal(clips, frames, 1, 1, 1) + 0.01 * normal(clips, frames, 3, 1, 1))
+    gamma = torch.exp(0.15 * normal(clips, 1, 1, 1, 1))
+    grey = images.mean(dim=2, keepdim=True)
+    saturation = torch.exp(0.2 * normal(clips, 1, 1, 1, 1))
+    coloured = (grey + (images - grey) * saturation).clamp(1e-3, 1)
+    return (coloured**gamma * gain * drift).clamp(0, 1)
