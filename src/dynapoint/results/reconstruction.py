@@ -1,0 +1,270 @@
+"""A reconstruction: cameras, and where any pixel's point is at any time, in original pixels."""
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
+from numpy.typing import ArrayLike
+
+from dynapoint.data.frames import Frames
+from dynapoint.errors import InputError, ShapeError
+from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
+from dynapoint.results.visibility import points_in_camera, visibility
+
+
+@runtime_checkable
+class PointDecoder(Protocol):
+    """What a reconstruction asks for points that it does not hold yet."""
+
+    def decode(
+        self, frame: int, time: int
+    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
+        """Finite points (world) and confidence of the pixels of `frame`, placed at `time`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryResult:
+    """The answer to a query; all four have a leading time axis if all times were asked for.
+
+    Attributes:
+        points: Finite positions in the world or the camera asked for, in scene units. Outside the
+            image they are those of the nearest place on its border and mean nothing.
+        valid: False only where the place asked for lies outside the image.
+        visible: Probability in [0, 1] that the point is seen by the camera of the frame whose time
+            was asked for: a depth test against that frame's own-time depth. 0 where not valid.
+        confidence: Not negative, larger is better; 0 where not valid.
+    """
+
+    points: Float32[np.ndarray, "*time points xyz=3"]
+    valid: Bool[np.ndarray, "*time points"]
+    visible: Float32[np.ndarray, "*time points"]
+    confidence: Float32[np.ndarray, "*time points"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTracks:
+    """Where the pixels of one frame are at all times, at the resolution of the network's maps."""
+
+    points: Float32[np.ndarray, "time height width xyz=3"]
+    visible: Float32[np.ndarray, "time height width"]
+    confidence: Float32[np.ndarray, "time height width"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """A 4D scene: the frames used, their cameras, and points for every (frame, time).
+
+    The world is the camera of frame 0 (OpenCV axes); translations and points share one unit, which
+    is not metric. Pixels are those of the original images, centres at half-integers.
+
+    Attributes:
+        frames: The frames used.
+        world_from_camera: Camera to world; `[0]` is exactly the identity.
+        intrinsics: In original pixels.
+        own_time_points: For each frame, its pixels' points at its own time, in the world, at the
+            resolution of the network's maps.
+        own_time_confidence: Not negative, larger is better.
+        decoder: Gives points at further times on demand.
+        model_name: Which network made it.
+        weights_sha256: Hash of the network's weights where known.
+    """
+
+    frames: Frames
+    world_from_camera: Float64[np.ndarray, "frame 4 4"]
+    intrinsics: Float64[np.ndarray, "frame 3 3"]
+    own_time_points: Float32[np.ndarray, "frame map_height map_width xyz=3"]
+    own_time_confidence: Float32[np.ndarray, "frame map_height map_width"]
+    decoder: PointDecoder
+    model_name: str
+    weights_sha256: str | None = None
+
+    @property
+    def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+        """The frames used, in original resolution."""
+        return self.frames.images
+
+    @property
+    def timestamps_s(self) -> Float64[np.ndarray, " frame"]:
+        """Seconds since the source's first frame."""
+        return self.frames.timestamps_s
+
+    @property
+    def source_frame_index(self) -> Int64[np.ndarray, " frame"]:
+        """Which frame of the source each frame is, from 0."""
+        return self.frames.source_frame_index
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames, and so times, there are."""
+        return self.frames.count
+
+    @property
+    def map_hw(self) -> tuple[int, int]:
+        """(height, width) of the network's maps."""
+        return self.own_time_points.shape[1], self.own_time_points.shape[2]
+
+    @cached_property
+    def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:
+        """Intrinsics in pixels of the network's maps."""
+        return np.diag([*self._map_from_image, 1.0]) @ self.intrinsics
+
+    @cached_property
+    def own_time_depth(self) -> Float64[np.ndarray, "frame map_height map_width"]:
+        """Depth along the axis of each frame's camera, at its own time, at map resolution."""
+        depth = [
+            points_in_camera(points.astype(np.float64), pose)[..., 2]
+            for points, pose in zip(self.own_time_points, self.world_from_camera, strict=True)
+        ]
+        return np.stack(depth)
+
+    def query(
+        self, *, frame: int, xy: ArrayLike, time: int | None = None, camera: int | None = None
+    ) -> QueryResult:
+        """Place points seen at pixels of one frame where they are at one time, or at all times.
+
+        Between pixels the answer is bilinear on one surface and the nearest pixel's across an edge
+        in depth, with the same weights for every time.
+
+        Args:
+            frame: Which of the frames used, from 0.
+            xy: (n, 2) places in original pixels, (column, row), centres at half-integers.
+            time: Frame index of the time; None for all times, as a leading axis of all results.
+            camera: None for the world; an index for the camera of that frame at its own pose.
+
+        Raises:
+            InputError: `frame`, `time` or `camera` is no index of a frame used, or `xy` is not
+                finite.
+            ShapeError: `xy` is no array of numbers of shape (n, 2).
+        """
+        frame = self._checked_index(frame, "frame")
+        times = range(self.frame_count) if time is None else [self._checked_index(time, "time")]
+        target = None if camera is None else self._checked_index(camera, "camera")
+        places = _checked_xy(xy)
+        height, width = self.frames.image_hw
+        inside = ((places >= 0) & (places <= [width, height])).all(axis=1)
+        sampler = pixel_sampler(self._surface_cells(frame), places * self._map_from_image)
+        at_times = [self._at_time(sampler, frame, moment, target) for moment in times]
+        points = np.stack([at_time[0] for at_time in at_times])
+        visible = np.stack([at_time[1] for at_time in at_times])
+        confidence = np.stack([at_time[2] for at_time in at_times])
+        valid = np.broadcast_to(inside, visible.shape).copy()
+        first = slice(None) if time is None else 0
+        return QueryResult(
+            points=points[first],
+            valid=valid[first],
+            visible=np.where(valid, visible, np.float32(0))[first],
+            confidence=np.where(valid, confidence, np.float32(0))[first],
+        )
+
+    def maps(
+        self, *, frame: int, time: int
+    ) -> tuple[
+        Float32[np.ndarray, "map_height map_width xyz=3"],
+        Float32[np.ndarray, "map_height map_width"],
+    ]:
+        """Points (world) and confidence of all map pixels of `frame`, placed at `time`.
+
+        Raises:
+            InputError: `frame` or `time` is no index of a frame used.
+        """
+        frame, time = self._checked_index(frame, "frame"), self._checked_index(time, "time")
+        if frame == time:
+            return self.own_time_points[frame], self.own_time_confidence[frame]
+        return self.decoder.decode(frame, time)
+
+    def tracks(self, *, frame: int = 0) -> FrameTracks:
+        """Where all map pixels of one frame are at all times.
+
+        Raises:
+            InputError: `frame` is no index of a frame used.
+        """
+        frame = self._checked_index(frame, "frame")
+        maps = [self.maps(frame=frame, time=time) for time in range(self.frame_count)]
+        return FrameTracks(
+            points=np.stack([points for points, _ in maps]),
+            visible=np.stack(
+                [self._visible(points, frame, time) for time, (points, _) in enumerate(maps)]
+            ),
+            confidence=np.stack([confidence for _, confidence in maps]),
+        )
+
+    @property
+    def _map_from_image(self) -> Float64[np.ndarray, "xy=2"]:
+        """Map pixels per original pixel in x and y, which is all there is: nothing is cropped."""
+        (map_height, map_width), (height, width) = self.map_hw, self.frames.image_hw
+        return np.array([map_width / width, map_height / height])
+
+    @cached_property
+    def _cells(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _surface_cells(self, frame: int) -> Bool[np.ndarray, "map_height-1 map_width-1"]:
+        """Which cells of a frame's map lie on one surface, worked out on first use."""
+        if frame not in self._cells:
+            self._cells[frame] = surface_cells(self.own_time_depth[frame])
+        return self._cells[frame]
+
+    def _at_time(
+        self, sampler: PixelSampler, frame: int, time: int, camera: int | None
+    ) -> tuple[
+        Float32[np.ndarray, "points xyz=3"],
+        Float32[np.ndarray, " points"],
+        Float32[np.ndarray, " points"],
+    ]:
+        """Points in the world or a camera, visibility and confidence at one time."""
+        point_map, confidence_map = self.maps(frame=frame, time=time)
+        points = sampler.points(point_map)
+        visible = self._visible(points, frame, time)
+        if camera is not None:
+            points = points_in_camera(points, self.world_from_camera[camera])
+        confidence = sampler.scores(confidence_map)
+        return points.astype(np.float32), visible, confidence.astype(np.float32)
+
+    def _visible(
+        self, points: Float[np.ndarray, "*points xyz=3"], frame: int, time: int
+    ) -> Float32[np.ndarray, "*points"]:
+        """Probability that points (world) of a frame are seen at a time; sure at its own time."""
+        if frame == time:
+            return np.ones(points.shape[:-1], dtype=np.float32)
+        seen_by = points_in_camera(points.astype(np.float64), self.world_from_camera[time])
+        return visibility(seen_by, self.map_intrinsics[time], self.own_time_depth[time])
+
+    def _checked_index(self, index: int, name: str) -> int:
+        """A frame index as a plain int; negative ones are refused, as they are mostly mistakes."""
+        if isinstance(index, bool | np.bool_):
+            raise InputError(f"{name} is a bool; give the index of a frame as an integer")
+        try:
+            index = operator.index(index)
+        except TypeError as error:
+            raise InputError(
+                f"{name} is a {type(index).__name__}; give the index of a frame as an integer"
+            ) from error
+        if not 0 <= index < self.frame_count:
+            raise InputError(
+                f"{name} is {index} but the {self.frame_count} frames used are 0 to "
+                f"{self.frame_count - 1}; source_frame_index names them in the source"
+            )
+        return index
+
+
+def _checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:
+    """Places as float64; refuses other shapes, other kinds of values and values not finite."""
+    try:
+        places = np.asarray(xy)
+    except ValueError as error:
+        raise ShapeError("xy is a ragged list; give an array of numbers of shape (n, 2)") from error
+    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iuf":
+        raise ShapeError(
+            f"xy is {places.dtype} of shape {places.shape}; give numbers of shape (n, 2), "
+            "(column, row) in original pixels"
+        )
+    if not np.isfinite(places).all():
+        raise InputError(
+            f"{np.count_nonzero(~np.isfinite(places).all(axis=1))} of {len(places)} rows of xy are "
+            "not finite; leave them out"
+        )
+    return places.astype(np.float64)

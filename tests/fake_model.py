@@ -1,0 +1,84 @@
+"""A stand-in for a network: a wall with a nearer box that moves, cameras that step to the right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dynapoint.types import Cameras, PointMaps
+
+WALL_DEPTH, BOX_DEPTH = 4.0, 2.0
+VELOCITY = torch.tensor([0.25, 0.0, 0.05])
+CAMERA_STEP = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeEncoded:
+    own_time: PointMaps
+    cameras: Cameras
+    moving: torch.Tensor
+
+
+class FakeModel:
+    """Depth and motion in closed form; `broken` makes a share of its points NaN or infinite."""
+
+    patch_size = 8
+    name = "fake"
+
+    def __init__(self, image_side: int = 64, *, broken: bool = False, focal: float = 1.0) -> None:
+        self.image_side = image_side
+        self.broken = broken
+        self.focal = focal
+        self.decoded: list[tuple[int, int]] = []
+
+    def encode(self, images: torch.Tensor) -> FakeEncoded:
+        assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
+        _, frames, _, height, width = images.shape
+        assert height % self.patch_size == 0 and width % self.patch_size == 0
+        focal = self.focal * max(height, width)
+        intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        rows, columns = torch.meshgrid(
+            torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"
+        )
+        ray = torch.stack(
+            [(columns - width / 2) / focal, (rows - height / 2) / focal, torch.ones_like(rows)], -1
+        )
+        box = ((columns / width - 0.4).abs() < 0.15) & ((rows / height - 0.5).abs() < 0.2)
+        depth = torch.where(box, BOX_DEPTH, WALL_DEPTH)
+        poses = torch.eye(4).repeat(frames, 1, 1)
+        poses[:, 0, 3] = CAMERA_STEP * torch.arange(frames)
+        points = (ray * depth[..., None]) + poses[:, None, None, :3, 3]
+        confidence = (1.0 / depth).expand(frames, -1, -1).clone()
+        if self.broken:
+            points[:, 0, 0] = torch.nan
+            points[:, 1, 1, 2] = torch.inf
+            confidence[:, 2, 2] = torch.nan
+        return FakeEncoded(
+            own_time=PointMaps(points=points[None], confidence=confidence[None]),
+            cameras=Cameras(
+                world_from_camera=poses[None], intrinsics=intrinsics.repeat(1, frames, 1, 1)
+            ),
+            moving=box,
+        )
+
+    def decode(self, encoded: FakeEncoded, *, time: int, frames: Sequence[int]) -> PointMaps:
+        self.decoded += [(frame, time) for frame in frames]
+        own = encoded.own_time
+        moved = [
+            own.points[:, frame] + encoded.moving[..., None] * VELOCITY * (time - frame)
+            for frame in frames
+        ]
+        return PointMaps(
+            points=torch.stack(moved, dim=1), confidence=own.confidence[:, list(frames)]
+        )
+
+
+def picture_array(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth moving pictures, uint8 (frame, height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 6, 3)
+    y, x = np.mgrid[:height, :width]
+    time = np.arange(frames)[:, None, None, None]
+    wave = np.sin(x[None, ..., None] / 17 + y[None, ..., None] / 23 + phase + 0.3 * time)
+    return np.round(127.5 * (1 + wave)).astype(np.uint8)

@@ -1,0 +1,163 @@
+"""Preparing images for a network, cleaning what it gives, and `reconstruct` as a whole."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+import dynapoint
+from dynapoint.errors import ConfigError, InputError, ModelError
+from dynapoint.inference.cleaning import clean_intrinsics, clean_maps, clean_poses, ray_fallback
+from dynapoint.inference.prepare import network_images, network_size, original_intrinsics
+from dynapoint.types import PointMaps
+from fake_model import FakeModel, picture_array
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "expected"),
+    [
+        ((480, 854), (88, 160)),
+        ((852, 480), (160, 88)),
+        ((500, 500), (160, 160)),
+        ((100, 5000), (16, 160)),
+        ((5000, 100), (160, 16)),
+        ((1, 1), (160, 160)),
+    ],
+)
+def test_network_size_keeps_aspect_in_whole_patches(image_hw, expected):
+    assert network_size(image_hw, image_side=160, patch_size=8) == expected
+
+
+def test_network_size_rounds_the_longer_side_too():
+    assert network_size((300, 400), image_side=518, patch_size=16) == (384, 512)
+
+
+def test_network_size_refuses_nothing():
+    with pytest.raises(ConfigError):
+        network_size((0, 10), image_side=160, patch_size=8)
+
+
+def test_resizing_keeps_places_without_crop_or_shift():
+    rng = np.random.default_rng(0)
+    height, width, small = 90, 170, (32, 64)
+    slope = rng.uniform(20, 100, 2)
+    y, x = np.mgrid[:height, :width] + 0.5
+    ramp = slope[0] * x / width + slope[1] * y / height
+    image = np.round(ramp)[..., None].repeat(3, -1).astype(np.uint8)
+    resized = network_images(image[None], small)
+    assert resized.shape == (1, 1, 3, 32, 64) and resized.dtype == torch.float32
+    y, x = np.mgrid[:32, :64] + 0.5
+    expected = (slope[0] * x / 64 + slope[1] * y / 32) / 255
+    inner = (slice(3, -3), slice(3, -3))
+    np.testing.assert_allclose(resized[0, 0, 0].numpy()[inner], expected[inner], atol=1.0 / 255)
+
+
+def test_making_smaller_averages_what_a_sample_would_alias():
+    stripes = np.zeros((1, 256, 256, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    resized = network_images(stripes, (64, 64))
+    np.testing.assert_allclose(resized.numpy()[..., 2:-2], 0.5, atol=0.02)
+
+
+def test_intrinsics_return_to_original_pixels():
+    rng = np.random.default_rng(1)
+    network = np.array([[[60.0, 0, 30.0], [0, 70.0, 20.0], [0, 0, 1]]])
+    original = original_intrinsics(network, image_hw=(480, 854), network_hw=(48, 80))
+    points = rng.uniform([-1, -1, 2], [1, 1, 5], (20, 3))
+    small, large = points @ network[0].T, points @ original[0].T
+    scale = np.array([854 / 80, 480 / 48])
+    np.testing.assert_allclose(small[:, :2] / small[:, 2:] * scale, large[:, :2] / large[:, 2:])
+
+
+def test_poses_become_proper_and_relative_to_frame_0():
+    rng = np.random.default_rng(2)
+    truth = np.tile(np.eye(4), (6, 1, 1))
+    truth[:, :3, :3] = Rotation.random(6, rng=rng).as_matrix()
+    truth[:, :3, 3] = rng.normal(size=(6, 3))
+    poses = clean_poses(truth)
+    assert np.array_equal(poses[0], np.eye(4))
+    np.testing.assert_allclose(poses, np.linalg.inv(truth[0]) @ truth, atol=1e-12)
+    noisy = truth.copy()
+    noisy[:, :3, :3] += rng.normal(size=(6, 3, 3)) * 0.02
+    rotations = clean_poses(noisy)[:, :3, :3]
+    np.testing.assert_allclose(
+        rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (6, 1, 1)), atol=1e-12
+    )
+    np.testing.assert_allclose(np.linalg.det(rotations), 1.0)
+    noisy[3] = np.nan
+    assert np.array_equal(clean_poses(noisy)[3], clean_poses(noisy)[2])
+
+
+def test_intrinsics_that_make_no_sense_become_a_guess():
+    good = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
+    bad = good.copy()
+    bad[0, 0] = -1
+    cleaned = clean_intrinsics(np.stack([good, bad, good * np.nan]), (48, 64))
+    assert np.array_equal(cleaned[0], good)
+    assert np.array_equal(cleaned[1], cleaned[2]) and cleaned[1, 0, 0] == 64
+
+
+def test_maps_are_cleaned_where_needed_and_nowhere_else():
+    rng = np.random.default_rng(4)
+    points, confidence = rng.normal(size=(5, 6, 3)), rng.uniform(1, 2, (5, 6))
+    broken, doubt = points.copy(), confidence.copy()
+    broken[1, 2, 0], broken[3, 3, 2], broken[0, 0, 1] = np.nan, -np.inf, 1e30
+    doubt[4, 4], doubt[4, 5] = np.inf, -3.0
+    cleaned, trust = clean_maps(broken, doubt, np.full((5, 6, 3), 7.0))
+    replaced = np.zeros((5, 6), bool)
+    replaced[1, 2] = replaced[3, 3] = replaced[0, 0] = True
+    assert (cleaned[replaced] == 7).all()
+    assert np.array_equal(cleaned[~replaced], points[~replaced].astype(np.float32))
+    replaced[4, 4] = replaced[4, 5] = True
+    assert (trust[replaced] == 0).all() and (trust[~replaced] > 0).all()
+
+
+def test_stand_in_lies_on_the_rays_even_if_nothing_is_finite():
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.1, -0.3, 0.2]).as_matrix()
+    pose[:3, 3] = [1, 2, 3]
+    intrinsics = np.array([[50.0, 0, 8], [0, 40, 6], [0, 0, 1]])
+    points = ray_fallback(np.full((1, 12, 16, 3), np.nan), pose[None], intrinsics[None])[0]
+    camera = (points - pose[:3, 3]) @ pose[:3, :3]
+    np.testing.assert_allclose(camera[..., 2], 1.0)
+    projected = camera @ intrinsics.T
+    y, x = np.mgrid[:12, :16] + 0.5
+    np.testing.assert_allclose(projected[..., 0], x)
+    np.testing.assert_allclose(projected[..., 1], y)
+
+
+def test_reconstruct_uses_at_most_the_frames_asked_for():
+    rec = dynapoint.reconstruct(picture_array(30, 40, 40), FakeModel(), frames=7)
+    assert rec.frame_count == 7 and rec.frames.note == "7 of 30 frames used, evenly spaced"
+    assert rec.source_frame_index.tolist() == [0, 5, 10, 14, 19, 24, 29]
+    assert rec.model_name == "fake" and rec.timestamps_s[-1] == 29
+
+
+def test_reconstruct_uses_24_frames_unless_told_otherwise():
+    assert dynapoint.reconstruct(picture_array(30, 24, 24), FakeModel(16)).frame_count == 24
+
+
+def test_reconstruct_refuses_before_the_network_is_needed(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        dynapoint.reconstruct(tmp_path / "none.mp4", FakeModel())
+    with pytest.raises(InputError, match="at most 0 frames"):
+        dynapoint.reconstruct(picture_array(2, 24, 24), FakeModel(), frames=0)
+
+
+def test_progress_changes_nothing(capsys):
+    pictures = picture_array(3, 32, 32)
+    loud = dynapoint.reconstruct(pictures, FakeModel(), progress=True)
+    quiet = dynapoint.reconstruct(pictures, FakeModel())
+    assert np.array_equal(loud.own_time_points, quiet.own_time_points)
+
+
+def test_maps_of_another_size_are_refused():
+    class Smaller(FakeModel):
+        def encode(self, images):
+            encoded = super().encode(images)
+            own = encoded.own_time
+            cut = PointMaps(points=own.points[:, :, ::2], confidence=own.confidence[:, :, ::2])
+            return type(encoded)(own_time=cut, cameras=encoded.cameras, moving=encoded.moving)
+
+    with pytest.raises(ModelError, match="size of its images"):
+        dynapoint.reconstruct(picture_array(2, 32, 32), Smaller())
