@@ -10,7 +10,7 @@ that is not finite counts as a point at the origin, never as left out.
 """
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,10 +22,13 @@ MOVING_FRACTION_OF_DISTANCE = 0.01
 MATCH_RADIUS_PX = 4.0
 
 
+Summable = TypeVar("Summable", bound="Totals")
+
+
 class Totals:
     """Gives a frozen dataclass of sums an exact `+`, written once for all."""
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self: Summable, other: Summable) -> Summable:
         """The totals of both."""
         summed = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
@@ -373,5 +376,5 @@ def _numpy(array: np.ndarray | Tensor) -> Float[np.ndarray, "*any"]:
     return array.astype(np.float64)
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def _ratio(numerator: float | int, denominator: float | int) -> float:
     return numerator / denominator if denominator else float("nan")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,6 +32,7 @@ class Prediction:
         return np.isfinite(self.points).all(axis=-1)
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Answers for some frames of a clip."""
 
