@@ -50,15 +50,16 @@ def draw_sample(
     images = clips.images[rows, frames].permute(0, 1, 4, 2, 3).float() / 255
     world_from_camera = clips.world_from_camera[rows, frames].float()
     reference_from_world = invert_rigid(world_from_camera[:, 0])
-    points = _transform(reference_from_world, clips.points(frames, frames))
-    valid = clips.valid(frames)
+    truth = clips.truth(frames, frames)
+    points = _transform(reference_from_world, truth.points)
+    every = torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device)
     sample = TruthSample(
         images=_photometric(images, config.photometric, generator),
-        points=torch.where(valid[:, None, ..., None], points, 0.0),
-        valid=valid,
-        visible=clips.visible(frames, frames),
-        moving=clips.moving(frames),
-        supervised=torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device),
+        points=torch.where(truth.valid[:, None, ..., None], points, 0.0),
+        valid=truth.valid,
+        visible=truth.visible,
+        moving=truth.moving,
+        supervised=every,
         world_from_camera=reference_from_world[:, None] @ world_from_camera,
         intrinsics=clips.intrinsics[rows, frames].float(),
     )
