@@ -360,7 +360,22 @@ def fake_pipeline(monkeypatch):
     module = types.ModuleType("dynapoint.inference.pipeline")
     module.reconstruct = reconstruct
     monkeypatch.setitem(sys.modules, "dynapoint.inference.pipeline", module)
+    catalog = types.ModuleType("dynapoint.models.catalog")
+    catalog.load_model = _FakeNetwork
+    monkeypatch.setitem(sys.modules, "dynapoint.models.catalog", catalog)
     return calls
+
+
+@dataclass
+class _FakeNetwork:
+    name: str
+    patch_size: int = 8
+    image_side: int = 64
+
+    def encode(self, images):
+        raise AssertionError("the fake pipeline does not run networks")
+
+    decode = encode
 
 
 def test_a_model_is_asked_for_the_frames_of_the_pair_alone(fake_pipeline):
@@ -375,6 +390,7 @@ def test_evaluate_paths_shows_the_model_beside_the_trivial_answers(fake_pipeline
     text = evaluate_paths(tmp_path / "clips", "nano", tmp_path / "scores.json")
     for name in ("nano ", "nano, nothing moved", "flat scene", "truth", "margin 8", "margin 2"):
         assert name in text
+    assert len({id(model) for _, model in fake_pipeline}) == 1  # Loaded once.
     rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
     assert rows["nano"]["pooled"]["focal_error_percent"] == pytest.approx(10.0)
     assert rows["nano"]["pooled"]["confidence_spearman_own_time_m8"] is not None

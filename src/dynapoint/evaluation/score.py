@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -62,14 +62,20 @@ def evaluate_together(
 
 
 def evaluate_paths(
-    clips_path: Path, model: str, output: Path | None = None, *, progress: bool = False
+    clips_path: Path,
+    model: Any,
+    output: Path | None = None,
+    *,
+    model_name: str | None = None,
+    progress: bool = False,
 ) -> str:
-    """Score a model and the trivial answers on stored clips; returns the table to print.
+    """Score a model and the trivial answers on stored clips; returns the tables to print.
 
     Args:
         clips_path: a clip folder, or a folder of clips.
-        model: the model's name.
+        model: the name of a network, which is loaded once, or a network (`PointMapModel`).
         output: a JSON file for all scores, of every clip and pooled; replaced if it exists.
+        model_name: what the rows of a network are called; its name unless told.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -80,10 +86,16 @@ def evaluate_paths(
     paths = find_clips(clips_path)
     if output is not None:
         check_writable(output)
+    name = model_name or (model if isinstance(model, str) else type(model).__name__)
+    if isinstance(model, str):
+        # Networks are loaded only where one is scored, not for the trivial answers.
+        from dynapoint.models.catalog import load_model  # noqa: PLC0415
+
+        model = load_model(model)
     remembered = Remembered(ModelPredictor(model))
     predictors: dict[str, Predictor] = {
-        model: remembered,
-        f"{model}, nothing moved": OwnGeometryNothingMoved(remembered),
+        name: remembered,
+        f"{name}, nothing moved": OwnGeometryNothingMoved(remembered),
         **trivial_answers(),
     }
     clips = (read_clip(path) for path in _with_bar(paths, progress=progress))
