@@ -3,7 +3,7 @@
 import operator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -122,7 +122,12 @@ class Reconstruction:
         return np.stack(depth)
 
     def query(
-        self, *, frame: int, xy: ArrayLike, time: int | None = None, camera: int | None = None
+        self,
+        *,
+        frame: SupportsIndex,
+        xy: ArrayLike,
+        time: SupportsIndex | None = None,
+        camera: SupportsIndex | None = None,
     ) -> QueryResult:
         """Place points seen at pixels of one frame where they are at one time, or at all times.
 
@@ -140,14 +145,14 @@ class Reconstruction:
                 finite.
             ShapeError: `xy` is no array of numbers of shape (n, 2).
         """
-        frame = self._checked_index(frame, "frame")
+        source = self._checked_index(frame, "frame")
         times = range(self.frame_count) if time is None else [self._checked_index(time, "time")]
         target = None if camera is None else self._checked_index(camera, "camera")
         places = _checked_xy(xy)
         height, width = self.frames.image_hw
         inside = ((places >= 0) & (places <= [width, height])).all(axis=1)
-        sampler = pixel_sampler(self._surface_cells(frame), places * self._map_from_image)
-        at_times = [self._at_time(sampler, frame, moment, target) for moment in times]
+        sampler = pixel_sampler(self._surface_cells(source), places * self._map_from_image)
+        at_times = [self._at_time(sampler, source, moment, target) for moment in times]
         points = np.stack([at_time[0] for at_time in at_times])
         visible = np.stack([at_time[1] for at_time in at_times])
         confidence = np.stack([at_time[2] for at_time in at_times])
@@ -161,7 +166,7 @@ class Reconstruction:
         )
 
     def maps(
-        self, *, frame: int, time: int
+        self, *, frame: SupportsIndex, time: SupportsIndex
     ) -> tuple[
         Float32[np.ndarray, "map_height map_width xyz=3"],
         Float32[np.ndarray, "map_height map_width"],
@@ -171,23 +176,23 @@ class Reconstruction:
         Raises:
             InputError: `frame` or `time` is no index of a frame used.
         """
-        frame, time = self._checked_index(frame, "frame"), self._checked_index(time, "time")
-        if frame == time:
-            return self.own_time_points[frame], self.own_time_confidence[frame]
-        return self.decoder.decode(frame, time)
+        source, target = self._checked_index(frame, "frame"), self._checked_index(time, "time")
+        if source == target:
+            return self.own_time_points[source], self.own_time_confidence[source]
+        return self.decoder.decode(source, target)
 
-    def tracks(self, *, frame: int = 0) -> FrameTracks:
+    def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
         """Where all map pixels of one frame are at all times.
 
         Raises:
             InputError: `frame` is no index of a frame used.
         """
-        frame = self._checked_index(frame, "frame")
-        maps = [self.maps(frame=frame, time=time) for time in range(self.frame_count)]
+        source = self._checked_index(frame, "frame")
+        maps = [self.maps(frame=source, time=time) for time in range(self.frame_count)]
         return FrameTracks(
             points=np.stack([points for points, _ in maps]),
             visible=np.stack(
-                [self._visible(points, frame, time) for time, (points, _) in enumerate(maps)]
+                [self._visible(points, source, time) for time, (points, _) in enumerate(maps)]
             ),
             confidence=np.stack([confidence for _, confidence in maps]),
         )
@@ -202,7 +207,7 @@ class Reconstruction:
     def _cells(self) -> dict[int, np.ndarray]:
         return {}
 
-    def _surface_cells(self, frame: int) -> Bool[np.ndarray, "map_height-1 map_width-1"]:
+    def _surface_cells(self, frame: int) -> Bool[np.ndarray, "cell_row cell_column"]:
         """Which cells of a frame's map lie on one surface, worked out on first use."""
         if frame not in self._cells:
             self._cells[frame] = surface_cells(self.own_time_depth[frame])
@@ -233,22 +238,22 @@ class Reconstruction:
         seen_by = points_in_camera(points.astype(np.float64), self.world_from_camera[time])
         return visibility(seen_by, self.map_intrinsics[time], self.own_time_depth[time])
 
-    def _checked_index(self, index: int, name: str) -> int:
+    def _checked_index(self, index: SupportsIndex, name: str) -> int:
         """A frame index as a plain int; negative ones are refused, as they are mostly mistakes."""
         if isinstance(index, bool | np.bool_):
             raise InputError(f"{name} is a bool; give the index of a frame as an integer")
         try:
-            index = operator.index(index)
+            checked = operator.index(index)
         except TypeError as error:
             raise InputError(
                 f"{name} is a {type(index).__name__}; give the index of a frame as an integer"
             ) from error
-        if not 0 <= index < self.frame_count:
+        if not 0 <= checked < self.frame_count:
             raise InputError(
-                f"{name} is {index} but the {self.frame_count} frames used are 0 to "
+                f"{name} is {checked} but the {self.frame_count} frames used are 0 to "
                 f"{self.frame_count - 1}; source_frame_index names them in the source"
             )
-        return index
+        return checked
 
 
 def _checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:

@@ -53,7 +53,7 @@ def surface_cells(
 
 
 def pixel_sampler(
-    cells: Bool[np.ndarray, "height-1 width-1"],
+    cells: Bool[np.ndarray, "cell_row cell_column"],
     map_xy: Float[np.ndarray, "points xy=2"],
 ) -> PixelSampler:
     """Weights for places in map pixels (centres at half-integers): bilinear, nearest across edges.
