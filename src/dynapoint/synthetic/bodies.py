@@ -1,0 +1,181 @@
+"""Bodies: a shape, a motion and a deformation, made into vertex positions for every time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from . import motion, shapes
+from .shapes import Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """A body of the scene: vertices at every time (stage axes, z up) and its texture coordinates."""
+
+    positions: Float[np.ndarray, "time vertex xyz=3"]
+    texture: Float[np.ndarray, "vertex xyz=3"]
+    mesh: Mesh
+    size: float
+    moving: bool
+
+
+def random_shape(rng: np.random.Generator, *, difficulty: float, detail: int) -> Mesh:
+    """A random closed shape of about unit radius; simple scenes hold ellipsoids and boxes only."""
+    if rng.random() >= max(difficulty, 0.0) * 0.9 + 0.05:
+        if rng.random() < 0.55:
+            return shapes.sphere_mesh(detail)
+        return shapes.placed(shapes.box_mesh(1), scale=0.72)
+    kind = rng.integers(12)
+    segments = int(rng.integers(14, 24))
+    if kind == 0:
+        return shapes.cylinder_mesh(segments, 1, float(rng.choice([1.0, 1.0, 0.6, 0.8])))
+    if kind == 1:
+        return shapes.cone_mesh(segments)
+    if kind == 2:
+        return shapes.torus_mesh(float(rng.choice([0.2, 0.35, 0.5])))
+    if kind in (3, 4):
+        return shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6)))
+    if kind == 5:
+        return shapes.flatten_shading(shapes.sphere_mesh(int(rng.integers(2, 4))))
+    if kind == 6:
+        return shapes.superquadric_mesh(detail, float(rng.uniform(0.0, 0.8)))
+    if kind == 7:
+        return shapes.capsule_mesh(float(rng.choice([0.5, 1.0, 2.0])), segments)
+    if kind == 8:
+        return shapes.vase_mesh(rng, segments)
+    if kind == 9:
+        top = float(rng.choice([0.01, 0.5, 1.0]))
+        return shapes.prism_mesh(int(rng.integers(3, 8)), top)
+    if kind == 10:
+        return shapes.flatten_shading(shapes.blob_mesh(rng, 3, float(rng.uniform(0.3, 0.6))))
+    return _compound(rng, detail)
+
+
+def _compound(rng: np.random.Generator, detail: int) -> Mesh:
+    """A few simple shapes grown together."""
+    parts = []
+    for _ in range(int(rng.integers(2, 5))):
+        base = [
+            shapes.sphere_mesh(max(detail - 2, 3)),
+            shapes.box_mesh(1),
+            shapes.cone_mesh(14),
+            shapes.cylinder_mesh(14),
+        ][rng.integers(4)]
+        parts.append(
+            shapes.placed(
+                base,
+                scale=rng.uniform(0.2, 0.5, 3),
+                rotation=motion.random_rotation(rng),
+                centre=rng.uniform(-0.4, 0.4, 3),
+            )
+        )
+    return shapes.join_meshes(parts)
+
+
+def deformed(
+    rng: np.random.Generator, vertices: Float[np.ndarray, "vertex xyz=3"], tau: np.ndarray
+) -> Float[np.ndarray, "time vertex xyz=3"]:
+    """The unit shape bent, twisted, squashed or waving over time."""
+    kind = rng.integers(4)
+    phase = rng.uniform(0.0, 2.0 * np.pi)
+    swing = np.sin(rng.uniform(1.5, 6.0) * tau + phase)
+    if kind == 0:
+        return motion.bend(vertices, rng.uniform(0.5, 1.6) * swing)
+    if kind == 1:
+        return motion.twist(vertices, rng.uniform(0.8, 2.5) * swing)
+    if kind == 2:
+        return motion.squash(vertices, rng.uniform(0.2, 0.5) * swing)
+    return motion.wave(
+        vertices, rng.uniform(2.0, 7.0) * tau + phase, rng.uniform(0.15, 0.4), rng.uniform(1.5, 4.0)
+    )
+
+
+def moving_path(
+    rng: np.random.Generator, tau: np.ndarray, *, reach: float
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Ground offsets (time, 2), heights above the ground (time,) and the kind of a random motion."""
+    kind = str(rng.choice(["slide", "roll", "throw", "float", "curve", "tumble"]))
+    heading = rng.uniform(0.0, 2.0 * np.pi)
+    direction = np.array([np.cos(heading), np.sin(heading)])
+    progress = motion.ease(rng, tau)
+    offsets = reach * progress[:, None] * direction
+    heights = np.zeros(len(tau))
+    if kind == "curve":
+        bow = rng.uniform(-2.5, 2.5) * tau
+        step = reach * np.stack([np.cos(heading + bow), np.sin(heading + bow)], 1) / len(tau)
+        offsets = np.concatenate([np.zeros((1, 2)), step[:-1].cumsum(0)])
+    elif kind == "throw":
+        heights = motion.ballistic_heights(rng, tau, rng.uniform(0.4, 1.4))
+    elif kind in ("float", "tumble"):
+        lift = motion.smooth_wander(rng, tau)
+        heights = np.maximum(rng.uniform(0.0, 1.0) + reach * lift[:, 2], 0.0)
+        if rng.random() < 0.4:
+            offsets = offsets * 0.5 + reach * 0.7 * lift[:, :2]
+    return offsets, heights, kind
+
+
+def random_body(
+    rng: np.random.Generator,
+    *,
+    tau: np.ndarray,
+    place: tuple[float, float],
+    size: float,
+    reach: float,
+    difficulty: float,
+    detail: int,
+) -> Body:
+    """A body on (or above) the ground at `place`; `reach` > 0 makes it move by about that far."""
+    mesh = random_shape(rng, difficulty=difficulty, detail=detail)
+    proportions = np.exp(rng.normal(size=3) * 0.28)
+    proportions *= size / proportions.max()
+    moving = reach > 0.0
+    upright = rng.random() < 0.55
+    rest = motion.turn_about_z(rng.uniform(0.0, 6.3)) if upright else motion.random_rotation(rng)
+    deforming = moving and rng.random() < 0.05 + 0.3 * difficulty
+    times = len(tau)
+    if deforming:
+        local = deformed(rng, mesh.vertices, tau) * proportions
+    else:
+        local = (mesh.vertices * proportions)[None]
+    offsets, heights, kind = np.zeros((times, 2)), np.zeros(times), "rest"
+    turns = rest[None]
+    if moving:
+        offsets, heights, kind = moving_path(rng, tau, reach=reach)
+        turns = _turns(rng, tau, kind, offsets, size) @ rest
+    elif rng.random() < 0.08 * difficulty:
+        heights = heights + rng.uniform(0.1, 1.2)
+    positions = local @ turns.transpose(0, 2, 1)
+    lowest = positions[:, :, 2].min(1)
+    if kind == "tumble":
+        # A body that turns in the air keeps its own height and is only kept out of the ground.
+        centre = np.maximum(heights + 0.6 * size, -lowest)
+    else:
+        centre = heights - lowest
+    anchors = np.empty((times, 3))
+    anchors[:, :2] = np.asarray(place) + offsets
+    anchors[:, 2] = centre
+    positions = positions + anchors[:, None]
+    return Body(
+        positions=positions,
+        texture=mesh.vertices * proportions,
+        mesh=mesh,
+        size=size,
+        moving=moving,
+    )
+
+
+def _turns(
+    rng: np.random.Generator, tau: np.ndarray, kind: str, offsets: np.ndarray, size: float
+) -> np.ndarray:
+    """Rotations over time that go with a kind of motion."""
+    if kind == "roll":
+        delta = offsets[-1] - offsets[0]
+        axis = np.array([-delta[1], delta[0], 0.0]) + np.array([1e-6, 0.0, 0.0])
+        travelled = (offsets @ delta) / max(float(np.linalg.norm(delta)), 1e-9)
+        return motion.axis_angle_rotations(axis, travelled / (0.8 * size))
+    if kind in ("slide", "curve") and rng.random() < 0.7:
+        angles = rng.normal() * 0.8 * motion.ease(rng, tau)
+        return motion.axis_angle_rotations(np.array([0.0, 0.0, 1.0]), angles)
+    angles = rng.uniform(0.2, 2.2) * motion.ease(rng, tau)
+    return motion.axis_angle_rotations(rng.normal(size=3), angles)

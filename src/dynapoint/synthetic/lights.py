@@ -1,0 +1,81 @@
+"""How a scene looks beyond geometry and materials: light, air, sky and the camera's electronics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from .materials import random_colour
+from .motion import smooth_wander
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Light, sky, fog and image faults of a clip; directions are in the world, colours linear RGB.
+
+    `sun` and `fill` point towards the light. `ground` holds the ground plane as (normal up, offset):
+    height = normal · x + offset. `exposure` is a factor per frame and channel. `noise` and `blur`
+    are in display values and pixels; `compression` is the share of fine detail lost in 8 × 8 blocks.
+    """
+
+    sun: Float32[np.ndarray, " xyz=3"]
+    sun_colour: Float32[np.ndarray, " rgb=3"]
+    fill: Float32[np.ndarray, " xyz=3"]
+    fill_colour: Float32[np.ndarray, " rgb=3"]
+    sky_colour: Float32[np.ndarray, " rgb=3"]
+    bounce_colour: Float32[np.ndarray, " rgb=3"]
+    ground: Float32[np.ndarray, " plane=4"]
+    horizon_colour: Float32[np.ndarray, " rgb=3"]
+    zenith_colour: Float32[np.ndarray, " rgb=3"]
+    cloud_amount: Float32[np.ndarray, ""]
+    shadow_softness: Float32[np.ndarray, ""]
+    fog_density: Float32[np.ndarray, ""]
+    exposure: Float32[np.ndarray, "time rgb=3"]
+    noise: Float32[np.ndarray, ""]
+    blur: Float32[np.ndarray, ""]
+    compression: Float32[np.ndarray, ""]
+
+
+def _direction(azimuth_rad: float, elevation_rad: float) -> np.ndarray:
+    c = np.cos(elevation_rad)
+    return np.array([c * np.cos(azimuth_rad), c * np.sin(azimuth_rad), np.sin(elevation_rad)])
+
+
+def random_look(
+    rng: np.random.Generator, *, world_from_stage: np.ndarray, frames: int, difficulty: float
+) -> Look:
+    """Draw the light and the camera's faults; `world_from_stage` (4, 4) turns z-up into the world."""
+    turn = world_from_stage[:3, :3]
+    up = turn @ np.array([0.0, 0.0, 1.0])
+    sun = turn @ _direction(rng.uniform(0.0, 6.3), np.radians(rng.uniform(25.0, 80.0)))
+    fill = turn @ _direction(rng.uniform(0.0, 6.3), np.radians(rng.uniform(5.0, 60.0)))
+    warmth = rng.uniform(-0.12, 0.2) * np.array([1.0, 0.1, -1.0]) * (0.5 + 0.5 * difficulty)
+    balance = rng.uniform(0.35, 0.75)
+    sky_tint = 1.0 - 0.6 * warmth + rng.normal(size=3) * 0.04
+    tau = np.linspace(0.0, 1.0, frames)
+    drift = smooth_wander(rng, tau) * np.array([0.25, 0.08, 0.08]) * difficulty
+    drift *= rng.random() < 0.35
+    gain = rng.uniform(-0.35, 0.3) * (0.5 + 0.5 * difficulty)
+    tint = rng.normal(size=3) * 0.05 * difficulty
+    stops = drift[:, :1] + np.array([1.0, 0.0, -1.0]) * drift[:, 1:2] + gain + tint
+    horizon = random_colour(rng, vivid=0.1)
+    zenith = horizon if rng.random() < 0.5 else random_colour(rng, vivid=0.2)
+    values = {
+        "sun": sun,
+        "sun_colour": (1.0 + warmth) * balance * 1.3,
+        "fill": fill,
+        "fill_colour": np.full(3, rng.uniform(0.0, 0.25)),
+        "sky_colour": sky_tint * (1.0 - balance) * 1.1,
+        "bounce_colour": (1.0 + warmth) * (1.0 - balance) * rng.uniform(0.3, 0.8),
+        "ground": np.append(up, -up @ world_from_stage[:3, 3]),
+        "horizon_colour": horizon,
+        "zenith_colour": zenith,
+        "cloud_amount": rng.uniform(0.1, 0.9) * (rng.random() < 0.3),
+        "shadow_softness": rng.uniform(0.8, 2.2),
+        "fog_density": rng.uniform(0.01, 0.12) * (rng.random() < 0.2 * difficulty),
+        "exposure": np.exp(stops),
+        "noise": rng.uniform(0.003, 0.03) * (rng.random() < 0.2 + 0.5 * difficulty),
+        "blur": rng.uniform(0.3, 1.0) * (rng.random() < 0.3 * difficulty),
+        "compression": rng.uniform(0.2, 1.0) * (rng.random() < 0.3 * difficulty),
+    }
+    return Look(**{name: np.asarray(value, np.float32) for name, value in values.items()})

@@ -1,0 +1,132 @@
+"""Random surface materials: palettes and the parameters of one procedural texture family."""
+
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Float32
+
+Row = Float32[np.ndarray, " parameter"]
+
+
+class Column(IntEnum):
+    """Where each parameter of the texture lies in a material's row.
+
+    Colours are linear RGB. The pattern value is a weighted sum of four noise channels (cloud, leaf,
+    second leaf, blotch), a sine stripe and a checker; its contrast maps it to a blend of `FIRST` and
+    `SECOND`, over which `THIRD` is laid by the second leaf channel.
+    """
+
+    FIRST = 0
+    SECOND = 3
+    THIRD = 6
+    STRIPE = 9  # cycles per texture unit along a direction
+    CHECKER = 12  # cycles per texture unit along the three axes
+    OFFSET = 15  # of the noise, in its periods
+    NOISE_RATE = 18  # noise periods per texture unit
+    WEIGHT_CLOUD = 19
+    WEIGHT_LEAF = 20
+    WEIGHT_BLOTCH = 21
+    WEIGHT_STRIPE = 22
+    WEIGHT_CHECKER = 23
+    WARP = 24  # cycles by which the cloud noise shifts the stripes
+    CONTRAST = 25
+    BIAS = 26
+    THIRD_AMOUNT = 27
+    SPECULAR = 28
+    SHININESS = 29
+    GRAIN = 30  # relative brightness modulation by blotches
+    COUNT = 31
+
+
+def linear_from_srgb(srgb: np.ndarray) -> np.ndarray:
+    """Linear light from display values in [0, 1] (a power of 2.2)."""
+    return np.asarray(srgb) ** 2.2
+
+
+def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> np.ndarray:
+    """A linear RGB colour: saturated, pastel, earthy or grey; `vivid` shifts towards saturation."""
+    hue = rng.uniform(0.0, 6.0)
+    kind = rng.random()
+    if kind < 0.25 + 0.4 * vivid:
+        saturation, value = rng.uniform(0.5, 0.95), rng.uniform(0.45, 0.95)
+    elif kind < 0.75:
+        saturation, value = rng.uniform(0.12, 0.5), rng.uniform(0.55, 0.95)
+    else:
+        saturation, value = rng.uniform(0.0, 0.2), rng.uniform(0.12, 0.92)
+    wheel = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
+    return linear_from_srgb(value * (1.0 - saturation * (1.0 - wheel)))
+
+
+def random_material(
+    rng: np.random.Generator, *, size: float, texture: float, vivid: float = 0.5
+) -> Row:
+    """One material for a surface of about `size` units; `texture` is the chance of a pattern.
+
+    Kinds: plain, clouds, dead leaves, blotches or spots, stripes (straight or warped by noise),
+    checkers, gradients, noise bands, and mixtures.
+    """
+    row = np.zeros(Column.COUNT, np.float32)
+    first = random_colour(rng, vivid=vivid)
+    second = random_colour(rng, vivid=vivid)
+    if rng.random() < 0.35:
+        second = np.clip(first * rng.uniform(0.3, 0.75) + 0.02, 0.0, 1.0)
+    row[Column.FIRST : Column.FIRST + 3] = first
+    row[Column.SECOND : Column.SECOND + 3] = second
+    row[Column.THIRD : Column.THIRD + 3] = random_colour(rng, vivid=vivid)
+    row[Column.OFFSET : Column.OFFSET + 3] = rng.random(3)
+    row[Column.NOISE_RATE] = np.exp(rng.uniform(np.log(0.08), np.log(0.6))) / size
+    row[Column.CONTRAST] = 0.5
+    if rng.random() < 0.5:
+        row[Column.SPECULAR] = rng.uniform(0.05, 0.5)
+    row[Column.SHININESS] = np.exp(rng.uniform(np.log(6.0), np.log(80.0)))
+    row[Column.GRAIN] = rng.uniform(0.0, 0.25) * (rng.random() < 0.5)
+    if rng.random() >= texture:
+        row[Column.BIAS] = -0.5
+        return row
+    _set_pattern(row, rng, size)
+    return row
+
+
+def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
+    """Choose what the pattern value is made of."""
+    kind = rng.integers(9)
+    direction = rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    if rng.random() < 0.4:
+        direction = np.roll(np.array([1.0, 0.0, 0.0]), rng.integers(3))
+    cycles = np.exp(rng.uniform(np.log(1.2), np.log(7.0))) / size
+    sharp = rng.choice([0.6, 1.5, 6.0])
+    row[Column.BIAS] = rng.uniform(-0.25, 0.25)
+    row[Column.STRIPE : Column.STRIPE + 3] = direction * cycles
+    row[Column.CHECKER : Column.CHECKER + 3] = cycles * 0.5
+    row[Column.CONTRAST] = sharp
+    if kind in (0, 1):
+        row[Column.WEIGHT_CLOUD] = 1.0
+        row[Column.CONTRAST] = rng.choice([0.7, 1.2, 4.0])
+    elif kind == 2:
+        row[Column.WEIGHT_LEAF] = 1.0
+        row[Column.CONTRAST] = rng.uniform(0.5, 1.0)
+        row[Column.THIRD_AMOUNT] = rng.uniform(0.0, 0.8)
+    elif kind == 3:
+        row[Column.WEIGHT_BLOTCH] = 1.0
+        row[Column.BIAS] = rng.uniform(-0.6, 0.3)
+    elif kind == 4:
+        row[Column.WEIGHT_STRIPE] = 1.0
+    elif kind == 5:
+        row[Column.WEIGHT_STRIPE] = 1.0
+        row[Column.WARP] = rng.uniform(0.3, 1.5)
+    elif kind == 6:
+        row[Column.WEIGHT_CHECKER] = 1.0
+        row[Column.CONTRAST] = 8.0
+    elif kind == 7:
+        # A quarter of a cycle across the surface is a gradient.
+        row[Column.STRIPE : Column.STRIPE + 3] = direction * 0.25 / size
+        row[Column.WEIGHT_STRIPE] = 1.0
+        row[Column.CONTRAST] = 0.5
+        row[Column.WEIGHT_BLOTCH] = rng.uniform(0.0, 0.3)
+    else:
+        weights = rng.dirichlet(np.full(4, 0.6))
+        row[Column.WEIGHT_CLOUD], row[Column.WEIGHT_BLOTCH] = weights[:2]
+        row[Column.WEIGHT_STRIPE], row[Column.WEIGHT_CHECKER] = weights[2:]
+        row[Column.WARP] = rng.uniform(0.0, 1.0)
+        row[Column.THIRD_AMOUNT] = rng.uniform(0.0, 0.6)

@@ -1,0 +1,182 @@
+"""Render batches of scenes to clips: one raster serves exact truth and antialiased colours."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .batch import SceneBatch, stack_scenes
+from .clip import ClipBatch, gather_corners, homogeneous_pixels
+from .develop import develop
+from .raster import TriangleSetup, edge_functions, quincunx_grid, rasterize, row_bounds
+from .scene import Scene
+from .shade import ShadingTables, frame_table, sky_colours, surface_colours, vertex_attributes
+from .shadow import shadow_maps, sun_view
+
+_CHUNK_CPU = 32_768
+_CHUNK_GPU = 4_194_304
+
+
+@torch.no_grad()
+def render_clips(
+    scenes: Sequence[Scene],
+    *,
+    image_hw: tuple[int, int],
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> ClipBatch:
+    """Render all frames of all scenes; truth belongs to pixel centres, colours are antialiased.
+
+    `seed` drives image noise only. Raises ConfigError if the scenes differ in their frame counts.
+    """
+    height, width = image_hw
+    batch = stack_scenes(scenes, image_hw=image_hw, device=device)
+    clips, times = batch.vertices.shape[:2]
+    triangles, tables, origin = _prepare(batch, image_hw)
+    keys = rasterize(triangles, quincunx_grid(height, width), images=clips * times)
+    hit = keys != 0
+    triangle = keys & 0xFFFFFFFF
+    group = batch.face_group.flatten().index_select(0, origin.clip_face)
+    linear = _colours(tables, triangle, hit, group)
+    face = (origin.clip_face % batch.faces.shape[1]).int()
+    centre_face = _pick(face, triangle[:, 1::2, :width], hit[:, 1::2, :width])
+    images = develop(linear.view(clips, times, height, width, 3), batch.look, seed=seed)
+    return ClipBatch(
+        images=images,
+        face=centre_face.view(clips, times, height, width),
+        vertices=batch.vertices,
+        faces=batch.faces,
+        face_instance=batch.face_instance,
+        face_moving=batch.face_moving,
+        world_from_camera=batch.world_from_camera,
+        intrinsics=batch.intrinsics,
+    )
+
+
+class _Origin:
+    """Where the drawn triangles come from: their row in the padded (clip, face) tables."""
+
+    def __init__(self, clip_face: Int[Tensor, " triangle"]) -> None:
+        self.clip_face = clip_face
+
+
+def _pick(
+    values: Int[Tensor, " triangle"],
+    triangle: Int[Tensor, "image row column"],
+    hit: torch.Tensor,
+) -> Int[Tensor, "image row column"]:
+    """`values` of the triangles that were hit, -1 elsewhere."""
+    if not len(values):
+        return torch.full_like(triangle, -1, dtype=values.dtype)
+    picked = values.index_select(0, triangle.reshape(-1)).view(triangle.shape)
+    return torch.where(hit, picked, -1)
+
+
+def _prepare(
+    batch: SceneBatch, image_hw: tuple[int, int]
+) -> tuple[TriangleSetup, ShadingTables, _Origin]:
+    """Project and cull all triangles of all images in float64, and build the shading tables."""
+    height, width = image_hw
+    clips, times, vertices = batch.vertices.shape[:3]
+    faces = batch.faces.shape[1]
+    pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
+    corners = gather_corners(pixels, batch.faces)
+    edges, determinant = edge_functions(corners)
+    x, y, w = corners.unbind(-1)
+    # A triangle is out of view if all its corners lie beyond one side of the view's pyramid.
+    outside = (w <= 0).all(-1) | (x < 0).all(-1) | (y < 0).all(-1)
+    outside |= (x > width * w).all(-1) | (y > height * w).all(-1)
+    kept = ((determinant > 0) & ~outside).flatten().nonzero()[:, 0]
+    corners = corners.flatten(0, 2).index_select(0, kept)
+    edges = edges.flatten(0, 2).index_select(0, kept)
+    determinant = determinant.flatten().index_select(0, kept)
+    planes = edges / determinant[:, None, None]
+    image = kept // faces
+    clip_face = image // times * faces + kept % faces
+    first_y, last_y = row_bounds(corners, float(height))
+    setup = TriangleSetup(
+        edges=edges,
+        nearness=planes.sum(1),
+        first_y=first_y,
+        last_y=last_y,
+        image=image,
+    )
+    view = sun_view(batch)
+    corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
+    tables = ShadingTables(
+        planes=planes.view(-1, 9).T.float().contiguous(),
+        corners=corner_rows + (image * vertices)[:, None],
+        material=batch.material.flatten().index_select(0, clip_face),
+        materials=batch.materials,
+        attributes=vertex_attributes(batch, view),
+        frames=frame_table(batch, view),
+        shadow=shadow_maps(batch, view).flatten(),
+    )
+    return setup, tables, _Origin(clip_face)
+
+
+def _colours(
+    tables: ShadingTables,
+    triangle: Int[Tensor, "image row column"],
+    hit: torch.Tensor,
+    group: Int[Tensor, " triangle"],
+) -> Float[Tensor, "image height width rgb=3"]:
+    """Shade pixel centres, and pixel corners too wherever a pixel sees more than one surface."""
+    images, rows, columns = triangle.shape
+    height, width = (rows - 1) // 2, columns - 1
+    device = triangle.device
+    groups = _pick(group, triangle, hit)
+    centre, corner = groups[:, 1::2, :width], groups[:, 0::2]
+    edge = torch.zeros_like(centre, dtype=torch.bool)
+    for j in (0, 1):
+        for i in (0, 1):
+            edge |= corner[:, j : j + height, i : i + width] != centre
+    wanted = torch.zeros_like(triangle, dtype=torch.bool)
+    wanted[:, 1::2, :width] = True
+    for j in (0, 2):
+        for i in (0, 1):
+            wanted[:, j : j + 2 * height : 2, i : i + width] |= edge
+    sample = wanted.flatten().nonzero()[:, 0]
+    colours = torch.zeros(3, images * rows * columns, device=device)
+    is_hit = hit.flatten().index_select(0, sample)
+    _shade_list(tables, triangle, sample[is_hit], colours, surface=True)
+    _shade_list(tables, triangle, sample[~is_hit], colours, surface=False)
+    grid = colours.view(3, images, rows, columns)
+    image = grid[:, :, 1::2, :width].permute(1, 2, 3, 0).contiguous()
+    pixel = edge.flatten().nonzero()[:, 0]
+    row, column = pixel // width, pixel % width
+    # Row 2·h of the lattice holds the upper corners of pixel row h; images have 2·height + 1 rows.
+    start = (2 * row + row // height) * columns + column
+    ring = sum(
+        colours.index_select(1, start + shift) for shift in (0, 1, 2 * columns, 2 * columns + 1)
+    )
+    flat = image.view(-1, 3)
+    flat[pixel] = 0.5 * flat[pixel] + 0.125 * ring.T
+    return image
+
+
+def _shade_list(
+    tables: ShadingTables,
+    triangle: Int[Tensor, "image row column"],
+    sample: Int[Tensor, " sample"],
+    colours: Float[Tensor, "rgb=3 place"],
+    *,
+    surface: bool,
+) -> None:
+    """Shade lattice samples in cache-sized chunks and write them into `colours`."""
+    _, rows, columns = triangle.shape
+    flat = triangle.reshape(-1)
+    size = _CHUNK_CPU if sample.device.type == "cpu" else _CHUNK_GPU
+    for chunk in sample.split(size):
+        line = chunk // columns
+        image = line // rows
+        row = line - image * rows
+        column = chunk - line * columns
+        x = column.float() + 0.5 * (row & 1)
+        y = row.float() * 0.5
+        if surface:
+            values = surface_colours(tables, image, flat.index_select(0, chunk), x, y)
+        else:
+            values = sky_colours(tables, image, x, y)
+        colours.index_copy_(1, chunk, values)
