@@ -1,0 +1,153 @@
+"""One picture of a scene that a person can judge."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dynapoint.data.selection import evenly_spaced
+from dynapoint.results.panels import (
+    Scaled,
+    confidence_panels,
+    depth_panels,
+    image_panel,
+    legend,
+    motion_panels,
+    path_panel,
+    track_panel,
+)
+from dynapoint.results.reconstruction import Reconstruction
+
+_ROWS = 4
+_PANEL_AREA = 320 * 184
+_MARGIN = 8
+_LABEL_HEIGHT = 20
+_PAPER, _INK, _FAINT = (30, 30, 36), (238, 238, 242), (160, 160, 172)
+_TITLES = (
+    "input",
+    "depth at its own time",
+    "confidence",
+    "motion of frame 0's pixels",
+    "frame 0's points and their ways",
+)
+
+
+def draw(rec: Reconstruction) -> Image.Image:
+    """Draw a contact sheet: four frames, each with depth, confidence, motion and tracks.
+
+    Rows are evenly spaced times. Motion shows, on the pixels of frame 0, how far their points have
+    moved until then; tracks show points of frame 0 in the row's frame with the way they came, faint
+    where hidden. Below are the colour scales and the camera's path seen from above.
+    """
+    times = [int(time) for time in evenly_spaced(rec.frame_count, _ROWS)]
+    size = _panel_size(rec.frames.image_hw)
+    tracks = rec.tracks()
+    typical_depth = _typical_depth(rec)
+    scaled = (
+        depth_panels(rec.own_time_depth[times]),
+        confidence_panels(rec.own_time_confidence[times]),
+        motion_panels(tracks, times, typical_depth=typical_depth),
+    )
+    width = 5 * (size[0] + _MARGIN) + _MARGIN
+    heading = _wrapped(_heading(rec, typical_depth), width - 2 * _MARGIN)
+    top = _MARGIN + 22 * len(heading) + _LABEL_HEIGHT
+    row_height = size[1] + _LABEL_HEIGHT
+    path_height = max(200, min(300, size[1]))
+    below = top + len(times) * row_height
+    sheet = Image.new("RGB", (width, below + 44 + path_height + 2 * _MARGIN), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for line, text in enumerate(heading):
+        pen.text((_MARGIN, _MARGIN + 22 * line), text, fill=_INK, font=_font(16))
+    left = [_MARGIN + column * (size[0] + _MARGIN) for column in range(5)]
+    for column, title in enumerate(_TITLES):
+        pen.text((left[column], top - _LABEL_HEIGHT), title, fill=_FAINT, font=_font(13))
+    for row, time in enumerate(times):
+        y = top + row * row_height
+        panels = [
+            image_panel(rec.images[time], size),
+            *(maps.panel(row, size) for maps in scaled),
+            track_panel(rec, tracks, time=time, size=size),
+        ]
+        for x, panel in zip(left, panels, strict=True):
+            sheet.paste(panel, (x, y))
+        pen.text((left[0], y + size[1] + 2), _row_label(rec, time), fill=_FAINT, font=_font(12))
+    for column, maps in enumerate(scaled, start=1):
+        _paste_legend(sheet, maps, (left[column], below + 4), size[0])
+    path_size = (width - 2 * _MARGIN, path_height)
+    sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 44))
+    caption = "from above: points of frame 0, camera path (white: first, orange: last camera)"
+    pen.text((_MARGIN + 6, below + 48), caption, fill=_FAINT, font=_font(12))
+    return sheet
+
+
+def _panel_size(image_hw: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a panel: equal areas for all aspects, within reason."""
+    aspect = float(np.clip(image_hw[1] / image_hw[0], 0.3, 4.0))
+    width = max(150, round((_PANEL_AREA * aspect) ** 0.5))
+    return width, max(60, round(width / aspect))
+
+
+def _typical_depth(rec: Reconstruction) -> float:
+    """Median depth of frame 0; 1 if nothing lies before the camera."""
+    depth = rec.own_time_depth[0]
+    return float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+
+
+def _heading(rec: Reconstruction, typical_depth: float) -> list[str]:
+    """What the scene is and how its camera moved."""
+    height, width = rec.frames.image_hw
+    map_height, map_width = rec.map_hw
+    focal_x, focal_y = float(rec.intrinsics[0, 0, 0]), float(rec.intrinsics[0, 1, 1])
+    view = [
+        2 * np.degrees(np.arctan(side / 2 / f)) for side, f in ((width, focal_x), (height, focal_y))
+    ]
+    steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
+    length = float(np.linalg.norm(steps, axis=1).sum())
+    traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
+    turned = float(np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1))).max())
+    parts = [
+        rec.frames.name,
+        f"{rec.frame_count} frames of {width}x{height}",
+        f"maps {map_width}x{map_height}",
+        f"model {rec.model_name}",
+        f"focal {focal_x:.0f} px (view {view[0]:.0f}x{view[1]:.0f} deg)",
+        f"median depth {typical_depth:.3g}",
+        f"camera path {length:.2g} ({100 * length / typical_depth:.0f} % of depth), "
+        f"turned up to {turned:.1f} deg",
+    ]
+    return [" | ".join(parts), *([rec.frames.note] if rec.frames.note else [])]
+
+
+def _row_label(rec: Reconstruction, time: int) -> str:
+    """Which frame a row shows."""
+    source = rec.source_frame_index[time]
+    return f"frame {time} (source {source}, {rec.timestamps_s[time]:.2f} s)"
+
+
+def _wrapped(lines: list[str], width: int) -> list[str]:
+    """Lines broken at spaces to fit a width in pixels."""
+    font = _font(16)
+    fitted: list[str] = []
+    for line in lines:
+        current = ""
+        for word in line.split(" "):
+            longer = f"{current} {word}" if current else word
+            if current and font.getlength(longer) > width:
+                fitted.append(current)
+                longer = word
+            current = longer
+        fitted.append(current)
+    return fitted
+
+
+def _paste_legend(sheet: Image.Image, scaled: Scaled, corner: tuple[int, int], width: int) -> None:
+    """A colour bar with the words for its ends below it."""
+    x, y = corner
+    sheet.paste(legend(scaled, size=(width, 10)), corner)
+    pen, font = ImageDraw.Draw(sheet), _font(12)
+    pen.text((x, y + 13), scaled.low_label, fill=_FAINT, font=font)
+    label_width = font.getlength(scaled.high_label)
+    pen.text((x + width - label_width, y + 13), scaled.high_label, fill=_FAINT, font=font)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so that sheets look alike everywhere."""
+    return ImageFont.load_default(size=size)

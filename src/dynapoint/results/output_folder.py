@@ -1,0 +1,132 @@
+"""Writing a result folder whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dynapoint.errors import OutputError, SceneError
+from dynapoint.results.manifest import read_manifest
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Make sure, before any heavy work, that a scene may and can be written as the folder `output`.
+
+    Leaves nothing behind: a folder is made and removed again where the scene would be written.
+
+    Raises:
+        OutputError: `output` exists and is no scene of ours, or is one and `overwrite` is false, or
+            holds files besides the scene; or nothing can be written there.
+    """
+    if os.path.lexists(output):
+        _check_replaceable(output, overwrite=overwrite)
+    place = output.resolve().parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".dynapoint-", dir=place))
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+
+
+@contextmanager
+def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give an empty folder beside `output`, which takes its place if the block succeeds.
+
+    If the block fails or is interrupted, what was there before is there again and nothing else.
+
+    Raises:
+        OutputError: As `check_output`, or writing fails midway.
+    """
+    check_output(output, overwrite=overwrite)
+    output = output.resolve()
+    made: list[Path] = []
+    temporary: Path | None = None
+    done = False
+    try:
+        made = _make_parents(output.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+        yield temporary
+        # mkdtemp makes private folders; a result has the rights of any new folder.
+        temporary.chmod(0o777 & ~_umask())
+        _take_place(temporary, output)
+        done = True
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+    finally:
+        if not done:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            for folder in reversed(made):
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _check_replaceable(output: Path, *, overwrite: bool) -> None:
+    """Refuse to replace anything but a scene of ours, and that only if told to."""
+    if not output.is_dir():
+        kind = "a file" if output.is_file() else "no folder"
+        raise OutputError(f"{output} exists and is {kind}; give a path that does not exist yet")
+    try:
+        manifest = read_manifest(output)
+    except SceneError as error:
+        raise OutputError(
+            f"{output} exists and is not a scene of dynapoint; give a path that does not exist yet"
+        ) from error
+    if not overwrite:
+        raise OutputError(
+            f"{output} holds a scene already; add --overwrite (overwrite=True) or give another path"
+        )
+    foreign = sorted({path.name for path in output.iterdir()} - set(manifest.files))
+    if foreign:
+        raise OutputError(
+            f"{output} holds {len(foreign)} files besides the scene ({foreign[0]}); "
+            "move them elsewhere or give another path"
+        )
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make a folder and the missing ones above it; returns those made, outermost first."""
+    missing = [folder] if not folder.exists() else []
+    while missing and not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    made = []
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        made.append(path)
+    return made
+
+
+def _take_place(new: Path, output: Path) -> None:
+    """Rename `new` to `output`; what was there is put back if that fails, else removed."""
+    if not output.exists():
+        new.rename(output)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+    try:
+        # On POSIX a folder may be renamed onto an empty one.
+        output.replace(old)
+    except OSError:
+        old.rmdir()
+        raise
+    try:
+        new.rename(output)
+    except BaseException:
+        old.replace(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _cannot_write(output: Path, error: OSError) -> OutputError:
+    """The one line for a path that cannot be written."""
+    reason = error.strerror or str(error)
+    return OutputError(f"{output} cannot be written ({reason}); give a path you may write to")

@@ -1,0 +1,183 @@
+"""The pictures on a contact sheet: depth, confidence, motion, tracks and the camera's path."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+from PIL import Image, ImageDraw
+
+from dynapoint.results.colors import HEAT, LIGHT, WARM, ColorScale, hue_colors
+from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.visibility import points_in_camera, project
+
+# Lines are drawn this much larger and made smaller afterwards, which smooths them.
+_OVERSAMPLING = 2
+_GRID_POINTS_ALONG_LONGER_SIDE = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """Shares in [0, 1] of some maps with the colour scale and the words for its two ends."""
+
+    shares: Float[np.ndarray, "map height width"]
+    scale: ColorScale
+    low_label: str
+    high_label: str
+
+    def panel(self, index: int, size: tuple[int, int]) -> Image.Image:
+        """One map as a picture of `size` (width, height); every map pixel stays a flat patch."""
+        picture = Image.fromarray(self.scale.paint(self.shares[index]))
+        return picture.resize(size, Image.Resampling.NEAREST)
+
+
+def depth_panels(depth: Float[np.ndarray, "map height width"]) -> Scaled:
+    """Depth, near warm and far cold, even in inverse depth; gray where it is not positive."""
+    usable = depth[depth > 0]
+    near, far = np.percentile(usable, [2, 98]) if usable.size else (1.0, 2.0)
+    far = max(far, near * 1.02)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(depth > 0, 1.0 / depth, np.nan)
+    shares = (inverse - 1 / far) / (1 / near - 1 / far)
+    return Scaled(
+        shares=shares, scale=WARM, low_label=f"far {far:.3g}", high_label=f"near {near:.3g}"
+    )
+
+
+def confidence_panels(confidence: Float[np.ndarray, "map height width"]) -> Scaled:
+    """Confidence, light where large, even in its logarithm."""
+    logarithm = np.log(np.maximum(confidence.astype(np.float64), 1e-6))
+    low, high = np.percentile(logarithm, [2, 98])
+    high = max(high, low + 0.02)
+    return Scaled(
+        shares=(logarithm - low) / (high - low),
+        scale=LIGHT,
+        low_label=f"doubt {np.exp(low):.2g}",
+        high_label=f"sure {np.exp(high):.2g}",
+    )
+
+
+def motion_panels(tracks: FrameTracks, times: list[int], *, typical_depth: float) -> Scaled:
+    """How far frame 0's points have moved from where they were, at each of `times`."""
+    distance = np.linalg.norm(tracks.points[times].astype(np.float64) - tracks.points[0], axis=-1)
+    # Less than two percent of the scene's depth is not worth a full scale of colours.
+    largest = max(float(np.percentile(distance, 99)), 0.02 * typical_depth)
+    percent = 100 * largest / typical_depth
+    return Scaled(
+        shares=distance / largest,
+        scale=HEAT,
+        low_label="still",
+        high_label=f"{largest:.2g} ({percent:.0f} % of depth)",
+    )
+
+
+def track_panel(
+    rec: Reconstruction, tracks: FrameTracks, *, time: int, size: tuple[int, int]
+) -> Image.Image:
+    """Points of frame 0 drawn into frame `time`, with the way they moved in the world until then.
+
+    The whole way is seen from the one camera of frame `time`, so what stands still is a dot even
+    if the camera moves. Points hidden there are faint.
+    """
+    wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
+    backdrop = Image.fromarray(rec.images[time]).resize((wide, high), Image.Resampling.BILINEAR)
+    backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
+    rows, columns = _grid(rec.map_hw)
+    camera_points = points_in_camera(
+        tracks.points[: time + 1, rows, columns].astype(np.float64), rec.world_from_camera[time]
+    )
+    scale = np.array([wide, high]) / np.array(rec.map_hw[::-1])
+    ways = project(camera_points, rec.map_intrinsics[time]) * scale
+    colors = hue_colors((columns / rec.map_hw[1] + 0.35 * rows / rec.map_hw[0]) % 1.0)
+    visible = tracks.visible[time, rows, columns]
+    overlay = Image.new("RGBA", backdrop.size, (0, 0, 0, 0))
+    pen = ImageDraw.Draw(overlay)
+    # Hidden points first, so that visible ones lie on top.
+    for point in np.argsort(visible):
+        alpha = round(60 + 195 * float(visible[point]))
+        _draw_way(pen, ways[:, point], (*colors[point].tolist(), alpha))
+    return (
+        Image.alpha_composite(backdrop, overlay)
+        .convert("RGB")
+        .resize(size, Image.Resampling.LANCZOS)
+    )
+
+
+def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
+    """The scene from above: points of frame 0 and the path of the camera, x to the right, z up."""
+    wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
+    picture = Image.new("RGB", (wide, high), (20, 20, 26))
+    points = rec.own_time_points[0].reshape(-1, 3).astype(np.float64)
+    colors = np.asarray(
+        Image.fromarray(rec.images[0]).resize(rec.map_hw[::-1], Image.Resampling.BOX)
+    ).reshape(-1, 3)
+    centers = rec.world_from_camera[:, :3, 3]
+    far = np.percentile(points[:, 2], 95)
+    low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
+    top = np.maximum(np.percentile(points, 97, axis=0), centers.max(axis=0))
+    low_xz, top_xz = np.array([low[0], low[2]]), np.array([top[0], min(top[2], far)])
+    extent = np.maximum(top_xz - low_xz, 1e-6)
+    pixels_per_unit = 0.86 * min(wide / extent[0], high / extent[1])
+    middle = (low_xz + top_xz) / 2
+
+    def place(world: Float64[np.ndarray, "entries xyz=3"]) -> Float64[np.ndarray, "entries xy=2"]:
+        offset = (world[:, [0, 2]] - middle) * pixels_per_unit
+        return np.array([wide / 2, high / 2]) + offset * [1.0, -1.0]
+
+    canvas = np.array(picture)
+    xy = np.floor(place(points)).astype(np.int64)
+    for shift in np.ndindex(2, 2):
+        shifted = xy + shift
+        inside = ((shifted >= 0) & (shifted < [wide, high])).all(axis=1)
+        canvas[shifted[inside, 1], shifted[inside, 0]] = colors[inside]
+    picture = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(picture)
+    path = place(centers)
+    reach = 0.06 * min(wide, high) / pixels_per_unit
+    for index in sorted({0, rec.frame_count - 1}):
+        rotation = rec.world_from_camera[index, :3, :3]
+        corners = np.array([[-0.5, 0, 1.0], [0.5, 0, 1.0]]) * reach
+        wedge = place(
+            np.vstack([centers[index : index + 1], centers[index] + corners @ rotation.T])
+        )
+        color = (255, 255, 255) if index == 0 else (255, 170, 60)
+        pen.polygon([tuple(corner) for corner in wedge], outline=color, width=3)
+    if rec.frame_count > 1:
+        pen.line([tuple(center) for center in path], fill=(255, 90, 90), width=4)
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def legend(scaled: Scaled, *, size: tuple[int, int]) -> Image.Image:
+    """A bar of the colour scale."""
+    ramp = np.linspace(0.0, 1.0, size[0])[None].repeat(size[1], axis=0)
+    return Image.fromarray(scaled.scale.paint(ramp))
+
+
+def image_panel(
+    image: UInt8[np.ndarray, "height width rgb=3"], size: tuple[int, int]
+) -> Image.Image:
+    """A frame at the panel's size."""
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+
+
+def _grid(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of a square grid of map pixels, away from the border."""
+    step = max(2.0, max(map_hw) / _GRID_POINTS_ALONG_LONGER_SIDE)
+    along = [np.arange(step / 2, side, step).astype(np.int64) for side in map_hw]
+    rows, columns = np.meshgrid(*along, indexing="ij")
+    return rows.ravel(), columns.ravel()
+
+
+def _draw_way(
+    pen: ImageDraw.ImageDraw,
+    way: Float64[np.ndarray, "time xy=2"],
+    color: tuple[int, int, int, int],
+) -> None:
+    """One track: a line through its known places and a dot at its last."""
+    near = np.isfinite(way).all(axis=1)
+    # Points close to the camera's plane project arbitrarily far, which overflows the drawing.
+    near &= np.abs(np.where(near[:, None], way, 0.0)).max(axis=1) < 1e5
+    if near.sum() > 1:
+        pen.line([tuple(xy) for xy in way[near]], fill=color, width=3, joint="curve")
+    if near[-1]:
+        x, y = way[-1]
+        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=color)
