@@ -1,8 +1,9 @@
 """The camera motion that explains matches of mostly static points, solved robustly.
 
 Gauss-Newton on the reprojection error with iteratively re-weighted least squares: classical
-perspective-n-point refinement (e.g. Hartley & Zisserman, Multiple View Geometry, §7 and A6), batched
-and without gradients. It serves as a hint to the network: what it does not explain has moved.
+perspective-n-point refinement (e.g. Hartley & Zisserman, Multiple View Geometry, §7 and A6),
+batched and without gradients. It serves as a hint to the network: what it does not explain has
+moved.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.models.precision import at_least_float32
 from dynapoint.types import TensorRecord
 
 MIN_DEPTH = 1e-3
@@ -30,7 +32,7 @@ class EgoMotion(TensorRecord):
 
 
 def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The skew-symmetric matrix with cross_matrix(v) @ w = v × w."""
+    """The skew-symmetric matrix whose product with w is v × w."""
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
     rows = [zero, -z, y, z, zero, -x, -y, x, zero]
@@ -70,8 +72,9 @@ def solve_ego_motion(
     weighted median residual (at least half a pixel) leave out what moves.
     """
     with torch.no_grad(), torch.autocast(points_world.device.type, enabled=False):
-        points, xy = points_world.float(), target_xy.float()
-        intrinsics, pose, prior = intrinsics.float(), initial.float(), weight.float()
+        points, xy = at_least_float32(points_world), at_least_float32(target_xy)
+        intrinsics, pose = at_least_float32(intrinsics), at_least_float32(initial)
+        prior = at_least_float32(weight)
         focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
         for _ in range(iterations):
             camera = transform(pose, points)
@@ -87,7 +90,7 @@ def solve_ego_motion(
             pose = _left_update(step, pose)
         residual = xy - project(transform(pose, points), intrinsics)
         _, scale = _cauchy_weights(residual, prior)
-        near = (residual.norm(dim=-1) < 3 * scale[:, None]).float()
+        near = (residual.norm(dim=-1) < 3 * scale[:, None]).to(prior)
         inliers = (near * prior).sum(dim=1) / prior.sum(dim=1).clamp_min(1e-6)
         return EgoMotion(camera_from_world=pose, residual_px=scale, inliers=inliers)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.models.config import MatcherConfig
+from dynapoint.models.precision import at_least_float32
 
 CELL_PX = 4
 """Side of a cell of the matching map in pixels of the network's images."""
@@ -73,7 +74,7 @@ class Matcher(nn.Module):
     ) -> Matches:
         """Sub-cell matches: the expected position within the best cell's 3 × 3 neighbourhood."""
         rows, columns = map_hw
-        probability = self.logits(source, target).float().softmax(dim=-1)
+        probability = at_least_float32(self.logits(source, target)).softmax(dim=-1)
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)
         offsets = torch.tensor([-1, 0, 1], device=cells.device)

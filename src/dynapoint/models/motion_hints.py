@@ -16,6 +16,7 @@ from torch.nn import functional
 from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion, transform
 from dynapoint.models.matching import CELL_PX, Matches
 from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.models.precision import at_least_float32
 
 HINT_CHANNELS = 17
 LARGEST_SHIFT = 1.0
@@ -71,21 +72,30 @@ def motion_hints(geometry: PairGeometry, matches: Matches) -> MotionHints:
     """Compute the hints of source-target pairs."""
     with torch.no_grad(), torch.autocast(matches.xy.device.type, enabled=False):
         ego = refine_ego_motion(geometry, matches)
-        points = geometry.source_points.float()
-        pose, intrinsics = ego.camera_from_world, geometry.target_intrinsics.float()
+        points = at_least_float32(geometry.source_points)
+        pose, intrinsics = ego.camera_from_world, at_least_float32(geometry.target_intrinsics)
         world_from_target = invert_rigid(pose)
         static_camera = transform(pose, points)
         static_xy = project(static_camera, intrinsics)
         depth = static_camera[..., 2:].clamp_min(1e-3)
         ray = _rays(matches.xy, intrinsics)
-        target_own = _sample(geometry.target_points.float(), matches.xy, geometry.image_hw)
-        target_camera = transform(geometry.target_camera_from_world.float(), target_own)
+        target_points = at_least_float32(geometry.target_points)
+        target_own = _sample(target_points, matches.xy, geometry.image_hw)
+        predicted_pose = at_least_float32(geometry.target_camera_from_world)
+        target_camera = transform(predicted_pose, target_own)
         target_depth = target_camera[..., 2:].clamp_min(1e-3)
         distance = points.norm(dim=-1, keepdim=True).clamp_min(1e-3)
         lateral = _limit((transform(world_from_target, ray * depth) - points) / distance)
         direct = _limit((transform(world_from_target, ray * target_depth) - points) / distance)
         features = _features(
-            geometry, matches, ego, static_xy, depth, target_depth, lateral, direct
+            geometry,
+            matches,
+            ego,
+            static_xy=static_xy,
+            depth=depth,
+            target_depth=target_depth,
+            lateral=lateral,
+            direct=direct,
         )
         return MotionHints(
             features=features,
@@ -98,6 +108,7 @@ def _features(
     geometry: PairGeometry,
     matches: Matches,
     ego: EgoMotion,
+    *,
     static_xy: Tensor,
     depth: Tensor,
     target_depth: Tensor,
@@ -120,7 +131,7 @@ def _features(
         matches.certainty[..., None],
         matches.missing[..., None],
         matches.entropy[..., None],
-        outside[..., None].float(),
+        outside[..., None].to(lateral),
         ego.inliers[:, None, None].expand(-1, residual.shape[1], 1),
     ]
     return _as_map(torch.cat(columns, dim=-1), geometry)

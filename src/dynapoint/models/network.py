@@ -36,6 +36,7 @@ from dynapoint.models.pose_encoding import (
     intrinsics_px,
     invert_rigid,
 )
+from dynapoint.models.precision import at_least_float32
 from dynapoint.models.stem import ConvStem, StemFeatures
 from dynapoint.models.time_decoder import TimeDecoder
 from dynapoint.types import Cameras, PointMaps
@@ -145,13 +146,13 @@ class VideoPointMapNetwork(nn.Module):
             quarter=stem.quarter,
             half=stem.half,
         )
-        log_distance = values.squeeze(1).float().clamp(-LOG_DISTANCE_LIMIT, LOG_DISTANCE_LIMIT)
-        log_distance = log_distance.unflatten(0, (batch, frames))
+        log_distance = at_least_float32(values.squeeze(1)).unflatten(0, (batch, frames))
+        log_distance = log_distance.clamp(-LOG_DISTANCE_LIMIT, LOG_DISTANCE_LIMIT)
         encodings = self._cameras(tokens[:, :, layout.camera], log_distance, descriptors)
         pose = _first_is_identity(camera_from_world(encodings[-1]))
         intrinsics = intrinsics_px(encodings[-1], (height, width))
         points = place(log_distance, pose, intrinsics)
-        log_confidence = log_confidence.float().unflatten(0, (batch, frames))
+        log_confidence = at_least_float32(log_confidence).unflatten(0, (batch, frames))
         return VideoEncoding(
             own_time=PointMaps(points=points, confidence=confidence_from_logits(log_confidence)),
             cameras=Cameras(world_from_camera=invert_rigid(pose), intrinsics=intrinsics),
@@ -177,7 +178,7 @@ class VideoPointMapNetwork(nn.Module):
         for iteration in range(self.config.camera.iterations):
             if raw is not None and iteration == 1 and self.config.camera.start_from_matches:
                 raw = self._pose_from_matches(raw.detach(), log_distance.detach(), descriptors)
-            raw = self.camera_head.step(camera_tokens, raw).float()
+            raw = at_least_float32(self.camera_head.step(camera_tokens, raw))
             results.append(self.camera_head.activate(raw))
         return torch.stack(results)
 
@@ -195,7 +196,7 @@ class VideoPointMapNetwork(nn.Module):
         with torch.no_grad():
             intrinsics = intrinsics_px(raw, (height, width))
             first = at_cells(log_distance[:, :1])
-            identity = torch.eye(4, device=raw.device).expand(batch, 1, 4, 4)
+            identity = torch.eye(4, dtype=raw.dtype, device=raw.device).expand(batch, 1, 4, 4)
             points = place(first, identity, _scaled(intrinsics[:, :1], 0.25)).flatten(1, 3)
             others = frames - 1
             matches = self.matcher.match(
@@ -220,7 +221,7 @@ class VideoPointMapNetwork(nn.Module):
     def decode_pairs(
         self, encoded: VideoEncoding, *, sources: Sequence[int], targets: Sequence[int]
     ) -> Decoded:
-        """Displacements of the pixels of frames `sources[k]` to the times of frames `targets[k]`."""
+        """Displacements of the pixels of frames `sources[k]` to times of frames `targets[k]`."""
         batch, pairs = encoded.tokens.shape[0], len(sources)
         source, target = list(sources), list(targets)
         hints = self._hints(encoded, source, target)
@@ -247,14 +248,14 @@ class VideoPointMapNetwork(nn.Module):
             quarter=torch.cat([quarter, hints.features.to(quarter.dtype)], dim=1),
             half=of_sources(encoded.stem.half),
         )
-        values = values.float()
+        values = at_least_float32(values)
         lateral, inward = (_to_pixels(hint) for hint in (hints.lateral, hints.inward))
         relative = values[:, :1] * lateral + values[:, 1:2] * inward + values[:, 2:]
         distance = encoded.log_distance[:, source].detach().exp().flatten(0, 1)
         displacement = (relative * distance[:, None]).permute(0, 2, 3, 1)
         return Decoded(
             displacement=displacement.unflatten(0, (batch, pairs)),
-            log_confidence=log_confidence.float().unflatten(0, (batch, pairs)),
+            log_confidence=at_least_float32(log_confidence).unflatten(0, (batch, pairs)),
         )
 
     def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]):  # type: ignore[no-untyped-def]
@@ -319,8 +320,10 @@ def place(
     own = functional.normalize(ray, dim=-1) * log_distance.exp()[..., None]
     world_from_camera = invert_rigid(camera_from_world_matrix)
     rotation, shift = world_from_camera[..., :3, :3], world_from_camera[..., :3, 3]
-    turned = own.flatten(2, 3) @ rotation.transpose(-1, -2) + shift[..., None, :]
-    return turned.unflatten(2, (height, width))
+    # Written out, because autocast would round a matrix product to half precision.
+    right, down, forward = rotation[..., None, None, :, :].unbind(-1)
+    turned = own[..., 0:1] * right + own[..., 1:2] * down + own[..., 2:3] * forward
+    return turned + shift[..., None, None, :]
 
 
 def at_cells(

@@ -52,14 +52,19 @@ class TimeDecoder(nn.Module):
         `added` is what is known of each pair beforehand (matching hints), added to its tokens.
         """
         if self.config.scope == "pair":
-            return self._pairs(tokens, conditions, positions, sources, targets, added)
-        return self._all(tokens, conditions, positions, sources, targets, added)
+            return self._pairs(
+                tokens, conditions, positions, sources=sources, targets=targets, added=added
+            )
+        return self._all(
+            tokens, conditions, positions, sources=sources, targets=targets, added=added
+        )
 
     def _pairs(
         self,
         tokens: Tensor,
         conditions: Tensor,
         positions: RotaryPositions,
+        *,
         sources: Sequence[int],
         targets: Sequence[int],
         added: Tensor | None,
@@ -83,6 +88,7 @@ class TimeDecoder(nn.Module):
         tokens: Tensor,
         conditions: Tensor,
         positions: RotaryPositions,
+        *,
         sources: Sequence[int],
         targets: Sequence[int],
         added: Tensor | None,

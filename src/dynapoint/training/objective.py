@@ -136,10 +136,11 @@ def true_matches(
     inner = slice(CELL_PX // 2, None, CELL_PX)
     points = sample.points[:, targets, sources][..., inner, inner, :]
     pose = invert_rigid(sample.world_from_camera[:, targets])
-    camera = (
-        torch.einsum("bkij,bkrcj->bkrci", pose[..., :3, :3], points) + pose[..., None, None, :3, 3]
-    )
-    image = torch.einsum("bkij,bkrcj->bkrci", sample.intrinsics[:, targets], camera)
+    # Autocast would round pixel positions to half precision.
+    with torch.autocast(points.device.type, enabled=False):
+        turned = torch.einsum("bkij,bkrcj->bkrci", pose[..., :3, :3], points)
+        camera = turned + pose[..., None, None, :3, 3]
+        image = torch.einsum("bkij,bkrcj->bkrci", sample.intrinsics[:, targets], camera)
     xy = image[..., :2] / image[..., 2:].clamp_min(1e-6) - 0.5
     visible = sample.visible[:, targets, sources][..., inner, inner]
     known = sample.supervised[:, targets, sources][..., None, None]
