@@ -77,9 +77,13 @@ def nano() -> TrainConfig:
     return TrainConfig(
         name="nano",
         network=nano_1(),
+        optimiser="muon",
+        warmup_steps=150,
+        ema_decay=0.998,
+        draws_per_clip=6,
         phases=(
-            Phase(until_samples=10_000, difficulties=easy),
-            Phase(until_samples=300_000, difficulties=mixed),
+            Phase(until_samples=8_000, difficulties=easy, batch=16),
+            Phase(until_samples=300_000, difficulties=mixed, batch=16),
             Phase(
                 until_samples=600_000,
                 frames=4,
