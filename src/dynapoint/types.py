@@ -5,17 +5,21 @@ half-integers, world = the camera of frame 0, `world_from_camera` maps camera to
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-class TensorRecord:
-    """Gives a frozen dataclass of tensors device moves and batch slicing, written once for all."""
+# A bound variable rather than typing.Self, which the shape checker cannot read.
+Record = TypeVar("Record", bound="TensorRecord")
 
-    def to(self, device: torch.device | str) -> Self:
+
+class TensorRecord:
+    """Gives a frozen dataclass of tensors moves between devices, written once for all."""
+
+    def to(self: Record, device: torch.device | str) -> Record:
         """The same record with every tensor on `device`."""
         moved = {
             field.name: value.to(device)
@@ -23,15 +27,6 @@ class TensorRecord:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **moved)  # type: ignore[type-var]
-
-    def batch_slice(self, index: slice | Int[Tensor, " chosen"]) -> Self:
-        """The record restricted to some entries of the leading (batch) axis of every tensor."""
-        chosen = {
-            field.name: value[index]
-            for field in fields(self)  # type: ignore[arg-type]
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **chosen)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, kw_only=True)
