@@ -1,0 +1,259 @@
+"""The command line. Every command loads what it needs when it runs, so that `--help` is quick."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+import dynapoint
+from dynapoint.errors import DynapointError
+
+if TYPE_CHECKING:
+    from dynapoint.inference.scenes import ScenePlan
+    from dynapoint.models.protocol import PointMapModel
+
+_FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+
+_OutputOption = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+_Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+class UsageError(Exception):
+    """Options that parse but make no sense; exit code 2, like those that do not parse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruct:
+    """Reconstruct a video, a folder of images or image files into the folder OUT.
+
+    Several image files, or a quoted glob pattern, are one scene; several videos or folders are one
+    scene each, in OUT/NAME.4d. OUT/contact_sheet.png shows the result.
+    """
+
+    inputs: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(name="input", metavar="INPUT...", help_behavior_hint="(required)"),
+    ]
+    """Videos, folders, image files or glob patterns."""
+    output: _OutputOption
+    """Folder to write."""
+    model: str = "nano"
+    """Name of the network."""
+    frames: int = 24
+    """At most this many evenly spaced frames are used."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights file to use instead of the packaged one."""
+    overwrite: _Flag = False
+    """Replace a scene that is already there (never anything else)."""
+
+    def run(self) -> int:
+        """Reconstruct every scene; one that fails does not stop the others."""
+        if not self.inputs:
+            raise UsageError("no INPUT was given")
+        if self.frames < 1:
+            raise UsageError(f"--frames is {self.frames}; give 1 or more")
+        from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
+        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+
+        scenes = plan_scenes(self.inputs, self.output)
+        for scene in scenes:
+            check_output(scene.output, overwrite=self.overwrite)
+        loader = _ModelLoader(self.model, self.weights)
+        failures = 0
+        for scene in scenes:
+            try:
+                self._run_scene(scene, loader)
+            except DynapointError as error:
+                _print_error(error)
+                failures += 1
+        if failures and len(scenes) > 1:
+            print(f"{len(scenes) - failures} of {len(scenes)} scenes reconstructed")
+        return _FAILED if failures else 0
+
+    def _run_scene(self, scene: "ScenePlan", load_model: "Callable[[], PointMapModel]") -> None:
+        """Reconstruct one scene and say how long each stage took."""
+        from dynapoint.data.frames import load_frames  # noqa: PLC0415
+
+        clock = _Stages()
+        with clock.stage("read"):
+            source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
+            frames = load_frames(source, max_frames=self.frames)
+        with clock.stage("load model"):
+            from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
+            from dynapoint.results import contact_sheet, store  # noqa: PLC0415
+
+            model = load_model()
+        if frames.note:
+            print(f"{scene.label}: {frames.note}", flush=True)
+        with clock.stage("network"):
+            rec = reconstruct_frames(
+                frames, model, model_name=self.model, progress=sys.stderr.isatty()
+            )
+        with clock.stage("contact sheet"):
+            sheet = contact_sheet.draw(rec)
+        with clock.stage("write"):
+            store.save(rec, scene.output, overwrite=self.overwrite, contact_sheet=sheet)
+        height, width = frames.image_hw
+        print(f"{scene.label}: {frames.count} frames of {width}x{height}; {clock.summary()}")
+        print(f"{scene.label}: look at {scene.output / store.CONTACT_SHEET_FILE}", flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score a network on clips with exact truth, beside the trivial answers."""
+
+    clips: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CLIPS")]
+    """Folder of clips as `dynapoint synth` writes them."""
+    model: str = "nano"
+    """Name of the network."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
+    """JSON file for all numbers."""
+
+    def run(self) -> int:
+        """Print the table of scores."""
+        from dynapoint.evaluation.score import evaluate_paths  # noqa: PLC0415
+
+        print(evaluate_paths(self.clips, self.model, self.output))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synth:
+    """Make clips with exact truth, and a video of each to look at."""
+
+    output: _OutputOption
+    """Folder to write."""
+    clips: int
+    """How many clips."""
+    seed: int
+    """Seed of the first clip; the same seed gives the same clips."""
+    height: int = 128
+    """Image height in pixels."""
+    width: int = 160
+    """Image width in pixels."""
+    frames: int = 10
+    """Frames of each clip."""
+    difficulty: float = 1.0
+    """From 0 (few bodies, a still camera) to 1 (everything)."""
+
+    def run(self) -> int:
+        """Write the clips."""
+        for name in ("clips", "height", "width", "frames"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} is {getattr(self, name)}; give 1 or more")
+        if self.seed < 0:
+            raise UsageError(f"--seed is {self.seed}; give 0 or more")
+        if not 0.0 <= self.difficulty <= 1.0:
+            raise UsageError(f"--difficulty is {self.difficulty}; give a value from 0 to 1")
+        from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
+
+        synthesize(
+            self.output,
+            clips=self.clips,
+            seed=self.seed,
+            image_hw=(self.height, self.width),
+            frames=self.frames,
+            difficulty=self.difficulty,
+        )
+        print(f"{self.clips} clips in {self.output}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network from nothing on clips that the package makes itself."""
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
+    """Name of the recipe, e.g. nano or smoke."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
+    """Folder for checkpoints and logs."""
+    resume: _Flag = False
+    """Go on from the newest checkpoint in DIR."""
+    steps: int | None = None
+    """Stop after this many steps instead of the recipe's."""
+
+    def run(self) -> int:
+        """Train until the recipe, or `steps`, says so."""
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"--steps is {self.steps}; give 1 or more")
+        from dynapoint.training.run import train  # noqa: PLC0415
+
+        train(self.recipe, self.output, resume=self.resume, steps=self.steps)
+        return 0
+
+
+_Command = (
+    Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Synth, tyro.conf.subcommand("synth")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"dynapoint {dynapoint.__version__}")
+        return 0
+    try:
+        command = tyro.cli(
+            _Command,  # type: ignore[arg-type]
+            prog="dynapoint",
+            description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
+            args=given,
+        )
+        return command.run()
+    except UsageError as error:
+        print(f"dynapoint: {error}; see `dynapoint --help`", file=sys.stderr)
+        return _WRONG_USAGE
+    except DynapointError as error:
+        _print_error(error)
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _print_error(error: DynapointError) -> None:
+    """One line on standard error, whatever the message looks like."""
+    print(f"dynapoint: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class _Stages:
+    """Wall-clock seconds of named stages."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def summary(self) -> str:
+        """All stages and their sum in one line."""
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        return f"{stages}; {sum(self.seconds.values()):.1f} s in all"
+
+
+class _ModelLoader:
+    """Loads the network when it is first needed, so that a bad input fails before torch loads."""
+
+    def __init__(self, name: str, weights: Path | None) -> None:
+        self._name, self._weights = name, weights
+        self._model: PointMapModel | None = None
+
+    def __call__(self) -> "PointMapModel":
+        if self._model is None:
+            from dynapoint.models.catalog import load_model  # noqa: PLC0415
+
+            self._model = load_model(self._name, weights=self._weights)
+        return self._model
