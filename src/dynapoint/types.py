@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-
 # A bound variable rather than typing.Self, which the shape checker cannot read.
 Record = TypeVar("Record", bound="TensorRecord")
 
