@@ -12,9 +12,10 @@ from torch import Tensor
 
 from dynapoint.types import TensorRecord
 
-from .raster import edge_functions
+from .raster import corner_values, edge_functions
 
 _DEPTH_TOLERANCE = 1.01
+_CHUNK_CPU = 32_768
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +50,7 @@ class ClipBatch(TensorRecord):
         self, frames: Int[Tensor, "clip source"], times: Int[Tensor, "clip target"]
     ) -> Float[Tensor, "clip target source height width xyz=3"]:
         """World positions at `times` of the surface points seen in `frames`; NaN at sky."""
-        hits = self._hits(frames)
-        clip, count = frames.shape[0], times.shape[1]
-        table = self.vertices.gather(1, _spread(times, self.vertices)).permute(0, 2, 1, 3)
-        blended = _blend(hits, table.reshape(-1, count * 3))
-        shape = (clip, frames.shape[1], *self.face.shape[2:], count, 3)
-        return blended.view(shape).permute(0, 4, 1, 2, 3, 5).contiguous()
+        return self.truth(frames, times).points
 
     def visible(
         self, frames: Int[Tensor, "clip source"], times: Int[Tensor, "clip target"]
@@ -65,22 +61,37 @@ class ClipBatch(TensorRecord):
         and not behind the face hit by its pixel's centre, whose plane is met at the point's exact
         position with a tolerance of 1 %. False at sky.
         """
-        return self._visible(self._hits(frames), frames, times)
+        return self.truth(frames, times).visible
 
     def truth(
         self, frames: Int[Tensor, "clip source"], times: Int[Tensor, "clip target"]
     ) -> ClipTruth:
-        """`points`, `visible`, `valid` and `moving` at the price of one surface look-up."""
-        hits = self._hits(frames)
-        clip, count = frames.shape[0], times.shape[1]
-        table = self.vertices.gather(1, _spread(times, self.vertices)).permute(0, 2, 1, 3)
-        blended = _blend(hits, table.reshape(-1, count * 3))
-        shape = (clip, frames.shape[1], *self.face.shape[2:], count, 3)
+        """`points`, `visible`, `valid` and `moving` at the price of one of them."""
+        clips, sources = frames.shape
+        targets = times.shape[1]
+        height, width = self.face.shape[2:]
+        device = self.face.device
+        points = torch.empty(clips, targets, sources, height, width, 3, device=device)
+        visible = torch.empty(
+            clips, targets, sources, height, width, dtype=torch.bool, device=device
+        )
+        surfaces = self._planes(frames)[0]
+        view = self._target_view(times)
+        # Images go in cache-sized groups on a CPU and all together on a GPU.
+        group = max(_CHUNK_CPU // (height * width), 1) if device.type == "cpu" else clips * sources
+        for image in torch.arange(clips * sources, device=device).split(group):
+            clip, source = image // sources, image % sources
+            hits = self._hits(frames, image, surfaces)
+            blended = torch.nn.functional.embedding_bag(
+                hits.corners, view.table, per_sample_weights=hits.weights, mode="sum"
+            ).view(len(image), height, width, targets, 6)
+            for target in range(targets):
+                points[clip, target, source] = blended[..., target, :3]
+                visible[clip, target, source] = self._seen(
+                    view, hits, clip, target, blended[..., target, 3:]
+                )
         return ClipTruth(
-            points=blended.view(shape).permute(0, 4, 1, 2, 3, 5).contiguous(),
-            visible=self._visible(hits, frames, times),
-            valid=self.valid(frames),
-            moving=self.moving(frames),
+            points=points, visible=visible, valid=self.valid(frames), moving=self.moving(frames)
         )
 
     def valid(self, frames: Int[Tensor, "clip source"]) -> Bool[Tensor, "clip source height width"]:
@@ -108,9 +119,12 @@ class ClipBatch(TensorRecord):
         self, frames: Int[Tensor, "clip source"]
     ) -> Float[Tensor, "clip source height width"]:
         """Depth along each frame's own optical axis, in scene units; NaN at sky."""
-        hits = self._hits(frames)
-        depth = hits.nearness.reciprocal().view(self._faces_of(frames).shape)
-        return depth.to(self.vertices.dtype)
+        surfaces = self._planes(frames)[0]
+        image = torch.arange(frames.numel(), device=self.face.device)
+        nearness = self._hits(frames, image, surfaces).nearness
+        return (
+            nearness.reciprocal().to(self.vertices.dtype).view(*frames.shape, *self.face.shape[2:])
+        )
 
     def _faces_of(
         self, frames: Int[Tensor, "clip source"]
@@ -118,104 +132,117 @@ class ClipBatch(TensorRecord):
         """Face maps of `frames`."""
         return self.face.gather(1, _spread(frames, self.face))
 
-    def _corners(self, frames: Int[Tensor, "clip chosen"]) -> Float[Tensor, "clip chosen vertex 3"]:
+    def _pixels(self, frames: Int[Tensor, "clip chosen"]) -> Float[Tensor, "clip chosen vertex 3"]:
         """Homogeneous pixel positions (x·z, y·z, z) of all vertices at the frames' own times."""
-        vertices = self.vertices.gather(1, _spread(frames, self.vertices)).double()
         return homogeneous_pixels(
-            vertices,
+            self.vertices.gather(1, _spread(frames, self.vertices)).double(),
             self.world_from_camera.gather(1, _spread(frames, self.world_from_camera)),
             self.intrinsics.gather(1, _spread(frames, self.intrinsics)),
         )
 
     def _planes(
         self, frames: Int[Tensor, "clip chosen"]
-    ) -> tuple[Float[Tensor, "clip chosen face 3 3"], Float[Tensor, "clip chosen face"]]:
-        """Edge functions over their determinant per face, and the determinant (> 0: turned to us)."""
-        corners = gather_corners(self._corners(frames), self.faces)
-        edges, determinant = edge_functions(corners)
+    ) -> tuple[Float[Tensor, "9 triangle"], Float[Tensor, " triangle"]]:
+        """Edge functions over the determinant of every (clip, frame, face), and the determinant."""
+        edges, determinant = edge_functions(corner_values(self._pixels(frames), self.faces))
         safe = torch.where(determinant == 0, 1.0, determinant)
-        return edges / safe[..., None, None], determinant
+        return (edges / safe).view(9, -1), determinant
 
-    def _hits(self, frames: Int[Tensor, "clip source"]) -> "_Hits":
-        """Corner vertices and float64 barycentric weights at the pixel centres of `frames`."""
-        clips, sources = frames.shape
+    def _hits(
+        self,
+        frames: Int[Tensor, "clip source"],
+        image: Int[Tensor, " image"],
+        surfaces: Float[Tensor, "9 triangle"],
+    ) -> "_Hits":
+        """Corner vertices and float64 barycentric weights at the pixels of some (clip, source)."""
+        sources, faces = frames.shape[1], self.faces.shape[1]
         height, width = self.face.shape[2:]
-        planes, _ = self._planes(frames)
-        face = self._faces_of(frames)
-        sky = (face < 0).flatten()
-        face = face.clamp_min(0).long()
-        clip = torch.arange(clips, device=face.device)[:, None, None, None]
-        per_clip = self.faces.shape[1]
-        image = torch.arange(clips * sources, device=face.device).view(clips, sources, 1, 1)
-        coefficients = (
-            planes.view(-1, 9).index_select(0, (image * per_clip + face).flatten()).view(-1, 3, 3)
-        )
-        x = torch.arange(width, device=face.device, dtype=torch.float64) + 0.5
-        y = torch.arange(height, device=face.device, dtype=torch.float64) + 0.5
-        ray = torch.stack(
-            [
-                x.expand(clips, sources, height, width),
-                y[:, None].expand(clips, sources, height, width),
-                torch.ones_like(x).expand(clips, sources, height, width),
-            ],
-            -1,
-        ).view(-1, 3)
-        edge = (coefficients * ray[:, None]).sum(-1)
-        nearness = edge.sum(1)
-        nearness = torch.where(sky, torch.nan, nearness)
-        vertex_start = clip * self.vertices.shape[2]
-        flat_face = (clip * per_clip + face).flatten()
-        corners = self.faces.view(-1, 3).index_select(0, flat_face).long()
+        clip, source = image // sources, image % sources
+        face = self.face[clip, frames[clip, source].long()].view(len(image), -1)
+        sky = face < 0
+        face = face.clamp_min(0)
+        p = surfaces.index_select(1, (face + (image * faces)[:, None]).view(-1))
+        p = p.view(9, len(image), height, width)
+        x = torch.arange(width, device=face.device, dtype=p.dtype) + 0.5
+        y = torch.arange(height, device=face.device, dtype=p.dtype)[:, None] + 0.5
+        e = [torch.addcmul(torch.addcmul(p[k + 2], p[k], x), p[k + 1], y) for k in (0, 3, 6)]
+        nearness = (e[0] + e[1] + e[2]).masked_fill_(sky.view(len(image), height, width), torch.nan)
+        depth = nearness.reciprocal()
+        weights = torch.stack([(value * depth).float() for value in e], -1)
+        flat_face = (face + (clip * faces)[:, None]).view(-1)
+        corners = self.faces.view(-1, 3).index_select(0, flat_face).view(len(image), -1, 3)
+        corners = corners + (clip * self.vertices.shape[2])[:, None, None]
         return _Hits(
-            corners=corners + vertex_start.expand(face.shape).reshape(-1, 1),
-            weights=(edge / nearness[:, None]).to(self.vertices.dtype),
+            corners=corners.view(-1, 3),
+            weights=weights.view(-1, 3),
             nearness=nearness,
-            face=flat_face,
+            face=face.view(nearness.shape),
         )
 
-    def _visible(
-        self, hits: "_Hits", frames: Int[Tensor, "clip source"], times: Int[Tensor, "clip target"]
-    ) -> Bool[Tensor, "clip target source height width"]:
-        """Depth-test the hits against the face maps of the target frames."""
+    def _target_view(self, times: Int[Tensor, "clip target"]) -> "_TargetView":
+        """Tables over all vertices and faces at the target times."""
         clips, targets = times.shape
-        sources = frames.shape[1]
-        height, width = self.face.shape[2:]
-        faces = self.faces.shape[1]
+        pixels = self._pixels(times)
+        world = self.vertices.gather(1, _spread(times, self.vertices))
+        table = torch.cat([world, pixels.to(world.dtype)], -1).permute(0, 2, 1, 3)
         planes, determinant = self._planes(times)
-        pixels = self._corners(times).float().permute(0, 2, 1, 3).reshape(-1, targets * 3)
-        moved = _blend(hits, pixels).view(clips, -1, targets, 3)
-        target_face = self._faces_of(times).flatten(2).long()
-        nearness = planes.sum(-2).float()
-        turned = (determinant > 0).float()
-        results = []
-        for target in range(targets):
-            x, y, z = moved[:, :, target].unbind(-1)
-            scale = 1.0 / z
-            x, y = x * scale, y * scale
-            inside = (z > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            column = x.nan_to_num(0.0).clamp(0, width - 1).long()
-            row = y.nan_to_num(0.0).clamp(0, height - 1).long()
-            met = target_face[:, target].gather(1, row * width + column)
-            plane = nearness[:, target].reshape(-1, 3)
-            clip_start = torch.arange(clips, device=met.device)[:, None] * faces
-            chosen = plane.index_select(0, (met.clamp_min(0) + clip_start).flatten())
-            a, b, c = chosen.view(clips, -1, 3).unbind(-1)
-            met_nearness = torch.where(met >= 0, a * x + b * y + c, 0.0)
-            front = z * met_nearness <= _DEPTH_TOLERANCE
-            facing = turned[:, target].reshape(-1).index_select(0, hits.face)
-            seen = inside & front & (facing.view(clips, -1) > 0)
-            results.append(seen.view(clips, sources, height, width))
-        return torch.stack(results, 1)
+        nearness = planes.view(3, 3, -1).sum(0).float()
+        return _TargetView(
+            table=table.reshape(-1, targets * 6),
+            nearness=nearness.view(3, clips, targets, -1),
+            turned=(determinant > 0).view(clips, targets, -1),
+            face=self._faces_of(times),
+        )
+
+    def _seen(
+        self,
+        view: "_TargetView",
+        hits: "_Hits",
+        clip: Int[Tensor, " image"],
+        target: int,
+        moved: Float[Tensor, "image height width 3"],
+    ) -> Bool[Tensor, "image height width"]:
+        """Depth-test points, given as (x·z, y·z, z), against the face map of a target frame."""
+        height, width = hits.nearness.shape[1:]
+        z = moved[..., 2].contiguous()
+        scale = z.reciprocal()
+        x, y = moved[..., 0] * scale, moved[..., 1] * scale
+        # Comparisons with NaN (sky) are false, so sky never lies inside.
+        inside = (z > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        column = x.nan_to_num_(0.0, 0.0, 0.0).clamp(0, width - 1).to(torch.int64)
+        row = y.nan_to_num_(0.0, 0.0, 0.0).clamp(0, height - 1).to(torch.int64)
+        clip_start = clip[:, None, None]
+        targets, faces = view.turned.shape[1:]
+        image = clip_start * targets + target
+        pixel = (image * height + row) * width + column
+        met = view.face.view(-1).index_select(0, pixel.view(-1))
+        plane = (image * faces).expand_as(pixel).reshape(-1) + met.clamp_min(0)
+        a, b, c = view.nearness.view(3, -1).index_select(1, plane).view(3, *x.shape)
+        nearness = torch.addcmul(torch.addcmul(c, a, x), b, y)
+        front = (z * nearness <= _DEPTH_TOLERANCE) | (met.view(x.shape) < 0)
+        own = (image * faces + hits.face).view(-1)
+        facing = view.turned.view(-1).index_select(0, own).view(x.shape)
+        return inside & front & facing
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Hits:
-    """What the pixel centres of some frames meet, flattened over clip, source, row and column."""
+    """What the pixel centres of some images meet."""
 
     corners: Int[Tensor, "pixel corner=3"]  # rows of tables over (clip, vertex)
     weights: Float[Tensor, "pixel corner=3"]  # NaN at sky
-    nearness: Float[Tensor, " pixel"]  # 1 / depth
-    face: Int[Tensor, " pixel"]  # over (clip, face)
+    nearness: Float[Tensor, "image height width"]  # 1 / depth, NaN at sky
+    face: Int[Tensor, "image height width"]  # 0 at sky
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TargetView:
+    """All vertices and faces as the cameras of the target times see them."""
+
+    table: Float[Tensor, "row value"]  # per (clip, vertex): world and pixel position per target
+    nearness: Float[Tensor, "3 clip target face"]  # 1 / depth over (x, y, 1)
+    turned: Bool[Tensor, "clip target face"]  # towards the camera
+    face: Int[Tensor, "clip target height width"]
 
 
 def _spread(chosen: Int[Tensor, "clip chosen"], values: Tensor) -> Int[Tensor, "clip chosen *rest"]:
@@ -223,13 +250,6 @@ def _spread(chosen: Int[Tensor, "clip chosen"], values: Tensor) -> Int[Tensor, "
     clips, count = chosen.shape
     rest = values.shape[2:]
     return chosen.long().view(clips, count, *([1] * len(rest))).expand(clips, count, *rest)
-
-
-def _blend(hits: _Hits, table: Float[Tensor, "row value"]) -> Float[Tensor, "pixel value"]:
-    """Barycentric combination of table rows at every hit."""
-    return torch.nn.functional.embedding_bag(
-        hits.corners, table.contiguous(), per_sample_weights=hits.weights, mode="sum"
-    )
 
 
 def homogeneous_pixels(
@@ -242,12 +262,3 @@ def homogeneous_pixels(
     rotation = pose[..., :3, :3]
     camera = (points - pose[..., None, :3, 3]) @ rotation
     return camera @ intrinsics.to(points.dtype).transpose(-1, -2)
-
-
-def gather_corners(
-    values: Float[Tensor, "clip time vertex value"], faces: Int[Tensor, "clip face corner=3"]
-) -> Float[Tensor, "clip time face corner=3 value"]:
-    """The values of each face's three corners."""
-    clips, times, _, size = values.shape
-    index = faces.reshape(clips, 1, -1, 1).long().expand(clips, times, -1, size)
-    return values.gather(2, index).view(clips, times, -1, 3, size)

@@ -57,44 +57,61 @@ def quincunx_grid(height: int, width: int) -> SampleGrid:
 class TriangleSetup:
     """Triangles ready to be drawn, all images' together.
 
-    `edges[s, k]` are the coefficients of edge function k over (x, y, 1) in pixels, positive inside;
-    `nearness[s]` those of the value compared between fragments (positive, larger is nearer);
+    `edges[k]` are the coefficients of edge function k over (x, y, 1) in pixels, positive inside;
+    `nearness` those of the value compared between fragments (positive, larger is nearer);
     `first_y`, `last_y` bound the triangle in pixels; `image[s]` is the image it belongs to.
     """
 
-    edges: Float[Tensor, "triangle corner=3 3"]
-    nearness: Float[Tensor, "triangle 3"]
+    edges: Float[Tensor, "corner=3 3 triangle"]
+    nearness: Float[Tensor, "3 triangle"]
     first_y: Float[Tensor, " triangle"]
     last_y: Float[Tensor, " triangle"]
     image: Int[Tensor, " triangle"]
 
 
+def corner_values(
+    values: Float[Tensor, "clip time vertex 3"], faces: Int[Tensor, "clip face corner=3"]
+) -> Float[Tensor, "corner=3 3 triangle"]:
+    """Vertex values at the corners of every (clip, time, face), triangles along the last axis.
+
+    One contiguous row per quantity keeps all that follows free of strided access.
+    """
+    clips, times, vertices, _ = values.shape
+    rows = values.permute(3, 0, 1, 2).reshape(3, -1)
+    start = torch.arange(clips * times, device=values.device).view(clips, times, 1) * vertices
+    return torch.stack(
+        [rows.index_select(1, (faces[:, None, :, k] + start).reshape(-1)) for k in range(3)]
+    )
+
+
 def edge_functions(
-    corners: Float[Tensor, "*batch corner=3 3"],
-) -> tuple[Float[Tensor, "*batch corner=3 3"], Float[Tensor, "*batch"]]:
+    corners: Float[Tensor, "corner=3 3 triangle"],
+) -> tuple[Float[Tensor, "corner=3 3 triangle"], Float[Tensor, " triangle"]]:
     """Edge functions and determinant of triangles given by homogeneous pixel positions.
 
     `corners` holds (x·w, y·w, w) per corner. Both results are positive inside a triangle that faces
     the viewer (wound counter-clockwise from outside, seen with y down); barycentric coordinate k at
-    (x, y) is e_k / Σe with e = edges @ (x, y, 1), and 1/w there is Σe / determinant.
+    (x, y) is e_k / Σe with e_k = edges[k] · (x, y, 1), and 1/w there is Σe / determinant.
     """
-    a, b, c = corners.unbind(-2)
-    # With y down and z forward an outward-wound face seen from outside has a negative determinant.
-    edges = torch.stack(
-        [torch.linalg.cross(c, b), torch.linalg.cross(a, c), torch.linalg.cross(b, a)], -2
-    )
-    return edges, (edges[..., 0, :] * a).sum(-1)
+    edges = torch.empty_like(corners)
+    for k in range(3):
+        # With y down and z forward an outward face has a negative determinant, hence this order.
+        (ax, ay, aw), (bx, by, bw) = corners[(k + 2) % 3], corners[(k + 1) % 3]
+        edges[k, 0] = ay * bw - aw * by
+        edges[k, 1] = aw * bx - ax * bw
+        edges[k, 2] = ax * by - ay * bx
+    return edges, (edges[0] * corners[0]).sum(0)
 
 
 def row_bounds(
-    corners: Float[Tensor, "triangle corner=3 3"], rows_y: float
+    corners: Float[Tensor, "corner=3 3 triangle"], rows_y: float
 ) -> tuple[Float[Tensor, " triangle"], Float[Tensor, " triangle"]]:
-    """Smallest and largest y that triangles cover, the whole image [0, `rows_y`] if one crosses w = 0."""
-    w = corners[:, :, 2]
-    in_front = (w > 1e-6).all(1)
-    y = corners[:, :, 1] / torch.where(in_front[:, None], w, 1.0)
-    first = torch.where(in_front, y.amin(1), 0.0)
-    last = torch.where(in_front, y.amax(1), rows_y)
+    """Smallest and largest y that triangles cover; all of [0, `rows_y`] for one that crosses w = 0."""
+    w = corners[:, 2]
+    in_front = (w > 1e-6).all(0)
+    y = corners[:, 1] / torch.where(in_front, w, 1.0)
+    first = torch.where(in_front, y.amin(0), 0.0)
+    last = torch.where(in_front, y.amax(0), rows_y)
     return first, last
 
 
@@ -126,22 +143,23 @@ class _Spans:
     value_step: Float[Tensor, " span"]
 
 
-def _edge_lines(edges: Float[Tensor, "triangle corner=3 3"]) -> Float[Tensor, "12 triangle"]:
+def _edge_lines(
+    edges: Float[Tensor, "corner=3 3 triangle"],
+) -> Float[Tensor, "12 triangle"]:
     """Every edge as x = slope·y + offset, once as a left and once as a right bound (or far away)."""
-    a, b, c = edges.unbind(-1)
+    a, b, c = edges.unbind(1)
     # An exactly horizontal edge becomes a nearly horizontal one, with one sign for both its faces.
     tiny = 1e-9 * (b.abs() + 1e-30)
     a = torch.where(a.abs() < tiny, tiny, a)
     slope, offset = -b / a, -c / a
     left = a > 0
-    far = torch.full_like(a, _FAR_AWAY)
     lines = [
         torch.where(left, slope, 0.0),
-        torch.where(left, offset, -far),
+        torch.where(left, offset, -_FAR_AWAY),
         torch.where(left, 0.0, slope),
-        torch.where(left, far, offset),
+        torch.where(left, _FAR_AWAY, offset),
     ]
-    return torch.cat([line.T for line in lines]).float()
+    return torch.cat(lines).float()
 
 
 def _spans(triangles: TriangleSetup, grid: SampleGrid) -> _Spans:
@@ -154,7 +172,7 @@ def _spans(triangles: TriangleSetup, grid: SampleGrid) -> _Spans:
     index = torch.arange(len(heights), device=device).repeat_interleave(heights, output_size=total)
     row_shift = first_row.long() - (heights.cumsum(0) - heights)
     row = torch.arange(total, device=device) + row_shift.index_select(0, index)
-    table = torch.cat([_edge_lines(triangles.edges), triangles.nearness.T.float()])
+    table = torch.cat([_edge_lines(triangles.edges), triangles.nearness.float()])
     gathered = table.index_select(1, index)
     y = row * grid.step_y + grid.first_y
     x = [torch.addcmul(gathered[k + 3], gathered[k], y) for k in (0, 1, 2, 6, 7, 8)]

@@ -7,9 +7,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .batch import SceneBatch, stack_scenes
-from .clip import ClipBatch, gather_corners, homogeneous_pixels
+from .clip import ClipBatch, homogeneous_pixels
 from .develop import develop
-from .raster import TriangleSetup, edge_functions, quincunx_grid, rasterize, row_bounds
+from .raster import (
+    TriangleSetup,
+    corner_values,
+    edge_functions,
+    quincunx_grid,
+    rasterize,
+    row_bounds,
+)
 from .scene import Scene
 from .shade import ShadingTables, frame_table, sky_colours, surface_colours, vertex_attributes
 from .shadow import shadow_maps, sun_view
@@ -81,39 +88,42 @@ def _prepare(
     clips, times, vertices = batch.vertices.shape[:3]
     faces = batch.faces.shape[1]
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
-    corners = gather_corners(pixels, batch.faces)
+    corners = corner_values(pixels, batch.faces)
     edges, determinant = edge_functions(corners)
-    x, y, w = corners.unbind(-1)
+    x, y, w = corners.unbind(1)
     # A triangle is out of view if all its corners lie beyond one side of the view's pyramid.
-    outside = (w <= 0).all(-1) | (x < 0).all(-1) | (y < 0).all(-1)
-    outside |= (x > width * w).all(-1) | (y > height * w).all(-1)
-    kept = ((determinant > 0) & ~outside).flatten().nonzero()[:, 0]
-    corners = corners.flatten(0, 2).index_select(0, kept)
-    edges = edges.flatten(0, 2).index_select(0, kept)
-    determinant = determinant.flatten().index_select(0, kept)
-    planes = edges / determinant[:, None, None]
+    outside = (w <= 0).all(0) | (x < 0).all(0) | (y < 0).all(0)
+    outside |= (x > width * w).all(0) | (y > height * w).all(0)
+    kept = ((determinant > 0) & ~outside).nonzero()[:, 0]
+    corners, edges = corners.index_select(2, kept), edges.index_select(2, kept)
+    planes = edges / determinant.index_select(0, kept)
     image = kept // faces
     clip_face = image // times * faces + kept % faces
     first_y, last_y = row_bounds(corners, float(height))
     setup = TriangleSetup(
         edges=edges,
-        nearness=planes.sum(1),
+        nearness=planes.sum(0),
         first_y=first_y,
         last_y=last_y,
         image=image,
     )
-    view = sun_view(batch)
+    view = sun_view(batch, map_size=_shadow_map_size(image_hw))
     corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
     tables = ShadingTables(
-        planes=planes.view(-1, 9).T.float().contiguous(),
+        planes=planes.view(9, -1).float(),
         corners=corner_rows + (image * vertices)[:, None],
         material=batch.material.flatten().index_select(0, clip_face),
         materials=batch.materials,
         attributes=vertex_attributes(batch, view),
         frames=frame_table(batch, view),
-        shadow=shadow_maps(batch, view).flatten(),
+        shadow=shadow_maps(batch, view),
     )
     return setup, tables, _Origin(clip_face)
+
+
+def _shadow_map_size(image_hw: tuple[int, int]) -> int:
+    """Texels that keep shadow edges about as fine as the image."""
+    return min(max(16 * round(1.15 * max(image_hw) / 16), 96), 640)
 
 
 def _colours(

@@ -29,7 +29,7 @@ class ShadingTables:
     materials: Float[Tensor, "parameter material"]
     attributes: Float[Tensor, "row 10"]
     frames: Float[Tensor, "parameter image"]
-    shadow: Float[Tensor, " texel"]
+    shadow: Float[Tensor, "image row column"]
 
 
 _FRAME_ROWS = (
