@@ -15,6 +15,8 @@ HELD_OUT_SEEDS = 1_000_000_000
 
 ASPECTS = (3 / 2, 4 / 3, 4 / 3, 16 / 9, 1.0, 3 / 4, 9 / 16)
 MULTIPLE = 8
+MOST_CLIPS = 256
+"""Seeds reserved for a group of clips, so that groups of any batch size never share a scene."""
 
 
 def image_size(aspect: float, pixels: int) -> tuple[int, int]:
@@ -43,13 +45,25 @@ class SampleStream:
         self.rank = rank
         self.world_size = world_size
         self.device = device
-        self._group: tuple[int, Phase, ClipBatch] | None = None
+        self._groups: dict[int, ClipBatch] = {}
 
-    def sample(self, step: int, phase: Phase) -> TruthSample:
+    def group_of(self, step: int) -> int:
+        """The group of clips that a step draws from: steps cycle through the newest groups."""
+        newest = step // self.config.draws_per_clip
+        return max(0, newest - step % self.config.groups_held)
+
+    def phase_of(self, step: int) -> Phase:
+        """The curriculum's phase of a step, which is that of its group."""
+        first_step = self.group_of(step) * self.config.draws_per_clip
+        return self.config.phase_at(first_step, self.world_size)
+
+    def sample(self, step: int) -> TruthSample:
         """The sample of a step: one draw from every clip of the step's group."""
-        index = step // self.config.draws_per_clip
-        if self._group is None or self._group[0] != index or self._group[1] != phase:
-            self._group = (index, phase, self._render(index, phase))
+        index, phase = self.group_of(step), self.phase_of(step)
+        if index not in self._groups:
+            oldest = step // self.config.draws_per_clip - self.config.groups_held
+            self._groups = {k: v for k, v in self._groups.items() if k > oldest}
+            self._groups[index] = self._render(index, phase)
         sampling = SamplingConfig(
             frames=phase.frames,
             largest_span=phase.largest_span,
@@ -58,7 +72,7 @@ class SampleStream:
         )
         seed = np.random.SeedSequence([self.config.seed, self.rank, 1, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        return draw_sample(self._group[2], sampling, generator)
+        return draw_sample(self._groups[index], sampling, generator)
 
     def _render(self, index: int, phase: Phase) -> ClipBatch:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
@@ -66,7 +80,7 @@ class SampleStream:
         image_hw = image_size(aspect, phase.pixels)
         levels = [difficulty for difficulty, _ in phase.difficulties]
         shares = [share for _, share in phase.difficulties]
-        first = (index * self.world_size + self.rank) * phase.batch
+        first = (index * self.world_size + self.rank) * MOST_CLIPS
         scenes = []
         for k in range(phase.batch):
             difficulty = levels[int(rng.choice(len(levels), p=shares))]

@@ -51,8 +51,10 @@ class TrainConfig:
     # Steps over which the rate falls linearly to zero at the end; 0 keeps it constant.
     decay_steps: int = 0
     steps: int = 100_000
-    # Each group of clips is rendered once and gives this many steps.
+    # Each group of clips is rendered once and gives this many steps, spread over as many groups as
+    # `groups_held`, so that neighbouring steps see different clips.
     draws_per_clip: int = 4
+    groups_held: int = 6
     clip_frames: int = 10
     mirror: bool = True
     photometric: float = 1.0
@@ -62,8 +64,20 @@ class TrainConfig:
     validate_seconds: float = 900.0
     seed: int = 0
 
-    def phase_at(self, samples: int) -> Phase:
-        """The phase in which a run is that has seen so many samples."""
+    def samples_before(self, step: int, processes: int = 1) -> int:
+        """How many samples all processes have seen before a step."""
+        samples, done = 0, 0
+        for phase in self.phases:
+            each = phase.batch * processes
+            steps = max(0, -(-(phase.until_samples - samples) // each))
+            if phase is self.phases[-1] or done + steps > step:
+                return samples + (step - done) * each
+            samples, done = samples + steps * each, done + steps
+        raise ConfigError("a run needs at least one phase")
+
+    def phase_at(self, step: int, processes: int = 1) -> Phase:
+        """The phase in which a run is at a step."""
+        samples = self.samples_before(step, processes)
         for phase in self.phases:
             if samples < phase.until_samples:
                 return phase

@@ -152,8 +152,8 @@ class Trainer:
     def train_step(self) -> StepReport:
         """One step: draw, run, back-propagate, clip, update; bad gradients leave weights alone."""
         started = time.monotonic()
-        phase = self.config.phase_at(self.samples)
-        sample = self.stream.sample(self.step, phase)
+        phase = self.stream.phase_of(self.step)
+        sample = self.stream.sample(self.step)
         drawn = time.monotonic()
         parts = self._forward_backward(sample, phase)
         rate = learning_rate_at(self.step, self.first_step, self.config)
