@@ -223,8 +223,9 @@ class VideoPointMapNetwork(nn.Module):
     ) -> Decoded:
         """Displacements of the pixels of frames `sources[k]` to times of frames `targets[k]`."""
         batch, pairs = encoded.tokens.shape[0], len(sources)
-        source, target = list(sources), list(targets)
-        hints = self._hints(encoded, source, target)
+        source = list(sources)
+        read = self._pairs_read(encoded, source, list(targets))
+        hints = self._hints(encoded, [i for i, _ in read], [t for _, t in read])
         layout, width = self.aggregator.layout, self.config.aggregator.width
         added = self.hint_to_tokens(hints.features.to(encoded.tokens.dtype)).flatten(2)
         added = functional.pad(added.transpose(1, 2), (0, 0, layout.patch_start, 0))
@@ -232,10 +233,12 @@ class VideoPointMapNetwork(nn.Module):
             encoded.tokens[..., width:],
             encoded.tokens[:, :, layout.time],
             encoded.positions,
-            sources=source,
-            targets=target,
-            added=added.unflatten(0, (batch, pairs)),
+            sources=[i for i, _ in read],
+            targets=[t for _, t in read],
+            added=added.unflatten(0, (batch, len(read))),
         )
+        chosen = [read.index(pair) for pair in zip(source, targets, strict=True)]
+        moved, hints = moved[:, chosen], hints.chosen(batch, chosen)
         frames = encoded.tokens.shape[1]
 
         def of_sources(maps: Tensor) -> Tensor:
@@ -257,6 +260,15 @@ class VideoPointMapNetwork(nn.Module):
             displacement=displacement.unflatten(0, (batch, pairs)),
             log_confidence=at_least_float32(log_confidence).unflatten(0, (batch, pairs)),
         )
+
+    def _pairs_read(
+        self, encoded: VideoEncoding, source: list[int], target: list[int]
+    ) -> list[tuple[int, int]]:
+        """The pairs whose hints the decoder reads: all frames' where it attends to all of them."""
+        if self.config.decoder.scope == "pair":
+            return list(dict.fromkeys(zip(source, target, strict=True)))
+        frames = range(encoded.tokens.shape[1])
+        return [(i, t) for t in dict.fromkeys(target) for i in frames]
 
     def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]):  # type: ignore[no-untyped-def]
         height, width = encoded.image_hw
