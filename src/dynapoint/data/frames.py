@@ -80,7 +80,7 @@ def expand_pattern(path: Path) -> list[Path]:
     Raises:
         InputError: It is a pattern and nothing matches it.
     """
-    if path.exists() or not glob.has_magic(str(path)):
+    if os.path.exists(path) or not glob.has_magic(str(path)):
         return [path]
     matches = sorted((Path(match) for match in glob.glob(str(path))), key=natural_key)
     if not matches:
@@ -94,11 +94,11 @@ def _from_path(path: Path, max_frames: int) -> Frames:
     if len(matches) > 1:
         return _from_image_files(matches, max_frames, name=_folder_name(matches))
     path = matches[0]
+    if not os.path.exists(path):
+        raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if path.is_dir():
         found = images_in_folder(path)
         return _from_image_files(found, max_frames, name=path.resolve().name or "scene")
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder; give a video, folder or images")
     if not os.access(path, os.R_OK):
@@ -135,7 +135,7 @@ def _from_image_files(paths: Sequence[Path], max_frames: int, *, name: str) -> F
                 f"{kind} {path} stands in a list of images but is none; "
                 "give image files only, or one video or folder at a time"
             )
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"image {path} does not exist; check the list of image files")
     index = evenly_spaced(len(paths), max_frames)
     first = read_image(paths[index[0]])

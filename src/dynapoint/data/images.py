@@ -1,5 +1,6 @@
 """Reading image files as people look at them: upright, opaque, eight bits, RGB."""
 
+import os
 import re
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
     """
     from PIL import Image, ImageOps  # noqa: PLC0415 - keeps `import dynapoint` quick.
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"image {path} does not exist; give the path of an image file")
     if path.stat().st_size == 0:
         raise InputError(f"image {path} is empty (0 bytes); give an image file with content")

@@ -1,5 +1,6 @@
 """Deciding which of the inputs on a command line belong to one scene, and where each scene goes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
     """
     paths = [path for text in inputs for path in expand_pattern(Path(text))]
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"{path} does not exist; give a video, a folder or image files")
     pictures = [path for path in paths if path.is_file() and is_image_path(path)]
     if pictures and len(pictures) < len(paths):

@@ -1,6 +1,7 @@
 """The manifest of a stored scene: what it is, how it was made and which arrays it holds."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def read_manifest(scene: Path) -> Manifest:
         SceneError: The folder is no scene, its manifest is damaged or of another version.
     """
     path = scene / MANIFEST_FILE
-    if not path.is_file():
-        found = "does not exist" if not scene.exists() else f"holds no {MANIFEST_FILE}"
+    if not os.path.isfile(path):
+        found = "does not exist" if not os.path.exists(scene) else f"holds no {MANIFEST_FILE}"
         raise SceneError(f"{scene} {found}; give a folder written by `dynapoint reconstruct`")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))

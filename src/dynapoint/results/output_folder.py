@@ -22,13 +22,19 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """
     if os.path.lexists(output):
         _check_replaceable(output, overwrite=overwrite)
-    place = output.resolve().parent
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    made: list[Path] = []
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".dynapoint-", dir=place))
+        # The very name is tried, because its length or characters may be what is refused.
+        made = _make_folders(output.resolve().parent)
+        if output.exists():
+            os.rmdir(tempfile.mkdtemp(prefix=".dynapoint-", dir=output.resolve().parent))
+        else:
+            output.mkdir()
+            output.rmdir()
     except OSError as error:
         raise _cannot_write(output, error) from error
+    finally:
+        _remove_empty(made)
 
 
 @contextmanager
@@ -46,7 +52,7 @@ def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
     temporary: Path | None = None
     done = False
     try:
-        made = _make_parents(output.parent)
+        made = _make_folders(output.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
         yield temporary
         # mkdtemp makes private folders; a result has the rights of any new folder.
@@ -59,9 +65,7 @@ def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
         if not done:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
-            for folder in reversed(made):
-                with suppress(OSError):
-                    folder.rmdir()
+            _remove_empty(made)
 
 
 def _check_replaceable(output: Path, *, overwrite: bool) -> None:
@@ -87,16 +91,31 @@ def _check_replaceable(output: Path, *, overwrite: bool) -> None:
         )
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder and the missing ones above it; returns those made, outermost first."""
-    missing = [folder] if not folder.exists() else []
-    while missing and not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
-    made = []
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        made.append(path)
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and the missing ones above it; returns those made, outermost first.
+
+    If one cannot be made, those made before it are removed again.
+    """
+    missing: list[Path] = []
+    while not os.path.exists(folder):
+        missing.append(folder)
+        folder = folder.parent
+    made: list[Path] = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+    except OSError:
+        _remove_empty(made)
+        raise
     return made
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost (last) first, as far as they are empty."""
+    for folder in reversed(folders):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _take_place(new: Path, output: Path) -> None:
