@@ -1,0 +1,300 @@
+"""The command line: scenes written, one line per error, exit codes, nothing left behind."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dynapoint
+from dynapoint import cli
+from dynapoint.errors import InputError, ModelError
+from dynapoint.inference.scenes import plan_scenes
+from dynapoint.models import catalog
+from dynapoint.results import store
+from fake_model import FakeModel, picture_array
+from video_files import write_video
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[str]:
+    """Replace the networks by a stand-in named `nano`; returns the names that were loaded."""
+    loaded: list[str] = []
+
+    def load_model(name: str = "nano", *, weights: Path | None = None) -> FakeModel:
+        if name != "nano":
+            raise ModelError(f"unknown model {name!r}; known models are nano")
+        if weights is not None:
+            raise ModelError(f"{weights} is not a readable weights file; fetch it again")
+        loaded.append(name)
+        return FakeModel(32)
+
+    monkeypatch.setattr(catalog, "load_model", load_model)
+    return loaded
+
+
+def save_images(folder: Path, count: int = 3) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index}.png" for index in range(count)]
+    for path, picture in zip(paths, picture_array(count, 24, 32), strict=True):
+        Image.fromarray(picture).save(path)
+    return paths
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_video_becomes_a_scene(tmp_path, loads, capsys):
+    video = write_video(tmp_path / "walk.mp4", frames=30)
+    assert run("reconstruct", video, "-o", tmp_path / "out.any", "--frames", 5) == 0
+    printed = capsys.readouterr()
+    assert "5 of 30 frames used" in printed.out and printed.err == ""
+    for stage in ("read", "load model", "network", "contact sheet", "write"):
+        assert f"{stage} " in printed.out
+    assert str(tmp_path / "out.any" / "contact_sheet.png") in printed.out
+    assert (tmp_path / "out.any" / "contact_sheet.png").is_file()
+    scene = store.load(tmp_path / "out.any")
+    assert scene.manifest.name == "walk" and scene.manifest.model == "nano"
+    assert scene.manifest.frame_count == 5
+    assert listing(tmp_path)[0] == "out.any"
+
+
+def test_a_folder_images_and_a_pattern_are_one_scene_each(tmp_path, loads):
+    paths = save_images(tmp_path / "pictures")
+    assert run("reconstruct", tmp_path / "pictures", "-o", tmp_path / "a") == 0
+    assert run("reconstruct", *paths, "-o", tmp_path / "b") == 0
+    assert run("reconstruct", tmp_path / "pictures" / "*.png", "-o", tmp_path / "c") == 0
+    scenes = [store.load(tmp_path / name) for name in "abc"]
+    assert all(scene.manifest.frame_count == 3 for scene in scenes)
+    assert np.array_equal(scenes[0].images, scenes[1].images)
+    assert np.array_equal(scenes[0].images, scenes[2].images)
+
+
+def test_several_videos_and_folders_are_a_scene_each_with_one_model(tmp_path, loads):
+    save_images(tmp_path / "walk")
+    videos = [
+        write_video(tmp_path / name, frames=4) for name in ("walk.mp4", "run.mp4", "walk.mkv")
+    ]
+    assert run("reconstruct", tmp_path / "walk", *videos, "-o", tmp_path / "out") == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["run.4d", "walk-2.4d", "walk-3.4d", "walk.4d"]
+    assert loads == ["nano"]
+    # The folder that holds the scenes is no scene, and may be used again.
+    other = write_video(tmp_path / "jump.mp4", frames=4)
+    more = write_video(tmp_path / "sit.mp4", frames=4)
+    assert run("reconstruct", other, more, "-o", tmp_path / "out") == 0
+
+
+def test_one_scene_that_fails_does_not_stop_the_others(tmp_path, loads, capsys):
+    good = write_video(tmp_path / "good.mp4", frames=4)
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all" * 99)
+    assert run("reconstruct", tmp_path / "bad.mp4", good, "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1 and "bad.mp4" in printed.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.4d"]
+
+
+def test_overwrite(tmp_path, loads, capsys):
+    video = write_video(tmp_path / "walk.mp4", frames=4)
+    arguments = ("reconstruct", video, "-o", tmp_path / "out")
+    assert run(*arguments) == 0
+    assert run(*arguments) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert loads == ["nano"], "an output that is taken is found before the network is loaded"
+    assert run(*arguments, "--overwrite") == 0
+
+
+def error_cases(folder: Path) -> dict[str, tuple[list[object], str]]:
+    """For each kind of failure the arguments and a word of the message."""
+    video = write_video(folder / "fine.mp4", frames=4)
+    paths = save_images(folder / "pictures")
+    (folder / "hollow").mkdir()
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "text.txt").write_text("precious")
+    (folder / "file").write_text("x")
+    (folder / "empty.mp4").touch()
+    (folder / "random.mp4").write_bytes(np.random.default_rng(0).bytes(9999))
+    (folder / "random.jpg").write_bytes(np.random.default_rng(0).bytes(9999))
+    (folder / "weights").write_bytes(b"junk")
+    out = ["-o", folder / "out" / "scene"]
+    return {
+        "missing": ([folder / "none.mp4", *out], "does not exist"),
+        "no match": ([folder / "none*.jpg", *out], "no file matches"),
+        "empty": ([folder / "empty.mp4", *out], "empty"),
+        "random": ([folder / "random.mp4", *out], "random.mp4"),
+        "random image": ([folder / "random.jpg", *out], "cannot be read"),
+        "empty folder": ([folder / "hollow", *out], "holds no image"),
+        "mixed": ([video, *paths, *out], "separate calls"),
+        "one of several missing": ([video, folder / "none.mp4", *out], "does not exist"),
+        "unknown model": ([video, *out, "--model", "giant"], "unknown model"),
+        "bad weights": ([video, *out, "--weights", folder / "weights"], "weights"),
+        "output is a file": ([video, "-o", folder / "file"], "exists and is a file"),
+        "output is a folder": ([video, "-o", folder / "thesis"], "not a scene"),
+        "even with overwrite": ([video, "-o", folder / "thesis", "--overwrite"], "not a scene"),
+        "output below a file": ([video, "-o", folder / "file" / "x"], "cannot be written"),
+        "several below a file": ([video, folder / "pictures", "-o", folder / "file"], "written"),
+    }
+
+
+CASES = (
+    "missing",
+    "no match",
+    "empty",
+    "random",
+    "random image",
+    "empty folder",
+    "mixed",
+    "one of several missing",
+    "unknown model",
+    "bad weights",
+    "output is a file",
+    "output is a folder",
+    "even with overwrite",
+    "output below a file",
+    "several below a file",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_expected_errors_are_one_line_and_leave_nothing(tmp_path, loads, capsys, case):
+    arguments, word = error_cases(tmp_path)[case]
+    before = listing(tmp_path)
+    assert run("reconstruct", *arguments) == 1
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1 and printed.err.startswith("dynapoint: ")
+    assert word in printed.err
+    assert printed.out == ""
+    assert listing(tmp_path) == before
+
+
+WRONG_USAGE = [
+    [],
+    ["nonsense"],
+    ["reconstruct"],
+    ["reconstruct", "a.mp4"],
+    ["reconstruct", "-o", "out"],
+    ["reconstruct", "a.mp4", "-o", "out", "--frames", "many"],
+    ["reconstruct", "a.mp4", "-o", "out", "--frames", "0"],
+    ["reconstruct", "a.mp4", "-o", "out", "--unknown"],
+    ["synth", "-o", "out"],
+    ["synth", "-o", "out", "--clips", "0", "--seed", "1"],
+    ["synth", "-o", "out", "--clips", "1", "--seed", "1", "--difficulty", "3"],
+    ["train"],
+    ["evaluate"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE, ids=" ".join)
+def test_wrong_usage_exits_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert listing(tmp_path) == []
+
+
+def test_interruption_exits_130_and_leaves_nothing(tmp_path, loads, capsys, monkeypatch):
+    video = write_video(tmp_path / "walk.mp4", frames=4)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.np, "save", interrupted)
+    before = listing(tmp_path)
+    assert run("reconstruct", video, "-o", tmp_path / "deep" / "out") == 130
+    assert listing(tmp_path) == before
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_video_that_breaks_off_says_so(tmp_path, loads, capsys):
+    options = {"movflags": "faststart"}
+    video = write_video(tmp_path / "cut.mp4", frames=40, size_wh=(160, 128), options=options)
+    video.write_bytes(video.read_bytes()[: int(video.stat().st_size * 0.6)])
+    assert run("reconstruct", video, "-o", tmp_path / "out") == 0
+    assert "breaks off" in capsys.readouterr().out
+    assert "breaks off" in store.load(tmp_path / "out").manifest.note
+
+
+OTHER_COMMANDS = (
+    ("dynapoint.synthetic.clip_files", "synthesize"),
+    ("dynapoint.training.run", "train"),
+    ("dynapoint.evaluation.score", "evaluate_paths"),
+)
+
+
+def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
+    calls: list[tuple] = []
+
+    def recorder(*args, **options):
+        calls.append((args, options))
+        return "the table"
+
+    for module, function in OTHER_COMMANDS:
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: recorder}))
+    assert run("synth", "-o", "o", "--clips", 3, "--seed", 7, "--height", 64, "--width", 80) == 0
+    assert run("train", "smoke", "-o", "d", "--resume", "--steps", 5) == 0
+    assert run("evaluate", "clips", "--model", "nano", "-o", "scores.json") == 0
+    synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
+    assert calls[0] == ((Path("o"),), synth)
+    assert calls[1] == (("smoke", Path("d")), dict(resume=True, steps=5))
+    assert calls[2][0][:3] == (Path("clips"), "nano", Path("scores.json"))
+    assert "the table" in capsys.readouterr().out
+
+
+def test_other_commands_exist_and_take_these_options():
+    synthesize, train, evaluate_paths = (
+        inspect.signature(getattr(pytest.importorskip(module), function))
+        for module, function in OTHER_COMMANDS
+    )
+    synthesize.bind(Path("o"), clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
+    train.bind("smoke", Path("d"), resume=True, steps=5)
+    evaluate_paths.bind(Path("clips"), "nano", Path("scores.json"))
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"dynapoint {dynapoint.__version__}"
+
+
+def test_scene_plans(tmp_path):
+    images = save_images(tmp_path / "pictures")
+    video = write_video(tmp_path / "walk.mp4", frames=2)
+    out = tmp_path / "out"
+    assert [plan.output for plan in plan_scenes([str(video)], out)] == [out]
+    assert plan_scenes([str(path) for path in images], out)[0].source == tuple(images)
+    several = plan_scenes([str(video), str(tmp_path / "pictures")], out)
+    assert [plan.output.name for plan in several] == ["walk.4d", "pictures.4d"]
+    with pytest.raises(InputError):
+        plan_scenes([str(video), str(images[0])], out)
+
+
+def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dynapoint", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_exit_codes_of_the_process(tmp_path):
+    assert shell("--help").returncode == 0
+    assert shell("reconstruct").returncode == 2
+    (tmp_path / "random.mp4").write_bytes(np.random.default_rng(0).bytes(9999))
+    failed = shell("reconstruct", tmp_path / "random.mp4", "-o", tmp_path / "out")
+    assert failed.returncode == 1
+    # FFmpeg's own chatter must not reach the user either.
+    assert len(failed.stderr.splitlines()) == 1 and failed.stdout == ""
+    assert listing(tmp_path) == ["random.mp4"]

@@ -1,0 +1,86 @@
+"""The package's shape: imports go one way, and files and functions stay short."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dynapoint
+
+PACKAGE = Path(dynapoint.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A module may import from its own part and from parts of lower rank (docs/flow.md).
+RANKS = {
+    "errors": 0,
+    "types": 1,
+    "geometry": 1,
+    "models": 2,
+    "synthetic": 2,
+    "data": 3,
+    "results": 4,
+    "inference": 5,
+    "evaluation": 6,
+    "training": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+LONGEST_FILE, LONGEST_FUNCTION = 420, 80
+
+
+def part_of(module: str) -> str | None:
+    """`models` for `dynapoint.models.catalog`; None for the package itself and other packages."""
+    pieces = module.split(".")
+    return pieces[1] if pieces[0] == "dynapoint" and len(pieces) > 1 else None
+
+
+def imports_of(tree: ast.AST, package: str) -> list[str]:
+    """Full names of all that is imported anywhere in a module of `package`."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level]
+            source = [*(above if node.level else []), *([node.module] if node.module else [])]
+            names += [".".join([*source, alias.name]) for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    pieces = path.relative_to(PACKAGE).with_suffix("").parts
+    if pieces == ("__init__",):
+        return
+    own = pieces[0]
+    package = ".".join(["dynapoint", *pieces[:-1]])
+    for name in imports_of(ast.parse(path.read_text()), package):
+        other = part_of(name)
+        if other in RANKS and other != own:
+            assert RANKS[other] < RANKS[own], f"{own} may not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+def test_every_part_has_a_rank():
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert parts - {"__init__"} <= set(RANKS)
+
+
+def test_the_checks_see_what_they_should():
+    text = (
+        "import dynapoint.cli\n"
+        "def f():\n    from dynapoint.models import catalog\n"
+        "from ..data.frames import Frames\nfrom .store import save\nfrom .. import cli\n"
+    )
+    names = imports_of(ast.parse(text), "dynapoint.results")
+    assert sorted(part_of(name) for name in names) == ["cli", "cli", "data", "models", "results"]
+    assert part_of("torch.nn") is None and part_of("dynapoint") is None
