@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import images, toy_truth
 
+from conftest import images, toy_truth
 from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models.catalog import CARDS, known_models, load_model
 from dynapoint.models.config import AggregatorConfig, NetworkConfig, nano_1, tiny
@@ -276,11 +276,11 @@ def test_nano_has_the_size_its_card_says():
 
 def test_unknown_model_is_answered_by_the_known_ones():
     assert {"nano", "nano-1"} <= set(known_models())
-    with pytest.raises(ModelError, match="unknown model 'nanno'.*nano, nano-1"):
+    with pytest.raises(ModelError, match=r"unknown model 'nanno'.*nano, nano-1"):
         load_model("nanno")
 
 
 def test_retired_model_is_answered_by_its_successor(monkeypatch):
     monkeypatch.setattr("dynapoint.models.catalog.RETIRED", {"nano-0": "nano-1"})
-    with pytest.raises(ModelError, match="'nano-0' has been replaced.*'nano-1'"):
+    with pytest.raises(ModelError, match=r"'nano-0' has been replaced.*'nano-1'"):
         load_model("nano-0")

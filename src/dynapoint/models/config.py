@@ -116,8 +116,8 @@ class NetworkConfig:
     @staticmethod
     def from_json(text: str) -> "NetworkConfig":
         """Rebuild a configuration from `to_json`'s text."""
-        parts: dict[str, Any] = json.loads(text)
         try:
+            parts: dict[str, Any] = json.loads(text)
             return NetworkConfig(
                 name=parts["name"],
                 image_side=parts["image_side"],
@@ -133,7 +133,7 @@ class NetworkConfig:
                     }
                 ),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ConfigError(
                 f"the network configuration found does not fit this version ({error}); "
                 "use weights of this version or the version that wrote them"

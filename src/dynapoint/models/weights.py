@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dynapoint.errors import ModelError
+from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.network import VideoPointMapNetwork
 
@@ -53,8 +53,12 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
             f"{path} holds weights of format {metadata.get('format')!r}, wanted {FORMAT!r}; use "
             "weights written by this package"
         )
+    try:
+        config = NetworkConfig.from_json(metadata.get("network", ""))
+    except ConfigError as error:
+        raise ModelError(f"{path} describes no network that can be built: {error}") from error
     with torch.device("meta"):
-        network = VideoPointMapNetwork(NetworkConfig.from_json(metadata["network"]))
+        network = VideoPointMapNetwork(config)
     expected = {name: value.shape for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in tensors.items()}
     if expected != found:
@@ -68,7 +72,7 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
             f"{len(extra)} extra {extra[:3]}, {len(odd)} of another shape {odd[:3]}; use weights "
             "of this version"
         )
-    network = VideoPointMapNetwork(network.config)
+    network = VideoPointMapNetwork(config)
     network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
     return network.eval()
 
