@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .batch import SceneBatch, stack_scenes
 from .clip import ClipBatch, homogeneous_pixels
+from .contact import contact_maps, ground_view
 from .develop import develop
 from .raster import (
     TriangleSetup,
@@ -107,16 +108,18 @@ def _prepare(
         last_y=last_y,
         image=image,
     )
-    view = sun_view(batch, map_size=_shadow_map_size(image_hw))
+    ground = ground_view(batch)
+    view = sun_view(batch, ground.casts, map_size=_shadow_map_size(image_hw))
     corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
     tables = ShadingTables(
         planes=planes.view(9, -1).float(),
         corners=corner_rows + (image * vertices)[:, None],
         material=batch.material.flatten().index_select(0, clip_face),
         materials=batch.materials,
-        attributes=vertex_attributes(batch, view),
+        attributes=vertex_attributes(batch, view, ground),
         frames=frame_table(batch, view),
         shadow=shadow_maps(batch, view),
+        contact=contact_maps(batch, ground),
     )
     return setup, tables, _Origin(clip_face)
 

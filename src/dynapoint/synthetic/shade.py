@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .batch import SceneBatch
+from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
 from .shadow import SunView, lit_fraction
@@ -19,7 +20,7 @@ class ShadingTables:
     """Everything that shading looks up, as tables with one contiguous row per quantity.
 
     `planes` (9, triangle): edge functions over the determinant; `corners`: rows of `attributes`,
-    which hold camera-space normal, texture coordinate, sun view and height above the ground of every
+    which hold camera-space normal, texture coordinate, sun view and ground view of every
     (clip, time, vertex); `frames` (row, image): light in camera axes and lens of each image.
     """
 
@@ -27,9 +28,10 @@ class ShadingTables:
     corners: Int[Tensor, "triangle corner=3"]
     material: Int[Tensor, " triangle"]
     materials: Float[Tensor, "parameter material"]
-    attributes: Float[Tensor, "row 10"]
+    attributes: Float[Tensor, "row 12"]
     frames: Float[Tensor, "parameter image"]
     shadow: Float[Tensor, "image row column"]
+    contact: Float[Tensor, "image row column"]
 
 
 _FRAME_ROWS = (
@@ -75,7 +77,7 @@ def frame_table(scenes: SceneBatch, view: SunView) -> Float[Tensor, "parameter i
         "fog_colour": per_frame(look.horizon_colour),
         "fog_density": per_frame(look.fog_density),
         "lens": lens,
-        "bias": per_frame(view.texel * 1.5),
+        "bias": per_frame(view.texel * 0.3),
         "horizon": per_frame(look.horizon_colour),
         "zenith": per_frame(look.zenith_colour),
         "cloud": per_frame(look.cloud_amount),
@@ -84,16 +86,16 @@ def frame_table(scenes: SceneBatch, view: SunView) -> Float[Tensor, "parameter i
     return table.flatten(0, 1).T.contiguous()
 
 
-def vertex_attributes(scenes: SceneBatch, view: SunView) -> Float[Tensor, "row 10"]:
-    """Camera-space normal, texture coordinate, sun view and height of every (clip, time, vertex)."""
+def vertex_attributes(
+    scenes: SceneBatch, view: SunView, ground: GroundView
+) -> Float[Tensor, "row 12"]:
+    """Camera-space normal, texture, sun view and ground view of every (clip, time, vertex)."""
     normals = _vertex_normals(scenes)
     normals = torch.einsum("ctvi,ctij->ctvj", normals, scenes.world_from_camera[..., :3, :3])
     clips, times, vertices = normals.shape[:3]
-    ground = scenes.look.ground
-    height = torch.einsum("ctvi,ci->ctv", scenes.vertices, ground[:, :3]) + ground[:, 3, None, None]
     texture = scenes.texture[:, None].expand(clips, times, vertices, 3)
-    joined = torch.cat([normals, texture, view.vertices, height[..., None]], -1)
-    return joined.view(-1, 10)
+    joined = torch.cat([normals, texture, view.vertices, ground.vertices], -1)
+    return joined.view(-1, 12)
 
 
 def _vertex_normals(scenes: SceneBatch) -> Float[Tensor, "clip time vertex xyz=3"]:
@@ -144,7 +146,11 @@ def surface_colours(
     albedo = _texture(material, (a[3], a[4], a[5]), footprint)
     bias = frame[_FRAME_START["bias"]]
     lit = lit_fraction(tables.shadow, image, a[6], a[7], a[8] + bias)
-    return _light(frame, material, albedo, normal, ray, length, facing, lit, a[9], depth)
+    # Contact darkens what is low over the ground, and undersides more than what faces up.
+    open_share = (
+        1.0 - 0.75 * darkening(tables.contact, image, a[9], a[10]) * (-5.0 * a[11].abs()).exp()
+    )
+    return _light(frame, material, albedo, normal, ray, length, facing, lit, open_share, depth)
 
 
 def _dot(frame: Tensor, name: str, vector: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -161,7 +167,7 @@ def _light(
     length: Tensor,
     facing: Tensor,
     lit: Tensor,
-    height: Tensor,
+    open_share: Tensor,
     depth: Tensor,
 ) -> Tensor:
     """Sun with shadow and highlight, fill light, hemispheric ambient light and fog."""
@@ -175,7 +181,6 @@ def _light(
     highlight = material[Column.SPECULAR] * (mirror.log() * material[Column.SHININESS]).exp()
     reached = lit * (sun > 0)
     direct = sun * reached
-    shaded = 1.0 - 0.6 * (-4.0 * height.abs()).exp() * (1.0 - upward)
     thickness = depth * length * frame[_FRAME_START["fog_density"]]
     clear = (-thickness).exp()
     colours = []
@@ -183,7 +188,7 @@ def _light(
         strength = frame[_FRAME_START["sun_colour"] + channel]
         sky = frame[_FRAME_START["sky_colour"] + channel]
         bounce = frame[_FRAME_START["bounce_colour"] + channel]
-        ambient = torch.lerp(bounce, sky, upward) * shaded + fill
+        ambient = (torch.lerp(bounce, sky, upward) + fill) * open_share
         colour = albedo[channel] * (strength * direct + ambient)
         colour = torch.addcmul(colour, highlight * reached, strength)
         colours.append(torch.lerp(frame[_FRAME_START["fog_colour"] + channel], colour, clear))

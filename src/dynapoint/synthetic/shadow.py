@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .batch import SceneBatch
+from .contact import bounds_of
 from .raster import (
     TriangleSetup,
     centre_grid,
@@ -28,8 +29,8 @@ class SunView:
     map_size: int  # texels along both sides of a map
 
 
-def sun_view(scenes: SceneBatch, *, map_size: int) -> SunView:
-    """Fit an orthographic view along the sun's direction to all casting bodies at all times."""
+def sun_view(scenes: SceneBatch, casts: Float[Tensor, "clip vertex"], *, map_size: int) -> SunView:
+    """Fit an orthographic view along the sun's direction to all casting vertices at all times."""
     sun = torch.nn.functional.normalize(scenes.look.sun, dim=1)
     helper = torch.tensor([1.0, 0.0, 0.0], device=sun.device).expand_as(sun)
     other = torch.tensor([0.0, 1.0, 0.0], device=sun.device).expand_as(sun)
@@ -39,14 +40,7 @@ def sun_view(scenes: SceneBatch, *, map_size: int) -> SunView:
     down = torch.linalg.cross(right, sun)
     axes = torch.stack([right, down, sun], 2)
     seen = torch.einsum("ctvi,cij->ctvj", scenes.vertices, axes)
-    casting = torch.zeros(seen.shape[0], seen.shape[2], device=seen.device)
-    corners = scenes.faces.flatten(1).long()
-    flags = scenes.face_casts[:, :, None].expand(-1, -1, 3).flatten(1).float()
-    casting = casting.scatter_reduce(1, corners, flags, "amax")[:, None, :, None] > 0
-    low = torch.where(casting, seen, torch.inf).amin((1, 2))
-    high = torch.where(casting, seen, -torch.inf).amax((1, 2))
-    empty = ~(low < high).all(1, keepdim=True)
-    low, high = torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
+    low, high = bounds_of(seen, casts)
     scale = (map_size - 2 * _MARGIN) / (high - low)[:, :2].amax(1)
     depth_scale = 0.8 / (high - low)[:, 2]
     factor = torch.stack([scale, scale, depth_scale], 1)
@@ -64,7 +58,7 @@ def shadow_maps(scenes: SceneBatch, view: SunView) -> Float[Tensor, "image row c
     Far sides (faces turned away from the sun) cannot shade the lit side of their own body.
     """
     size = view.map_size
-    corners = corner_values(view.vertices.double(), scenes.faces)
+    corners = corner_values(view.vertices, scenes.faces)
     values = corners[:, 2].clone()
     corners[:, 2] = 1.0
     edges, determinant = edge_functions(corners)
