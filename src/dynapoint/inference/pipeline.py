@@ -51,7 +51,9 @@ def reconstruct_frames(
     Raises:
         ModelError: The network's maps do not have the size of its images.
     """
-    name = model_name or getattr(model, "name", None) or type(model).__name__
+    # A network knows its versioned name, e.g. `nano-1` where `nano` was asked for.
+    version = getattr(getattr(model, "config", None), "name", None)
+    name = version or model_name or getattr(model, "name", None) or type(model).__name__
     if not progress:
         return predict(frames, model, model_name=name)
     from tqdm import tqdm  # noqa: PLC0415 - only needed here.
