@@ -1,6 +1,6 @@
 """Bodies: a shape, a motion and a deformation, made into vertex positions for every time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -11,13 +11,51 @@ from .shapes import Mesh
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """A body of the scene: vertices at every time (stage axes, z up) and its texture coordinates."""
+    """A body of the scene: vertices at every time (stage axes, z up) and its texture coordinates.
+
+    A sphere of `radius` about `centre` holds it at every time. Bodies of one actor with the same
+    `dress` wear the same material; `size` sets the scale of its texture.
+    """
 
     positions: Float[np.ndarray, "time vertex xyz=3"]
     texture: Float[np.ndarray, "vertex xyz=3"]
     mesh: Mesh
     size: float
     moving: bool
+    centre: Float[np.ndarray, "time xyz=3"]
+    radius: float
+    dress: int = 0
+
+    def lifted(self, heights: Float[np.ndarray, " time"]) -> "Body":
+        """The body raised by a height per time."""
+        shift = np.zeros((len(heights), 3))
+        shift[:, 2] = heights
+        return replace(self, positions=self.positions + shift[:, None], centre=self.centre + shift)
+
+
+def bounded_body(
+    *,
+    positions: Float[np.ndarray, "time vertex xyz=3"],
+    texture: Float[np.ndarray, "vertex xyz=3"],
+    mesh: Mesh,
+    size: float,
+    moving: bool,
+    dress: int = 0,
+) -> Body:
+    """A Body with the sphere about its vertices' mean worked out."""
+    centre = positions.sum(1) / positions.shape[1]
+    offset = positions[0] - centre[0]
+    reach = float(np.sqrt(np.einsum("vi,vi->v", offset, offset).max()))
+    return Body(
+        positions=positions,
+        texture=texture,
+        mesh=mesh,
+        size=size,
+        moving=moving,
+        centre=centre,
+        radius=reach,
+        dress=dress,
+    )
 
 
 def random_shape(rng: np.random.Generator, *, difficulty: float, detail: int) -> Mesh:
@@ -146,7 +184,7 @@ def random_body(
     elif rng.random() < 0.08 * difficulty:
         heights = heights + rng.uniform(0.1, 1.2)
     positions = local @ turns.transpose(0, 2, 1)
-    lowest = positions[:, :, 2].min(1)
+    lowest = np.ascontiguousarray(positions[:, :, 2]).min(1)
     if kind == "tumble":
         # A body that turns in the air keeps its own height and is only kept out of the ground.
         centre = np.maximum(heights + 0.6 * size, -lowest)
@@ -156,7 +194,7 @@ def random_body(
     anchors[:, :2] = np.asarray(place) + offsets
     anchors[:, 2] = centre
     positions = positions + anchors[:, None]
-    return Body(
+    return bounded_body(
         positions=positions,
         texture=mesh.vertices * proportions,
         mesh=mesh,

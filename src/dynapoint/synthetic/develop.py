@@ -1,5 +1,8 @@
 """From linear light to the uint8 frames of a camera: exposure, tone, blur, compression, noise."""
 
+import math
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -19,7 +22,7 @@ def develop(
     factor = (_MIDDLE / mean)[:, None, None] ** 0.75 * look.exposure
     images = torch.empty(linear.shape, dtype=torch.uint8, device=linear.device)
     starts = _noise_starts(linear.shape[:2], seed=seed).to(linear.device)
-    degraded = (look.blur > 0.05) | (look.noise > 0)
+    degraded = (look.blur > 0.05) | (look.noise > 0) | (look.compression > 0)
     # On a CPU the clips go one by one, so that intermediate images stay in the cache.
     size = 1 if linear.device.type == "cpu" else 64
     for members in (~degraded, degraded):
@@ -30,6 +33,8 @@ def develop(
             if members is degraded:
                 display = _blur(display, look.blur[chosen])
                 display = _add_noise(display, look.noise[chosen], starts[chosen])
+                if bool((look.compression[chosen] > 0).any()):
+                    display = _compress(display, look.compression[chosen])
             images[chosen] = display.mul_(255.0).add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)
     return images
 
@@ -73,3 +78,32 @@ def _add_noise(
     window = torch.arange(images[0, 0].numel(), device=images.device)
     values = tile.take((starts[..., None] + window) & (len(tile) - 1))
     return torch.addcmul(images, values.view_as(images), sigma.view(-1, 1, 1, 1, 1))
+
+
+@lru_cache(maxsize=8)
+def _cosines(device: str) -> Float[Tensor, "8 8"]:
+    """The orthonormal cosine transform of 8 values."""
+    k = torch.arange(8, dtype=torch.float64)
+    basis = (math.pi / 8.0 * (k + 0.5) * k[:, None]).cos() * 0.5
+    basis[0] *= math.sqrt(0.5)
+    return basis.float().to(device)
+
+
+def _compress(
+    images: Float[Tensor, "clip frame height width rgb=3"], strength: Float[Tensor, " clip"]
+) -> Float[Tensor, "clip frame height width rgb=3"]:
+    """What block compression does: cosine coefficients of 8 × 8 blocks rounded, fine ones coarser."""
+    clips, frames, height, width, _ = images.shape
+    rows = torch.arange(-(-height // 8) * 8, device=images.device).clamp_max(height - 1)
+    columns = torch.arange(-(-width // 8) * 8, device=images.device).clamp_max(width - 1)
+    padded = images.index_select(2, rows).index_select(3, columns)
+    blocks = padded.view(clips, frames, len(rows) // 8, 8, len(columns) // 8, 8, 3)
+    blocks = blocks.permute(0, 1, 2, 4, 6, 3, 5)
+    basis = _cosines(str(images.device))
+    spectrum = basis @ blocks @ basis.T
+    k = torch.arange(8, device=images.device)
+    step = 0.03 + 0.025 * (k[:, None] + k)
+    step = step * strength.view(-1, 1, 1, 1, 1, 1, 1)
+    spectrum = torch.where(step > 0, (spectrum / step.clamp_min(1e-6)).round() * step, spectrum)
+    blocks = (basis.T @ spectrum @ basis).permute(0, 1, 2, 5, 3, 6, 4)
+    return blocks.reshape(padded.shape)[:, :, :height, :width]

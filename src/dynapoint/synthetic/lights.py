@@ -72,10 +72,10 @@ def random_look(
         "zenith_colour": zenith,
         "cloud_amount": rng.uniform(0.1, 0.9) * (rng.random() < 0.3),
         "shadow_softness": rng.uniform(0.8, 2.2),
-        "fog_density": rng.uniform(0.01, 0.12) * (rng.random() < 0.2 * difficulty),
+        "fog_density": rng.uniform(0.01, 0.08) * (rng.random() < 0.2 * difficulty),
         "exposure": np.exp(stops),
-        "noise": rng.uniform(0.003, 0.03) * (rng.random() < 0.2 + 0.5 * difficulty),
-        "blur": rng.uniform(0.3, 1.0) * (rng.random() < 0.3 * difficulty),
+        "noise": rng.uniform(0.003, 0.025) * (rng.random() < 0.2 + 0.5 * difficulty),
+        "blur": rng.uniform(0.25, 0.7) * (rng.random() < 0.25 * difficulty),
         "compression": rng.uniform(0.2, 1.0) * (rng.random() < 0.3 * difficulty),
     }
     return Look(**{name: np.asarray(value, np.float32) for name, value in values.items()})

@@ -1,0 +1,177 @@
+"""The surroundings: ground, walls, rooms with ceilings, things on walls, far buildings and hills."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from . import shapes
+from .bodies import Body, bounded_body
+from .cameras import CameraPath
+
+_GROUND_REACH = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Still surroundings and the free space between them (infinite where no wall stands)."""
+
+    bodies: list[Body]
+    low: Float[np.ndarray, " xyz=3"]
+    high: Float[np.ndarray, " xyz=3"]
+
+    def holds(self, actor: list[Body]) -> bool:
+        """Whether all bodies stay between the walls at all times."""
+        return all(
+            bool((body.centre - 0.75 * body.radius > self.low).all())
+            and bool((body.centre + 0.75 * body.radius < self.high).all())
+            for body in actor
+        )
+
+
+def slab(
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    *,
+    times: int,
+    size: float,
+    dress: int = 0,
+) -> Body:
+    """A still axis-aligned box of the stage, such as a wall."""
+    lower, upper = np.array(low), np.array(high)
+    mesh = shapes.placed(shapes.box_mesh(1), scale=(upper - lower) / 2, centre=(upper + lower) / 2)
+    return bounded_body(
+        positions=np.broadcast_to(mesh.vertices, (times, *mesh.vertices.shape)),
+        texture=mesh.vertices,
+        mesh=mesh,
+        size=size,
+        moving=False,
+        dress=dress,
+    )
+
+
+def random_stage(
+    rng: np.random.Generator, camera: CameraPath, *, difficulty: float, times: int
+) -> Stage:
+    """The ground and, often, walls (sometimes a whole room), with things on and behind them."""
+    far = _GROUND_REACH
+    stage = [slab((-far, -far, -0.5), (far, far, 0.0), times=times, size=1.0)]
+    poses = camera.stage_from_camera[:, :3, 3]
+    depth = camera.distance
+    back = max(depth * rng.uniform(1.7, 3.6), poses[:, 1].max() + 1.0)
+    reach = max(back * camera.half_width, 0.9 * depth)
+    left = min(-reach * rng.uniform(0.6, 1.3), poses[:, 0].min() - 0.5)
+    right = max(reach * rng.uniform(0.6, 1.3), poses[:, 0].max() + 0.5)
+    front = poses[:, 1].min() - rng.uniform(1.0, 2.0)
+    height = depth * (rng.uniform(0.4, 2.0) if difficulty > 0.3 else 3.0)
+    side_chance = 0.3 + 0.7 * difficulty
+    drawn = rng.random(4)
+    room = drawn[0] < 0.25 * difficulty
+    walls = []
+    if room:
+        height = max(depth * rng.uniform(0.8, 1.4), poses[:, 2].max() + 0.4)
+        stage.append(
+            slab((left, front, height), (right, back, height + 0.1), times=times, size=2.0)
+        )
+        stage.append(slab((left, front - 0.1, 0.0), (right, front, height), times=times, size=2.0))
+    if room or drawn[1] < 0.7 or difficulty < 0.1:
+        walls.append("back")
+        stage.append(
+            slab((left - 0.1, back, 0.0), (right + 0.1, back + 0.1, height), times=times, size=2.0)
+        )
+    if room or drawn[2] < 0.45 * side_chance:
+        walls.append("left")
+        stage.append(slab((left - 0.1, front, 0.0), (left, back, height), times=times, size=2.0))
+    if room or drawn[3] < 0.3 * side_chance:
+        walls.append("right")
+        stage.append(slab((right, front, 0.0), (right + 0.1, back, height), times=times, size=2.0))
+    if rng.random() < 0.6 * difficulty:
+        for wall in walls:
+            stage += _fittings(rng, wall, left, right, front, back, height, times=times)
+    if rng.random() < 0.15 * difficulty:
+        stage.append(_rug(rng, depth, times=times))
+    if not walls and rng.random() < 0.5 * difficulty:
+        stage += _skyline(rng, camera, times=times)
+    endless = 1e9
+    return Stage(
+        bodies=stage,
+        low=np.array([left if "left" in walls else -endless, -endless, -endless]),
+        high=np.array(
+            [
+                right if "right" in walls else endless,
+                back if "back" in walls else endless,
+                height if room else endless,
+            ]
+        ),
+    )
+
+
+def _fittings(
+    rng: np.random.Generator,
+    wall: str,
+    left: float,
+    right: float,
+    front: float,
+    back: float,
+    height: float,
+    *,
+    times: int,
+) -> list[Body]:
+    """Pictures, doors, windows and boards on one wall."""
+    bodies = []
+    for _ in range(int(rng.integers(0, 4))):
+        high = height * rng.uniform(0.1, 0.5)
+        wide = high * rng.uniform(0.4, 1.8)
+        low = 0.0 if rng.random() < 0.25 else rng.uniform(0.1, 0.8) * (height - high)
+        thick = float(rng.choice([0.02, 0.05, 0.2]))
+        if wall == "back":
+            x = rng.uniform(left, right - wide)
+            box = ((x, back - thick, low), (x + wide, back, low + high))
+        else:
+            y = rng.uniform(0.3 * front + 0.7 * back - wide, back - wide)
+            x = left if wall == "left" else right - thick
+            box = ((x, y, low), (x + thick, y + wide, low + high))
+        bodies.append(slab(*box, times=times, size=wide))
+    return bodies
+
+
+def _rug(rng: np.random.Generator, depth: float, *, times: int) -> Body:
+    """A flat patch of another material on the ground."""
+    wide, deep = depth * rng.uniform(0.2, 0.6, 2)
+    x, y = depth * rng.uniform(-0.4, 0.4), depth * rng.uniform(0.6, 1.3)
+    return slab(
+        (x - wide, y - deep, 0.0), (x + wide, y + deep, 0.01), times=times, size=float(wide)
+    )
+
+
+def _skyline(rng: np.random.Generator, camera: CameraPath, *, times: int) -> list[Body]:
+    """Far buildings or hills on open ground."""
+    bodies = []
+    hills = rng.random() < 0.5
+    for k in range(int(rng.integers(2, 7))):
+        distance = camera.distance * rng.uniform(3.5, 8.0)
+        x = rng.uniform(-1.3, 1.3) * camera.half_width * distance
+        high = distance * rng.uniform(0.05, 0.3)
+        wide = distance * rng.uniform(0.1, 0.3)
+        if not hills:
+            bodies.append(
+                slab((x - wide, distance, 0.0), (x + wide, distance + wide, high),
+                     times=times, size=high, dress=k)
+            )  # fmt: skip
+            continue
+        mesh = shapes.placed(
+            shapes.blob_mesh(rng, 6, 0.4),
+            scale=np.array([2.0 * wide, wide, high]),
+            centre=(x, distance + 1.5 * wide, -0.1 * high),
+        )
+        bodies.append(
+            bounded_body(
+                positions=np.broadcast_to(mesh.vertices, (times, *mesh.vertices.shape)),
+                texture=mesh.vertices,
+                mesh=mesh,
+                size=high,
+                moving=False,
+                dress=0,
+            )
+        )
+    return bodies
