@@ -1,16 +1,18 @@
 """`reconstruct`: from any source to a reconstruction."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.inference.predict import predict
-from dynapoint.models.protocol import PointMapModel
 from dynapoint.results.reconstruction import Reconstruction
+
+if TYPE_CHECKING:
+    from dynapoint.models.protocol import PointMapModel
 
 
 def reconstruct(
     source: Any,
-    model: str | PointMapModel = "nano",
+    model: "str | PointMapModel" = "nano",
     *,
     frames: int = 24,
     progress: bool = False,
@@ -41,7 +43,7 @@ def reconstruct(
 
 def reconstruct_frames(
     frames: Frames,
-    model: PointMapModel,
+    model: "PointMapModel",
     *,
     model_name: str | None = None,
     progress: bool = False,

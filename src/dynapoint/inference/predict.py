@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from dynapoint.inference.cleaning import (
     ray_fallback,
 )
 from dynapoint.inference.prepare import network_images, network_size, original_intrinsics
-from dynapoint.models.protocol import PointMapModel
 from dynapoint.results.reconstruction import Reconstruction
+
+if TYPE_CHECKING:
+    from dynapoint.models.protocol import PointMapModel
 
 # Decoded maps are kept up to this many bytes; older ones are decoded again when asked for.
 _CACHE_BYTES = 512 * 1024**2
@@ -30,7 +32,7 @@ class NetworkDecoder:
 
     def __init__(
         self,
-        model: PointMapModel,
+        model: "PointMapModel",
         encoded: Any,
         own_time_points: Float32[np.ndarray, "frame height width xyz=3"],
     ) -> None:
@@ -68,7 +70,7 @@ class NetworkDecoder:
 
 def predict(
     frames: Frames,
-    model: PointMapModel,
+    model: "PointMapModel",
     *,
     model_name: str,
     on_time: Callable[[int], None] | None = None,
@@ -126,7 +128,7 @@ def predict(
     return reconstruction
 
 
-def _device_of(model: PointMapModel) -> torch.device:
+def _device_of(model: "PointMapModel") -> torch.device:
     """The device of a network's weights; the CPU for anything without weights."""
     if isinstance(model, nn.Module):
         for parameter in model.parameters():
