@@ -43,7 +43,8 @@ def sample_loss(
     """Encode once, decode the given pairs, and compare everything with the truth."""
     encoded = network.encode(sample.images)
     own_truth = own_time_truth(sample)
-    own_mask = sample.valid & torch.diagonal(sample.supervised, dim1=1, dim2=2)[..., None, None]
+    own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
+    own_mask = sample.valid & own_known[..., None, None]
     predicted = encoded.own_time.points
     own, log_distance = own_time_terms(predicted, own_truth, own_mask)
     unit = mean_distance(own_truth, own_mask)
@@ -52,7 +53,9 @@ def sample_loss(
     decoded = network.decode_pairs(encoded, sources=sources, targets=targets)
     truth_shift = sample.points[:, targets, sources] - own_truth[:, sources]
     lead = (slice(None), None, None, None, None)
-    pair_mask = sample.valid[:, sources] & sample.supervised[:, targets, sources][..., None, None]
+    # A displacement is known where both of its ends are.
+    pair_known = sample.supervised[:, targets, sources] & own_known[:, sources]
+    pair_mask = sample.valid[:, sources] & pair_known[..., None, None]
     motion = motion_term(
         decoded.displacement / own_unit[lead],
         truth_shift / unit[lead],
@@ -66,9 +69,9 @@ def sample_loss(
     pair_error = own_error[:, sources] + norm(
         decoded.displacement / own_unit[lead] - truth_shift / unit[lead]
     )
-    confidence = _confidence(encoded.log_confidence, own_error, sample.valid, weights)
+    confidence = _confidence(encoded.log_confidence, own_error, sample.valid, own_known, weights)
     confidence = confidence + _confidence(
-        decoded.log_confidence, pair_error, sample.valid[:, sources], weights
+        decoded.log_confidence, pair_error, sample.valid[:, sources], pair_known, weights
     )
     total = (
         weights.own_time * own
@@ -153,9 +156,9 @@ def true_matches(
 
 
 def _confidence(
-    log_confidence: Tensor, error: Tensor, valid: Tensor, weights: LossWeights
+    log_confidence: Tensor, error: Tensor, valid: Tensor, known: Tensor, weights: LossWeights
 ) -> Tensor:
     """Sky has no truth and counts as a large error, so that it is doubted."""
     with_sky = torch.where(valid, error, torch.full_like(error, weights.sky_error))
-    everywhere = torch.ones_like(valid)
-    return confidence_term(log_confidence, with_sky, everywhere, alpha=weights.confidence_alpha)
+    mask = known[..., None, None].expand_as(valid)
+    return confidence_term(log_confidence, with_sky, mask, alpha=weights.confidence_alpha)
