@@ -199,7 +199,7 @@ class LossWeights:
     confidence: float = 0.1
     # Below this share of the mean distance the motion error is quadratic; 0 is the plain norm.
     motion_quadratic_below: float = 0.1
-    confidence_alpha: float = 0.1
+    confidence_alpha: float = 1.0
     # What a pixel without truth (sky) counts as in the confidence term.
     sky_error: float = 1.0
 

@@ -96,7 +96,7 @@ def nano() -> TrainConfig:
         ema_decay=0.998,
         draws_per_clip=6,
         phases=(
-            Phase(until_samples=8_000, difficulties=easy, batch=16),
+            Phase(until_samples=3_000, difficulties=easy, batch=16),
             Phase(until_samples=300_000, difficulties=mixed, batch=16),
             Phase(
                 until_samples=600_000,
