@@ -130,8 +130,11 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
 def test_a_folder_with_a_folder_of_images(tmp_path):
     save_numbered(tmp_path / "data" / "images", ["0.png", "1.png"])
     save_numbered(tmp_path / "data" / "depth", ["9.png"])
+    # A mask or flow beside the folder of images is no frame.
+    save_numbered(tmp_path / "data", ["mask.png"])
     frames = load_frames(tmp_path / "data")
     assert numbers(frames) == [0, 1] and frames.name == "data"
+    assert frames.note == f"images taken from {tmp_path / 'data' / 'images'}"
 
 
 def test_a_list_keeps_its_order_and_a_pattern_sorts(tmp_path):

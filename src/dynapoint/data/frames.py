@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,11 @@ def _from_path(path: Path, max_frames: int) -> Frames:
         raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if path.is_dir():
         found = images_in_folder(path)
-        return _from_image_files(found, max_frames, name=path.resolve().name or "scene")
+        frames = _from_image_files(found, max_frames, name=path.resolve().name or "scene")
+        if found[0].parent == path:
+            return frames
+        notes = [f"images taken from {found[0].parent}", *([frames.note] if frames.note else [])]
+        return replace(frames, note="; ".join(notes))
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder; give a video, folder or images")
     if not os.access(path, os.R_OK):

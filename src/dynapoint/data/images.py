@@ -13,7 +13,8 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 )
 
-# Folders of data sets often keep the pictures in a subfolder of one of these names.
+# Folders of data sets keep the pictures in a subfolder of one of these names, and masks, flow or
+# depth, which are images too, beside it.
 IMAGE_SUBFOLDERS = ("images", "image", "rgb", "frames")
 
 
@@ -35,12 +36,13 @@ def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
 def images_in_folder(folder: Path) -> list[Path]:
     """Image files of a folder in natural order; hidden files and other kinds are passed over.
 
-    A folder without any image is looked into for one subfolder named `images`, `rgb` or `frames`.
+    A subfolder named `images`, `image`, `rgb` or `frames` that holds images goes before the folder
+    itself.
 
     Raises:
         InputError: There is no image, or the folder cannot be listed.
     """
-    for place in (folder, *(folder / name for name in IMAGE_SUBFOLDERS)):
+    for place in (*(folder / name for name in IMAGE_SUBFOLDERS), folder):
         if not place.is_dir():
             continue
         try:
