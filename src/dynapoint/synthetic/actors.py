@@ -1,4 +1,4 @@
-"""Casting a scene: which bodies appear, where they stand, and that they keep clear of each other."""
+"""Casting a scene: which bodies appear, where they stand, and that they keep clear."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def random_actors(
 ) -> list[Actor]:
     """Actors in view of frame 0, apart from each other, the walls and the camera at all times."""
     count = int(rng.integers(4, 7 + round(4 * difficulty)))
-    share = rng.uniform(0.5, 1.0) if rng.random() > 0.6 * difficulty else rng.uniform(0.2, 0.6)
+    share = rng.uniform(0.5, 1.0) if rng.random() > 0.6 * difficulty else rng.uniform(0.25, 0.7)
     # Some scenes are all of one kind: a street of people, a room of furniture, plain solids.
     lively = rng.uniform(0.0, 0.5) if rng.random() < 0.5 * difficulty else 0.0
     scenery = rng.uniform(0.0, 0.6) if rng.random() < 0.4 * difficulty else 0.0

@@ -1,5 +1,6 @@
 """Bodies: a shape, a motion and a deformation, made into vertex positions for every time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,30 +65,25 @@ def random_shape(rng: np.random.Generator, *, difficulty: float, detail: int) ->
         if rng.random() < 0.55:
             return shapes.sphere_mesh(detail)
         return shapes.placed(shapes.box_mesh(1), scale=0.72)
-    kind = rng.integers(12)
     segments = int(rng.integers(14, 24))
-    if kind == 0:
-        return shapes.cylinder_mesh(segments, 1, float(rng.choice([1.0, 1.0, 0.6, 0.8])))
-    if kind == 1:
-        return shapes.cone_mesh(segments)
-    if kind == 2:
-        return shapes.torus_mesh(float(rng.choice([0.2, 0.35, 0.5])))
-    if kind in (3, 4):
-        return shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6)))
-    if kind == 5:
-        return shapes.flatten_shading(shapes.sphere_mesh(int(rng.integers(2, 4))))
-    if kind == 6:
-        return shapes.superquadric_mesh(detail, float(rng.uniform(0.0, 0.8)))
-    if kind == 7:
-        return shapes.capsule_mesh(float(rng.choice([0.5, 1.0, 2.0])), segments)
-    if kind == 8:
-        return shapes.vase_mesh(rng, segments)
-    if kind == 9:
-        top = float(rng.choice([0.01, 0.5, 1.0]))
-        return shapes.prism_mesh(int(rng.integers(3, 8)), top)
-    if kind == 10:
-        return shapes.flatten_shading(shapes.blob_mesh(rng, 3, float(rng.uniform(0.3, 0.6))))
-    return _compound(rng, detail)
+    pick = rng.choice
+    makers: list[Callable[[], Mesh]] = [
+        lambda: shapes.cylinder_mesh(segments, 1, float(pick([1.0, 1.0, 0.6, 0.8]))),
+        lambda: shapes.cone_mesh(segments),
+        lambda: shapes.torus_mesh(float(pick([0.2, 0.35, 0.5]))),
+        lambda: shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6))),
+        lambda: shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6))),
+        lambda: shapes.flatten_shading(shapes.sphere_mesh(int(rng.integers(2, 4)))),
+        lambda: shapes.superquadric_mesh(detail, float(rng.uniform(0.0, 0.8))),
+        lambda: shapes.capsule_mesh(float(pick([0.5, 1.0, 2.0])), segments),
+        lambda: shapes.vase_mesh(rng, segments),
+        lambda: shapes.prism_mesh(int(rng.integers(3, 8)), float(pick([0.01, 0.5, 1.0]))),
+        lambda: shapes.flatten_shading(shapes.blob_mesh(rng, 3, float(rng.uniform(0.3, 0.6)))),
+        lambda: shapes.stairs_mesh(int(rng.integers(2, 5))),
+        lambda: _compound(rng, detail),
+        lambda: _compound(rng, detail),
+    ]
+    return makers[rng.integers(len(makers))]()
 
 
 def _compound(rng: np.random.Generator, detail: int) -> Mesh:
@@ -132,7 +128,7 @@ def deformed(
 def moving_path(
     rng: np.random.Generator, tau: np.ndarray, *, reach: float
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Ground offsets (time, 2), heights above the ground (time,) and the kind of a random motion."""
+    """Ground offsets (time, 2), heights (time,) and the kind of a random motion."""
     kind = str(rng.choice(["slide", "roll", "throw", "float", "curve", "tumble"]))
     heading = rng.uniform(0.0, 2.0 * np.pi)
     direction = np.array([np.cos(heading), np.sin(heading)])

@@ -12,8 +12,8 @@ from .motion import ease, smooth_wander
 class CameraPath:
     """Poses of all frames in the stage and the lens they share.
 
-    `distance` is the depth of the scene's heart before frame 0; `half_width` the tangent of half the
-    horizontal field of view; `focal_per_height` the focal length over the image's height.
+    `distance` is the depth of the scene's heart before frame 0; `half_width` the tangent of
+    half the horizontal field of view; `focal_per_height` the focal length over the image's height.
     """
 
     stage_from_camera: Float[np.ndarray, "time 4 4"]
@@ -46,7 +46,7 @@ def look_at(
 def random_camera_path(
     rng: np.random.Generator, *, frames: int, difficulty: float, aspect: float, moving: bool
 ) -> CameraPath:
-    """A camera that looks along +y of the stage, slightly down, still or moving with some temper."""
+    """A camera that looks along +y of the stage, slightly down, still or moving."""
     wide = rng.random() < 0.25 * difficulty
     fov_deg = rng.uniform(30.0, 100.0) if wide else rng.uniform(36.0, 72.0)
     longer_per_height = max(aspect, 1.0)
@@ -63,7 +63,10 @@ def random_camera_path(
     position, target = np.tile(start, (frames, 1)), np.tile(target, (frames, 1))
     roll = np.full(frames, np.radians(rng.normal() * (1.0 + 3.0 * difficulty)))
     if moving:
-        _move(rng, position, target, roll, tau=tau, distance=distance, difficulty=difficulty)
+        _move(
+            rng, position, target, roll, tau=tau, distance=distance, difficulty=difficulty,
+            widest_turn_rad=2.0 * float(np.arctan(0.5 * aspect / focal_per_height)),
+        )  # fmt: skip
     position[:, 2] = np.maximum(position[:, 2], 0.2 * height)
     return CameraPath(
         stage_from_camera=look_at(position, target, roll),
@@ -83,13 +86,16 @@ def _move(
     tau: np.ndarray,
     distance: float,
     difficulty: float,
+    widest_turn_rad: float,
 ) -> None:
     """Move positions and targets in place: an even move, a turn, and a hand that trembles."""
     strength = 0.25 + 0.75 * difficulty
     kind = rng.integers(5)
     progress = ease(rng, tau) if rng.random() < 0.4 else tau
     travel = distance * rng.uniform(0.08, 0.5) * strength
-    turn = np.radians(rng.uniform(4.0, 27.0)) * strength * rng.choice([-1.0, 1.0])
+    # A turn beyond the field of view would leave nothing in common between the frames.
+    turn = min(np.radians(rng.uniform(4.0, 27.0)) * strength, 0.75 * widest_turn_rad)
+    turn *= rng.choice([-1.0, 1.0])
     side = rng.choice([-1.0, 1.0])
     if kind == 0:  # orbit about the heart of the scene
         angle = side * progress * travel / distance

@@ -57,7 +57,7 @@ class ClipBatch(TensorRecord):
     ) -> Bool[Tensor, "clip target source height width"]:
         """Whether those points are seen by the camera of each time at that time.
 
-        A point is seen if it lies in the image, in front of the camera, on a face turned towards it,
+        A point is seen if it lies in the image, in front of the camera, on a face turned to it,
         and not behind the face hit by its pixel's centre, whose plane is met at the point's exact
         position with a tolerance of 1 %. False at sky.
         """

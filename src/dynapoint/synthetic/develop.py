@@ -42,7 +42,7 @@ def develop(
 def _tone(
     exposed: Float[Tensor, "clip frame height width rgb=3"],
 ) -> Float[Tensor, "clip frame height width rgb=3"]:
-    """Display values of exposed light: a soft shoulder that reaches white, then a power of 1/2.2."""
+    """Display values of exposed light: a soft shoulder up to white, then a power of 1/2.2."""
     white = exposed + 1.0
     toned = exposed.mul(0.139).add_(1.25).mul_(exposed).div_(white)
     return toned.clamp_(1e-6, 1.0).log_().mul_(1.0 / 2.2).exp_()
@@ -92,7 +92,7 @@ def _cosines(device: str) -> Float[Tensor, "8 8"]:
 def _compress(
     images: Float[Tensor, "clip frame height width rgb=3"], strength: Float[Tensor, " clip"]
 ) -> Float[Tensor, "clip frame height width rgb=3"]:
-    """What block compression does: cosine coefficients of 8 × 8 blocks rounded, fine ones coarser."""
+    """Round the cosine coefficients of 8 × 8 blocks, fine ones coarser, as compression does."""
     clips, frames, height, width, _ = images.shape
     rows = torch.arange(-(-height // 8) * 8, device=images.device).clamp_max(height - 1)
     columns = torch.arange(-(-width // 8) * 8, device=images.device).clamp_max(width - 1)

@@ -13,9 +13,9 @@ from .motion import smooth_wander
 class Look:
     """Light, sky, fog and image faults of a clip; directions are in the world, colours linear RGB.
 
-    `sun` and `fill` point towards the light. `ground` holds the ground plane as (normal up, offset):
+    `sun` and `fill` point towards the light. `ground` holds its plane as (normal up, offset):
     height = normal · x + offset. `exposure` is a factor per frame and channel. `noise` and `blur`
-    are in display values and pixels; `compression` is the share of fine detail lost in 8 × 8 blocks.
+    are in display values and pixels; `compression` is the coarseness of 8 × 8 blocks.
     """
 
     sun: Float32[np.ndarray, " xyz=3"]
@@ -44,7 +44,7 @@ def _direction(azimuth_rad: float, elevation_rad: float) -> np.ndarray:
 def random_look(
     rng: np.random.Generator, *, world_from_stage: np.ndarray, frames: int, difficulty: float
 ) -> Look:
-    """Draw the light and the camera's faults; `world_from_stage` (4, 4) turns z-up into the world."""
+    """Draw light and camera faults; `world_from_stage` (4, 4) turns z-up into the world."""
     turn = world_from_stage[:3, :3]
     up = turn @ np.array([0.0, 0.0, 1.0])
     sun = turn @ _direction(rng.uniform(0.0, 6.3), np.radians(rng.uniform(25.0, 80.0)))

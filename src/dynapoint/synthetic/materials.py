@@ -12,8 +12,8 @@ class Column(IntEnum):
     """Where each parameter of the texture lies in a material's row.
 
     Colours are linear RGB. The pattern value is a weighted sum of four noise channels (cloud, leaf,
-    second leaf, blotch), a sine stripe and a checker; its contrast maps it to a blend of `FIRST` and
-    `SECOND`, over which `THIRD` is laid by the second leaf channel.
+    second leaf, blotch), a sine stripe and a checker; its contrast maps it to a blend of `FIRST`
+    and `SECOND`, over which `THIRD` is laid by the second leaf channel.
     """
 
     FIRST = 0

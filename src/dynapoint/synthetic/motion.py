@@ -50,7 +50,7 @@ def smooth_wander(
 
 
 def ease(rng: np.random.Generator, tau: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
-    """Progress from 0 to 1 of some tempo: even, speeding up, slowing down, abrupt, or stop and go."""
+    """Progress from 0 to 1: even, speeding up, slowing down, abrupt, or there and back."""
     kind = rng.integers(6)
     if kind <= 1:
         return tau

@@ -41,7 +41,7 @@ def centre_grid(height: int, width: int) -> SampleGrid:
 
 
 def quincunx_grid(height: int, width: int) -> SampleGrid:
-    """Pixel corners (even rows) and pixel centres (odd rows): the half-pixel lattice that antialiases."""
+    """Pixel corners (even rows) and centres (odd rows): the half-pixel lattice that antialiases."""
     return SampleGrid(
         rows=2 * height + 1,
         columns=width + 1,
@@ -106,7 +106,7 @@ def edge_functions(
 def row_bounds(
     corners: Float[Tensor, "corner=3 3 triangle"], rows_y: float
 ) -> tuple[Float[Tensor, " triangle"], Float[Tensor, " triangle"]]:
-    """Smallest and largest y that triangles cover; all of [0, `rows_y`] for one that crosses w = 0."""
+    """Least and greatest y that triangles cover; all of [0, `rows_y`] if one crosses w = 0."""
     w = corners[:, 2]
     in_front = (w > 1e-6).all(0)
     y = corners[:, 1] / torch.where(in_front, w, 1.0)
@@ -146,7 +146,7 @@ class _Spans:
 def _edge_lines(
     edges: Float[Tensor, "corner=3 3 triangle"],
 ) -> Float[Tensor, "12 triangle"]:
-    """Every edge as x = slope·y + offset, once as a left and once as a right bound (or far away)."""
+    """Every edge as x = slope·y + offset, once as left and once as right bound (or far off)."""
     a, b, c = edges.unbind(1)
     # An exactly horizontal edge becomes a nearly horizontal one, with one sign for both its faces.
     tiny = 1e-9 * (b.abs() + 1e-30)

@@ -86,7 +86,7 @@ def _prepare(
 ) -> tuple[TriangleSetup, ShadingTables, _Origin]:
     """Project and cull all triangles of all images in float64, and build the shading tables."""
     height, width = image_hw
-    clips, times, vertices = batch.vertices.shape[:3]
+    times, vertices = batch.vertices.shape[1:3]
     faces = batch.faces.shape[1]
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
     corners = corner_values(pixels, batch.faces)
@@ -161,9 +161,9 @@ def _colours(
     row, column = pixel // width, pixel % width
     # Row 2·h of the lattice holds the upper corners of pixel row h; images have 2·height + 1 rows.
     start = (2 * row + row // height) * columns + column
-    ring = sum(
-        colours.index_select(1, start + shift) for shift in (0, 1, 2 * columns, 2 * columns + 1)
-    )
+    above, below = start, start + 2 * columns
+    ring = colours.index_select(1, above) + colours.index_select(1, above + 1)
+    ring = ring + colours.index_select(1, below) + colours.index_select(1, below + 1)
     flat = image.view(-1, 3)
     flat[pixel] = 0.5 * flat[pixel] + 0.125 * ring.T
     return image

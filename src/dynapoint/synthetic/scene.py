@@ -1,7 +1,7 @@
 """Random scenes: exact geometry for every time, materials, light and cameras, all as NumPy arrays.
 
-Everything is drawn from one `Generator(PCG64(seed))`, so a seed names a scene. Scenes are built on a
-stage (z up) and handed over in the world of the package: the camera of frame 0, OpenCV axes.
+Everything is drawn from one `Generator(PCG64(seed))`, so a seed names a scene. Scenes are built on
+a stage (z up) and handed over in the world of the package: the camera of frame 0, OpenCV axes.
 """
 
 from dataclasses import dataclass

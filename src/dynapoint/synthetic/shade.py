@@ -150,7 +150,18 @@ def surface_colours(
     open_share = (
         1.0 - 0.75 * darkening(tables.contact, image, a[9], a[10]) * (-5.0 * a[11].abs()).exp()
     )
-    return _light(frame, material, albedo, normal, ray, length, facing, lit, open_share, depth)
+    return _light(
+        frame=frame,
+        material=material,
+        albedo=albedo,
+        normal=normal,
+        ray=ray,
+        length=length,
+        facing=facing,
+        lit=lit,
+        open_share=open_share,
+        depth=depth,
+    )
 
 
 def _dot(frame: Tensor, name: str, vector: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -159,6 +170,7 @@ def _dot(frame: Tensor, name: str, vector: tuple[Tensor, Tensor, Tensor]) -> Ten
 
 
 def _light(
+    *,
     frame: Tensor,
     material: Tensor,
     albedo: Tensor,
@@ -200,7 +212,7 @@ def _texture(
     at: tuple[Tensor, Tensor, Tensor],
     footprint: Float[Tensor, " sample"],
 ) -> Float[Tensor, "rgb=3 sample"]:
-    """Albedo at texture coordinates; patterns finer than the pixel's footprint fade to their mean."""
+    """Albedo at texture coordinates; patterns finer than the footprint fade to their mean."""
     rate = material[Column.NOISE_RATE]
     offset = material[Column.OFFSET :]
     noise = sample_noise(

@@ -86,11 +86,11 @@ def lit_fraction(
     y: Float[Tensor, " sample"],
     nearness: Float[Tensor, " sample"],
 ) -> Float[Tensor, " sample"]:
-    """Share of a 2 × 2 texel window around each position that the sun reaches, smooth in x and y."""
+    """Share of a 2 × 2 texel window around each position that the sun reaches, smoothly."""
     size = maps.shape[2]
     x = (x - 0.5).clamp(1.0, size - 2.001)
     y = (y - 0.5).clamp(1.0, size - 2.001)
-    # Receivers beyond the casters lie past the range of nearness; an empty texel (0) shades nothing.
+    # Receivers beyond the casters are past the range of nearness; empty texels (0) shade nothing.
     nearness = nearness.clamp_min(1e-3)
     column, row = x.floor(), y.floor()
     fx, fy = x - column, y - row
@@ -101,7 +101,7 @@ def lit_fraction(
     weights_x = (1.0 - fx, torch.ones_like(fx), fx)
     flat = maps.view(-1)
     total = torch.zeros_like(x)
-    for j, weight_y in enumerate((1.0 - fy, 1.0, fy)):
+    for j, weight_y in enumerate((1.0 - fy, torch.ones_like(fy), fy)):
         line = torch.zeros_like(x)
         for i, weight_x in enumerate(weights_x):
             blocker = flat.index_select(0, base + (j * size + i))

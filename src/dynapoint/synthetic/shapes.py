@@ -52,7 +52,7 @@ def flatten_shading(mesh: Mesh) -> Mesh:
 
 
 def _grid_faces(rows: int, columns: int) -> Int32[np.ndarray, "face corner=3"]:
-    """Two triangles per cell of a (rows, columns) vertex grid, counter-clockwise in (column, row)."""
+    """Two triangles per cell of a (rows, columns) vertex grid, wound from column to row."""
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
     return np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], 2).reshape(-1, 3)

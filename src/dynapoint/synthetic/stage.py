@@ -1,4 +1,4 @@
-"""The surroundings: ground, walls, rooms with ceilings, things on walls, far buildings and hills."""
+"""The surroundings: ground, walls, rooms with ceilings, far buildings and hills."""
 
 from dataclasses import dataclass
 
@@ -87,7 +87,9 @@ def random_stage(
         stage.append(slab((right, front, 0.0), (right + 0.1, back, height), times=times, size=2.0))
     if rng.random() < 0.6 * difficulty:
         for wall in walls:
-            stage += _fittings(rng, wall, left, right, front, back, height, times=times)
+            stage += _fittings(
+                rng, wall, across=(left, right), along=(front, back), height=height, times=times
+            )
     if rng.random() < 0.15 * difficulty:
         stage.append(_rug(rng, depth, times=times))
     if not walls and rng.random() < 0.5 * difficulty:
@@ -109,15 +111,14 @@ def random_stage(
 def _fittings(
     rng: np.random.Generator,
     wall: str,
-    left: float,
-    right: float,
-    front: float,
-    back: float,
-    height: float,
     *,
+    across: tuple[float, float],
+    along: tuple[float, float],
+    height: float,
     times: int,
 ) -> list[Body]:
-    """Pictures, doors, windows and boards on one wall."""
+    """Pictures, doors, windows and boards on one wall of a room of the given extents."""
+    (left, right), (front, back) = across, along
     bodies = []
     for _ in range(int(rng.integers(0, 4))):
         high = height * rng.uniform(0.1, 0.5)
