@@ -12,7 +12,7 @@ from dynapoint.data.frames import load_frames
 from dynapoint.data.images import read_image
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.errors import InputError
-from video_files import number_in, numbered_picture, turn_mp4, write_video
+from video_files import number_in, numbered_picture, set_display_matrix, write_video
 
 
 def save_numbered(folder: Path, names: list[str]) -> list[Path]:
@@ -64,11 +64,26 @@ def test_variable_frame_rate_keeps_its_times(tmp_path):
     np.testing.assert_allclose(frames.timestamps_s, np.array(times_ms) / 1000, atol=2e-3)
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_rotation_in_the_header_is_applied(tmp_path, turns):
+ORIENTATIONS = {
+    "clockwise": ((0, 1, -1, 0), lambda stored: np.rot90(stored, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda stored: np.rot90(stored, 2)),
+    "counterclockwise": ((0, -1, 1, 0), lambda stored: np.rot90(stored, 1)),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "flipped": ((1, 0, 0, -1), np.flipud),
+    "transposed": ((0, 1, 1, 0), lambda stored: stored.transpose(1, 0, 2)),
+    "transposed the other way": (
+        (0, -1, -1, 0),
+        lambda stored: np.rot90(stored.transpose(1, 0, 2), 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_rotation_in_the_header_is_applied(tmp_path, orientation):
+    matrix, shown_as = ORIENTATIONS[orientation]
     path = write_video(tmp_path / "phone.mp4", frames=3)
-    turn_mp4(path, turns)
-    expected = np.rot90(numbered_picture(1), -turns)
+    set_display_matrix(path, *matrix)
+    expected = shown_as(numbered_picture(1))
     image = load_frames(path).images[1]
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 6

@@ -54,12 +54,11 @@ def write_video(
     return path
 
 
-def turn_mp4(path: Path, clockwise_quarter_turns: int) -> None:
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     """Write a rotation into an MP4's track header, as telephones do, by the letter of ISO 14496-12.
 
     The matrix (a b u / c d v / x y w) sends stored (p, q) to (a p + c q + x, b p + d q + y).
     """
-    a, b, c, d = {1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[clockwise_quarter_turns]
     content = bytearray(path.read_bytes())
     header = content.index(b"tkhd") + 4
     assert content[header] == 0, "version 0 of the box is expected"

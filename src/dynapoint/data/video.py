@@ -180,8 +180,26 @@ def _decode(path: Path, wanted: Collection[int]) -> _Pass:
 def _upright_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height width rgb=3"]:
     """Picture of a frame, scaled to the first one's (width, height) and turned as the file says."""
     picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns))
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        picture = _displayed(picture, np.frombuffer(bytes(matrix), np.int32).tolist())
+    return np.ascontiguousarray(picture)
+
+
+def _displayed(
+    picture: UInt8[np.ndarray, "height width rgb=3"], matrix: list[int]
+) -> UInt8[np.ndarray, "shown_height shown_width rgb=3"]:
+    """Turn and mirror a stored picture as a display matrix (a b u / c d v / x y w) says.
+
+    Stored (x, y) is shown at (a x + c y, b x + d y) up to a shift; only quarter turns are meant.
+    """
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    across, down = a, d
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, across, down = picture.transpose(1, 0, 2), c, b
+    if across < 0:
+        picture = picture[:, ::-1]
+    return picture[::-1] if down < 0 else picture
 
 
 def _times_s(times_s: dict[int, float | None], frame_duration_s: float) -> dict[int, float]:
