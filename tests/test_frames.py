@@ -130,6 +130,20 @@ def test_a_matroska_file_that_breaks_off_says_so(tmp_path):
     assert numbers(frames) == [n % 50 for n in frames.source_frame_index]
 
 
+def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path):
+    for name in ("talk.mkv", "talk.mp4"):
+        frames = load_frames(write_video(tmp_path / name, frames=10, silence_s=5))
+        assert numbers(frames) == list(range(10)) and frames.note is None
+
+
+def test_an_animated_picture_is_a_video(tmp_path):
+    pictures = [Image.fromarray(numbered_picture(number)) for number in range(4)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
+    frames = load_frames(tmp_path / "a.gif")
+    assert numbers(frames) == [0, 1, 2, 3]
+    np.testing.assert_allclose(frames.timestamps_s, [0, 0.1, 0.2, 0.3], atol=1e-6)
+
+
 def test_a_folder_is_read_in_natural_order(tmp_path):
     names = ["f1.png", "f2.png", "f10.png", "f11.png", "f100.png"]
     save_numbered(tmp_path / "walk", names)

@@ -34,6 +34,7 @@ def write_video(
     options: dict[str, str] | None = None,
     keyframe_every: int = 5,
     codec: str = "libx264",
+    silence_s: int = 0,
 ) -> Path:
     """Write a video; `times_ms` gives a variable frame rate."""
     with av.open(str(path), "w", options=options or {}) as container:
@@ -45,12 +46,19 @@ def write_video(
             stream.options = {"crf": "8", "preset": "ultrafast"}
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("aac", rate=16000) if silence_s else None
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(numbered_picture(number, size_wh), format="rgb24")
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+        if sound is not None:
+            samples = np.zeros((1, 16000 * silence_s), np.float32)
+            silence = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 16000, 0
+            container.mux(sound.encode(silence))
+            container.mux(sound.encode())
     return path
 
 

@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_error(error: DynapointError) -> None:
     """One line on standard error, whatever the message looks like."""
-    print(f"dynapoint: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"dynapoint: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
 
 
 @dataclass

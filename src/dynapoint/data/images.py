@@ -43,7 +43,7 @@ def images_in_folder(folder: Path) -> list[Path]:
         InputError: There is no image, or the folder cannot be listed.
     """
     for place in (*(folder / name for name in IMAGE_SUBFOLDERS), folder):
-        if not place.is_dir():
+        if not os.path.isdir(place):
             continue
         try:
             found = [

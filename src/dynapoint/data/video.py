@@ -127,9 +127,6 @@ def _survey(path: Path) -> _Survey:
     container, stream = _open(path)
     with container:
         rate = stream.average_rate or stream.guessed_rate
-        duration = stream.duration * stream.time_base if stream.duration else None
-        if duration is None and container.duration:
-            duration = container.duration / 1_000_000
         packets, damaged = 0, False
         for packet in _packets(container, stream):
             if packet is None or packet.is_corrupt:
@@ -139,10 +136,27 @@ def _survey(path: Path) -> _Survey:
         return _Survey(
             packets=packets,
             declared_frames=stream.frames,
-            declared_duration_s=float(duration or 0.0),
+            declared_duration_s=_declared_duration_s(container, stream),
             frame_duration_s=float(1 / rate) if rate else 1 / 30,
             damaged=damaged,
         )
+
+
+def _declared_duration_s(container: Any, stream: Any) -> float:
+    """Seconds of video that the header promises; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    # Matroska says it in a tag for each stream, as hours:minutes:seconds.
+    for name, text in stream.metadata.items():
+        if name.upper() == "DURATION" and text.count(":") == 2:
+            try:
+                hours, minutes, seconds = (float(part) for part in text.split(":"))
+            except ValueError:
+                continue
+            return 3600 * hours + 60 * minutes + seconds
+    # The file's own duration may be that of the sound.
+    alone = len(container.streams) == 1
+    return container.duration / 1_000_000 if alone and container.duration else 0.0
 
 
 def _decode(path: Path, wanted: Collection[int]) -> _Pass:

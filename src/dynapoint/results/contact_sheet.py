@@ -25,7 +25,7 @@ _TITLES = (
     "input",
     "depth at its own time",
     "confidence",
-    "motion of frame 0's pixels",
+    "frame 0's motion until then",
     "frame 0's points and their ways",
 )
 
@@ -52,7 +52,7 @@ def draw(rec: Reconstruction) -> Image.Image:
     row_height = size[1] + _LABEL_HEIGHT
     path_height = max(200, min(300, size[1]))
     below = top + len(times) * row_height
-    sheet = Image.new("RGB", (width, below + 44 + path_height + 2 * _MARGIN), _PAPER)
+    sheet = Image.new("RGB", (width, below + 62 + path_height + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for line, text in enumerate(heading):
         pen.text((_MARGIN, _MARGIN + 22 * line), text, fill=_INK, font=_font(16))
@@ -72,9 +72,9 @@ def draw(rec: Reconstruction) -> Image.Image:
     for column, maps in enumerate(scaled, start=1):
         _paste_legend(sheet, maps, (left[column], below + 4), size[0])
     path_size = (width - 2 * _MARGIN, path_height)
-    sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 44))
+    sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 62))
     caption = "from above: points of frame 0, camera path (white: first, orange: last camera)"
-    pen.text((_MARGIN + 6, below + 48), caption, fill=_FAINT, font=_font(12))
+    pen.text((_MARGIN, below + 44), caption, fill=_FAINT, font=_font(12))
     return sheet
 
 
