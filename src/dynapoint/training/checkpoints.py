@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def load_state(folder: Path) -> TrainingState:
             ema=parts["ema"],
             optimisers=parts["optimisers"],
         )
-    except (RuntimeError, KeyError, EOFError, ValueError) as error:
+    except (UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read as a training checkpoint ({error}); start a new run"
         ) from error

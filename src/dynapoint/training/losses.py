@@ -124,8 +124,9 @@ def match_term(
     """Cross-entropy of matches: bilinear weights on four cells, or the last bin where hidden."""
     rows, columns = map_hw
     log_probability = logits.float().log_softmax(dim=-1)
-    x = (target_xy[..., 0] / CELL_PX - 0.5).clamp(0, columns - 1)
-    y = (target_xy[..., 1] / CELL_PX - 0.5).clamp(0, rows - 1)
+    # An index from a NaN would end the run, where the trainer can leave a bad batch out.
+    target = (target_xy / CELL_PX - 0.5).nan_to_num()
+    x, y = target[..., 0].clamp(0, columns - 1), target[..., 1].clamp(0, rows - 1)
     x0, y0 = x.floor().clamp_max(columns - 2), y.floor().clamp_max(rows - 2)
     wx, wy = x - x0, y - y0
     corner = (y0 * columns + x0).long()

@@ -101,7 +101,13 @@ class Trainer:
 
     def start_from(self, weights: dict[str, torch.Tensor]) -> None:
         """Begin a new run from given weights: fresh optimiser, new warm-up."""
-        self.network.load_state_dict(weights)
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ModelError(
+                f"the weights to start from are of another network than {self.config.name} trains "
+                f"({error}); start from weights of the same network or from nothing"
+            ) from error
         self.average = RunningAverage(self.network, self.config.ema_decay)
 
     def save(self) -> None:
@@ -173,7 +179,7 @@ class Trainer:
         return StepReport(
             step=self.step,
             samples=self.samples,
-            losses={f.name: float(getattr(parts, f.name)) for f in dataclasses.fields(parts)},
+            losses={f.name: getattr(parts, f.name).item() for f in dataclasses.fields(parts)},
             gradient_norm=float(norm),
             learning_rate=rate,
             data_seconds=drawn - started,

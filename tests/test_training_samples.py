@@ -1,0 +1,244 @@
+"""Samples drawn from rendered clips: reference, mirror, photometry, and the endless stream."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.synthetic.render import render_clips
+from dynapoint.synthetic.scene import SceneConfig, random_scene
+from dynapoint.training.data_stream import (
+    HELD_OUT_SEEDS,
+    MULTIPLE,
+    SampleStream,
+    image_size,
+)
+from dynapoint.training.recipes import Phase, nano, smoke
+from dynapoint.training.samples import SamplingConfig, choose_frames, draw_sample, mirror
+from dynapoint.types import TruthSample
+
+HEIGHT, WIDTH, FRAMES = 32, 48, 6
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Three clips with moving cameras and bodies."""
+    config = SceneConfig(frames=FRAMES, difficulty=0.7)
+    scenes = [random_scene(HELD_OUT_SEEDS + k, config, aspect=WIDTH / HEIGHT) for k in (3, 4, 5)]
+    return render_clips(scenes, image_hw=(HEIGHT, WIDTH), seed=0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def plain(**changes) -> SamplingConfig:
+    """No mirror and no photometry unless asked for."""
+    return dataclasses.replace(
+        SamplingConfig(frames=3, largest_span=5, mirror=False, photometric=0.0), **changes
+    )
+
+
+def reprojection_errors(sample: TruthSample, *, time: int, frame: int) -> torch.Tensor:
+    """Pixels between points[time, frame] seen by camera `time` and the pixels of `frame`."""
+    pose = invert_rigid(sample.world_from_camera[:, time].double())[:, None, None]
+    points = sample.points[:, time, frame].double()
+    camera = (pose[..., :3, :3] @ points[..., None]).squeeze(-1) + pose[..., :3, 3]
+    image = (sample.intrinsics[:, time].double()[:, None, None] @ camera[..., None]).squeeze(-1)
+    xy = image[..., :2] / image[..., 2:]
+    height, width = points.shape[1:3]
+    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    return (xy - centres).norm(dim=-1)[sample.valid[:, frame]]
+
+
+def assert_same(a: TruthSample, b: TruthSample) -> None:
+    for field in dataclasses.fields(a):
+        assert torch.equal(getattr(a, field.name), getattr(b, field.name)), field.name
+
+
+def test_chosen_frames_are_distinct_and_within_the_span():
+    config = SamplingConfig(frames=4, smallest_span=3, largest_span=6)
+    chosen = choose_frames(500, 10, config, generator())
+    assert chosen.shape == (500, 4)
+    ordered = chosen.sort(dim=1).values
+    assert (ordered.diff(dim=1) > 0).all()
+    span = ordered[:, -1] - ordered[:, 0]
+    assert set(span.tolist()) == {3, 4, 5, 6}
+    assert set(chosen.flatten().tolist()) == set(range(10))
+    # The reference is any of them, not always the earliest.
+    assert 0.15 < (chosen[:, 0] == ordered[:, 0]).float().mean() < 0.4
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_any_number_of_frames_can_be_chosen(frames):
+    chosen = choose_frames(20, 5, SamplingConfig(frames=frames, largest_span=8), generator())
+    assert chosen.shape == (20, frames)
+    assert all(len(set(row)) == frames for row in chosen.tolist())
+
+
+def test_world_is_the_first_chosen_frame(clips):
+    sample = draw_sample(clips, plain(), generator(1))
+    identity = torch.eye(4).expand(3, 4, 4)
+    assert torch.allclose(sample.world_from_camera[:, 0], identity, atol=1e-5)
+    for frame in range(3):
+        errors = reprojection_errors(sample, time=frame, frame=frame)
+        assert errors.median() < 1e-3 and errors.max() < 0.05
+
+
+def test_re_reference_moves_points_and_cameras_alike(clips):
+    # Distances between cameras and points are those of the clip, whatever the world.
+    sample = draw_sample(clips, plain(), generator(1))
+    frames = choose_frames(3, FRAMES, plain(), generator(1))
+    rows = torch.arange(3)[:, None]
+    truth = clips.truth(frames, frames)
+    centres = clips.world_from_camera[rows, frames][..., :3, 3]
+    before = (truth.points - centres[:, :, None, None, None]).norm(dim=-1)
+    after = (sample.points - sample.world_from_camera[:, :, None, None, None, :3, 3]).norm(dim=-1)
+    valid = sample.valid[:, None].expand_as(before)
+    assert torch.allclose(after[valid], before[valid], rtol=1e-4, atol=1e-4)
+    assert torch.equal(sample.visible, truth.visible)
+    assert torch.equal(sample.moving, truth.moving)
+    # Still points are where they are at every time.
+    still = (sample.valid & ~sample.moving)[:, None].expand_as(valid)
+    shift = (sample.points - sample.points[:, :1]).norm(dim=-1)
+    assert shift[still].max() < 1e-4
+    assert shift[(sample.valid & sample.moving)[:, None].expand_as(valid)].max() > 0.05
+
+
+def test_sky_holds_zeros_and_everything_is_supervised(clips):
+    sample = draw_sample(clips, plain(), generator(2))
+    assert not sample.valid.all()
+    sky = ~sample.valid[:, None].expand(-1, 3, -1, -1, -1)
+    assert (sample.points[sky] == 0).all()
+    assert not sample.visible[sky].any()
+    assert torch.isfinite(sample.points).all()
+    assert sample.supervised.all()
+
+
+def test_own_time_points_are_visible(clips):
+    sample = draw_sample(clips, plain(), generator(2))
+    own = torch.stack([sample.visible[:, i, i] for i in range(3)], dim=1)
+    assert own[sample.valid].float().mean() > 0.999
+
+
+def test_images_are_those_of_the_chosen_frames(clips):
+    sample = draw_sample(clips, plain(), generator(3))
+    frames = choose_frames(3, FRAMES, plain(), generator(3))
+    for clip in range(3):
+        for k in range(3):
+            image = clips.images[clip, frames[clip, k]].permute(2, 0, 1).float() / 255
+            assert torch.equal(sample.images[clip, k], image)
+
+
+def test_mirror_twice_is_identity(clips):
+    sample = draw_sample(clips, plain(), generator(4))
+    assert_same(mirror(mirror(sample)), sample)
+
+
+def test_mirrored_geometry_fits_its_mirrored_images(clips):
+    sample = draw_sample(clips, plain(), generator(4))
+    mirrored = mirror(sample)
+    assert not torch.equal(mirrored.images, sample.images)
+    determinant = torch.linalg.det(mirrored.world_from_camera[..., :3, :3])
+    assert torch.allclose(determinant, torch.ones_like(determinant), atol=1e-5)
+    for frame in range(3):
+        errors = reprojection_errors(mirrored, time=frame, frame=frame)
+        assert errors.median() < 1e-3 and errors.max() < 0.05
+    # What moves to the right moves to the left in the mirror.
+    shift = (sample.points[:, 1, 0] - sample.points[:, 0, 0]).flip(-2)
+    mirrored_shift = mirrored.points[:, 1, 0] - mirrored.points[:, 0, 0]
+    assert torch.allclose(mirrored_shift, shift * torch.tensor([-1.0, 1, 1]), atol=1e-5)
+
+
+def test_mirror_is_drawn_half_of_the_time(clips):
+    config = plain(mirror=True)
+    flipped = 0
+    for seed in range(40):
+        straight = draw_sample(clips, plain(), generator(seed))
+        drawn = draw_sample(clips, config, generator(seed))
+        if torch.equal(drawn.images, straight.images):
+            assert_same(drawn, straight)
+        else:
+            assert_same(drawn, mirror(straight))
+            flipped += 1
+    assert 8 <= flipped <= 32
+
+
+def test_photometry_changes_colours_only(clips):
+    changed = draw_sample(clips, plain(photometric=1.0), generator(5))
+    straight = draw_sample(clips, plain(), generator(5))
+    assert_same(dataclasses.replace(changed, images=straight.images), straight)
+    difference = (changed.images - straight.images).abs().mean()
+    assert 0.005 < difference < 0.4
+    assert changed.images.min() >= 0 and changed.images.max() <= 1
+
+
+def config_for_stream(**changes):
+    changes = {"phases": (Phase(until_samples=10**6, pixels=1024, batch=2),)} | changes
+    return dataclasses.replace(smoke(), **changes)
+
+
+def test_stream_is_a_function_of_seed_rank_and_step():
+    config = config_for_stream()
+    running = SampleStream(config)
+    samples = [running.sample(step) for step in range(10)]
+    for step in (9, 3, 0):
+        assert_same(SampleStream(config).sample(step), samples[step])
+    # Steps, ranks and seeds give different images.
+    others = [
+        running.sample(4),
+        running.sample(5),
+        SampleStream(config, rank=1, world_size=2).sample(4),
+        SampleStream(dataclasses.replace(config, seed=1)).sample(4),
+    ]
+    for k, a in enumerate(others):
+        for b in others[:k]:
+            assert a.images.shape != b.images.shape or not torch.equal(a.images, b.images)
+
+
+def test_stream_follows_the_curriculum():
+    easy = Phase(until_samples=16, pixels=1024, batch=2)
+    later = Phase(until_samples=10**6, frames=3, pixels=2048, batch=1, largest_span=4)
+    config = config_for_stream(phases=(easy, later))
+    stream = SampleStream(config)
+    first, last = stream.sample(0), stream.sample(40)
+    assert first.points.shape[:3] == (2, 2, 2)
+    assert last.points.shape[:3] == (1, 3, 3)
+    assert last.images.shape[-1] * last.images.shape[-2] > 1024
+
+
+def test_scenes_of_training_are_never_held_out(monkeypatch):
+    seeds = []
+
+    def spy(seed, config, *, aspect):
+        seeds.append(seed)
+        return random_scene(seed, config, aspect=aspect)
+
+    monkeypatch.setattr("dynapoint.training.data_stream.random_scene", spy)
+    for rank in range(2):
+        for seed in (0, 17, 10**6):
+            stream = SampleStream(config_for_stream(seed=seed), rank=rank, world_size=2)
+            stream.sample(0)
+            stream.sample(5000)
+    assert len(set(seeds)) == len(seeds) == 2 * 3 * 2 * 2
+    assert max(seeds) < HELD_OUT_SEEDS
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1, 3 / 4, 9 / 16])
+@pytest.mark.parametrize("pixels", [1024, 5632, 12_288, 24_576])
+def test_image_sizes(aspect, pixels):
+    height, width = image_size(float(aspect), pixels)
+    assert height % MULTIPLE == width % MULTIPLE == 0
+    assert 0.6 * pixels < height * width <= pixels
+    assert min(height, width) >= 16
+    assert abs(np.log(width / height / aspect)) < 0.35
+
+
+def test_phases_of_the_recipe_can_be_drawn():
+    for phase in nano().phases:
+        assert phase.frames - 1 <= phase.largest_span
+        assert phase.largest_span < nano().clip_frames
+        assert phase.pairs <= phase.frames * (phase.frames - 1)
