@@ -20,6 +20,9 @@ class Processes:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return Processes()
+        if device == "cuda":
+            # Each process of a machine takes a GPU of its own, which "cuda" then means.
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return Processes(rank=distributed.get_rank(), count=count)
 

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dynapoint.evaluation.clips import find_clips, read_clip
 from dynapoint.evaluation.metrics import PairScores, score_pairs
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.pose_encoding import invert_rigid
@@ -51,6 +50,9 @@ def bench_pairs(
     folder: Path, *, starts: Sequence[int] = (0, 1), margin: int = 8
 ) -> list[ValidationPairs]:
     """Pairs of the clips of a folder in the bench format, one group per image size."""
+    # Reading images needs Pillow, which a machine that only trains may lack.
+    from dynapoint.evaluation.clips import find_clips, read_clip  # noqa: PLC0415
+
     groups: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
     for path in find_clips(folder):
         clip = read_clip(path)

@@ -1,0 +1,130 @@
+"""scripts/gpu/train.py on a machine that has torch but none of the package's extras."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynapoint.models.weights import load_network
+from dynapoint.training.recipes import smoke
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu" / "train.py"
+ALLOWED = ("torch", "numpy", "safetensors", "einops", "jaxtyping", "tqdm")
+
+# Stands in for a machine without the extras: the script's folder comes first on the path, so this
+# runs before anything of the script. The installed package must not be found either.
+WITHOUT_EXTRAS = """
+import importlib.abc, runpy, sys
+
+FORBIDDEN = {"tyro", "av", "viser", "tensorboard", "PIL", "scipy", "torchvision", "matplotlib"}
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r} (refused)", name=name)
+
+sys.meta_path.insert(0, Refuse())
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    import dynapoint
+    print("package", dynapoint.__file__)
+"""
+
+
+def run(*words: object, folder: Path) -> subprocess.CompletedProcess:
+    guard = folder / "guard.py"
+    guard.write_text(WITHOUT_EXTRAS)
+    return subprocess.run(
+        [sys.executable, guard, SCRIPT, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""},
+        timeout=300,
+        check=False,
+    )
+
+
+def test_smoke_run_without_extras(tmp_path):
+    output = tmp_path / "out"
+    done = run(
+        "--recipe", "smoke", "--output", output, "--batch", 2, "--steps", 11, folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(output / "weights.safetensors") in done.stdout
+    assert f"package {SCRIPT.parents[2] / 'src' / 'dynapoint' / '__init__.py'}" in done.stdout
+    assert load_network(output / "weights.safetensors").config.name == "tiny"
+    line = json.loads((output / "log.jsonl").read_text().splitlines()[0])
+    assert (line["step"], line["samples"]) == (10, 20)
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module; its mistakes need no process of their own."""
+    spec = importlib.util.spec_from_file_location("gpu_train_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_overrides(script):
+    words = ["--recipe", "smoke", "--output", "out", "--batch", "3", "--steps", "9"]
+    config = script.configured(script.parse_arguments(words))
+    assert config.steps == 9
+    assert [phase.batch for phase in config.phases] == [3] * len(smoke().phases)
+    plain = script.configured(script.parse_arguments(words[:4]))
+    assert plain == smoke()
+
+
+def test_all_arguments_reach_the_run(script, monkeypatch, tmp_path):
+    calls = []
+
+    def spy(config, output, **arguments):
+        calls.append((config.name, output, arguments))
+        return output / "weights.safetensors"
+
+    monkeypatch.setattr(script, "train_config", spy)
+    words = "--recipe nano --output o --start-from w --bench b --max-seconds 9 --device cpu"
+    assert script.main(words.split()) == 0
+    expected = {
+        "resume": False,
+        "start_from": Path("w"),
+        "bench": Path("b"),
+        "device": "cpu",
+        "max_seconds": 9.0,
+    }
+    assert calls == [("nano", Path("o"), expected)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "nanno"], "error: unknown recipe 'nanno'"),
+        (["--recipe", "smoke", "--resume"], "error: no checkpoint"),
+        (["--recipe", "smoke", "--start-from", "none"], "error: no weights file at none"),
+    ],
+)
+def test_mistakes_end_in_one_line(script, tmp_path, capsys, words, message):
+    assert script.main([*words, "--output", str(tmp_path), "--device", "cpu"]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert message in lines[-1] and "Traceback" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "smoke"], "required: --output"),
+        (["--output", "out", "--resume", "--start-from", "w"], "give one of them"),
+        (["--output", "out", "--batch", "0"], "at least one sample"),
+    ],
+)
+def test_wrong_usage_exits_2(script, capsys, words, message):
+    with pytest.raises(SystemExit) as exit_:
+        script.parse_arguments(words)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
