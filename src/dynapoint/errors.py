@@ -5,8 +5,8 @@ class DynapointError(Exception):
     """Root of all expected errors. A message says what was found, what was wanted and what to do."""
 
 
-class InputError(DynapointError):
-    """A video, image, folder or array cannot be used as input."""
+class InputError(DynapointError, ValueError):
+    """A video, image, folder, array or query cannot be used as input."""
 
 
 class OutputError(DynapointError):

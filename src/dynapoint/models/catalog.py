@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dynapoint.errors import ModelError
 from dynapoint.models.network import VideoPointMapNetwork
-from dynapoint.models.weights import load_network
+from dynapoint.models.weights import load_network, sha256_of
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -53,4 +53,6 @@ def load_model(name: str = "nano", *, weights: Path | None = None) -> VideoPoint
     if version not in CARDS:
         raise ModelError(f"unknown model {name!r}; known models are {', '.join(known_models())}")
     path = weights if weights is not None else ASSETS / CARDS[version].weights_file
-    return load_network(path)
+    network = load_network(path)
+    network.weights_sha256 = sha256_of(path)
+    return network

@@ -92,6 +92,8 @@ class CameraHeadConfig:
     # What the first iteration adds its answer to: (translation, quaternion xyzw, fov_h, fov_w). The
     # published head starts at zeros; a network trained from nothing at a plausible camera.
     start_encoding: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.7, 0.9)
+    # One focal length for both axes; the published head predicts two.
+    square_pixels: bool = True
     # After the first iteration, restart from the pose that robustly explains the matches.
     start_from_matches: bool = True
 

@@ -81,6 +81,9 @@ class Decoded:
 class VideoPointMapNetwork(nn.Module):
     """A network of the V-DPM family built from a `NetworkConfig`."""
 
+    weights_sha256: str | None = None
+    """The hash of the file that the weights came from, where they came from one."""
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
@@ -150,7 +153,7 @@ class VideoPointMapNetwork(nn.Module):
         log_distance = log_distance.clamp(-LOG_DISTANCE_LIMIT, LOG_DISTANCE_LIMIT)
         encodings = self._cameras(tokens[:, :, layout.camera], log_distance, descriptors)
         pose = _first_is_identity(camera_from_world(encodings[-1]))
-        intrinsics = intrinsics_px(encodings[-1], (height, width))
+        intrinsics = self._intrinsics(encodings[-1], (height, width))
         points = place(log_distance, pose, intrinsics)
         log_confidence = at_least_float32(log_confidence).unflatten(0, (batch, frames))
         return VideoEncoding(
@@ -182,6 +185,11 @@ class VideoPointMapNetwork(nn.Module):
             results.append(self.camera_head.activate(raw))
         return torch.stack(results)
 
+    def _intrinsics(
+        self, encodings: Float[Tensor, "batch frame 9"], image_hw: tuple[int, int]
+    ) -> Float[Tensor, "batch frame 3 3"]:
+        return intrinsics_px(encodings, image_hw, square_pixels=self.config.camera.square_pixels)
+
     def _pose_from_matches(
         self,
         raw: Float[Tensor, "batch frame 9"],
@@ -194,7 +202,7 @@ class VideoPointMapNetwork(nn.Module):
             return raw
         map_hw = (height // 4, width // 4)
         with torch.no_grad():
-            intrinsics = intrinsics_px(raw, (height, width))
+            intrinsics = self._intrinsics(raw, (height, width))
             first = at_cells(log_distance[:, :1])
             identity = torch.eye(4, dtype=raw.dtype, device=raw.device).expand(batch, 1, 4, 4)
             points = place(first, identity, _scaled(intrinsics[:, :1], 0.25)).flatten(1, 3)

@@ -68,13 +68,21 @@ def invert_rigid(target_from_source: Float[Tensor, "*batch 4 4"]) -> Float[Tenso
 
 
 def intrinsics_px(
-    encoding: Float[Tensor, "*batch 9"], image_hw: tuple[int, int]
+    encoding: Float[Tensor, "*batch 9"],
+    image_hw: tuple[int, int],
+    *,
+    square_pixels: bool = False,
 ) -> Float[Tensor, "*batch 3 3"]:
-    """Pinhole intrinsics with a centred principal point; fov_h is encoding[7], fov_w [8]."""
+    """Pinhole intrinsics with a centred principal point; fov_h is encoding[7], fov_w [8].
+
+    `square_pixels` gives both axes the geometric mean of the two focal lengths.
+    """
     fov = encoding[..., 7:].clamp(MIN_FIELD_OF_VIEW, MAX_FIELD_OF_VIEW)
     height, width = image_hw
     fy = height / 2 / torch.tan(fov[..., 0] / 2)
     fx = width / 2 / torch.tan(fov[..., 1] / 2)
+    if square_pixels:
+        fx = fy = (fx * fy).sqrt()
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     rows = [fx, zero, one * (width / 2), zero, fy, one * (height / 2), zero, zero, one]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

@@ -30,6 +30,8 @@ def save_network(
     metadata = {"format": FORMAT, "network": network.config.to_json(), **record}
     partial = path.with_suffix(f".partial-{os.getpid()}")
     save_file(tensors, partial, metadata=metadata)
+    # safetensors makes files that only their owner may read.
+    partial.chmod(0o644)
     os.replace(partial, path)
 
 
