@@ -196,7 +196,7 @@ class LossWeights:
     log_distance: float = 0.5
     motion: float = 2.0
     camera: float = 1.0
-    match: float = 0.3
+    match: float = 0.5
     confidence: float = 0.1
     # Below this share of the mean distance the motion error is quadratic; 0 is the plain norm.
     motion_quadratic_below: float = 0.1
