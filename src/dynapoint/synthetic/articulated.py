@@ -59,10 +59,12 @@ def posed_bodies(
         textures.append(texture)
         hanging = texture - np.array([0.0, 0.0, 0.5 * bone.length])
         shapes_at.append(hanging @ turns[-1].transpose(0, 2, 1) + joints[-1][:, None])
-    if grounded:
-        lowest = np.min([positions[..., 2].min(1) for positions in shapes_at], axis=0)
-        for positions in shapes_at:
-            positions[..., 2] -= lowest[:, None]
+    lowest = np.min([positions[..., 2].min(1) for positions in shapes_at], axis=0)
+    if not grounded:
+        # What swings freely is only kept out of the ground, at one height for all times.
+        lowest = np.full_like(lowest, min(float(lowest.min()), 0.0))
+    for positions in shapes_at:
+        positions[..., 2] -= lowest[:, None]
     return [
         bounded_body(
             positions=positions,

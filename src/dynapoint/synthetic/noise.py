@@ -19,7 +19,7 @@ def _spectral(rng: np.random.Generator, low: float, high: float, slope: float) -
     z, y, x = np.meshgrid(cycles, cycles, cycles[: CELLS // 2 + 1], indexing="ij")
     radius = np.sqrt(x * x + y * y + z * z)
     band = np.where((radius >= low) & (radius <= high), np.maximum(radius, 1.0) ** -slope, 0.0)
-    field = np.fft.irfftn(white * band, (CELLS, CELLS, CELLS))
+    field = np.fft.irfftn(white * band, (CELLS, CELLS, CELLS), axes=(0, 1, 2))
     return np.clip(field / (2.0 * field.std()), -1.0, 1.0)
 
 

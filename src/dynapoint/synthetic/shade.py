@@ -28,10 +28,10 @@ class ShadingTables:
     corners: Int[Tensor, "triangle corner=3"]
     material: Int[Tensor, " triangle"]
     materials: Float[Tensor, "parameter material"]
-    attributes: Float[Tensor, "row 12"]
-    frames: Float[Tensor, "parameter image"]
-    shadow: Float[Tensor, "image row column"]
-    contact: Float[Tensor, "image row column"]
+    attributes: Float[Tensor, "vertex_row 12"]
+    frames: Float[Tensor, "frame_parameter image"]
+    shadow: Float[Tensor, "image shadow_row shadow_column"]
+    contact: Float[Tensor, "image contact_row contact_column"]
 
 
 _FRAME_ROWS = (
