@@ -147,6 +147,8 @@ def test_mirrored_geometry_fits_its_mirrored_images(clips):
     for frame in range(3):
         errors = reprojection_errors(mirrored, time=frame, frame=frame)
         assert errors.median() < 1e-3 and errors.max() < 0.05
+    for name in ("images", "valid", "visible", "moving"):
+        assert torch.equal(getattr(mirrored, name), getattr(sample, name).flip(-1)), name
     # What moves to the right moves to the left in the mirror.
     shift = (sample.points[:, 1, 0] - sample.points[:, 0, 0]).flip(-2)
     mirrored_shift = mirrored.points[:, 1, 0] - mirrored.points[:, 0, 0]
@@ -156,7 +158,7 @@ def test_mirrored_geometry_fits_its_mirrored_images(clips):
 def test_mirror_is_drawn_half_of_the_time(clips):
     config = plain(mirror=True)
     flipped = 0
-    for seed in range(40):
+    for seed in range(20):
         straight = draw_sample(clips, plain(), generator(seed))
         drawn = draw_sample(clips, config, generator(seed))
         if torch.equal(drawn.images, straight.images):
@@ -164,7 +166,7 @@ def test_mirror_is_drawn_half_of_the_time(clips):
         else:
             assert_same(drawn, mirror(straight))
             flipped += 1
-    assert 8 <= flipped <= 32
+    assert 3 <= flipped <= 17
 
 
 def test_photometry_changes_colours_only(clips):

@@ -53,7 +53,7 @@ def run(*words: object, folder: Path) -> subprocess.CompletedProcess:
 def test_smoke_run_without_extras(tmp_path):
     output = tmp_path / "out"
     done = run(
-        "--recipe", "smoke", "--output", output, "--batch", 2, "--steps", 11, folder=tmp_path
+        "--recipe", "smoke", "--output", output, "--batch", 2, "--steps", 10, folder=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert str(output / "weights.safetensors") in done.stdout
