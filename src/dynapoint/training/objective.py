@@ -24,12 +24,17 @@ MOVING_ABOVE = 0.01
 """A pixel counts as moving where its displacement exceeds this share of the mean distance."""
 
 
+def all_pairs(frames: int) -> tuple[list[int], list[int]]:
+    """Sources and targets of all ordered pairs of distinct frames."""
+    pairs = [(i, t) for i in range(frames) for t in range(frames) if i != t]
+    return [i for i, _ in pairs], [t for _, t in pairs]
+
+
 def choose_pairs(frames: int, most: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
     """Up to `most` different ordered (source, target) pairs of distinct frames."""
-    pairs = [(i, t) for i in range(frames) for t in range(frames) if i != t]
-    order = torch.randperm(len(pairs), generator=generator)[:most].tolist()
-    chosen = [pairs[k] for k in sorted(order)]
-    return [i for i, _ in chosen], [t for _, t in chosen]
+    sources, targets = all_pairs(frames)
+    order = sorted(torch.randperm(len(sources), generator=generator)[:most].tolist())
+    return [sources[k] for k in order], [targets[k] for k in order]
 
 
 def sample_loss(
@@ -64,7 +69,9 @@ def sample_loss(
         quadratic_below=weights.motion_quadratic_below,
     )
     camera = camera_term(encoded.encodings, camera_truth(sample, unit))
-    match = match_loss(network, encoded, sample, sources=sources, targets=targets)
+    # Matches are cheap beside decoding, so every pair of frames teaches them.
+    every_source, every_target = all_pairs(sample.images.shape[1])
+    match = match_loss(network, encoded, sample, sources=every_source, targets=every_target)
     own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
     pair_error = own_error[:, sources] + norm(
         decoded.displacement / own_unit[lead] - truth_shift / unit[lead]

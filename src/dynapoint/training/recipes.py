@@ -97,7 +97,14 @@ def nano() -> TrainConfig:
         draws_per_clip=6,
         phases=(
             Phase(until_samples=3_000, difficulties=easy, batch=16),
-            Phase(until_samples=300_000, difficulties=mixed, batch=16),
+            Phase(until_samples=7_000, difficulties=mixed, batch=16),
+            Phase(
+                until_samples=300_000,
+                frames=3,
+                pairs=3,
+                difficulties=mixed,
+                batch=11,
+            ),
             Phase(
                 until_samples=600_000,
                 frames=4,
