@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from . import motion, shapes
-from .bodies import Body, bounded_body
+from .bodies import Body
 
 _HALF_LENGTH = 1.5  # of the capsule template, in radii
 
@@ -41,14 +41,10 @@ def posed_bodies(
     """One rigid body per bone for every time; `grounded` puts the lowest point on the ground."""
     turns: list[np.ndarray] = []
     joints: list[np.ndarray] = []
-    shapes_at: list[np.ndarray] = []
+    bodies: list[Body] = []
     template = shapes.capsule_mesh(_HALF_LENGTH, segments=8, cap_rings=2)
-    textures = []
-    x_axis, y_axis = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
-    for bone in bones:
-        local = motion.axis_angle_rotations(x_axis, bone.swing)
-        if bone.spread:
-            local = motion.axis_angle_rotations(y_axis, np.array([bone.spread])) @ local
+    swings = _local_turns(bones)
+    for bone, local in zip(bones, swings, strict=True):
         above = turn if bone.parent < 0 else turns[bone.parent]
         start = root if bone.parent < 0 else joints[bone.parent]
         turns.append(above @ local)
@@ -56,26 +52,44 @@ def posed_bodies(
         half = 0.5 * bone.length + bone.radius
         scale = np.array([bone.radius, bone.radius * bone.flat, half / (_HALF_LENGTH + 1.0)])
         texture = template.vertices * scale
-        textures.append(texture)
-        hanging = texture - np.array([0.0, 0.0, 0.5 * bone.length])
-        shapes_at.append(hanging @ turns[-1].transpose(0, 2, 1) + joints[-1][:, None])
-    lowest = np.min([positions[..., 2].min(1) for positions in shapes_at], axis=0)
+        centre = joints[-1] - 0.5 * bone.length * turns[-1][:, :, 2]
+        bodies.append(
+            Body(
+                positions=texture @ turns[-1].transpose(0, 2, 1) + centre[:, None],
+                texture=texture,
+                mesh=template,
+                size=3.0 * max(bone.length, bone.radius),
+                moving=moving,
+                centre=centre,
+                radius=half,
+                dress=bone.dress,
+            )
+        )
+    lowest = np.min([body.positions[:, :, 2].min(1) for body in bodies], axis=0)
     if not grounded:
         # What swings freely is only kept out of the ground, at one height for all times.
         lowest = np.full_like(lowest, min(float(lowest.min()), 0.0))
-    for positions in shapes_at:
-        positions[..., 2] -= lowest[:, None]
-    return [
-        bounded_body(
-            positions=positions,
-            texture=texture,
-            mesh=template,
-            size=3.0 * max(bone.length, bone.radius),
-            moving=moving,
-            dress=bone.dress,
-        )
-        for bone, positions, texture in zip(bones, shapes_at, textures, strict=True)
-    ]
+    for body in bodies:
+        body.positions[..., 2] -= lowest[:, None]
+        body.centre[:, 2] -= lowest
+    return bodies
+
+
+def _local_turns(bones: list[Bone]) -> Float[np.ndarray, "bone time 3 3"]:
+    """Each bone's turn in its parent's frame: its swing about x, then its spread about y."""
+    swing = np.stack([bone.swing for bone in bones])
+    spread = np.array([bone.spread for bone in bones])
+    about_x = np.zeros((*swing.shape, 3, 3))
+    about_x[..., 0, 0] = 1.0
+    about_x[..., 1, 1] = about_x[..., 2, 2] = np.cos(swing)
+    about_x[..., 2, 1] = np.sin(swing)
+    about_x[..., 1, 2] = -about_x[..., 2, 1]
+    about_y = np.zeros((len(bones), 1, 3, 3))
+    about_y[..., 1, 1] = 1.0
+    about_y[:, 0, 0, 0] = about_y[:, 0, 2, 2] = np.cos(spread)
+    about_y[:, 0, 0, 2] = np.sin(spread)
+    about_y[:, 0, 2, 0] = -about_y[:, 0, 0, 2]
+    return about_y @ about_x
 
 
 def random_person(

@@ -10,7 +10,7 @@ from torch import Tensor
 from .batch import LookBatch
 from .noise import gaussian_tile
 
-_MIDDLE = 0.24
+_MIDDLE = 0.32
 
 
 def develop(
@@ -19,7 +19,7 @@ def develop(
     """Expose, tone-map and degrade linear images; `seed` chooses the noise only."""
     # Every second pixel of every second row is enough to set the exposure.
     mean = linear[:, :, ::2, ::2].mean((1, 2, 3, 4)).clamp_min(1e-4)
-    factor = (_MIDDLE / mean)[:, None, None] ** 0.75 * look.exposure
+    factor = (_MIDDLE / mean)[:, None, None] ** 0.65 * look.exposure
     images = torch.empty(linear.shape, dtype=torch.uint8, device=linear.device)
     starts = _noise_starts(linear.shape[:2], seed=seed).to(linear.device)
     degraded = (look.blur > 0.05) | (look.noise > 0) | (look.compression > 0)
@@ -44,7 +44,7 @@ def _tone(
 ) -> Float[Tensor, "clip frame height width rgb=3"]:
     """Display values of exposed light: a soft shoulder up to white, then a power of 1/2.2."""
     white = exposed + 1.0
-    toned = exposed.mul(0.139).add_(1.25).mul_(exposed).div_(white)
+    toned = exposed.mul(0.139).add_(1.32).mul_(exposed).div_(white)
     return toned.clamp_(1e-6, 1.0).log_().mul_(1.0 / 2.2).exp_()
 
 

@@ -14,8 +14,9 @@ class Look:
     """Light, sky, fog and image faults of a clip; directions are in the world, colours linear RGB.
 
     `sun` and `fill` point towards the light. `ground` holds its plane as (normal up, offset):
-    height = normal · x + offset. `exposure` is a factor per frame and channel. `noise` and `blur`
-    are in display values and pixels; `compression` is the coarseness of 8 × 8 blocks.
+    height = normal · x + offset. `shadow_softness` ≥ 1 widens shadow
+    edges. `exposure` is a factor per frame and channel. `noise` and `blur` are in display values
+    and pixels; `compression` is the coarseness of 8 × 8 blocks.
     """
 
     sun: Float32[np.ndarray, " xyz=3"]
@@ -55,7 +56,7 @@ def random_look(
     tau = np.linspace(0.0, 1.0, frames)
     drift = smooth_wander(rng, tau) * np.array([0.25, 0.08, 0.08]) * difficulty
     drift *= rng.random() < 0.35
-    gain = rng.uniform(-0.35, 0.3) * (0.5 + 0.5 * difficulty)
+    gain = rng.uniform(-0.45, 0.4) * (0.6 + 0.4 * difficulty)
     tint = rng.normal(size=3) * 0.05 * difficulty
     stops = drift[:, :1] + np.array([1.0, 0.0, -1.0]) * drift[:, 1:2] + gain + tint
     horizon = random_colour(rng, vivid=0.1)
@@ -71,10 +72,10 @@ def random_look(
         "horizon_colour": horizon,
         "zenith_colour": zenith,
         "cloud_amount": rng.uniform(0.1, 0.9) * (rng.random() < 0.3),
-        "shadow_softness": rng.uniform(0.8, 2.2),
-        "fog_density": rng.uniform(0.01, 0.08) * (rng.random() < 0.2 * difficulty),
+        "shadow_softness": rng.uniform(1.0, 1.7),
+        "fog_density": rng.uniform(0.01, 0.08) * (rng.random() < 0.12 * difficulty),
         "exposure": np.exp(stops),
-        "noise": rng.uniform(0.003, 0.025) * (rng.random() < 0.2 + 0.5 * difficulty),
+        "noise": 0.003 * 8.0 ** rng.random() * (rng.random() < 0.15 + 0.4 * difficulty),
         "blur": rng.uniform(0.25, 0.7) * (rng.random() < 0.25 * difficulty),
         "compression": rng.uniform(0.2, 1.0) * (rng.random() < 0.3 * difficulty),
     }

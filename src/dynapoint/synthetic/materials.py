@@ -1,9 +1,11 @@
 """Random surface materials: palettes and the parameters of one procedural texture family."""
 
+import math
+from colorsys import hsv_to_rgb
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 Row = Float32[np.ndarray, " parameter"]
 
@@ -38,23 +40,17 @@ class Column(IntEnum):
     COUNT = 31
 
 
-def linear_from_srgb(srgb: np.ndarray) -> np.ndarray:
-    """Linear light from display values in [0, 1] (a power of 2.2)."""
-    return np.asarray(srgb) ** 2.2
-
-
-def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> np.ndarray:
+def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:
     """A linear RGB colour: saturated, pastel, earthy or grey; `vivid` shifts towards saturation."""
-    hue = rng.uniform(0.0, 6.0)
-    kind = rng.random()
+    hue, kind, a, b = rng.random(4).tolist()
     if kind < 0.25 + 0.4 * vivid:
-        saturation, value = rng.uniform(0.5, 0.95), rng.uniform(0.45, 0.95)
+        saturation, value = 0.5 + 0.45 * a, 0.45 + 0.5 * b
     elif kind < 0.75:
-        saturation, value = rng.uniform(0.12, 0.5), rng.uniform(0.55, 0.95)
+        saturation, value = 0.12 + 0.38 * a, 0.55 + 0.4 * b
     else:
-        saturation, value = rng.uniform(0.0, 0.2), rng.uniform(0.12, 0.92)
-    wheel = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
-    return linear_from_srgb(value * (1.0 - saturation * (1.0 - wheel)))
+        saturation, value = 0.2 * a, 0.12 + 0.8 * b
+    # Display values become linear light by a power of 2.2.
+    return np.array([channel**2.2 for channel in hsv_to_rgb(hue, saturation, value)])
 
 
 def random_material(
@@ -67,23 +63,25 @@ def random_material(
     """
     row = np.zeros(Column.COUNT, np.float32)
     first = random_colour(rng, vivid=vivid)
-    second = random_colour(rng, vivid=vivid)
-    if rng.random() < 0.35:
-        second = np.clip(first * rng.uniform(0.3, 0.75) + 0.02, 0.0, 1.0)
     row[Column.FIRST : Column.FIRST + 3] = first
-    row[Column.SECOND : Column.SECOND + 3] = second
-    row[Column.THIRD : Column.THIRD + 3] = random_colour(rng, vivid=vivid)
     row[Column.OFFSET : Column.OFFSET + 3] = rng.random(3)
-    row[Column.NOISE_RATE] = np.exp(rng.uniform(np.log(0.08), np.log(0.6))) / size
+    row[Column.NOISE_RATE] = math.exp(rng.uniform(math.log(0.08), math.log(0.6))) / size
     row[Column.CONTRAST] = 0.5
     if rng.random() < 0.5:
         row[Column.SPECULAR] = rng.uniform(0.05, 0.5)
-    row[Column.SHININESS] = np.exp(rng.uniform(np.log(6.0), np.log(80.0)))
+    row[Column.SHININESS] = math.exp(rng.uniform(math.log(6.0), math.log(80.0)))
     row[Column.GRAIN] = rng.uniform(0.0, 0.25) * (rng.random() < 0.5)
     if rng.random() >= texture:
         row[Column.BIAS] = -0.5
         return row
+    if rng.random() < 0.35:
+        second = first * rng.uniform(0.3, 0.75) + 0.02
+    else:
+        second = random_colour(rng, vivid=vivid)
+    row[Column.SECOND : Column.SECOND + 3] = second
     _set_pattern(row, rng, size)
+    if row[Column.THIRD_AMOUNT] > 0:
+        row[Column.THIRD : Column.THIRD + 3] = random_colour(rng, vivid=vivid)
     return row
 
 
@@ -91,18 +89,18 @@ def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
     """Choose what the pattern value is made of."""
     kind = rng.integers(9)
     direction = rng.normal(size=3)
-    direction /= np.linalg.norm(direction)
+    direction /= math.sqrt(direction @ direction)
     if rng.random() < 0.4:
         direction = np.roll(np.array([1.0, 0.0, 0.0]), rng.integers(3))
-    cycles = np.exp(rng.uniform(np.log(1.2), np.log(7.0))) / size
-    sharp = rng.choice([0.6, 1.5, 6.0])
+    cycles = math.exp(rng.uniform(math.log(1.2), math.log(7.0))) / size
+    sharp = (0.6, 1.5, 6.0)[rng.integers(3)]
     row[Column.BIAS] = rng.uniform(-0.25, 0.25)
     row[Column.STRIPE : Column.STRIPE + 3] = direction * cycles
     row[Column.CHECKER : Column.CHECKER + 3] = cycles * 0.5
     row[Column.CONTRAST] = sharp
     if kind in (0, 1):
         row[Column.WEIGHT_CLOUD] = 1.0
-        row[Column.CONTRAST] = rng.choice([0.7, 1.2, 4.0])
+        row[Column.CONTRAST] = (0.7, 1.2, 4.0)[rng.integers(3)]
     elif kind == 2:
         row[Column.WEIGHT_LEAF] = 1.0
         row[Column.CONTRAST] = rng.uniform(0.5, 1.0)

@@ -14,7 +14,7 @@ def axis_angle_rotations(
     axis: Float[np.ndarray, " xyz=3"], angles_rad: Float[np.ndarray, " time"]
 ) -> Rotations:
     """Rotations about one axis (any length) by the given angles."""
-    x, y, z = axis / np.linalg.norm(axis)
+    x, y, z = axis / np.sqrt(axis @ axis)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     sine, cosine = np.sin(angles_rad)[:, None, None], np.cos(angles_rad)[:, None, None]
     return np.eye(3) + sine * cross + (1.0 - cosine) * (cross @ cross)

@@ -36,8 +36,8 @@ class ShadingTables:
 
 _FRAME_ROWS = (
     ("sun", 3), ("sun_colour", 3), ("fill", 3), ("fill_colour", 1), ("up", 3), ("sky_colour", 3),
-    ("bounce_colour", 3), ("fog_colour", 3), ("fog_density", 1), ("lens", 3), ("bias", 1),
-    ("horizon", 3), ("zenith", 3), ("cloud", 1),
+    ("bounce_colour", 3), ("horizon", 3), ("fog_density", 1), ("lens", 3), ("bias", 1),
+    ("zenith", 3), ("cloud", 1),
 )  # fmt: skip
 _FRAME_START: dict[str, int] = {}
 _row = 0
@@ -74,7 +74,6 @@ def frame_table(scenes: SceneBatch, view: SunView) -> Float[Tensor, "parameter i
         "up": in_camera(look.ground[:, :3]),
         "sky_colour": per_frame(look.sky_colour),
         "bounce_colour": per_frame(look.bounce_colour),
-        "fog_colour": per_frame(look.horizon_colour),
         "fog_density": per_frame(look.fog_density),
         "lens": lens,
         "bias": per_frame(view.texel * 0.3),
@@ -134,7 +133,8 @@ def surface_colours(
         mode="sum",
     )
     a = blended.T.contiguous()
-    frame = tables.frames.index_select(1, image)
+    # The last rows are the sky's.
+    frame = tables.frames[: _FRAME_START["zenith"]].index_select(1, image)
     material = tables.materials.index_select(1, tables.material.index_select(0, triangle))
     norm = (a[0] * a[0] + a[1] * a[1] + a[2] * a[2]).clamp_min(1e-12).rsqrt()
     normal = (a[0] * norm, a[1] * norm, a[2] * norm)
@@ -203,7 +203,7 @@ def _light(
         ambient = (torch.lerp(bounce, sky, upward) + fill) * open_share
         colour = albedo[channel] * (strength * direct + ambient)
         colour = torch.addcmul(colour, highlight * reached, strength)
-        colours.append(torch.lerp(frame[_FRAME_START["fog_colour"] + channel], colour, clear))
+        colours.append(torch.lerp(frame[_FRAME_START["horizon"] + channel], colour, clear))
     return torch.stack(colours)
 
 

@@ -41,7 +41,8 @@ def sun_view(scenes: SceneBatch, casts: Float[Tensor, "clip vertex"], *, map_siz
     axes = torch.stack([right, down, sun], 2)
     seen = torch.einsum("ctvi,cij->ctvj", scenes.vertices, axes)
     low, high = bounds_of(seen, casts)
-    scale = (map_size - 2 * _MARGIN) / (high - low)[:, :2].amax(1)
+    # Edges are as soft as texels are large, so a softer sun gets a coarser map.
+    scale = (map_size - 2 * _MARGIN) / (high - low)[:, :2].amax(1) / scenes.look.shadow_softness
     depth_scale = 0.8 / (high - low)[:, 2]
     factor = torch.stack([scale, scale, depth_scale], 1)
     shift = torch.tensor([_MARGIN, _MARGIN, 0.1], device=seen.device) - low * factor
