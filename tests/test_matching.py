@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from dynapoint.models.config import MatcherConfig
+from dynapoint.models.ego_motion import cross_matrix
 from dynapoint.models.matching import CELL_PX, Matcher, Matches
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
@@ -134,10 +135,14 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
     target = ray * wall + step
     target[matched[block]] = ray[matched[block]] * block_depth + step
     truth = torch.where(block[:, None], target[matched] - source, 0.0)
+    # The world is the camera of neither frame: it is turned by half a radian.
+    world_from_source = torch.linalg.matrix_exp(cross_matrix(torch.tensor([0, 0.5, 0]).double()))
+    turn = torch.eye(4).double()
+    turn[:3, :3] = world_from_source
     geometry = PairGeometry(
-        source_points=source[None],
-        target_points=target.T.unflatten(1, (ROWS, COLUMNS))[None],
-        target_camera_from_world=pose[None],
+        source_points=(source @ world_from_source.T)[None],
+        target_points=(target @ world_from_source.T).T.unflatten(1, (ROWS, COLUMNS))[None],
+        target_camera_from_world=(pose @ turn.T)[None],
         target_intrinsics=intrinsics[None],
         image_hw=(height, width),
     )
@@ -147,8 +152,8 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
     assert hints.features.shape == (1, HINT_CHANNELS, ROWS, COLUMNS)
     assert torch.isfinite(hints.features).all() and hints.features.abs().max() <= 8
     distance = source.norm(dim=-1, keepdim=True)
-    lateral = hints.lateral[0].flatten(1).T * distance
-    both = lateral + hints.inward[0].flatten(1).T * distance
+    lateral = hints.lateral[0].flatten(1).T * distance @ world_from_source
+    both = lateral + hints.inward[0].flatten(1).T * distance @ world_from_source
     assert (both - truth)[seen].norm(dim=-1).max() < 0.02
     # The lateral share alone leaves the point at the wall's depth.
     sideways = torch.where(block[:, None], ray[matched] * wall + step - source, 0.0)
