@@ -45,8 +45,10 @@ class MatcherConfig:
 
     width: int = 64
     hidden: int = 96
-    # Tokens after this many (frame, global) pairs join the stem's features.
-    after_pair: int = 2
+    # The frame block of this pair (counted from 1) gives tokens that join the stem's features. It
+    # is best the first: global attention tells tokens where they are in other frames, and then
+    # matches are learned by position wherever the camera stands still (docs/nano.md).
+    after_pair: int = 1
     temperature_init: float = 0.07
 
 

@@ -139,7 +139,7 @@ class VideoPointMapNetwork(nn.Module):
         early, tokens = aggregated.layers[0], aggregated.layers[-1]
         layout = self.aggregator.layout
         channels = self.config.aggregator.width
-        early_map = layout.patches(early)[..., channels:].flatten(0, 1)
+        early_map = layout.patches(early)[..., :channels].flatten(0, 1)
         descriptors = self.matcher.describe(
             stem.quarter, early_map.transpose(1, 2).unflatten(2, (rows, columns))
         ).unflatten(0, (batch, frames))

@@ -30,6 +30,8 @@ class SceneConfig:
 
     frames: int = 8
     difficulty: float = 0.0
+    # Share of clips before a still camera (more at low difficulty).
+    still_camera: float = 0.4
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -66,8 +68,8 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
     difficulty = config.difficulty
     tau = np.linspace(0.0, 1.0, config.frames)
     kind = rng.random()
-    camera_moves = kind >= 0.4 if rng.random() < 0.4 + 0.6 * difficulty else False
-    has_movers = not (0.4 <= kind < 0.4 + 0.2 * difficulty)
+    camera_moves = kind >= config.still_camera if rng.random() < 0.4 + 0.6 * difficulty else False
+    has_movers = not (0.0 <= kind - config.still_camera < 0.2 * difficulty)
     camera = random_camera_path(
         rng, frames=config.frames, difficulty=difficulty, aspect=aspect, moving=camera_moves
     )

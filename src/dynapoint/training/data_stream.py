@@ -84,7 +84,11 @@ class SampleStream:
         scenes = []
         for k in range(phase.batch):
             difficulty = levels[int(rng.choice(len(levels), p=shares))]
-            config = SceneConfig(frames=self.config.clip_frames, difficulty=difficulty)
+            config = SceneConfig(
+                frames=self.config.clip_frames,
+                difficulty=difficulty,
+                still_camera=phase.still_camera,
+            )
             seed = (self.config.seed * 100_000_007 + first + k) % HELD_OUT_SEEDS
             scenes.append(random_scene(seed, config, aspect=image_hw[1] / image_hw[0]))
         return render_clips(scenes, image_hw=image_hw, seed=index, device=self.device)

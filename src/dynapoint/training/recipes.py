@@ -23,6 +23,8 @@ class Phase:
     pixels: int = 5632
     difficulties: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     largest_span: int = 8
+    # Share of clips before a still camera.
+    still_camera: float = 0.4
     # Ordered (source, target) pairs decoded per sample.
     pairs: int = 2
     batch: int = 32
@@ -87,7 +89,7 @@ class TrainConfig:
 def nano() -> TrainConfig:
     """The recipe of the shipped small network; docs/nano.md holds the evidence for each choice."""
     easy = ((0.0, 1.0),)
-    mixed = ((0.0, 0.3), (0.5, 0.3), (1.0, 0.4))
+    mixed = ((0.0, 0.15), (0.5, 0.35), (1.0, 0.5))
     return TrainConfig(
         name="nano",
         network=nano_1(),
@@ -103,6 +105,7 @@ def nano() -> TrainConfig:
                 frames=3,
                 pairs=3,
                 difficulties=mixed,
+                still_camera=0.2,
                 batch=11,
             ),
             Phase(
@@ -112,6 +115,7 @@ def nano() -> TrainConfig:
                 pixels=12_288,
                 batch=16,
                 difficulties=mixed,
+                still_camera=0.2,
             ),
             Phase(
                 until_samples=1_600_000,
@@ -120,6 +124,7 @@ def nano() -> TrainConfig:
                 pixels=24_576,
                 batch=16,
                 difficulties=mixed,
+                still_camera=0.2,
             ),
         ),
     )
