@@ -1,8 +1,8 @@
-"""The errors that dynapoint raises on purpose; the command line prints one line for each and exits 1."""
+"""The errors that dynapoint raises on purpose; the command line prints them and exits 1."""
 
 
 class DynapointError(Exception):
-    """Root of all expected errors. A message says what was found, what was wanted and what to do."""
+    """Root of all expected errors: what was found, what was wanted and what to do."""
 
 
 class InputError(DynapointError, ValueError):
