@@ -36,13 +36,23 @@ def casting_vertices(scenes: SceneBatch) -> Float[Tensor, "clip vertex"]:
     return empty.scatter_reduce(1, scenes.faces.flatten(1).long(), flags, "amax")
 
 
+def along_axes(
+    vertices: Float[Tensor, "clip time vertex xyz=3"], axes: Float[Tensor, "clip xyz=3 3"]
+) -> Float[Tensor, "clip time vertex 3"]:
+    """Vertices along the columns of `axes`; each coordinate lies contiguous in memory."""
+    clips, times, count, _ = vertices.shape
+    flat = axes.transpose(1, 2) @ vertices.view(clips, -1, 3).transpose(1, 2)
+    return flat.view(clips, 3, times, count).permute(0, 2, 3, 1)
+
+
 def bounds_of(
     values: Float[Tensor, "clip time vertex 3"], chosen: Float[Tensor, "clip vertex"]
 ) -> tuple[Float[Tensor, "clip 3"], Float[Tensor, "clip 3"]]:
     """Least and greatest values over time of the chosen vertices; ∓1 where none is chosen."""
-    mask = chosen[:, None, :, None] > 0
-    low = torch.where(mask, values, torch.inf).amin((1, 2))
-    high = torch.where(mask, values, -torch.inf).amax((1, 2))
+    mask = chosen[:, None, None] > 0
+    rows = values.permute(0, 3, 1, 2)
+    low = torch.where(mask, rows, torch.inf).amin((2, 3))
+    high = torch.where(mask, rows, -torch.inf).amax((2, 3))
     empty = ~(low < high).all(1, keepdim=True)
     return torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
 
@@ -54,7 +64,7 @@ def ground_view(scenes: SceneBatch) -> GroundView:
     helper = torch.tensor([1.0, 0.0, 0.0], device=up.device).expand_as(up)
     second = torch.nn.functional.normalize(torch.linalg.cross(up, helper), dim=1)
     first = torch.linalg.cross(second, up)
-    plan = torch.einsum("ctvi,cij->ctvj", scenes.vertices, torch.stack([first, second, up], 2))
+    plan = along_axes(scenes.vertices, torch.stack([first, second, up], 2))
     casts = casting_vertices(scenes)
     low, high = bounds_of(plan, casts)
     scale = (MAP_SIZE - 2 * _MARGIN) / (high - low)[:, :2].amax(1)

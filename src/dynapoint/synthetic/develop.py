@@ -24,18 +24,16 @@ def develop(
     starts = _noise_starts(linear.shape[:2], seed=seed).to(linear.device)
     degraded = (look.blur > 0.05) | (look.noise > 0) | (look.compression > 0)
     # On a CPU the clips go one by one, so that intermediate images stay in the cache.
-    size = 1 if linear.device.type == "cpu" else 64
-    for members in (~degraded, degraded):
-        for chosen in members.nonzero()[:, 0].split(size):
-            if not len(chosen):
-                continue
-            display = _tone(linear[chosen] * factor[chosen, :, None, None])
-            if members is degraded:
-                display = _blur(display, look.blur[chosen])
-                display = _add_noise(display, look.noise[chosen], starts[chosen])
-                if bool((look.compression[chosen] > 0).any()):
-                    display = _compress(display, look.compression[chosen])
-            images[chosen] = display.mul_(255.0).add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)
+    size = 1 if linear.device.type == "cpu" else len(linear)
+    for first, faulty in zip(range(0, len(linear), size), degraded.split(size), strict=True):
+        chosen = slice(first, first + size)
+        display = _tone(linear[chosen] * factor[chosen, :, None, None])
+        if bool(faulty.any()):
+            display = _blur(display, look.blur[chosen])
+            display = _add_noise(display, look.noise[chosen], starts[chosen])
+            if bool((look.compression[chosen] > 0).any()):
+                display = _compress(display, look.compression[chosen])
+        images[chosen] = display.mul_(255.0).add_(0.5).clamp_(0.0, 255.0)
     return images
 
 

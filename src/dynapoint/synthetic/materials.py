@@ -22,22 +22,22 @@ class Column(IntEnum):
     SECOND = 3
     THIRD = 6
     STRIPE = 9  # cycles per texture unit along a direction
-    CHECKER = 12  # cycles per texture unit along the three axes
-    OFFSET = 15  # of the noise, in its periods
-    NOISE_RATE = 18  # noise periods per texture unit
-    WEIGHT_CLOUD = 19
-    WEIGHT_LEAF = 20
-    WEIGHT_BLOTCH = 21
-    WEIGHT_STRIPE = 22
-    WEIGHT_CHECKER = 23
-    WARP = 24  # cycles by which the cloud noise shifts the stripes
-    CONTRAST = 25
-    BIAS = 26
-    THIRD_AMOUNT = 27
-    SPECULAR = 28
-    SHININESS = 29
-    GRAIN = 30  # relative brightness modulation by blotches
-    COUNT = 31
+    CHECKER = 12  # cycles per texture unit along all three axes
+    OFFSET = 13  # of the noise, in its periods
+    NOISE_RATE = 16  # noise periods per texture unit
+    WEIGHT_CLOUD = 17
+    WEIGHT_LEAF = 18
+    WEIGHT_BLOTCH = 19
+    WEIGHT_STRIPE = 20
+    WEIGHT_CHECKER = 21
+    WARP = 22  # cycles by which the cloud noise shifts the stripes
+    CONTRAST = 23
+    BIAS = 24
+    THIRD_AMOUNT = 25
+    SPECULAR = 26
+    SHININESS = 27
+    GRAIN = 28  # relative brightness modulation by blotches
+    COUNT = 29
 
 
 def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:
@@ -96,7 +96,7 @@ def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
     sharp = (0.6, 1.5, 6.0)[rng.integers(3)]
     row[Column.BIAS] = rng.uniform(-0.25, 0.25)
     row[Column.STRIPE : Column.STRIPE + 3] = direction * cycles
-    row[Column.CHECKER : Column.CHECKER + 3] = cycles * 0.5
+    row[Column.CHECKER] = cycles * 0.5
     row[Column.CONTRAST] = sharp
     if kind in (0, 1):
         row[Column.WEIGHT_CLOUD] = 1.0

@@ -120,6 +120,7 @@ def _prepare(
         frames=frame_table(batch, view),
         shadow=shadow_maps(batch, view),
         contact=contact_maps(batch, ground),
+        foggy=bool((batch.look.fog_density > 0).any()),
     )
     return setup, tables, _Origin(clip_face)
 
@@ -151,7 +152,7 @@ def _colours(
         for i in (0, 1):
             wanted[:, j : j + 2 * height : 2, i : i + width] |= edge
     sample = wanted.flatten().nonzero()[:, 0]
-    colours = torch.zeros(3, images * rows * columns, device=device)
+    colours = torch.empty(3, images * rows * columns, device=device)
     is_hit = hit.flatten().index_select(0, sample)
     _shade_list(tables, triangle, sample[is_hit], colours, surface=True)
     _shade_list(tables, triangle, sample[~is_hit], colours, surface=False)

@@ -10,6 +10,7 @@ from .batch import SceneBatch
 from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
+from .raster import corner_values
 from .shadow import SunView, lit_fraction
 
 _TAU = 6.283185307179586
@@ -32,6 +33,7 @@ class ShadingTables:
     frames: Float[Tensor, "frame_parameter image"]
     shadow: Float[Tensor, "image shadow_row shadow_column"]
     contact: Float[Tensor, "image contact_row contact_column"]
+    foggy: bool  # whether any clip has fog
 
 
 _FRAME_ROWS = (
@@ -100,16 +102,16 @@ def vertex_attributes(
 def _vertex_normals(scenes: SceneBatch) -> Float[Tensor, "clip time vertex xyz=3"]:
     """Unit normals averaged by area over the faces that share a vertex (outward)."""
     clips, times, vertices, _ = scenes.vertices.shape
-    index = scenes.faces.reshape(clips, 1, -1, 1).long().expand(clips, times, -1, 3)
-    corner = scenes.vertices.gather(2, index).view(clips, times, -1, 3, 3)
-    a, b, c = corner.unbind(3)
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corner_values(scenes.vertices, scenes.faces)
+    bx, by, bz, cx, cy, cz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+    normal = torch.stack([by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx], 1)
     # Sums in float64 come out the same in any order once rounded, also where a GPU adds atomically.
-    normal = torch.linalg.cross(b - a, c - a).double()
-    total = torch.zeros(clips * times * vertices, 3, dtype=torch.float64, device=a.device)
-    start = torch.arange(clips * times, device=a.device).view(clips, times, 1, 1) * vertices
-    rows = scenes.faces.long()[:, None] + start
+    normal = normal.double()
+    total = torch.zeros(clips * times * vertices, 3, dtype=torch.float64, device=ax.device)
+    start = torch.arange(clips * times, device=ax.device).view(clips, times, 1, 1) * vertices
+    rows = scenes.faces[:, None] + start
     for k in range(3):
-        total.index_add_(0, rows[..., k].reshape(-1), normal.view(-1, 3))
+        total.index_add_(0, rows[..., k].reshape(-1), normal)
     unit = torch.nn.functional.normalize(total, dim=1, eps=1e-30)
     return unit.float().view(clips, times, vertices, 3)
 
@@ -150,7 +152,7 @@ def surface_colours(
     open_share = (
         1.0 - 0.75 * darkening(tables.contact, image, a[9], a[10]) * (-5.0 * a[11].abs()).exp()
     )
-    return _light(
+    colours = _light(
         frame=frame,
         material=material,
         albedo=albedo,
@@ -160,8 +162,12 @@ def surface_colours(
         facing=facing,
         lit=lit,
         open_share=open_share,
-        depth=depth,
     )
+    if not tables.foggy:
+        return colours
+    clear = (-depth * length * frame[_FRAME_START["fog_density"]]).exp()
+    horizon = _FRAME_START["horizon"]
+    return torch.lerp(frame[horizon : horizon + 3], colours, clear)
 
 
 def _dot(frame: Tensor, name: str, vector: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -180,9 +186,8 @@ def _light(
     facing: Tensor,
     lit: Tensor,
     open_share: Tensor,
-    depth: Tensor,
 ) -> Tensor:
-    """Sun with shadow and highlight, fill light, hemispheric ambient light and fog."""
+    """Sun with shadow and highlight, fill light and hemispheric ambient light."""
     sun = _dot(frame, "sun", normal)
     fill = _dot(frame, "fill", normal).clamp_min(0.0) * frame[_FRAME_START["fill_colour"]]
     upward = 0.5 + 0.5 * _dot(frame, "up", normal)
@@ -190,11 +195,10 @@ def _light(
     start = _FRAME_START["sun"]
     along = (frame[start] * ray[0] + frame[start + 1] * ray[1] + frame[start + 2]) / length
     mirror = (along + 2.0 * facing * sun).clamp(1e-3, 1.0)
-    highlight = material[Column.SPECULAR] * (mirror.log() * material[Column.SHININESS]).exp()
     reached = lit * (sun > 0)
+    highlight = material[Column.SPECULAR] * (mirror.log() * material[Column.SHININESS]).exp()
+    highlight = highlight * reached
     direct = sun * reached
-    thickness = depth * length * frame[_FRAME_START["fog_density"]]
-    clear = (-thickness).exp()
     colours = []
     for channel in range(3):
         strength = frame[_FRAME_START["sun_colour"] + channel]
@@ -202,8 +206,7 @@ def _light(
         bounce = frame[_FRAME_START["bounce_colour"] + channel]
         ambient = (torch.lerp(bounce, sky, upward) + fill) * open_share
         colour = albedo[channel] * (strength * direct + ambient)
-        colour = torch.addcmul(colour, highlight * reached, strength)
-        colours.append(torch.lerp(frame[_FRAME_START["horizon"] + channel], colour, clear))
+        colours.append(torch.addcmul(colour, highlight, strength))
     return torch.stack(colours)
 
 
@@ -224,18 +227,19 @@ def _texture(
     assert (CLOUD, LEAF, SECOND_LEAF, BLOTCH) == (0, 1, 2, 3)
     # Six to nine cycles of a period are the finest strong detail of the noise.
     noise_fade = (1.6 - 10.0 * footprint * rate).clamp(0.0, 1.0)
-    k, q = material[Column.STRIPE :], material[Column.CHECKER :]
+    k, q = material[Column.STRIPE :], material[Column.CHECKER]
     phase = k[0] * at[0] + k[1] * at[1] + k[2] * at[2] + material[Column.WARP] * cloud
     stripe_rate = (k[0] * k[0] + k[1] * k[1] + k[2] * k[2]).sqrt()
     stripe = (phase * _TAU).sin()
-    checker_phase = (q[0] * _TAU, 1.0)
+    # The shift keeps faces through the origin off the zeros of the sine.
+    turn, shift = q * _TAU, q.new_tensor(0.4)
     checker = (
-        (at[0] * checker_phase[0] + 0.4).sin()
-        * (at[1] * checker_phase[0] + 0.4).sin()
-        * (at[2] * checker_phase[0] + 0.4).sin()
+        torch.addcmul(shift, at[0], turn).sin()
+        * torch.addcmul(shift, at[1], turn).sin()
+        * torch.addcmul(shift, at[2], turn).sin()
     )
     stripe_fade = (1.5 - 2.5 * footprint * stripe_rate).clamp(0.0, 1.0)
-    checker_fade = (1.5 - 2.5 * footprint * q[0]).clamp(0.0, 1.0)
+    checker_fade = (1.5 - 2.5 * footprint * q).clamp(0.0, 1.0)
     noisy = material[Column.WEIGHT_CLOUD] * cloud + material[Column.WEIGHT_LEAF] * leaf
     noisy = torch.addcmul(noisy, material[Column.WEIGHT_BLOTCH], blotch)
     regular = material[Column.WEIGHT_STRIPE] * stripe * stripe_fade
@@ -243,7 +247,7 @@ def _texture(
     value = noisy * noise_fade + regular
     # A pattern sharper than a pixel would alias, so contrast is limited by the footprint.
     contrast = material[Column.CONTRAST]
-    finest = torch.maximum(stripe_rate, q[0]).clamp_min(1e-6) * footprint
+    finest = torch.maximum(stripe_rate, q).clamp_min(1e-6) * footprint
     contrast = torch.minimum(contrast, (0.3 / finest).clamp_min(0.5))
     blend = (0.5 + contrast * value + material[Column.BIAS]).clamp(0.0, 1.0)
     third = material[Column.THIRD_AMOUNT] * (0.5 + 0.5 * second_leaf) * noise_fade

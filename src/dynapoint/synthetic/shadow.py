@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .batch import SceneBatch
-from .contact import bounds_of
+from .contact import along_axes, bounds_of
 from .raster import (
     TriangleSetup,
     centre_grid,
@@ -39,7 +39,7 @@ def sun_view(scenes: SceneBatch, casts: Float[Tensor, "clip vertex"], *, map_siz
     # right × down points away from the sun, as x × y = z does in a camera.
     down = torch.linalg.cross(right, sun)
     axes = torch.stack([right, down, sun], 2)
-    seen = torch.einsum("ctvi,cij->ctvj", scenes.vertices, axes)
+    seen = along_axes(scenes.vertices, axes)
     low, high = bounds_of(seen, casts)
     # Edges are as soft as texels are large, so a softer sun gets a coarser map.
     scale = (map_size - 2 * _MARGIN) / (high - low)[:, :2].amax(1) / scenes.look.shadow_softness
