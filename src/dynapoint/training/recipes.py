@@ -33,6 +33,11 @@ class Phase:
         shares = sum(share for _, share in self.difficulties)
         if abs(shares - 1) > 1e-6:
             raise ConfigError(f"shares of difficulties must add up to 1, got {shares:g}")
+        if self.frames < 2 or self.frames - 1 > self.largest_span:
+            raise ConfigError(
+                f"{self.frames} frames within a span of {self.largest_span}: a sample needs at "
+                "least 2 frames and a span of at least one less than its frames"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ def bench_pairs(
     for path in find_clips(folder):
         clip = read_clip(path)
         for start in starts:
+            if start + margin >= len(clip.images):
+                continue
             frames = [start, start + margin]
             images = torch.from_numpy(np.ascontiguousarray(clip.images[frames]))
             images = images.permute(0, 3, 1, 2).float() / 255
