@@ -1,0 +1,57 @@
+"""Put a run's averaged weights into the package: bf16 safetensors and a record beside them.
+
+    python scripts/ship_weights.py RUN --name nano-1 --hardware "2 cores, AVX2, float32"
+
+RUN is a folder that `dynapoint train` wrote. The record holds the hash, the licence and how the
+weights came about; `tests/test_shipped_weights.py` checks both against each other.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from dynapoint.models.catalog import ASSETS, CARDS
+from dynapoint.models.config import NetworkConfig, nano_1
+from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.weights import save_network, sha256_of
+from dynapoint.training.checkpoints import load_state
+
+NETWORKS = {"nano-1": nano_1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-1")
+    parser.add_argument("--hardware", required=True)
+    options = parser.parse_args()
+    state = load_state(options.run)
+    config: NetworkConfig = NETWORKS[options.name]()
+    network = VideoPointMapNetwork(config)
+    network.load_state_dict(state.ema)
+    card = CARDS[options.name]
+    record = {
+        "name": options.name,
+        "licence": card.licence,
+        "data": "dynapoint.synthetic, procedural textures only",
+        "samples": str(state.samples),
+        "steps": str(state.step),
+        "seconds": f"{state.seconds:.0f}",
+        "hardware": options.hardware,
+    }
+    path = ASSETS / card.weights_file
+    path.parent.mkdir(exist_ok=True)
+    save_network(network, path, record=record)
+    described = {
+        **record,
+        "sha256": sha256_of(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "training": json.loads(state.config_json),
+    }
+    path.with_suffix(".json").write_text(json.dumps(described, indent=1) + "\n")
+    print(f"{path}: {state.samples} samples, {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+import torch
+
+from dynapoint.errors import ModelError
+from dynapoint.models import catalog
+from dynapoint.models.catalog import ASSETS, CARDS, load_model
+from dynapoint.models.weights import sha256_of
+
+LARGEST_BYTES = 24_000_000
+ALL_BYTES = 48_000_000
+
+
+@pytest.mark.parametrize("name", sorted(CARDS))
+def test_record_describes_the_file(name: str) -> None:
+    path = ASSETS / CARDS[name].weights_file
+    record = json.loads(path.with_suffix(".json").read_text())
+    assert record["sha256"] == sha256_of(path)
+    assert record["bytes"] == path.stat().st_size <= LARGEST_BYTES
+    assert record["licence"] == CARDS[name].licence == "Apache-2.0"
+    assert record["parameters"] == CARDS[name].parameters
+    assert int(record["samples"]) > 0
+    assert record["hardware"]
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in ASSETS.glob("*.safetensors")) <= ALL_BYTES
+
+
+@pytest.mark.parametrize("name", ["nano", "nano-1"])
+def test_shipped_network_loads_and_answers(name: str) -> None:
+    network = load_model(name)
+    assert network.weights_sha256 == sha256_of(ASSETS / CARDS["nano-1"].weights_file)
+    assert 8_000_000 <= sum(p.numel() for p in network.parameters()) <= 11_500_000
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(1, 3, 3, 48, 64, generator=generator)
+    with torch.inference_mode():
+        encoded = network.encode(images)
+        maps = network.decode(encoded, time=2, frames=[0, 1])
+    assert torch.isfinite(maps.points).all()
+    # Trained weights move something: a network whose Q is exactly P was never trained.
+    assert (maps.points - encoded.own_time.points[:, [0, 1]]).abs().max() > 1e-4
+
+
+def test_retired_names_point_to_their_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(catalog.RETIRED, "nano-0", "nano-1")
+    with pytest.raises(ModelError, match="nano-1"):
+        load_model("nano-0")
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="nano"):
+        load_model("no-such-model")
