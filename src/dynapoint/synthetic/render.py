@@ -179,6 +179,8 @@ def _shade_list(
     surface: bool,
 ) -> None:
     """Shade lattice samples in cache-sized chunks and write them into `colours`."""
+    if not len(sample):
+        return
     _, rows, columns = triangle.shape
     flat = triangle.reshape(-1)
     size = _CHUNK_CPU if sample.device.type == "cpu" else _CHUNK_GPU
