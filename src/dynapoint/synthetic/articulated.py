@@ -104,53 +104,15 @@ def random_person(
     moving = reach > 0.0
     activity = 1.0 if moving else 0.0
     walking = moving and rng.random() < 0.6
-    phase = rng.uniform(0.0, 6.3) + activity * tau * rng.uniform(2.0, 9.0)
-    stride = rng.uniform(0.3, 0.7) if walking else rng.uniform(0.0, 0.12)
     gesture = activity * rng.uniform(0.3, 1.5) * motion.smooth_wander(rng, tau, 3)
-    lift = rng.uniform(0.0, 2.2, 2) * (rng.random(2) < 0.35)
     bow = np.full(len(tau), rng.uniform(-0.1, 0.3)) + 0.3 * gesture[:, 2]
-    girth = rng.uniform(0.8, 1.3)
-    h = height
-
-    def leg(side: float, offset: float) -> list[Bone]:
-        swing = stride * np.sin(phase + offset)
-        knee = -np.maximum(0.0, 1.3 * stride * np.sin(phase + offset + 2.2))
-        return [
-            Bone(parent=-1, joint=(side * 0.055 * h, 0.0, 0.0), length=0.22 * h,
-                 radius=0.05 * h * girth, swing=swing, dress=1),
-            Bone(parent=0, joint=(0.0, 0.0, -0.24 * h), length=0.22 * h, radius=0.038 * h * girth,
-                 swing=knee, dress=1),
-            Bone(parent=0, joint=(0.0, 0.0, -0.235 * h), length=0.07 * h, radius=0.03 * h,
-                 swing=np.full(len(tau), 1.45), dress=2),
-        ]  # fmt: skip
-
-    def arm(side: float, offset: float, raised: float, wave: np.ndarray) -> list[Bone]:
-        swing = 0.8 * stride * np.sin(phase + offset) + raised + wave
-        elbow = np.full(len(tau), rng.uniform(0.1, 1.2)) + 0.5 * wave
-        return [
-            Bone(parent=-1, joint=(side * 0.125 * h * girth**0.5, 0.0, 0.3 * h), length=0.15 * h,
-                 radius=0.033 * h * girth, swing=swing, spread=side * -rng.uniform(0.05, 0.35),
-                 dress=0),
-            Bone(parent=0, joint=(0.0, 0.0, -0.16 * h), length=0.15 * h, radius=0.026 * h,
-                 swing=elbow, dress=3),
-        ]  # fmt: skip
-
-    still = np.zeros(len(tau))
-    torso = Bone(parent=-1, joint=(0.0, 0.0, 0.31 * h), length=0.26 * h, radius=0.1 * h * girth,
-                 swing=still, flat=0.65, dress=0)  # fmt: skip
-    head = Bone(parent=-1, joint=(0.0, 0.0, 0.46 * h), length=0.05 * h, radius=0.062 * h,
-                swing=0.5 * gesture[:, 1], dress=3)  # fmt: skip
-    bones: list[Bone] = [torso, head]
-    for limb in (
-        leg(-1.0, 0.0),
-        leg(1.0, np.pi),
-        arm(-1.0, np.pi, lift[0], gesture[:, 0]),
-        arm(1.0, 0.0, lift[1], gesture[:, 1]),
-    ):
-        start = len(bones)
-        for index, bone in enumerate(limb):
-            parent = -1 if index == 0 else start + index - 1
-            bones.append(Bone(**{**bone.__dict__, "parent": parent}))
+    bones = _person_bones(
+        rng,
+        height=height,
+        phase=rng.uniform(0.0, 6.3) + activity * tau * rng.uniform(2.0, 9.0),
+        stride=rng.uniform(0.3, 0.7) if walking else rng.uniform(0.0, 0.12),
+        gesture=gesture,
+    )
     heading = rng.uniform(0.0, 2.0 * np.pi)
     facing = motion.turn_about_z(heading + np.pi / 2) @ motion.axis_angle_rotations(
         np.array([1.0, 0.0, 0.0]), -bow * (0.4 + 0.6 * (not walking))
@@ -161,15 +123,57 @@ def random_person(
         direction = np.array([np.cos(heading), np.sin(heading)])
         root[:, :2] += reach * tau[:, None] * -direction
     elif moving and rng.random() < 0.3:
-        facing = (
-            motion.axis_angle_rotations(np.array([0.0, 0.0, 1.0]), rng.uniform(-1.5, 1.5) * tau)
-            @ facing
-        )
+        spin = rng.uniform(-1.5, 1.5) * tau
+        facing = motion.axis_angle_rotations(np.array([0.0, 0.0, 1.0]), spin) @ facing
     bodies = posed_bodies(bones, root=root, turn=facing, moving=moving)
     if walking or not moving or rng.random() >= 0.3:
         return bodies
     hop = motion.ballistic_heights(rng, tau, rng.uniform(0.05, 0.3) * height)
     return [body.lifted(hop) for body in bodies]
+
+
+def _person_bones(
+    rng: np.random.Generator,
+    *,
+    height: float,
+    phase: Float[np.ndarray, " time"],
+    stride: float,
+    gesture: Float[np.ndarray, "time 3"],
+) -> list[Bone]:
+    """Torso, head, legs and arms; legs and arms swing by `stride`, arms follow `gesture` too."""
+    h, girth, times = height, rng.uniform(0.8, 1.3), len(phase)
+    lift = rng.uniform(0.0, 2.2, 2) * (rng.random(2) < 0.35)
+    bones = [
+        Bone(parent=-1, joint=(0.0, 0.0, 0.31 * h), length=0.26 * h, radius=0.1 * h * girth,
+             swing=np.zeros(times), flat=0.65, dress=0),
+        Bone(parent=-1, joint=(0.0, 0.0, 0.46 * h), length=0.05 * h, radius=0.062 * h,
+             swing=0.5 * gesture[:, 1], dress=3),
+    ]  # fmt: skip
+    for side, offset in ((-1.0, 0.0), (1.0, np.pi)):
+        hip, knee = len(bones), len(bones) + 1
+        bent = -np.maximum(0.0, 1.3 * stride * np.sin(phase + offset + 2.2))
+        bones += [
+            Bone(parent=-1, joint=(side * 0.055 * h, 0.0, 0.0), length=0.22 * h,
+                 radius=0.05 * h * girth, swing=stride * np.sin(phase + offset), dress=1),
+            Bone(parent=hip, joint=(0.0, 0.0, -0.24 * h), length=0.22 * h,
+                 radius=0.038 * h * girth, swing=bent, dress=1),
+            Bone(parent=knee, joint=(0.0, 0.0, -0.235 * h), length=0.07 * h, radius=0.03 * h,
+                 swing=np.full(times, 1.45), dress=2),
+        ]  # fmt: skip
+    for side, offset, raised, wave in (
+        (-1.0, np.pi, lift[0], gesture[:, 0]),
+        (1.0, 0.0, lift[1], gesture[:, 1]),
+    ):
+        shoulder = len(bones)
+        swing = 0.8 * stride * np.sin(phase + offset) + raised + wave
+        bones += [
+            Bone(parent=-1, joint=(side * 0.125 * h * girth**0.5, 0.0, 0.3 * h), length=0.15 * h,
+                 radius=0.033 * h * girth, swing=swing, spread=-side * rng.uniform(0.05, 0.35),
+                 dress=0),
+            Bone(parent=shoulder, joint=(0.0, 0.0, -0.16 * h), length=0.15 * h, radius=0.026 * h,
+                 swing=rng.uniform(0.1, 1.2) + 0.5 * wave, dress=3),
+        ]  # fmt: skip
+    return bones
 
 
 def random_animal(
