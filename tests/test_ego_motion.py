@@ -35,7 +35,7 @@ def scene(seed: int = 0, dtype: torch.dtype = torch.float64):
     return tuple(value.to(dtype) for value in (points, pose, intrinsics, xy))
 
 
-def solve(points, xy, intrinsics, *, weight=None, iterations=5):
+def solve(points, xy, intrinsics, *, weight=None, iterations=5, hypotheses=0):
     if weight is None:
         weight = torch.ones_like(points[..., 0])
     return solve_ego_motion(
@@ -45,6 +45,7 @@ def solve(points, xy, intrinsics, *, weight=None, iterations=5):
         intrinsics=intrinsics,
         initial=torch.eye(4, dtype=points.dtype).expand(len(points), 4, 4),
         iterations=iterations,
+        hypotheses=hypotheses,
     )
 
 
@@ -159,3 +160,22 @@ def test_projection_of_points_behind_the_camera_stays_finite():
     assert torch.isfinite(xy).all()
     # 100 · 0.5 / 2 + 50 = 75 and 100 · 0 / 2 + 40 = 40.
     assert torch.allclose(xy[0, 2], torch.tensor([75.0, 40.0]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hypotheses_bear_half_of_the_matches_being_wrong(seed):
+    """Half of the matches stay about where they were in the image, as a biased matcher says."""
+    points, pose, intrinsics, xy = scene(seed)
+    pose = pose.clone()
+    turn = Rotation.from_rotvec([[0.0, 0.3, 0.0]] * PAIRS).as_matrix()
+    pose[:, :3, :3] = torch.from_numpy(turn) @ pose[:, :3, :3]
+    seen = project(transform(pose, points), intrinsics)
+    generator = torch.Generator().manual_seed(seed)
+    wrong = torch.rand(PAIRS, POINTS, generator=generator) < 0.5
+    noise = 20 * torch.randn(PAIRS, POINTS, 2, generator=generator, dtype=xy.dtype)
+    matches = torch.where(wrong[..., None], xy + noise, seen)
+    alone, _ = pose_error(solve(points, matches, intrinsics).camera_from_world, pose)
+    started = solve(points, matches, intrinsics, hypotheses=128)
+    angle, shift = pose_error(started.camera_from_world, pose)
+    assert angle < 0.5 < alone
+    assert shift < 0.05

@@ -147,7 +147,9 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
         image_hw=(height, width),
     )
     one = seen.double()[None]
-    matches = Matches(xy=centres[matched][None], certainty=one, missing=1 - one, entropy=1 - one)
+    matches = Matches(
+        xy=centres[matched][None], certainty=one, missing=1 - one, entropy=1 - one, mutual=one
+    )
     hints = motion_hints(geometry, matches)
     assert hints.features.shape == (1, HINT_CHANNELS, ROWS, COLUMNS)
     assert torch.isfinite(hints.features).all() and hints.features.abs().max() <= 8

@@ -16,6 +16,11 @@ from dynapoint.models.precision import at_least_float32
 from dynapoint.types import TensorRecord
 
 MIN_DEPTH = 1e-3
+SUBSET = 4
+"""Matches per hypothesis: one more than the three that fix a pose, which tames noise."""
+HYPOTHESIS_ITERATIONS = 4
+TOLERANCE_PX = 4.0
+"""Hypotheses are compared by squared residuals cut off at this many pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,35 +69,98 @@ def solve_ego_motion(
     intrinsics: Float[Tensor, "pair 3 3"],
     initial: Float[Tensor, "pair 4 4"],
     iterations: int = 5,
+    hypotheses: int = 0,
 ) -> EgoMotion:
     """The target camera's pose under which world points fall on their matches.
 
     `target_xy` and `intrinsics` are in pixels of the same image; `weight` is each match's prior
     weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is the
-    weighted median residual (at least half a pixel) leave out what moves.
+    median residual of the better half (at least half a pixel) leave out what moves. Where fewer
+    than about two thirds of the matches are right, that alone may end in a wrong minimum; then
+    `hypotheses` poses from small subsets of matches (RANSAC: Fischler & Bolles 1981, with the
+    cut-off score of MSAC and a fixed draw) compete with `initial` for the start.
     """
     with torch.no_grad(), torch.autocast(points_world.device.type, enabled=False):
         points, xy = at_least_float32(points_world), at_least_float32(target_xy)
         intrinsics, pose = at_least_float32(intrinsics), at_least_float32(initial)
         prior = at_least_float32(weight)
-        focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
+        if hypotheses > 0:
+            pose = _best_start(points, xy, prior, intrinsics, pose, hypotheses=hypotheses)
         for _ in range(iterations):
-            camera = transform(pose, points)
-            residual = xy - project(camera, intrinsics)
+            residual = xy - project(transform(pose, points), intrinsics)
             robust, _ = _cauchy_weights(residual, prior)
-            robust = robust * (camera[..., 2] > MIN_DEPTH)
-            jacobian = _projection_jacobian(camera, focal)
-            weighted = jacobian * robust[..., None, None]
-            normal = torch.einsum("pnxi,pnxj->pij", weighted, jacobian)
-            gradient = torch.einsum("pnxi,pnx->pi", weighted, residual)
-            damping = 1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4
-            step = torch.linalg.solve(normal + torch.diag_embed(damping), gradient)
-            pose = _left_update(step, pose)
+            pose = _gauss_newton_step(pose, points, xy, robust, intrinsics)
         residual = xy - project(transform(pose, points), intrinsics)
         _, scale = _cauchy_weights(residual, prior)
         near = (residual.norm(dim=-1) < 3 * scale[:, None]).to(prior)
         inliers = (near * prior).sum(dim=1) / prior.sum(dim=1).clamp_min(1e-6)
         return EgoMotion(camera_from_world=pose, residual_px=scale, inliers=inliers)
+
+
+def _gauss_newton_step(
+    pose: Float[Tensor, "pair 4 4"],
+    points: Float[Tensor, "pair point 3"],
+    xy: Float[Tensor, "pair point 2"],
+    weight: Float[Tensor, "pair point"],
+    intrinsics: Float[Tensor, "pair 3 3"],
+) -> Float[Tensor, "pair 4 4"]:
+    """One damped step towards the pose that puts points on their matches."""
+    camera = transform(pose, points)
+    residual = xy - project(camera, intrinsics)
+    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
+    jacobian = _projection_jacobian(camera, focal)
+    weighted = jacobian * (weight * (camera[..., 2] > MIN_DEPTH))[..., None, None]
+    normal = torch.einsum("pnxi,pnxj->pij", weighted, jacobian)
+    gradient = torch.einsum("pnxi,pnx->pi", weighted, residual)
+    damping = 1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4
+    step = torch.linalg.solve(normal + torch.diag_embed(damping), gradient)
+    return _left_update(step, pose)
+
+
+def _best_start(
+    points: Float[Tensor, "pair point 3"],
+    xy: Float[Tensor, "pair point 2"],
+    prior: Float[Tensor, "pair point"],
+    intrinsics: Float[Tensor, "pair 3 3"],
+    initial: Float[Tensor, "pair 4 4"],
+    *,
+    hypotheses: int,
+) -> Float[Tensor, "pair 4 4"]:
+    """The best of `initial` and of poses solved on small subsets drawn by prior weight."""
+    pairs, count = prior.shape
+    # One fixed draw for all pairs, so that results depend on nothing but the input.
+    uniform = torch.rand(hypotheses, count, generator=torch.Generator().manual_seed(0))
+    gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6))).to(prior)
+    keys = torch.log(prior.clamp_min(1e-6))[:, None] + gumbel
+    index = keys.topk(min(SUBSET, count), dim=-1).indices.flatten(1)
+    subset = points.gather(1, index[..., None].expand(-1, -1, 3)).unflatten(1, (hypotheses, -1))
+    seen = xy.gather(1, index[..., None].expand(-1, -1, 2)).unflatten(1, (hypotheses, -1))
+    subset, seen = subset.flatten(0, 1), seen.flatten(0, 1)
+    lens = intrinsics.repeat_interleave(hypotheses, dim=0)
+    pose = initial.repeat_interleave(hypotheses, dim=0)
+    for _ in range(HYPOTHESIS_ITERATIONS):
+        pose = _gauss_newton_step(pose, subset, seen, torch.ones_like(seen[..., 0]), lens)
+    poses = torch.cat([initial[:, None], pose.unflatten(0, (pairs, hypotheses))], dim=1)
+    poses = torch.where(poses.isfinite(), poses, initial[:, None])
+    scores = [
+        _cut_off_score(poses[:, k], points, xy, prior, intrinsics) for k in range(poses.shape[1])
+    ]
+    best = torch.stack(scores, dim=1).argmin(dim=1)
+    return poses[torch.arange(pairs, device=poses.device), best]
+
+
+def _cut_off_score(
+    pose: Float[Tensor, "pair 4 4"],
+    points: Float[Tensor, "pair point 3"],
+    xy: Float[Tensor, "pair point 2"],
+    prior: Float[Tensor, "pair point"],
+    intrinsics: Float[Tensor, "pair 3 3"],
+) -> Float[Tensor, " pair"]:
+    """Weighted sum of squared residuals, each cut off at the tolerance; less is better."""
+    camera = transform(pose, points)
+    squared = (xy - project(camera, intrinsics)).square().sum(dim=-1)
+    squared = torch.where(camera[..., 2] > MIN_DEPTH, squared, TOLERANCE_PX**2)
+    return (prior * squared.clamp_max(TOLERANCE_PX**2)).sum(dim=1)
 
 
 def _cauchy_weights(residual: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ hidden. This layer is an addition to the published design (docs/nano.md).
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,13 +24,20 @@ class Matches:
     """Where the cells of a source frame are found in a target frame.
 
     `xy` are pixels of the network's images; `certainty` is the probability of the best cell's
-    neighbourhood, `missing` that of "no match", `entropy` is in units of its largest value.
+    neighbourhood, `missing` that of "no match", `entropy` is in units of its largest value;
+    `mutual` is 1 where the best cell's own best match leads back to within a cell, else 0.
     """
 
     xy: Float[Tensor, "pair cell xy=2"]
     certainty: Float[Tensor, "pair cell"]
     missing: Float[Tensor, "pair cell"]
     entropy: Float[Tensor, "pair cell"]
+    mutual: Float[Tensor, "pair cell"]
+
+    @property
+    def weight(self) -> Float[Tensor, "pair cell"]:
+        """How far to trust each match: matches that do not lead back count hardly at all."""
+        return self.certainty * (1 - self.missing) * (0.01 + 0.99 * self.mutual)
 
 
 class Matcher(nn.Module):
@@ -74,9 +81,11 @@ class Matcher(nn.Module):
     ) -> Matches:
         """Sub-cell matches: the expected position within the best cell's 3 × 3 neighbourhood."""
         rows, columns = map_hw
-        probability = at_least_float32(self.logits(source, target)).softmax(dim=-1)
+        logits = at_least_float32(self.logits(source, target))
+        probability = logits.softmax(dim=-1)
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)
+        returned = logits[..., :-1].argmax(dim=1).gather(1, best)
         offsets = torch.tensor([-1, 0, 1], device=cells.device)
         row = (best // columns)[..., None, None] + offsets[:, None]
         column = (best % columns)[..., None, None] + offsets[None, :]
@@ -94,4 +103,13 @@ class Matcher(nn.Module):
             certainty=total,
             missing=probability[..., -1],
             entropy=entropy,
+            mutual=_are_neighbours(returned, columns).to(total.dtype),
         )
+
+
+def _are_neighbours(cell: Int[Tensor, "pair cell"], columns: int) -> Bool[Tensor, "pair cell"]:
+    """Whether each entry, a cell index, is its own position or one of its eight neighbours."""
+    own = torch.arange(cell.shape[1], device=cell.device)
+    rows_apart = (cell // columns - own // columns).abs()
+    columns_apart = (cell % columns - own % columns).abs()
+    return (rows_apart <= 1) & (columns_apart <= 1)

@@ -69,7 +69,7 @@ def refine_ego_motion(geometry: PairGeometry, matches: Matches) -> EgoMotion:
     return solve_ego_motion(
         points_world=geometry.source_points,
         target_xy=matches.xy,
-        weight=matches.certainty * (1 - matches.missing),
+        weight=matches.weight,
         intrinsics=geometry.target_intrinsics,
         initial=geometry.target_camera_from_world,
         iterations=4,

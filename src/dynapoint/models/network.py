@@ -42,6 +42,8 @@ from dynapoint.models.time_decoder import TimeDecoder
 from dynapoint.types import Cameras, PointMaps
 
 LOG_DISTANCE_LIMIT = 5.0
+POSE_HYPOTHESES = 16
+"""Starts tried for each camera's pose; more gained nothing (docs/nano.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +218,10 @@ class VideoPointMapNetwork(nn.Module):
             ego = solve_ego_motion(
                 points_world=points[:, None].expand(-1, others, -1, -1).flatten(0, 1),
                 target_xy=matches.xy,
-                weight=matches.certainty * (1 - matches.missing),
+                weight=matches.weight,
                 intrinsics=intrinsics[:, 1:].flatten(0, 1),
                 initial=start.flatten(0, 1),
+                hypotheses=POSE_HYPOTHESES,
             )
             solved = encode_cameras(
                 ego.camera_from_world, intrinsics[:, 1:].flatten(0, 1), (height, width)
