@@ -19,6 +19,8 @@ MIN_DEPTH = 1e-3
 SUBSET = 4
 """Matches per hypothesis: one more than the three that fix a pose, which tames noise."""
 HYPOTHESIS_ITERATIONS = 4
+SCALE_QUANTILE = 0.35
+"""Of the residuals of the better half of matches; a median is carried away by half being wrong."""
 TOLERANCE_PX = 4.0
 """Hypotheses are compared by squared residuals cut off at this many pixels."""
 
@@ -74,8 +76,8 @@ def solve_ego_motion(
     """The target camera's pose under which world points fall on their matches.
 
     `target_xy` and `intrinsics` are in pixels of the same image; `weight` is each match's prior
-    weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is the
-    median residual of the better half (at least half a pixel) leave out what moves. Where fewer
+    weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is a
+    low quantile of the better half's residuals (at least half a pixel) leave out what moves. Where fewer
     than about two thirds of the matches are right, that alone may end in a wrong minimum; then
     `hypotheses` poses from small subsets of matches (RANSAC: Fischler & Bolles 1981, with the
     cut-off score of MSAC and a fixed draw) compete with `initial` for the start.
@@ -164,10 +166,10 @@ def _cut_off_score(
 
 
 def _cauchy_weights(residual: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights prior / (1 + (r / s)²) with s the median residual of the better half of matches."""
+    """Weights prior / (1 + (r / s)²), s being a quantile of the better half's residuals."""
     size = residual.norm(dim=-1)
     trusted = torch.where(prior >= prior.median(dim=1, keepdim=True).values, size, torch.nan)
-    scale = trusted.nanmedian(dim=1).values.nan_to_num(1.0).clamp(0.5, 20.0)
+    scale = trusted.nanquantile(SCALE_QUANTILE, dim=1).nan_to_num(1.0).clamp(0.5, 20.0)
     return prior / (1 + (size / scale[:, None]) ** 2), scale
 
 
