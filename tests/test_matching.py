@@ -50,7 +50,7 @@ def test_identical_maps_match_to_themselves(matcher):
     assert (matches.xy - centres).abs().max() < 0.02 * CELL_PX
     assert (matches.certainty > 0.95).all()
     assert (matches.missing < 1e-6).all()
-    assert ((matches.entropy >= 0) & (matches.entropy < 0.1)).all()
+    assert (matches.mutual == 1).all()
 
 
 def test_shifted_maps_match_shifted(matcher):
@@ -90,8 +90,10 @@ def test_certainty_is_missing_where_nothing_fits(matcher):
 def test_equal_cells_are_as_uncertain_as_can_be(matcher):
     same = torch.ones(1, ROWS * COLUMNS, 4) / 2
     matches = matcher.match(same, same, (ROWS, COLUMNS))
-    # All but the "no match" bin are alike: log 96 of at most log 97.
-    assert torch.allclose(matches.entropy, torch.tensor(math.log(96) / math.log(97)), atol=1e-5)
+    # All 97 bins but "no match" are alike: a neighbourhood holds at most nine of them.
+    assert (matches.certainty <= 9 / (ROWS * COLUMNS) + 1e-5).all()
+    # The first of equal cells is everyone's best, which leads back to its own neighbours alone.
+    assert 0 < matches.mutual.sum() < ROWS * COLUMNS
 
 
 def test_logits_are_cosines_over_the_temperature(matcher):
@@ -147,9 +149,7 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
         image_hw=(height, width),
     )
     one = seen.double()[None]
-    matches = Matches(
-        xy=centres[matched][None], certainty=one, missing=1 - one, entropy=1 - one, mutual=one
-    )
+    matches = Matches(xy=centres[matched][None], certainty=one, missing=1 - one, mutual=one)
     hints = motion_hints(geometry, matches)
     assert hints.features.shape == (1, HINT_CHANNELS, ROWS, COLUMNS)
     assert torch.isfinite(hints.features).all() and hints.features.abs().max() <= 8

@@ -21,7 +21,6 @@ class Aggregated:
     """
 
     layers: tuple[Float[Tensor, "batch frame token double_width"], ...]
-    grid_hw: tuple[int, int]
     positions: RotaryPositions
 
 
@@ -85,7 +84,7 @@ class Aggregator(nn.Module):
             x = joint.reshape(batch, frames, tokens, width)
             if index in keep:
                 layers.append(torch.cat([framewise.reshape(x.shape), x], dim=-1))
-        return Aggregated(layers=tuple(layers), grid_hw=grid_hw, positions=positions)
+        return Aggregated(layers=tuple(layers), positions=positions)
 
     def _special_tokens(
         self, batch: int, frames: int

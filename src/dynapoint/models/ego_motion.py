@@ -76,9 +76,9 @@ def solve_ego_motion(
     """The target camera's pose under which world points fall on their matches.
 
     `target_xy` and `intrinsics` are in pixels of the same image; `weight` is each match's prior
-    weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is a
-    low quantile of the better half's residuals (at least half a pixel) leave out what moves. Where fewer
-    than about two thirds of the matches are right, that alone may end in a wrong minimum; then
+    weight; `initial` is a first guess of camera_from_world. Cauchy weights whose scale is a low
+    quantile of the better half's residuals (at least half a pixel) leave out what moves. Where
+    fewer than about two thirds of the matches are right, that may end in a wrong minimum; then
     `hypotheses` poses from small subsets of matches (RANSAC: Fischler & Bolles 1981, with the
     cut-off score of MSAC and a fixed draw) compete with `initial` for the start.
     """

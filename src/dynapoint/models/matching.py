@@ -24,14 +24,13 @@ class Matches:
     """Where the cells of a source frame are found in a target frame.
 
     `xy` are pixels of the network's images; `certainty` is the probability of the best cell's
-    neighbourhood, `missing` that of "no match", `entropy` is in units of its largest value;
-    `mutual` is 1 where the best cell's own best match leads back to within a cell, else 0.
+    neighbourhood, `missing` that of "no match"; `mutual` is 1 where the best cell's
+    own best match leads back to within a cell, else 0.
     """
 
     xy: Float[Tensor, "pair cell xy=2"]
     certainty: Float[Tensor, "pair cell"]
     missing: Float[Tensor, "pair cell"]
-    entropy: Float[Tensor, "pair cell"]
     mutual: Float[Tensor, "pair cell"]
 
     @property
@@ -96,13 +95,10 @@ class Matcher(nn.Module):
         weight = near / total.clamp_min(1e-9)[..., None]
         x = (weight * (column.expand_as(inside).flatten(2) + 0.5)).sum(dim=-1)
         y = (weight * (row.expand_as(inside).flatten(2) + 0.5)).sum(dim=-1)
-        log_count = torch.log(torch.tensor(float(probability.shape[-1])))
-        entropy = -(probability * probability.clamp_min(1e-12).log()).sum(dim=-1) / log_count
         return Matches(
             xy=torch.stack([x, y], dim=-1) * CELL_PX,
             certainty=total,
             missing=probability[..., -1],
-            entropy=entropy,
             mutual=_are_neighbours(returned, columns).to(total.dtype),
         )
 

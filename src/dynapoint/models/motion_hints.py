@@ -138,7 +138,7 @@ def _features(
         torch.log(target_depth / depth).clamp(-2, 2),
         matches.certainty[..., None],
         matches.missing[..., None],
-        matches.entropy[..., None],
+        matches.mutual[..., None],
         outside[..., None].to(lateral),
         ego.inliers[:, None, None].expand(-1, residual.shape[1], 1),
     ]

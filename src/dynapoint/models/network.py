@@ -27,6 +27,7 @@ from dynapoint.models.ego_motion import solve_ego_motion
 from dynapoint.models.matching import Matcher
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
+    MotionHints,
     PairGeometry,
     motion_hints,
 )
@@ -281,7 +282,10 @@ class VideoPointMapNetwork(nn.Module):
         frames = range(encoded.tokens.shape[1])
         return [(i, t) for t in dict.fromkeys(target) for i in frames]
 
-    def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]):  # type: ignore[no-untyped-def]
+    def _hints(
+        self, encoded: VideoEncoding, source: list[int], target: list[int]
+    ) -> MotionHints:
+        """What matches say about the motion of source frames to target times, without gradients."""
         height, width = encoded.image_hw
         matches = self.matcher.match(
             encoded.descriptors[:, source].flatten(0, 1).detach(),
