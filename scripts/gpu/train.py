@@ -5,7 +5,7 @@ Run it from a checkout, with one process or under torchrun:
     python scripts/gpu/train.py --recipe nano --output runs/nano --max-seconds 1700
     torchrun --nproc-per-node 8 scripts/gpu/train.py --recipe nano --output runs/nano
 
-It needs torch, NumPy, safetensors, einops, jaxtyping and tqdm; --bench also needs Pillow. The
+It needs torch, NumPy, safetensors, jaxtyping and tqdm; --bench also needs Pillow. The
 result is OUTPUT/weights.safetensors, and OUTPUT/training.pt to resume from.
 """
 

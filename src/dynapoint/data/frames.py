@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
+from PIL import Image
 
 from dynapoint.data.images import images_in_folder, is_image_path, natural_key, read_image
 from dynapoint.data.selection import evenly_spaced
@@ -200,8 +201,6 @@ def _fit_to_first(
             f"image {path} is {width}x{height} but {first_path} is {first_width}x{first_height}; "
             "images of one scene must have one size or at least one aspect: give them separately"
         )
-    from PIL import Image  # noqa: PLC0415
-
     resized = Image.fromarray(image).resize((first_width, first_height), Image.Resampling.LANCZOS)
     return np.array(resized)
 

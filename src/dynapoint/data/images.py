@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from dynapoint.errors import InputError
 
@@ -67,8 +68,6 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
     Raises:
         InputError: The file is missing, empty, damaged or of an unknown kind.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415 - keeps `import dynapoint` quick.
-
     if not os.path.isfile(path):
         raise InputError(f"image {path} does not exist; give the path of an image file")
     if path.stat().st_size == 0:
@@ -84,10 +83,8 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
         ) from error
 
 
-def _to_rgb8(image) -> UInt8[np.ndarray, "height width rgb=3"]:  # type: ignore[no-untyped-def]
+def _to_rgb8(image: Image.Image) -> UInt8[np.ndarray, "height width rgb=3"]:
     """Convert any PIL image to opaque eight-bit RGB."""
-    from PIL import Image  # noqa: PLC0415
-
     if image.mode.startswith("I") or image.mode == "F":
         return np.repeat(_wide_gray_to_8_bits(image)[..., None], 3, axis=-1)
     if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
@@ -97,7 +94,7 @@ def _to_rgb8(image) -> UInt8[np.ndarray, "height width rgb=3"]:  # type: ignore[
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def _wide_gray_to_8_bits(image) -> UInt8[np.ndarray, "height width"]:  # type: ignore[no-untyped-def]
+def _wide_gray_to_8_bits(image: Image.Image) -> UInt8[np.ndarray, "height width"]:
     """Scale a gray image of 16 or 32 bits: integers from 0-65535, floats from 0-1 (or 0-255)."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F":

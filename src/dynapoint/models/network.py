@@ -282,9 +282,7 @@ class VideoPointMapNetwork(nn.Module):
         frames = range(encoded.tokens.shape[1])
         return [(i, t) for t in dict.fromkeys(target) for i in frames]
 
-    def _hints(
-        self, encoded: VideoEncoding, source: list[int], target: list[int]
-    ) -> MotionHints:
+    def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]) -> MotionHints:
         """What matches say about the motion of source frames to target times, without gradients."""
         height, width = encoded.image_hw
         matches = self.matcher.match(

@@ -20,7 +20,6 @@ class CameraPath:
     focal_per_height: float
     half_width: float
     distance: float
-    moving: bool
 
 
 def look_at(
@@ -73,7 +72,6 @@ def random_camera_path(
         focal_per_height=float(focal_per_height),
         half_width=float(0.5 * aspect / focal_per_height),
         distance=distance,
-        moving=moving,
     )
 
 

@@ -1,7 +1,5 @@
 """Motions of bodies over the frames of a clip: paths, tumbling and deformation (NumPy, z up)."""
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float
 
@@ -74,9 +72,6 @@ def ballistic_heights(
     bounce = phase - np.floor(phase)
     decay = rng.uniform(0.6, 1.0) ** np.floor(phase)
     return height * decay * 4.0 * bounce * (1.0 - bounce)
-
-
-Deformation = Callable[[Float[np.ndarray, "vertex xyz=3"], Float[np.ndarray, " time"]], Positions]
 
 
 def bend(
