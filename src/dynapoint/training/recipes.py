@@ -1,7 +1,7 @@
 """Recipes: complete training runs as Python functions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dynapoint.errors import ConfigError
@@ -135,6 +135,15 @@ def nano() -> TrainConfig:
     )
 
 
+def nano_finish() -> TrainConfig:
+    """The announced end of a `nano` run: resume it with `--steps` 400 more than it has done.
+
+    The rate falls to zero over the last 400 steps, and the motion term is sharpened, since the
+    motion ratio is measured by the plain norm.
+    """
+    return replace(nano(), decay_steps=400, weights=LossWeights(motion_quadratic_below=0.03))
+
+
 def smoke() -> TrainConfig:
     """A run of seconds on a tiny network, for tests and a first look."""
     return TrainConfig(
@@ -150,7 +159,11 @@ def smoke() -> TrainConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"nano": nano, "smoke": smoke}
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "nano": nano,
+    "nano-finish": nano_finish,
+    "smoke": smoke,
+}
 
 
 def recipe(name: str) -> TrainConfig:
