@@ -238,18 +238,21 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
 
     def recorder(*args, **options):
         calls.append((args, options))
-        return "the table"
+        return "the answer"
 
     for module, function in OTHER_COMMANDS:
         monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: recorder}))
     assert run("synth", "-o", "o", "--clips", 3, "--seed", 7, "--height", 64, "--width", 80) == 0
     assert run("train", "smoke", "-o", "d", "--resume", "--steps", 5) == 0
-    assert run("evaluate", "clips", "--model", "nano", "-o", "scores.json") == 0
+    words = ("--model", "nano", "--weights", "w.safetensors", "-o", "scores.json")
+    assert run("evaluate", "clips", *words) == 0
     synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     assert calls[0] == ((Path("o"),), synth)
     assert calls[1] == (("smoke", Path("d")), dict(resume=True, steps=5))
     assert calls[2][0][:3] == (Path("clips"), "nano", Path("scores.json"))
-    assert "the table" in capsys.readouterr().out
+    assert calls[2][1] == dict(weights=Path("w.safetensors"), progress=sys.stderr.isatty())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["weights in the answer; use them with --weights", "the answer"]
 
 
 def test_other_commands_exist_and_take_these_options():
@@ -259,7 +262,9 @@ def test_other_commands_exist_and_take_these_options():
     )
     synthesize.bind(Path("o"), clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     train.bind("smoke", Path("d"), resume=True, steps=5)
-    evaluate_paths.bind(Path("clips"), "nano", Path("scores.json"))
+    evaluate_paths.bind(
+        Path("clips"), "nano", Path("scores.json"), weights=Path("w"), progress=True
+    )
 
 
 def test_version(capsys):

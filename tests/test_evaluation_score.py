@@ -369,6 +369,7 @@ def fake_pipeline(monkeypatch):
 @dataclass
 class _FakeNetwork:
     name: str
+    weights: Path | None = None
     patch_size: int = 8
     image_side: int = 64
 
@@ -394,6 +395,19 @@ def test_evaluate_paths_shows_the_model_beside_the_trivial_answers(fake_pipeline
     rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
     assert rows["nano"]["pooled"]["focal_error_percent"] == pytest.approx(10.0)
     assert rows["nano"]["pooled"]["confidence_spearman_own_time_m8"] is not None
+
+
+def test_weights_of_ones_own_are_scored_under_their_own_name(fake_pipeline, monkeypatch, tmp_path):
+    loaded = []
+    monkeypatch.setattr(
+        sys.modules["dynapoint.models.catalog"],
+        "load_model",
+        lambda name, *, weights: loaded.append((name, weights)) or _FakeNetwork(name),
+    )
+    write_files(make_clip(), tmp_path / "clips" / "one")
+    own = Path("run") / "mine.safetensors"
+    assert "mine.safetensors, nothing" in evaluate_paths(tmp_path / "clips", "nano", weights=own)
+    assert loaded == [("nano", own)]
 
 
 @pytest.mark.skipif(not BENCH.is_dir(), reason="the shared bench is not beside the repository")

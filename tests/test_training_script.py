@@ -107,6 +107,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch, tmp_path):
         (["--recipe", "nanno"], "error: unknown recipe 'nanno'"),
         (["--recipe", "smoke", "--resume"], "error: no checkpoint"),
         (["--recipe", "smoke", "--start-from", "none"], "error: no weights file at none"),
+        (["--recipe", "smoke", "--batch", "257"], "error: a batch of 257 samples"),
     ],
 )
 def test_mistakes_end_in_one_line(script, tmp_path, capsys, words, message):

@@ -113,6 +113,17 @@ def test_unusable_configuration(saved, text):
         load_network(saved[1])
 
 
+def test_configuration_of_sizes_that_no_layer_can_have(saved):
+    def without_heads(old):
+        config = json.loads(old["network"])
+        config["decoder"]["heads"] = 0
+        return old | {"network": json.dumps(config)}
+
+    rewrite(saved[1], metadata=without_heads)
+    with pytest.raises(ModelError, match=r"tiny\.safetensors describes no network"):
+        load_network(saved[1])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from dynapoint.errors import DynapointError
 from dynapoint.training.recipes import RECIPES, TrainConfig, recipe
-from dynapoint.training.run import train_config
+from dynapoint.training.run import refuse_existing_run, train_config
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -56,6 +56,8 @@ def configured(arguments: argparse.Namespace) -> TrainConfig:
 def main(words: list[str] | None = None) -> int:
     arguments = parse_arguments(words)
     try:
+        if not arguments.resume:
+            refuse_existing_run(arguments.output)
         weights = train_config(
             configured(arguments),
             arguments.output,

@@ -112,6 +112,8 @@ class Evaluate:
     """Folder of clips as `dynapoint synth` writes them."""
     model: str = "nano"
     """Name of the network."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights file to use instead of the packaged one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
     """JSON file for all numbers."""
 
@@ -119,7 +121,14 @@ class Evaluate:
         """Print the table of scores."""
         from dynapoint.evaluation.score import evaluate_paths  # noqa: PLC0415
 
-        print(evaluate_paths(self.clips, self.model, self.output))
+        table = evaluate_paths(
+            self.clips,
+            self.model,
+            self.output,
+            weights=self.weights,
+            progress=sys.stderr.isatty(),
+        )
+        print(table)
         return 0
 
 
@@ -132,7 +141,8 @@ class Synth:
     clips: int
     """How many clips."""
     seed: int
-    """Seed of the first clip; the same seed gives the same clips."""
+    """Seed of the first clip; the same seed gives the same clips. No recipe trains on seeds from
+    1000000000 on."""
     height: int = 128
     """Image height in pixels."""
     width: int = 160
@@ -172,7 +182,7 @@ class Train:
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """Name of the recipe, e.g. nano or smoke."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
-    """Folder for checkpoints and logs."""
+    """Folder for checkpoints, logs and weights."""
     resume: _Flag = False
     """Go on from the newest checkpoint in DIR."""
     steps: int | None = None
@@ -184,7 +194,8 @@ class Train:
             raise UsageError(f"--steps is {self.steps}; give 1 or more")
         from dynapoint.training.run import train  # noqa: PLC0415
 
-        train(self.recipe, self.output, resume=self.resume, steps=self.steps)
+        weights = train(self.recipe, self.output, resume=self.resume, steps=self.steps)
+        print(f"weights in {weights}; use them with --weights")
         return 0
 
 

@@ -67,7 +67,7 @@ def find_clips(path: Path) -> list[Path]:
     if not path.is_dir():
         raise SceneError(
             f"{path}: no such folder; wanted a clip (a folder with {TRUTH_FILE} and rgb_00.jpg …) "
-            "or a folder of clips. Make some with `dynapoint synth -o OUT --clips N`."
+            "or a folder of clips. Make some with `dynapoint synth -o OUT --clips N --seed S`."
         )
     if (path / TRUTH_FILE).is_file():
         return [path]

@@ -162,7 +162,7 @@ class ModelPredictor:
         Raises:
             ModelError: the model is unknown or cannot be loaded.
         """
-        # The truth and the trivial answers are scored without torch being loaded.
+        # The networks' code is loaded only where a network is scored.
         from dynapoint.inference.pipeline import reconstruct  # noqa: PLC0415
 
         times, source_frames = _positions(frames, times), _positions(frames, source_frames)

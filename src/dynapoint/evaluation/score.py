@@ -66,6 +66,7 @@ def evaluate_paths(
     model: Any,
     output: Path | None = None,
     *,
+    weights: Path | None = None,
     model_name: str | None = None,
     progress: bool = False,
 ) -> str:
@@ -75,7 +76,9 @@ def evaluate_paths(
         clips_path: a clip folder, or a folder of clips.
         model: the name of a network, which is loaded once, or a network (`PointMapModel`).
         output: a JSON file for all scores, of every clip and pooled; replaced if it exists.
-        model_name: what the rows of a network are called; its name unless told.
+        weights: a weights file to load instead of the packaged one, where `model` is a name.
+        model_name: what the rows of a network are called; unless told, the name of the weights
+            file where one is given, else the network's.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -86,12 +89,13 @@ def evaluate_paths(
     paths = find_clips(clips_path)
     if output is not None:
         check_writable(output)
-    name = model_name or (model if isinstance(model, str) else type(model).__name__)
+    known_as = model if isinstance(model, str) else type(model).__name__
+    name = model_name or (known_as if weights is None else weights.name)
     if isinstance(model, str):
         # Networks are loaded only where one is scored, not for the trivial answers.
         from dynapoint.models.catalog import load_model  # noqa: PLC0415
 
-        model = load_model(model)
+        model = load_model(model, weights=weights)
     remembered = Remembered(ModelPredictor(model))
     predictors: dict[str, Predictor] = {
         name: remembered,

@@ -42,7 +42,7 @@ def known_models() -> tuple[str, ...]:
     return (*NEWEST, *CARDS)
 
 
-def load_model(name: str = "nano", *, weights: Path | None = None) -> VideoPointMapNetwork:
+def load_model(name: str = "nano", *, weights: Path | str | None = None) -> VideoPointMapNetwork:
     """Load a model by name, or from a weights file of one's own.
 
     Raises ModelError where the name is unknown or retired, or the weights cannot be used.
@@ -52,7 +52,7 @@ def load_model(name: str = "nano", *, weights: Path | None = None) -> VideoPoint
     version = NEWEST.get(name, name)
     if version not in CARDS:
         raise ModelError(f"unknown model {name!r}; known models are {', '.join(known_models())}")
-    path = weights if weights is not None else ASSETS / CARDS[version].weights_file
+    path = Path(weights) if weights is not None else ASSETS / CARDS[version].weights_file
     network = load_network(path)
     network.weights_sha256 = sha256_of(path)
     return network

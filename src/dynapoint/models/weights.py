@@ -57,10 +57,11 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
         )
     try:
         config = NetworkConfig.from_json(metadata.get("network", ""))
-    except ConfigError as error:
+        with torch.device("meta"):
+            network = VideoPointMapNetwork(config)
+    # Sizes that no layer can have fail in the layers, each in its own way.
+    except (ConfigError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"{path} describes no network that can be built: {error}") from error
-    with torch.device("meta"):
-        network = VideoPointMapNetwork(config)
     expected = {name: value.shape for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in tensors.items()}
     if expected != found:

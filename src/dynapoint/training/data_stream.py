@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from dynapoint.errors import ConfigError
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
@@ -35,12 +36,18 @@ class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
     The group of a step and everything random in it follow from the step's number alone, so a
-    resumed run continues exactly.
+    resumed run continues exactly. Raises ConfigError for batches beyond `MOST_CLIPS`.
     """
 
     def __init__(
         self, config: TrainConfig, *, rank: int = 0, world_size: int = 1, device: str = "cpu"
     ) -> None:
+        largest = max(phase.batch for phase in config.phases)
+        if largest > MOST_CLIPS:
+            raise ConfigError(
+                f"a batch of {largest} samples a process is more than the {MOST_CLIPS} scenes a "
+                "group may hold; use a smaller batch or more processes"
+            )
         self.config = config
         self.rank = rank
         self.world_size = world_size

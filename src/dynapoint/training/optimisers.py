@@ -94,9 +94,9 @@ def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.opti
     return optimisers
 
 
-def learning_rate_at(step: int, first_step: int, config: TrainConfig) -> float:
+def learning_rate_at(step: int, config: TrainConfig) -> float:
     """Warm-up from the first step of the run, then constant, then an announced linear decay."""
-    rate = config.learning_rate * min(1.0, (step - first_step + 1) / max(1, config.warmup_steps))
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay_steps > 0:
         rate *= min(1.0, max(0.0, (config.steps - step) / config.decay_steps))
     return rate

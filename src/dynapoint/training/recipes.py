@@ -69,6 +69,8 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_seconds: float = 300.0
     validate_seconds: float = 900.0
+    # Held-out clips of either end of the difficulty that validation scores; 0 leaves them out.
+    validation_clips: int = 24
     seed: int = 0
 
     def samples_before(self, step: int, processes: int = 1) -> int:
@@ -156,6 +158,7 @@ def smoke() -> TrainConfig:
         clip_frames=6,
         checkpoint_seconds=1e9,
         validate_seconds=1e9,
+        validation_clips=0,
     )
 
 

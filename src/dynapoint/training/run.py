@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from dynapoint.errors import OutputError
 from dynapoint.models.weights import load_network, save_network
+from dynapoint.training.checkpoints import FILE_NAME
 from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
 from dynapoint.training.recipes import TrainConfig, recipe
@@ -20,11 +21,28 @@ from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_p
 def train(
     recipe_name: str, output: Path, *, resume: bool = False, steps: int | None = None
 ) -> Path:
-    """Run a recipe into a folder; returns the path of the averaged weights."""
+    """Run a recipe into a folder; returns the path of the averaged weights.
+
+    Raises:
+        ConfigError: the recipe is unknown.
+        ModelError: there is nothing to resume, or it is damaged.
+        OutputError: the folder cannot be made, or holds a run and `resume` is false.
+    """
     config = recipe(recipe_name)
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
+    if not resume:
+        refuse_existing_run(output)
     return train_config(config, output, resume=resume)
+
+
+def refuse_existing_run(output: Path) -> None:
+    """Raise OutputError where a folder holds a run, which a new one would overwrite."""
+    if (output / FILE_NAME).exists():
+        raise OutputError(
+            f"{output} holds a training run ({FILE_NAME}); add --resume to go on with it, or "
+            "choose another folder"
+        )
 
 
 def train_config(
@@ -40,12 +58,9 @@ def train_config(
     """Run a configuration; `bench` adds a folder of clips to validation, never to training."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     processes = Processes.start(device)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {output} ({error.strerror}); choose another one"
-        ) from error
+    # What is to be resumed is there already; a wrong name should not leave a folder behind.
+    if not resume:
+        _make_folder(output)
     trainer = Trainer(config, output, processes=processes, device=device)
     if resume:
         trainer.resume()
@@ -76,6 +91,15 @@ def train_config(
     return weights
 
 
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {output} ({error.strerror}); choose another one"
+        ) from error
+
+
 def training_record(trainer: Trainer) -> dict[str, str]:
     """What a reader of weights should know of how they came about."""
     return {
@@ -89,12 +113,12 @@ def training_record(trainer: Trainer) -> dict[str, str]:
 
 
 def _validation_sets(config: TrainConfig, bench: Path | None) -> dict[str, list[ValidationPairs]]:
-    if config.name == "smoke":
-        return {}
-    sets = {
-        "easy": [engine_pairs(difficulty=0.0, count=24)],
-        "hard": [engine_pairs(difficulty=1.0, count=24)],
-    }
+    sets = {}
+    if config.validation_clips > 0:
+        sets = {
+            "easy": [engine_pairs(difficulty=0.0, count=config.validation_clips)],
+            "hard": [engine_pairs(difficulty=1.0, count=config.validation_clips)],
+        }
     if bench is not None:
         sets["bench"] = bench_pairs(bench)
     return sets

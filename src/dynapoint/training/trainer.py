@@ -78,7 +78,6 @@ class Trainer:
             config, rank=processes.rank, world_size=processes.count, device=device
         )
         self.step = 0
-        self.first_step = 0
         self.samples = 0
         self.seconds = 0.0
         self.bad_steps = 0
@@ -162,7 +161,7 @@ class Trainer:
         sample = self.stream.sample(self.step)
         drawn = time.monotonic()
         parts = self._forward_backward(sample, phase)
-        rate = learning_rate_at(self.step, self.first_step, self.config)
+        rate = learning_rate_at(self.step, self.config)
         norm = clip_gradients(self.network.parameters(), self.config.clip_norm)
         bad = self.processes.any(not math.isfinite(float(norm) + float(parts.total.detach())))
         if not bad:
