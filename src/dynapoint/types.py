@@ -4,32 +4,14 @@ Conventions (docs/conventions.md): OpenCV axes (x right, y down, z forward), pix
 half-integers, world = the camera of frame 0, `world_from_camera` maps camera to world coordinates.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# A bound variable rather than typing.Self, which the shape checker cannot read.
-Record = TypeVar("Record", bound="TensorRecord")
-
-
-class TensorRecord:
-    """Gives a frozen dataclass of tensors moves between devices, written once for all."""
-
-    def to(self: Record, device: torch.device | str) -> Record:
-        """The same record with every tensor on `device`."""
-        moved = {
-            field.name: value.to(device)
-            for field in fields(self)  # type: ignore[arg-type]
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)  # type: ignore[type-var]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Cameras(TensorRecord):
+class Cameras:
     """Pinhole cameras of the frames of a clip.
 
     `world_from_camera` (…, 4, 4): camera to world, the world being the camera of frame 0;
@@ -42,7 +24,7 @@ class Cameras(TensorRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointMaps(TensorRecord):
+class PointMaps:
     """`points[frame i, time t]` for some frames and one time, in the camera of frame 0.
 
     `points` are in scene units, one per pixel; `confidence` is positive, larger is better.
@@ -53,7 +35,7 @@ class PointMaps(TensorRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruthSample(TensorRecord):
+class TruthSample:
     """One training batch: a few frames of a clip and the exact answer for every (time, frame).
 
     `points[b, t, i]` is where the surface seen at the pixels of frame i is at the time of frame t,

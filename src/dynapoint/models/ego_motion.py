@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynapoint.models.precision import at_least_float32
-from dynapoint.types import TensorRecord
 
 MIN_DEPTH = 1e-3
 SUBSET = 4
@@ -26,7 +25,7 @@ TOLERANCE_PX = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EgoMotion(TensorRecord):
+class EgoMotion:
     """`camera_from_world` of the target frame and how well it explains the matches.
 
     `residual_px` is the robust scale of the residuals in pixels, `inliers` the weighted share of

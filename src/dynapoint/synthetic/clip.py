@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from dynapoint.types import TensorRecord
-
 from .raster import corner_values, edge_functions
 
 _DEPTH_TOLERANCE = 1.01
@@ -19,7 +17,7 @@ _CHUNK_CPU = 32_768
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipTruth(TensorRecord):
+class ClipTruth:
     """Dense truth for chosen source frames and target times of each clip."""
 
     points: Float[Tensor, "clip target source height width xyz=3"]
@@ -29,7 +27,7 @@ class ClipTruth(TensorRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipBatch(TensorRecord):
+class ClipBatch:
     """Clips as images, geometry and cameras; world = the camera of frame 0 of each clip.
 
     `face` indexes `faces` (-1 where the pixel centre's ray meets nothing); `faces` are padded with
