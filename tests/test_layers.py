@@ -14,7 +14,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 RANKS = {
     "errors": 0,
     "types": 1,
-    "geometry": 1,
     "models": 2,
     "synthetic": 2,
     "data": 3,

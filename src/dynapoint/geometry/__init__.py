@@ -1,1 +1,0 @@
-"""Pure tensor functions of rotations, rigid motions and pinhole cameras."""
