@@ -63,6 +63,17 @@ def test_target_frame_is_exactly_its_own_time_map(shaken, scope):
 
 
 @pytest.mark.parametrize("scope", ["pair", "all"])
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_decoding_in_chunks_is_decoding_at_once(shaken, scope, chunk):
+    network = shaken(with_scope(scope)).double()
+    encoded = network.encode(images(4).double())
+    whole = network.decode(encoded, time=1, frames=[3, 1, 0, 2])
+    parts = network.decode(encoded, time=1, frames=[3, 1, 0, 2], chunk=chunk)
+    assert close(parts.points, whole.points, 1e-12)
+    assert close(parts.confidence, whole.confidence, 1e-12)
+
+
+@pytest.mark.parametrize("scope", ["pair", "all"])
 @pytest.mark.parametrize("frames", [[0], [2, 1], [3, 0, 2], [1, 1]])
 def test_decoding_some_frames_is_a_slice_of_decoding_all(shaken, scope, frames):
     network = shaken(with_scope(scope)).double()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # Below this many keys a written-out softmax is faster on CPUs than the fused kernel, whose
-# backward pass is several times slower there (docs/nano.md).
+# backward pass is several times slower there.
 EXPLICIT_SOFTMAX_MAX_KEYS = 1024
 
 

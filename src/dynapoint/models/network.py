@@ -303,21 +303,25 @@ class VideoPointMapNetwork(nn.Module):
         )
         return motion_hints(geometry, matches)
 
-    def decode(self, encoded: VideoEncoding, *, time: int, frames: Sequence[int]) -> PointMaps:
+    def decode(
+        self, encoded: VideoEncoding, *, time: int, frames: Sequence[int], chunk: int = 8
+    ) -> PointMaps:
         """Place the pixels of `frames` where they are at `time`, in the camera of frame 0.
 
-        For the target frame itself the result is its own-time map P.
+        For the target frame itself the result is its own-time map P. `chunk` frames are decoded
+        together, which bounds memory and leaves the result as it is.
         """
         wanted = list(frames)
         points = encoded.own_time.points[:, wanted].clone()
         confidence = encoded.own_time.confidence[:, wanted].clone()
         others = [k for k, frame in enumerate(wanted) if frame != time]
-        if others:
+        for start in range(0, len(others), chunk):
+            part = others[start : start + chunk]
             decoded = self.decode_pairs(
-                encoded, sources=[wanted[k] for k in others], targets=[time] * len(others)
+                encoded, sources=[wanted[k] for k in part], targets=[time] * len(part)
             )
-            points[:, others] += decoded.displacement
-            confidence[:, others] = confidence_from_logits(decoded.log_confidence)
+            points[:, part] += decoded.displacement
+            confidence[:, part] = confidence_from_logits(decoded.log_confidence)
         return PointMaps(points=points, confidence=confidence)
 
     def decode_own_time(self, encoded: VideoEncoding, *, frame: int) -> PointMaps:
