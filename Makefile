@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint types check clean
+.PHONY: demo test test-slow test-gpu lint types check clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,9 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+test-gpu: .venv/ready
+	$(BIN)/pytest -q -m gpu
 
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks

@@ -1,5 +1,7 @@
 """Preparing images for a network, cleaning what it gives, and `reconstruct` as a whole."""
 
+from pathlib import PurePosixPath
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,8 @@ def test_maps_of_another_size_are_refused():
 
     with pytest.raises(ModelError, match="size of its images"):
         dynapoint.reconstruct(picture_array(2, 32, 32), Smaller())
+
+
+def test_a_model_that_is_none():
+    with pytest.raises(ModelError, match="model is a PurePosixPath; give the name of a network"):
+        dynapoint.reconstruct(picture_array(2, 16, 16), model=PurePosixPath("w.safetensors"))

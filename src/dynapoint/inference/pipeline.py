@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dynapoint.data.frames import Frames, load_frames
+from dynapoint.errors import ModelError
 from dynapoint.inference.predict import predict
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -33,6 +34,11 @@ def reconstruct(
         InputError: The source cannot be used.
         ModelError: The network is unknown or its weights cannot be loaded.
     """
+    if not isinstance(model, str) and not hasattr(model, "encode"):
+        raise ModelError(
+            f"model is a {type(model).__name__}; give the name of a network, or a network such as "
+            "dynapoint.load_model(weights=FILE) gives"
+        )
     loaded = load_frames(source, max_frames=frames)
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
