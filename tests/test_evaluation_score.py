@@ -181,7 +181,7 @@ def test_truth_is_re_referenced_to_the_first_frame_shown():
         camera_from_world = np.linalg.inv(prediction.world_from_camera[position])
         own = prediction.points[position, position]
         pixels = (own @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]) @ clip.intrinsics.T
-        seen = prediction.valid[position, position]
+        seen = np.isfinite(prediction.points[position, position]).all(axis=-1)
         assert seen.sum() == 12 * 16 - 3
         np.testing.assert_allclose(
             pixels[seen, :2] / pixels[seen, 2:], clip.grid_xy[seen], atol=1e-4

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from dynapoint.errors import ShapeError
 from dynapoint.evaluation.clips import TruthClip
@@ -25,11 +25,6 @@ class Prediction:
     world_from_camera: Float[np.ndarray, "frame 4 4"]
     focal_px: Float[np.ndarray, " frame"]
     confidence: Float[np.ndarray, "time source_frame grid"] | None = None
-
-    @property
-    def valid(self) -> Bool[np.ndarray, "time source_frame grid"]:
-        """Which points are finite; scores count the others as points at the origin."""
-        return np.isfinite(self.points).all(axis=-1)
 
 
 @runtime_checkable
