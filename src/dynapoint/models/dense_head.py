@@ -67,3 +67,10 @@ def confidence_from_logits(
 ) -> Float[Tensor, "*batch height width"]:
     """A positive confidence, larger is better: 1 + exp (DUSt3R's activation)."""
     return 1 + torch.exp(logits.clamp(-10, 10))
+
+
+def join_confidences(
+    first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The confidence of a sum of two parts: errors, which go as 1 / confidence, add up."""
+    return first * second / (first + second)

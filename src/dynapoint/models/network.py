@@ -22,7 +22,7 @@ from dynapoint.models.aggregator import Aggregator
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.camera_head import CameraHead
 from dynapoint.models.config import NetworkConfig
-from dynapoint.models.dense_head import DenseHead, confidence_from_logits
+from dynapoint.models.dense_head import DenseHead, confidence_from_logits, join_confidences
 from dynapoint.models.ego_motion import solve_ego_motion
 from dynapoint.models.matching import Matcher
 from dynapoint.models.motion_hints import (
@@ -74,7 +74,7 @@ class VideoEncoding:
 class Decoded:
     """Raw answers of the decoder for source-target pairs, before own-time maps are put in.
 
-    `displacement` is D = Q − P in the world; `log_confidence` that of Q.
+    `displacement` is D = Q − P in the world; `log_confidence` is that of D alone.
     """
 
     displacement: Float[Tensor, "batch pair height width xyz=3"]
@@ -321,7 +321,9 @@ class VideoPointMapNetwork(nn.Module):
                 encoded, sources=[wanted[k] for k in part], targets=[time] * len(part)
             )
             points[:, part] += decoded.displacement
-            confidence[:, part] = confidence_from_logits(decoded.log_confidence)
+            confidence[:, part] = join_confidences(
+                confidence[:, part], confidence_from_logits(decoded.log_confidence)
+            )
         return PointMaps(points=points, confidence=confidence)
 
     def decode_own_time(self, encoded: VideoEncoding, *, frame: int) -> PointMaps:
@@ -329,7 +331,10 @@ class VideoPointMapNetwork(nn.Module):
         decoded = self.decode_pairs(encoded, sources=[frame], targets=[frame])
         return PointMaps(
             points=encoded.own_time.points[:, [frame]] + decoded.displacement,
-            confidence=confidence_from_logits(decoded.log_confidence),
+            confidence=join_confidences(
+                encoded.own_time.confidence[:, [frame]],
+                confidence_from_logits(decoded.log_confidence),
+            ),
         )
 
 

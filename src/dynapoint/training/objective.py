@@ -73,9 +73,7 @@ def sample_loss(
     every_source, every_target = all_pairs(sample.images.shape[1])
     match = match_loss(network, encoded, sample, sources=every_source, targets=every_target)
     own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
-    pair_error = own_error[:, sources] + norm(
-        decoded.displacement / own_unit[lead] - truth_shift / unit[lead]
-    )
+    pair_error = norm(decoded.displacement / own_unit[lead] - truth_shift / unit[lead])
     confidence = _confidence(encoded.log_confidence, own_error, sample.valid, own_known, weights)
     confidence = confidence + _confidence(
         decoded.log_confidence, pair_error, sample.valid[:, sources], pair_known, weights
