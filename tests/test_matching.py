@@ -143,6 +143,7 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
     turn[:3, :3] = world_from_source
     geometry = PairGeometry(
         source_points=(source @ world_from_source.T)[None],
+        source_distance=source.norm(dim=-1)[None],
         target_points=(target @ world_from_source.T).T.unflatten(1, (ROWS, COLUMNS))[None],
         target_camera_from_world=(pose @ turn.T)[None],
         target_intrinsics=intrinsics[None],

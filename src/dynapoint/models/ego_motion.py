@@ -114,7 +114,8 @@ def _gauss_newton_step(
     normal = torch.einsum("pnxi,pnxj->pij", weighted, jacobian)
     gradient = torch.einsum("pnxi,pnx->pi", weighted, residual)
     damping = 1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4
-    step = torch.linalg.solve(normal + torch.diag_embed(damping), gradient)
+    # solve_ex neither raises on a singular system nor waits for the device to say so.
+    step = torch.linalg.solve_ex(normal + torch.diag_embed(damping), gradient).result
     return _left_update(step, pose)
 
 

@@ -68,7 +68,10 @@ class Matcher(nn.Module):
         target: Float[Tensor, "pair other width"],
     ) -> Float[Tensor, "pair cell other_and_missing"]:
         """Similarities of every source cell to every target cell, and last to "no match"."""
-        scores = source @ target.transpose(1, 2) * torch.exp(-self.log_temperature)
+        # Half precision would cost sub-cell positions their meaning at this temperature.
+        with torch.autocast(source.device.type, enabled=False):
+            source, target = at_least_float32(source), at_least_float32(target)
+            scores = source @ target.transpose(1, 2) * torch.exp(-self.log_temperature)
         missing = self.missing_logit.to(scores.dtype).expand(*scores.shape[:2], 1)
         return torch.cat([scores, missing], dim=-1)
 
@@ -80,7 +83,7 @@ class Matcher(nn.Module):
     ) -> Matches:
         """Sub-cell matches: the expected position within the best cell's 3 × 3 neighbourhood."""
         rows, columns = map_hw
-        logits = at_least_float32(self.logits(source, target))
+        logits = self.logits(source, target)
         probability = logits.softmax(dim=-1)
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)

@@ -28,7 +28,7 @@ class MotionHints:
     """Hints at the cells of the matching map.
 
     `features` for the network; `lateral` and `inward` are displacements in the world, divided by
-    the point's distance: at unchanged depth in the target camera, and what the target's own depth
+    the point's distance from its own camera: at unchanged depth in the target camera, and what the target's own depth
     adds to it.
     """
 
@@ -50,6 +50,7 @@ class PairGeometry:
     """Own-time geometry of source and target frames at the cells of the matching map."""
 
     source_points: Float[Tensor, "pair cell xyz=3"]
+    source_distance: Float[Tensor, "pair cell"]
     target_points: Float[Tensor, "pair xyz=3 rows columns"]
     target_camera_from_world: Float[Tensor, "pair 4 4"]
     target_intrinsics: Float[Tensor, "pair 3 3"]
@@ -92,7 +93,7 @@ def motion_hints(geometry: PairGeometry, matches: Matches) -> MotionHints:
         predicted_pose = at_least_float32(geometry.target_camera_from_world)
         target_camera = transform(predicted_pose, target_own)
         target_depth = target_camera[..., 2:].clamp_min(1e-3)
-        distance = points.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+        distance = at_least_float32(geometry.source_distance)[..., None]
         lateral = _limit((transform(world_from_target, ray * depth) - points) / distance)
         direct = _limit((transform(world_from_target, ray * target_depth) - points) / distance)
         features = _features(

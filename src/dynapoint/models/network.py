@@ -291,11 +291,11 @@ class VideoPointMapNetwork(nn.Module):
             (height // 4, width // 4),
         )
         coarse = _scaled(encoded.cameras.intrinsics.detach(), 0.25)
-        cells = place(
-            at_cells(encoded.log_distance.detach()), encoded.camera_from_world.detach(), coarse
-        )
+        log_distance = at_cells(encoded.log_distance.detach())
+        cells = place(log_distance, encoded.camera_from_world.detach(), coarse)
         geometry = PairGeometry(
             source_points=cells[:, source].flatten(0, 1).flatten(1, 2),
+            source_distance=log_distance[:, source].exp().flatten(0, 1).flatten(1, 2),
             target_points=cells[:, target].flatten(0, 1).permute(0, 3, 1, 2),
             target_camera_from_world=encoded.camera_from_world[:, target].flatten(0, 1).detach(),
             target_intrinsics=encoded.cameras.intrinsics[:, target].flatten(0, 1).detach(),
