@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from dynapoint.models.catalog import ASSETS, CARDS
+from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.config import NetworkConfig, nano_1
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.weights import save_network, sha256_of

@@ -7,7 +7,8 @@ import torch
 
 from conftest import images, toy_truth
 from dynapoint.errors import ConfigError, ModelError, ShapeError
-from dynapoint.models.catalog import CARDS, known_models, load_model
+from dynapoint.models.cards import CARDS, known_models
+from dynapoint.models.catalog import load_model
 from dynapoint.models.config import AggregatorConfig, NetworkConfig, nano_1, tiny
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.training.losses import LossWeights
@@ -292,6 +293,6 @@ def test_unknown_model_is_answered_by_the_known_ones():
 
 
 def test_retired_model_is_answered_by_its_successor(monkeypatch):
-    monkeypatch.setattr("dynapoint.models.catalog.RETIRED", {"nano-0": "nano-1"})
+    monkeypatch.setattr("dynapoint.models.cards.RETIRED", {"nano-0": "nano-1"})
     with pytest.raises(ModelError, match=r"'nano-0' has been replaced.*'nano-1'"):
         load_model("nano-0")

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from dynapoint.errors import ModelError
-from dynapoint.models import catalog
-from dynapoint.models.catalog import ASSETS, CARDS, load_model
+from dynapoint.models import cards
+from dynapoint.models.cards import ASSETS, CARDS
+from dynapoint.models.catalog import load_model
 from dynapoint.models.weights import sha256_of
 
 LARGEST_BYTES = 24_000_000
@@ -44,7 +45,7 @@ def test_shipped_network_loads_and_answers(name: str) -> None:
 
 
 def test_retired_names_point_to_their_successor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalog.RETIRED, "nano-0", "nano-1")
+    monkeypatch.setitem(cards.RETIRED, "nano-0", "nano-1")
     with pytest.raises(ModelError, match="nano-1"):
         load_model("nano-0")
 

@@ -243,8 +243,9 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints.torch, "save", broken)
     trainer.train_step()
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         trainer.save()
+    assert [p.name for p in tmp_path.iterdir()] == [FILE_NAME]
     assert load_state(tmp_path).step == 1
 
 

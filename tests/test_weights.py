@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from conftest import images
-from dynapoint.errors import ModelError
+from dynapoint.errors import ModelError, OutputError
 from dynapoint.models.catalog import load_model
 from dynapoint.models.config import NetworkConfig, tiny
 from dynapoint.models.weights import FORMAT, load_network, save_network, sha256_of
@@ -146,6 +146,6 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dynapoint.models.weights.save_file", broken)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         save_network(network, path, record={})
     assert path.read_bytes() == before

@@ -59,8 +59,10 @@ class Reconstruct:
         if self.frames < 1:
             raise UsageError(f"--frames is {self.frames}; give 1 or more")
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
+        from dynapoint.models.cards import find_card  # noqa: PLC0415
         from dynapoint.results.output_folder import check_output  # noqa: PLC0415
 
+        find_card(self.model)
         scenes = plan_scenes(self.inputs, self.output)
         for scene in scenes:
             check_output(scene.output, overwrite=self.overwrite)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynapoint.errors import OutputError
 from dynapoint.evaluation.scores import ClipScores, Metric, Scores, list_metrics
+from dynapoint.whole_file import whole_file
 
 JSON_FORMAT = 1
 NOTHING_MEASURED = "-"
@@ -82,15 +83,8 @@ def write_json(rows: Mapping[str, Scores], output: Path) -> None:
     """
     check_writable(output)
     text = to_json(rows) + "\n"
-    temporary = output.absolute().parent / f".{output.name}.{os.getpid()}.part"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(output)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"{output}: cannot be written ({error.strerror}); name a file elsewhere."
-        ) from error
+    with whole_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _columns(metrics: list[Metric], *, margin: int) -> list[Metric]:

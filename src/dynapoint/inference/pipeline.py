@@ -1,11 +1,14 @@
 """`reconstruct`: from any source to a reconstruction."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.errors import ModelError
 from dynapoint.inference.predict import predict
 from dynapoint.results.reconstruction import Reconstruction
+
+_LOG = logging.getLogger("dynapoint")
 
 if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
@@ -24,7 +27,8 @@ def reconstruct(
         source: A video file, a folder of images, one image, a glob pattern, a list of image files,
             or an array (frame, height, width, 3), uint8 or float in [0, 1].
         model: The name of a network, or a network itself.
-        frames: At most this many evenly spaced frames are used; `rec.frames.note` says so.
+        frames: At most this many evenly spaced frames are used; one line of the log says so, and
+            `rec.frames.note`.
         progress: Show a progress bar on standard error.
 
     Returns:
@@ -40,6 +44,8 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     loaded = load_frames(source, max_frames=frames)
+    if loaded.note:
+        _LOG.warning("%s: %s", loaded.name, loaded.note)
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 

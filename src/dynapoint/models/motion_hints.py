@@ -28,8 +28,8 @@ class MotionHints:
     """Hints at the cells of the matching map.
 
     `features` for the network; `lateral` and `inward` are displacements in the world, divided by
-    the point's distance from its own camera: at unchanged depth in the target camera, and what the target's own depth
-    adds to it.
+    the point's distance from its own camera: at unchanged depth in the target camera, and what
+    the target's own depth adds to it.
     """
 
     features: Float[Tensor, "pair hint rows columns"]

@@ -1,7 +1,6 @@
 """Weight files: safetensors with the configuration and the training record inside."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.whole_file import whole_file
 
 FORMAT = "dynapoint-weights-1"
 
@@ -28,11 +28,10 @@ def save_network(
         for name, value in network.state_dict().items()
     }
     metadata = {"format": FORMAT, "network": network.config.to_json(), **record}
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    save_file(tensors, partial, metadata=metadata)
-    # safetensors makes files that only their owner may read.
-    partial.chmod(0o644)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
+        # safetensors makes files that only their owner may read.
+        partial.chmod(0o644)
 
 
 def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPointMapNetwork:

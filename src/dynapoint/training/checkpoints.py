@@ -1,6 +1,5 @@
 """Training state on disk: written atomically, read with `weights_only=True`."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dynapoint.errors import ModelError
+from dynapoint.whole_file import whole_file
 
 FILE_NAME = "training.pt"
 
@@ -31,20 +31,17 @@ def save_state(state: TrainingState, folder: Path) -> Path:
     """Write a checkpoint beside the old one and put it in its place in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    torch.save(
-        {
-            "step": state.step,
-            "samples": state.samples,
-            "seconds": state.seconds,
-            "config": state.config_json,
-            "network": state.network,
-            "ema": state.ema,
-            "optimisers": state.optimisers,
-        },
-        partial,
-    )
-    os.replace(partial, path)
+    parts = {
+        "step": state.step,
+        "samples": state.samples,
+        "seconds": state.seconds,
+        "config": state.config_json,
+        "network": state.network,
+        "ema": state.ema,
+        "optimisers": state.optimisers,
+    }
+    with whole_file(path) as partial:
+        torch.save(parts, partial)
     return path
 
 
