@@ -1,4 +1,4 @@
-"""Seconds and peak memory of `dynapoint reconstruct` in a process of its own, model loading included.
+"""Seconds and peak memory of `dynapoint reconstruct`, model loading included.
 
     python benchmarks/reconstruct.py VIDEO [--frames 10] [--repeats 3]
 

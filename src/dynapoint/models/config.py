@@ -146,7 +146,7 @@ class NetworkConfig:
 
 def nano_1() -> NetworkConfig:
     """The first small network that ships with the package."""
-    return NetworkConfig(name="nano-1")
+    return NetworkConfig(name="nano-1", image_side=112)
 
 
 def tiny() -> NetworkConfig:
