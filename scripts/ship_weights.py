@@ -10,6 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
+
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.config import NetworkConfig, nano_1
 from dynapoint.models.network import VideoPointMapNetwork
@@ -24,11 +26,17 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-1")
     parser.add_argument("--hardware", required=True)
+    parser.add_argument("--blend", type=Path, help="a run whose averaged weights join in")
+    parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
     options = parser.parse_args()
     state = load_state(options.run)
+    weights = state.ema
+    if options.blend is not None:
+        other = load_state(options.blend).ema
+        weights = {k: torch.lerp(other[k], v, options.share) for k, v in weights.items()}
     config: NetworkConfig = NETWORKS[options.name]()
     network = VideoPointMapNetwork(config)
-    network.load_state_dict(state.ema)
+    network.load_state_dict(weights)
     card = CARDS[options.name]
     record = {
         "name": options.name,
@@ -38,6 +46,7 @@ def main() -> None:
         "steps": str(state.step),
         "seconds": f"{state.seconds:.0f}",
         "hardware": options.hardware,
+        "blend": f"{options.share:g} of this run's averaged weights, the rest of an earlier one's",
     }
     path = ASSETS / card.weights_file
     path.parent.mkdir(exist_ok=True)
