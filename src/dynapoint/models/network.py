@@ -24,7 +24,7 @@ from dynapoint.models.camera_head import CameraHead
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.dense_head import DenseHead, confidence_from_logits, join_confidences
 from dynapoint.models.ego_motion import solve_ego_motion
-from dynapoint.models.matching import Matcher
+from dynapoint.models.matching import CELL_PX, Matcher
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
     MotionHints,
@@ -203,12 +203,12 @@ class VideoPointMapNetwork(nn.Module):
         batch, frames, height, width = log_distance.shape
         if frames == 1:
             return raw
-        map_hw = (height // 4, width // 4)
+        map_hw = (height // CELL_PX, width // CELL_PX)
         with torch.no_grad():
             intrinsics = self._intrinsics(raw, (height, width))
             first = at_cells(log_distance[:, :1])
             identity = torch.eye(4, dtype=raw.dtype, device=raw.device).expand(batch, 1, 4, 4)
-            points = place(first, identity, _scaled(intrinsics[:, :1], 0.25)).flatten(1, 3)
+            points = place(first, identity, _to_cells(intrinsics[:, :1])).flatten(1, 3)
             others = frames - 1
             matches = self.matcher.match(
                 descriptors[:, :1].expand(-1, others, -1, -1).flatten(0, 1),
@@ -288,9 +288,9 @@ class VideoPointMapNetwork(nn.Module):
         matches = self.matcher.match(
             encoded.descriptors[:, source].flatten(0, 1).detach(),
             encoded.descriptors[:, target].flatten(0, 1).detach(),
-            (height // 4, width // 4),
+            (height // CELL_PX, width // CELL_PX),
         )
-        coarse = _scaled(encoded.cameras.intrinsics.detach(), 0.25)
+        coarse = _to_cells(encoded.cameras.intrinsics.detach())
         log_distance = at_cells(encoded.log_distance.detach())
         cells = place(log_distance, encoded.camera_from_world.detach(), coarse)
         geometry = PairGeometry(
@@ -365,20 +365,21 @@ def at_cells(
 ) -> Float[Tensor, "batch frame rows columns"]:
     """Log distances at the centres of the matching map's cells."""
     return functional.interpolate(
-        log_distance, scale_factor=0.25, mode="bilinear", align_corners=False
+        log_distance, scale_factor=1 / CELL_PX, mode="bilinear", align_corners=False
     )
 
 
-def _scaled(
-    intrinsics: Float[Tensor, "batch frame 3 3"], factor: float
-) -> Float[Tensor, "batch frame 3 3"]:
-    scaled = intrinsics * factor
+def _to_cells(intrinsics: Float[Tensor, "batch frame 3 3"]) -> Float[Tensor, "batch frame 3 3"]:
+    """Intrinsics in cells of the matching map, from those in pixels."""
+    scaled = intrinsics / CELL_PX
     scaled[..., 2, 2] = 1.0
     return scaled
 
 
 def _to_pixels(cells: Tensor) -> Tensor:
-    return functional.interpolate(cells, scale_factor=4.0, mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        cells, scale_factor=float(CELL_PX), mode="bilinear", align_corners=False
+    )
 
 
 def _first_is_identity(

@@ -17,6 +17,9 @@ from dynapoint.training.recipes import TrainConfig, recipe
 from dynapoint.training.trainer import StepReport, Trainer
 from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_pairs, validate
 
+WEIGHTS_FILE = "weights.safetensors"
+"""The averaged weights of a run, written at each validation, the last of which ends it."""
+
 
 def train(
     recipe_name: str, output: Path, *, resume: bool = False, steps: int | None = None
@@ -84,11 +87,8 @@ def train_config(
             on_validate=lambda t: _validate(t, sets, log),
             should_stop=lambda: deadline is not None and time.monotonic() > deadline,
         )
-    weights = output / "weights.safetensors"
-    if processes.rank == 0:
-        save_network(trainer.averaged_network(), weights, record=training_record(trainer))
     processes.stop()
-    return weights
+    return output / WEIGHTS_FILE
 
 
 def _make_folder(output: Path) -> None:
@@ -128,6 +128,4 @@ def _validate(trainer: Trainer, sets: dict[str, list[ValidationPairs]], log: Run
     network = trainer.averaged_network()
     for name, groups in sets.items():
         log.validation(trainer.step, trainer.samples, name, validate(network, groups))
-    if sets:
-        record = training_record(trainer)
-        save_network(network, trainer.folder / "weights.safetensors", record=record)
+    save_network(network, trainer.folder / WEIGHTS_FILE, record=training_record(trainer))

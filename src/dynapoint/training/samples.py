@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dynapoint.models.ego_motion import transform
 from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
@@ -51,7 +52,8 @@ def draw_sample(
     world_from_camera = clips.world_from_camera[rows, frames].float()
     reference_from_world = invert_rigid(world_from_camera[:, 0])
     truth = clips.truth(frames, frames)
-    points = _transform(reference_from_world, truth.points)
+    flat = transform(reference_from_world, truth.points.flatten(1, 4))
+    points = flat.view(truth.points.shape)
     every = torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device)
     sample = TruthSample(
         images=_photometric(images, config.photometric, generator),
@@ -83,15 +85,6 @@ def mirror(sample: TruthSample) -> TruthSample:
         world_from_camera=both @ sample.world_from_camera @ both,
         intrinsics=intrinsics,
     )
-
-
-def _transform(
-    target_from_source: Float[Tensor, "clip 4 4"],
-    points: Float[Tensor, "clip time frame height width 3"],
-) -> Float[Tensor, "clip time frame height width 3"]:
-    shape = points.shape
-    rotation, shift = target_from_source[:, :3, :3], target_from_source[:, None, :3, 3]
-    return (points.flatten(1, 4) @ rotation.transpose(1, 2) + shift).view(shape)
 
 
 def _photometric(
