@@ -34,11 +34,13 @@ class Aggregator(nn.Module):
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__()
         self.config = config
-        self.layout = TokenLayout(registers=config.registers)
+        self.layout = TokenLayout(registers=config.registers, time_token=config.time_token)
         width = config.width
         self.camera_token = nn.Parameter(torch.randn(1, 2, 1, width) * 0.02)
         self.register_token = nn.Parameter(torch.randn(1, 2, config.registers, width) * 0.02)
-        self.time_conditioning_token = nn.Parameter(torch.randn(1, 1, width))
+        self.time_conditioning_token = (
+            nn.Parameter(torch.randn(1, 1, width)) if config.time_token else None
+        )
 
         def blocks() -> nn.ModuleList:
             return nn.ModuleList(
@@ -91,8 +93,11 @@ class Aggregator(nn.Module):
     ) -> Float[Tensor, "batch frame special width"]:
         camera = self._first_and_others(self.camera_token, frames)
         registers = self._first_and_others(self.register_token, frames)
-        time = self.time_conditioning_token[:, None].expand(1, frames, 1, -1)
-        return torch.cat([camera, time, registers], dim=2).expand(batch, -1, -1, -1)
+        parts = [camera, registers]
+        if self.time_conditioning_token is not None:
+            time = self.time_conditioning_token[:, None].expand(1, frames, 1, -1)
+            parts.insert(1, time)
+        return torch.cat(parts, dim=2).expand(batch, -1, -1, -1)
 
     @staticmethod
     def _first_and_others(

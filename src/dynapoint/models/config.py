@@ -26,6 +26,8 @@ class AggregatorConfig:
     heads: int = 3
     mlp_ratio: float = 4.0
     registers: int = 4
+    # VGGT has no time token; everything that moves points in time needs one.
+    time_token: bool = True
     rope_base: float = 100.0
     # The published networks start layer scale at .01, which mutes a shallow network trained from
     # nothing; None leaves it out.

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLayout:
-    """A frame's tokens: camera, time, registers, then patches in row-major order (V-DPM's code)."""
+    """A frame's tokens: camera, time, registers, then patches in row-major order (V-DPM's code).
+
+    VGGT has the same order without the time token.
+    """
 
     registers: int
+    time_token: bool = True
 
     @property
     def camera(self) -> int:
@@ -20,12 +26,14 @@ class TokenLayout:
     @property
     def time(self) -> int:
         """Index of the time token, from which the target time's condition is read."""
+        if not self.time_token:
+            raise ConfigError("this network has no time token; use one that decodes other times")
         return 1
 
     @property
     def patch_start(self) -> int:
         """Index of the first patch token."""
-        return 2 + self.registers
+        return 1 + self.time_token + self.registers
 
     def patches(
         self, tokens: Float[Tensor, "*batch token width"]

@@ -1,0 +1,158 @@
+"""Configurations of the published networks, V-DPM and VGGT, and of their ablations."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dynapoint.errors import ConfigError
+from dynapoint.models.config import AggregatorConfig, CameraHeadConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchEmbedConfig:
+    """What turns an image into patch tokens.
+
+    "dinov2": a DINOv2 vision transformer with registers (Darcet et al. 2024), whose positional
+    embedding was learned for square images of `trained_side` pixels. "conv": one convolution with
+    kernel and stride `patch_size`, in which case the other fields mean nothing.
+    """
+
+    kind: Literal["dinov2", "conv"] = "dinov2"
+    patch_size: int = 14
+    depth: int = 24
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    registers: int = 4
+    trained_side: int = 518
+    layer_scale_init: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.trained_side % self.patch_size:
+            raise ConfigError(
+                f"trained_side {self.trained_side} is no multiple of patch_size "
+                f"{self.patch_size}; change one of them"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DptHeadConfig:
+    """A DPT head (Ranftl et al. 2021) in VGGT's form, over four levels of tokens."""
+
+    features: int = 256
+    level_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelDecoderConfig:
+    """V-DPM's time-conditioned decoder over the four levels of tokens, and its ablations.
+
+    `conditioning` "adaln": the attention branch of every block is modulated, as published.
+    "additive": the target time's token, through one linear layer, is added to all tokens and the
+    blocks are plain. "head": no blocks; a copy of the point head whose normalised tokens are
+    modulated. The paper's supplement names the last two without details; their exact form is
+    UNCONFIRMED.
+    """
+
+    depth: int = 4
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    layer_scale_init: float = 0.01
+    conditioning: Literal["adaln", "additive", "head"] = "adaln"
+    # "default" is what the public code does; how the paper's own decoder was initialised is
+    # UNCONFIRMED. "zero" starts the attention branches switched off (adaLN-zero).
+    modulation_init: Literal["default", "zero"] = "default"
+
+    def __post_init__(self) -> None:
+        if (self.depth == 0) != (self.conditioning == "head"):
+            raise ConfigError(
+                f"decoder depth {self.depth} with conditioning {self.conditioning!r}: only "
+                '"head" has no blocks, and it has none; change one of them'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedConfig:
+    """All numbers of a published network.
+
+    `levels` are the four (frame, global) pairs of the aggregator, counted from 0, that heads and
+    decoder read. `decoder` None and `depth_head` true make VGGT.
+    """
+
+    name: str
+    image_side: int = 518
+    patch_embed: PatchEmbedConfig = field(default_factory=PatchEmbedConfig)
+    aggregator: AggregatorConfig
+    levels: tuple[int, int, int, int]
+    head: DptHeadConfig = field(default_factory=DptHeadConfig)
+    decoder: LevelDecoderConfig | None
+    depth_head: bool
+    camera: CameraHeadConfig
+
+    def __post_init__(self) -> None:
+        if sorted(set(self.levels)) != list(self.levels) or self.levels[-1] >= (
+            self.aggregator.depth
+        ):
+            raise ConfigError(
+                f"levels {self.levels} must be four different rising pairs of the aggregator's "
+                f"{self.aggregator.depth}, counted from 0"
+            )
+
+
+def _published_camera_head() -> CameraHeadConfig:
+    return CameraHeadConfig(
+        trunk_depth=4,
+        heads=16,
+        iterations=4,
+        layer_scale_init=0.01,
+        start_encoding=(0.0,) * 9,
+        square_pixels=False,
+        start_from_matches=False,
+    )
+
+
+def vdpm() -> PublishedConfig:
+    """V-DPM as published: 1,661,508,918 parameters (seeds: public code, commit 5e2a57c)."""
+    return PublishedConfig(
+        name="vdpm",
+        aggregator=AggregatorConfig(width=1024, depth=24, heads=16, layer_scale_init=0.01),
+        levels=(4, 11, 17, 23),
+        decoder=LevelDecoderConfig(),
+        depth_head=False,
+        camera=_published_camera_head(),
+    )
+
+
+def vggt() -> PublishedConfig:
+    """VGGT-1B as published, without its track head."""
+    return PublishedConfig(
+        name="vggt",
+        aggregator=AggregatorConfig(
+            width=1024, depth=24, heads=16, layer_scale_init=0.01, time_token=False
+        ),
+        levels=(4, 11, 17, 23),
+        decoder=None,
+        depth_head=True,
+        camera=_published_camera_head(),
+    )
+
+
+def vdpm_miniature() -> PublishedConfig:
+    """V-DPM's layout in small, for tests and for trying a training run on a CPU."""
+    return PublishedConfig(
+        name="vdpm-miniature",
+        image_side=112,
+        patch_embed=PatchEmbedConfig(depth=2, heads=2, trained_side=56),
+        aggregator=AggregatorConfig(width=64, depth=4, heads=2, layer_scale_init=0.01),
+        levels=(0, 1, 2, 3),
+        head=DptHeadConfig(features=32, level_channels=(16, 24, 32, 32)),
+        decoder=LevelDecoderConfig(depth=1, heads=2),
+        depth_head=False,
+        camera=CameraHeadConfig(
+            trunk_depth=1,
+            heads=2,
+            iterations=4,
+            layer_scale_init=0.01,
+            start_encoding=(0.0,) * 9,
+            square_pixels=False,
+            start_from_matches=False,
+        ),
+    )
