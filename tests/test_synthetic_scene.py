@@ -10,6 +10,7 @@ import torch
 from dynapoint.errors import ConfigError
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
+from dynapoint.synthetic.stage import _fittings
 
 # A change of this hash means that seeds name other scenes than before; say so in docs/nano.md.
 _SCENE_SHA256 = "c31fa8746c19867c4193182ab3e8995f213cbb92fbe9f1d8a93af9057ab8ef23"
@@ -107,3 +108,13 @@ def test_scenes_of_different_length_cannot_share_a_batch() -> None:
     scenes = [random_scene(0, SceneConfig(frames=n), aspect=1.0) for n in (2, 3)]
     with pytest.raises(ConfigError, match="frame counts"):
         render_clips(scenes, image_hw=(32, 32), seed=0)
+
+
+def test_what_hangs_on_a_narrow_high_wall_fits_it():
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        across = (-0.3, 0.3)
+        for body in _fittings(rng, "back", across=across, along=(0.0, 2.0), height=4.0, times=1):
+            x = body.positions[..., 0]
+            assert x.min() >= across[0] - 1e-9
+            assert x.max() <= across[1] + 1e-9

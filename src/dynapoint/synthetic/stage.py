@@ -126,6 +126,8 @@ def _fittings(
         low = 0.0 if rng.random() < 0.25 else rng.uniform(0.1, 0.8) * (height - high)
         thick = float(rng.choice([0.02, 0.05, 0.2]))
         if wall == "back":
+            # A high room before a narrow camera can have a picture wider than its back wall.
+            wide = min(wide, 0.9 * (right - left))
             x = rng.uniform(left, right - wide)
             box = ((x, back - thick, low), (x + wide, back, low + high))
         else:
