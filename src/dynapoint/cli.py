@@ -48,7 +48,7 @@ class Reconstruct:
     frames: int = 24
     """At most this many evenly spaced frames are used."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights file to use instead of the packaged one."""
+    """Weights file to use instead of the model's own."""
     overwrite: _Flag = False
     """Replace a scene that is already there (never anything else)."""
 
@@ -59,10 +59,10 @@ class Reconstruct:
         if self.frames < 1:
             raise UsageError(f"--frames is {self.frames}; give 1 or more")
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
-        from dynapoint.models.cards import find_card  # noqa: PLC0415
+        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
         from dynapoint.results.output_folder import check_output  # noqa: PLC0415
 
-        find_card(self.model)
+        require_weights(self.model, self.weights)
         scenes = plan_scenes(self.inputs, self.output)
         for scene in scenes:
             check_output(scene.output, overwrite=self.overwrite)
@@ -115,7 +115,7 @@ class Evaluate:
     model: str = "nano"
     """Name of the network."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights file to use instead of the packaged one."""
+    """Weights file to use instead of the model's own."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
     """JSON file for all numbers."""
 
@@ -201,11 +201,58 @@ class Train:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListModels:
+    """List the models: parameters, size, licence, source, and where their weights are."""
+
+    def run(self) -> int:
+        """Print the list."""
+        from dynapoint.models.weight_files import describe_models  # noqa: PLC0415
+
+        print(describe_models())
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetModel:
+    """Show a model's licence and size, and download its weights."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """Name of the model."""
+    accept_license: _Flag = False
+    """Say that you may use weights whose licence does not allow every use."""
+
+    def run(self) -> int:
+        """Download the weights unless they are here."""
+        from dynapoint.models.cards import find_card  # noqa: PLC0415
+        from dynapoint.models.weight_files import describe, fetch  # noqa: PLC0415
+
+        card = find_card(self.name)
+        print(describe(card), flush=True)
+        print(f"weights in {fetch(card, accept_license=self.accept_license)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """List the models that are known by name, or get the weights of one."""
+
+    action: (
+        Annotated[ListModels, tyro.conf.subcommand("list")]
+        | Annotated[GetModel, tyro.conf.subcommand("get")]
+    ) = field(default_factory=ListModels)
+
+    def run(self) -> int:
+        """List unless told to get."""
+        return self.action.run()
+
+
 _Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
 )
 
 
@@ -221,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="dynapoint",
             description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
             args=given,
+            config=(tyro.conf.OmitSubcommandPrefixes,),
         )
         return command.run()
     except UsageError as error:

@@ -9,14 +9,35 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file in a repository of the Hugging Face hub."""
+
+    repository: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a model by its name."""
+    """What is known of a model by its name.
+
+    Attributes:
+        parameters: Of the network as it is built here.
+        weights_file: Name of the file in the package's assets, or in the folder of weights.
+        hub: Where a published file comes from; None for what the package ships.
+        bytes: Size of a published file, as the parameters in it make it in float32.
+        free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
+        remark: What else one should know before using it.
+    """
 
     name: str
     parameters: int
     licence: str
     source: str
     weights_file: str
+    hub: HubFile | None = None
+    bytes: int | None = None
+    free: bool = True
+    remark: str | None = None
 
 
 NANO_1 = ModelCard(
@@ -26,8 +47,35 @@ NANO_1 = ModelCard(
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="nano-1.safetensors",
 )
+VDPM = ModelCard(
+    name="vdpm",
+    parameters=1_661_508_918,
+    # The code beside them is MIT, with parts under VGGT's licence, which covers derived works.
+    licence=(
+        "unstated for these weights; non-commercial is assumed, since they derive from VGGT-1B"
+    ),
+    source="the authors of V-DPM (arXiv 2601.09499): huggingface.co/edgarsucar/vdpm, model.pt",
+    weights_file="vdpm.pt",
+    hub=HubFile(repository="edgarsucar/vdpm", name="model.pt"),
+    bytes=4 * 1_661_508_918,
+    free=False,
+)
+VGGT = ModelCard(
+    name="vggt",
+    parameters=1_190_596_120,
+    licence=(
+        "non-commercial; of these authors' checkpoints only VGGT-1B-Commercial allows other use"
+    ),
+    source="Meta and VGG (CVPR 2025): huggingface.co/facebook/VGGT-1B, model.pt",
+    weights_file="vggt.pt",
+    hub=HubFile(repository="facebook/VGGT-1B", name="model.pt"),
+    # The file also holds the track head's 65,941,396 parameters.
+    bytes=4 * 1_256_537_516,
+    free=False,
+    remark="the 2D track head is not built; its tensors in the file are left out",
+)
 
-CARDS = {"nano-1": NANO_1}
+CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT)}
 NEWEST = {"nano": "nano-1"}
 """Short names stand for the newest version of a model."""
 
