@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block
+from dynapoint.models.blocks import Block, run_block
 from dynapoint.models.config import AggregatorConfig
 from dynapoint.models.tokens import TokenLayout
 
@@ -27,8 +27,8 @@ class Aggregated:
 class Aggregator(nn.Module):
     """Adds camera, time and register tokens to each frame's patches and lets all frames talk.
 
-    Camera and register tokens have two versions: one for frame 0 and one for all others. The time
-    token is one vector for all frames (V-DPM's code).
+    Camera and register tokens have two versions: one for the reference frame, frame 0 unless said
+    otherwise, and one for all others. The time token is one vector for all frames (V-DPM's code).
     """
 
     def __init__(self, config: AggregatorConfig) -> None:
@@ -56,16 +56,22 @@ class Aggregator(nn.Module):
 
         self.frame_blocks = blocks()
         self.global_blocks = blocks()
+        self.checkpoint_blocks = False
 
     def forward(
         self,
         patches: Float[Tensor, "batch frame patch width"],
         grid_hw: tuple[int, int],
         keep: tuple[int, ...],
+        *,
+        reference: int = 0,
     ) -> Aggregated:
-        """Run all pairs of blocks and keep the outputs of the pairs whose indices are in `keep`."""
+        """Run all pairs of blocks and keep the outputs of the pairs whose indices are in `keep`.
+
+        `reference` is the frame that gets the first version of the camera and register tokens.
+        """
         batch, frames, _, width = patches.shape
-        x = torch.cat([self._special_tokens(batch, frames), patches], dim=2)
+        x = torch.cat([self._special_tokens(batch, frames, reference), patches], dim=2)
         tokens = x.shape[2]
         positions = RotaryPositions.for_grid(
             specials=self.layout.patch_start,
@@ -79,9 +85,18 @@ class Aggregator(nn.Module):
         for index, (frame_block, global_block) in enumerate(
             zip(self.frame_blocks, self.global_blocks, strict=True)
         ):
-            framewise = frame_block(x.reshape(batch * frames, tokens, width), positions=positions)
-            joint = global_block(
-                framewise.reshape(batch, frames * tokens, width), positions=all_positions
+            checkpoint = self.checkpoint_blocks
+            framewise = run_block(
+                frame_block,
+                x.reshape(batch * frames, tokens, width),
+                positions=positions,
+                checkpoint=checkpoint,
+            )
+            joint = run_block(
+                global_block,
+                framewise.reshape(batch, frames * tokens, width),
+                positions=all_positions,
+                checkpoint=checkpoint,
             )
             x = joint.reshape(batch, frames, tokens, width)
             if index in keep:
@@ -89,10 +104,10 @@ class Aggregator(nn.Module):
         return Aggregated(layers=tuple(layers), positions=positions)
 
     def _special_tokens(
-        self, batch: int, frames: int
+        self, batch: int, frames: int, reference: int
     ) -> Float[Tensor, "batch frame special width"]:
-        camera = self._first_and_others(self.camera_token, frames)
-        registers = self._first_and_others(self.register_token, frames)
+        camera = self._first_and_others(self.camera_token, frames, reference)
+        registers = self._first_and_others(self.register_token, frames, reference)
         parts = [camera, registers]
         if self.time_conditioning_token is not None:
             time = self.time_conditioning_token[:, None].expand(1, frames, 1, -1)
@@ -101,6 +116,7 @@ class Aggregator(nn.Module):
 
     @staticmethod
     def _first_and_others(
-        token: Float[Tensor, "1 2 count width"], frames: int
+        token: Float[Tensor, "1 2 count width"], frames: int, reference: int
     ) -> Float[Tensor, "1 frame count width"]:
-        return torch.cat([token[:, :1], token[:, 1:].expand(-1, frames - 1, -1, -1)], dim=1)
+        version = [0 if frame == reference else 1 for frame in range(frames)]
+        return token[:, version]

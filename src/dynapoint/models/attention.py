@@ -1,5 +1,7 @@
 """Multi-head attention with q/k norm and two-dimensional rotary positions."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,6 +47,14 @@ class RotaryPositions:
     def repeat(self, frames: int) -> "RotaryPositions":
         """The positions of `frames` frames' tokens in a row."""
         return RotaryPositions(self.cosine.repeat(frames, 1), self.sine.repeat(frames, 1))
+
+    def of_segments(self, segments: int, wanted: Sequence[int]) -> "RotaryPositions":
+        """The positions of some of the equal segments that make up a sequence."""
+        chosen = list(wanted)
+        return RotaryPositions(
+            self.cosine.unflatten(0, (segments, -1))[chosen].flatten(0, 1),
+            self.sine.unflatten(0, (segments, -1))[chosen].flatten(0, 1),
+        )
 
     def apply(
         self, x: Float[Tensor, "batch heads token head"]

@@ -1,11 +1,32 @@
 """Transformer blocks: the plain pre-norm block and the one modulated by the target time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint as checkpointed
 
 from dynapoint.models.attention import Attention, RotaryPositions
+
+# Without gradients the MLP works on so many tokens at a time, which bounds its hidden layer.
+MLP_TOKENS_AT_ONCE = 2048
+
+
+def run_block(block: nn.Module, *args: Any, checkpoint: bool = False, **kwargs: Any) -> Tensor:
+    """Call a block; with `checkpoint` its activations are computed again for the gradients."""
+    if checkpoint and torch.is_grad_enabled():
+        return checkpointed(block, *args, use_reentrant=False, **kwargs)
+    return block(*args, **kwargs)
+
+
+def of_segments(
+    tokens: Float[Tensor, "batch token width"], segments: int, wanted: Sequence[int]
+) -> Float[Tensor, "batch wanted_token width"]:
+    """The tokens of some of the equal segments that make up a sequence (the frames of a clip)."""
+    return tokens.unflatten(1, (segments, -1))[:, list(wanted)].flatten(1, 2)
 
 
 class LayerScale(nn.Module):
@@ -35,6 +56,14 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply the network to each token."""
+        tokens = x.numel() // x.shape[-1]
+        if torch.is_grad_enabled() or tokens <= MLP_TOKENS_AT_ONCE:
+            return self._part(x)
+        flat = x.flatten(0, -2)
+        parts = [self._part(part) for part in flat.split(MLP_TOKENS_AT_ONCE)]
+        return torch.cat(parts).view(*x.shape[:-1], -1)
+
+    def _part(self, x: Tensor) -> Tensor:
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
@@ -42,13 +71,20 @@ class Block(nn.Module):
     """Pre-norm attention and MLP, each with an optional layer scale."""
 
     def __init__(
-        self, width: int, heads: int, *, mlp_ratio: float, scale_init: float | None, qk_norm: bool
+        self,
+        width: int,
+        heads: int,
+        *,
+        mlp_ratio: float,
+        scale_init: float | None,
+        qk_norm: bool,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, heads, qk_norm=qk_norm)
         self.ls1 = layer_scale(width, scale_init)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.ls2 = layer_scale(width, scale_init)
 
@@ -57,10 +93,34 @@ class Block(nn.Module):
         x: Float[Tensor, "batch token width"],
         *,
         positions: RotaryPositions | None = None,
-    ) -> Float[Tensor, "batch token width"]:
-        """Update a sequence by attention to itself."""
-        x = x + self.ls1(self.attn(self.norm1(x), positions=positions))
+        segments: int = 1,
+        wanted: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch wanted_token width"]:
+        """Update a sequence by attention to itself; of `wanted` segments alone where given."""
+        normed = self.norm1(x)
+        if wanted is None:
+            attended = self.attn(normed, positions=positions)
+        else:
+            x = of_segments(x, segments, wanted)
+            attended = attend_from(self.attn, normed, positions, segments, wanted)
+        x = x + self.ls1(attended)
         return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+def attend_from(
+    attention: Attention,
+    normed: Float[Tensor, "batch token width"],
+    positions: RotaryPositions | None,
+    segments: int,
+    wanted: Sequence[int],
+) -> Float[Tensor, "batch wanted_token width"]:
+    """Attention to a whole sequence, worked out for the tokens of some of its segments."""
+    return attention(
+        of_segments(normed, segments, wanted),
+        positions=None if positions is None else positions.of_segments(segments, wanted),
+        context=normed,
+        context_positions=positions,
+    )
 
 
 class Modulation(nn.Module):
@@ -74,21 +134,22 @@ class Modulation(nn.Module):
             nn.init.zeros_(self.lin.bias)
 
     def forward(
-        self, condition: Float[Tensor, "batch condition"]
+        self, condition: Float[Tensor, "batch segment condition"]
     ) -> tuple[
-        Float[Tensor, "batch 1 width"],
-        Float[Tensor, "batch 1 width"],
-        Float[Tensor, "batch 1 width"],
+        Float[Tensor, "batch segment 1 width"],
+        Float[Tensor, "batch segment 1 width"],
+        Float[Tensor, "batch segment 1 width"],
     ]:
-        """Shift, scale and gate for all tokens of an example."""
-        shift, scale, gate = self.lin(functional.silu(condition))[:, None].chunk(3, dim=-1)
+        """Shift, scale and gate for all tokens of a segment."""
+        shift, scale, gate = self.lin(functional.silu(condition))[:, :, None].chunk(3, dim=-1)
         return shift, scale, gate
 
 
 class ConditionalBlock(nn.Module):
     """A block whose attention branch is modulated by the target time (V-DPM's decoder).
 
-    The MLP branch is not modulated; all tokens are, the special ones too.
+    The MLP branch is not modulated; all tokens are, the special ones too. A condition counts for
+    a whole sequence, or for each of the equal segments (frames) that it consists of.
     """
 
     def __init__(
@@ -112,27 +173,41 @@ class ConditionalBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch token width"],
-        condition: Float[Tensor, "batch condition"],
+        condition: Float[Tensor, "batch *segment condition"],
         *,
         positions: RotaryPositions,
         context: Float[Tensor, "batch key width"] | None = None,
         context_positions: RotaryPositions | None = None,
-    ) -> Float[Tensor, "batch token width"]:
-        """Update `x` by attention to itself, or to itself and `context` where there is one."""
-        shift, scale, gate = self.modulation(condition)
-        normed = self.norm1(x) * (1 + scale) + shift
-        if context is None or context_positions is None:
+        segments: int = 1,
+        wanted: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch wanted_token width"]:
+        """Update `x` by attention to itself, and to `context` where there is one.
+
+        With `wanted`, all tokens are attended to but only those segments' are worked out.
+        """
+        per_segment = condition if condition.ndim == 3 else condition[:, None]
+        shift, scale, gate = self.modulation(per_segment)
+
+        def modulated(tokens: Tensor) -> Tensor:
+            split = self.norm1(tokens).unflatten(1, (shift.shape[1], -1))
+            return torch.addcmul(shift, split, 1 + scale).flatten(1, 2)
+
+        normed = modulated(x)
+        if wanted is not None:
+            attended = attend_from(self.attn, normed, positions, segments, wanted)
+            x = of_segments(x, segments, wanted)
+            gate = gate if gate.shape[1] == 1 else gate[:, list(wanted)]
+        elif context is None or context_positions is None:
             attended = self.attn(normed, positions=positions)
         else:
-            other = self.norm1(context) * (1 + scale) + shift
             attended = self.attn(
                 normed,
                 positions=positions,
-                context=torch.cat([normed, other], dim=1),
+                context=torch.cat([normed, modulated(context)], dim=1),
                 context_positions=RotaryPositions(
                     torch.cat([positions.cosine, context_positions.cosine]),
                     torch.cat([positions.sine, context_positions.sine]),
                 ),
             )
-        x = x + gate * attended
+        x = x + (attended.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
         return x + self.ls2(self.mlp(self.norm2(x)))

@@ -15,8 +15,6 @@ class CameraHead(nn.Module):
     The raw encoding is fed back, detached; ReLU keeps fields of view positive in what is returned.
     """
 
-    start: Float[Tensor, " encoding=9"]
-
     def __init__(self, config: CameraHeadConfig, width: int) -> None:
         super().__init__()
         self.config = config
@@ -37,7 +35,6 @@ class CameraHead(nn.Module):
         self.poseLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
         self.adaln_norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.pose_branch = Mlp(width, width // 2, 9)
-        self.register_buffer("start", torch.tensor(config.start_encoding), persistent=False)
         nn.init.zeros_(self.pose_branch.fc2.weight)
         nn.init.zeros_(self.pose_branch.fc2.bias)
 
@@ -57,7 +54,9 @@ class CameraHead(nn.Module):
         for block in self.trunk:
             x = block(x)
         delta = self.pose_branch(self.trunk_norm(x))
-        return delta + (self.start if previous is None else previous.detach())
+        if previous is None:
+            return delta + torch.tensor(self.config.start_encoding).to(delta)
+        return delta + previous.detach()
 
     @staticmethod
     def activate(raw: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 9"]:

@@ -1,0 +1,91 @@
+"""How a network computes what it computes: precision, and how much of it at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from dynapoint.errors import ModelError
+
+Precision = Literal["float32", "bfloat16"]
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """Choices that leave a network's answers as they are, but for rounding.
+
+    `precision` is that of aggregator and decoder, `head_precision` that of the point head; cameras
+    are always worked out in at least float32. "bfloat16" is autocast, as in the public code.
+    The other fields say how much is computed at once, and so bound memory; where a device runs out
+    of memory the amount is halved until it fits.
+    """
+
+    precision: Precision = "float32"
+    head_precision: Precision = "float32"
+    # Levels and target times of the decoder are sequences that do not attend to each other.
+    sequences_at_once: int = 4
+    head_frames_at_once: int = 2
+    # Activations of all blocks are computed again for the gradients: less memory, a third slower.
+    checkpoint_blocks: bool = False
+
+
+def default_options(device: torch.device | str) -> ComputeOptions:
+    """What suits a device: float32 and small parts on a CPU, as the public code on a GPU."""
+    if torch.device(device).type == "cuda":
+        return ComputeOptions(precision="bfloat16", sequences_at_once=16, head_frames_at_once=8)
+    return ComputeOptions()
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Half precision where it is asked for; otherwise whatever the tensors have."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def in_parts(
+    count: int, at_once: int, compute: Callable[[range], Part]
+) -> Iterator[tuple[range, Part]]:
+    """Compute ranges of `count` things, `at_once` at a time and fewer where memory is short.
+
+    Raises:
+        ModelError: memory is short even for one thing.
+    """
+    start = 0
+    while start < count:
+        part = range(start, min(start + at_once, count))
+        try:
+            result = compute(part)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise ModelError(
+                    "not enough memory for even one frame at a time; use fewer frames or smaller "
+                    "images"
+                ) from error
+            at_once = (len(part) + 1) // 2
+            result = None
+        # Outside the handler, whose exception would keep the failed tensors alive.
+        if result is None:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        yield part, result
+        start = part.stop
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory; PyTorch's CPU allocator says it in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error)
+
+
+def joined(parts: list[Tensor], dim: int) -> Tensor:
+    """Parts put together, without a copy where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)

@@ -1,0 +1,358 @@
+"""The published networks: V-DPM (arXiv 2601.09499) and VGGT (arXiv 2503.11651).
+
+    images ─ patch tokens ─ aggregator ─ four levels ─┬─ point head ─────────────────── P
+                                  │                   └─ decoder(target time) ─ point head ─ Q
+                                  └─ camera tokens ─ camera head ─ cameras
+
+The public code computes every frame at every time. Here a target time, a frame, a level are
+computed when they are wanted, with the same numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dynapoint.errors import ModelError, ShapeError
+from dynapoint.models.aggregator import Aggregator
+from dynapoint.models.camera_head import CameraHead
+from dynapoint.models.compute import ComputeOptions, autocast, in_parts, joined
+from dynapoint.models.dino import DinoEncoder, PatchProjection, normalised
+from dynapoint.models.dpt_head import DptHead, inverse_log
+from dynapoint.models.level_decoder import LevelDecoder
+from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px, invert_rigid
+from dynapoint.models.precision import at_least_float32
+from dynapoint.models.published_config import PublishedConfig
+from dynapoint.types import Cameras, PointMaps
+
+_POINT_OUTPUTS, _DEPTH_OUTPUTS = 4, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthMaps:
+    """Depth along the axis of each frame's own camera, in scene units; `confidence` ≥ 1."""
+
+    depth: Float[Tensor, "batch frame height width"]
+    confidence: Float[Tensor, "batch frame height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedPointMaps:
+    """`points[frame i, time t]` for some frames and some times, in the camera of frame 0."""
+
+    points: Float[Tensor, "batch time frame height width xyz=3"]
+    confidence: Float[Tensor, "batch time frame height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedEncoding:
+    """All that does not depend on the target time.
+
+    `encodings` are the camera head's answers of all iterations in the camera of the reference
+    frame; everything else is in the camera of frame 0, to which `first_from_reference` leads where
+    the reference is another frame. `levels` feed the decoder and the head.
+    """
+
+    own_time: PointMaps
+    cameras: Cameras
+    encodings: Float[Tensor, "iteration batch frame 9"]
+    depth: DepthMaps | None
+    levels: tuple[Float[Tensor, "batch frame token double_width"], ...]
+    first_from_reference: Float[Tensor, "batch 4 4"] | None
+    image_hw: tuple[int, int]
+
+
+class PublishedNetwork(nn.Module):
+    """V-DPM or VGGT, built from a `PublishedConfig`.
+
+    State names are the published ones, but for the patch embedding and the decoder's blocks
+    (models/key_maps.py).
+    """
+
+    weights_sha256: str | None = None
+    """The hash of the file that the weights came from, where it is known."""
+
+    def __init__(self, config: PublishedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.options = ComputeOptions()
+        width, patch = config.aggregator.width, config.patch_embed
+        self.patch_embed: nn.Module = (
+            DinoEncoder(patch, width)
+            if patch.kind == "dinov2"
+            else PatchProjection(patch.patch_size, width)
+        )
+        self.aggregator = Aggregator(config.aggregator)
+        self.camera_head = CameraHead(config.camera, 2 * width)
+        self.point_head = DptHead(config.head, token_width=2 * width, outputs=_POINT_OUTPUTS)
+        self.depth_head = (
+            DptHead(config.head, token_width=2 * width, outputs=_DEPTH_OUTPUTS)
+            if config.depth_head
+            else None
+        )
+        decoder = config.decoder
+        self.decoder = (
+            LevelDecoder(decoder, width=2 * width, rope_base=config.aggregator.rope_base)
+            if decoder is not None and decoder.conditioning != "head"
+            else None
+        )
+        self.time_head = (
+            DptHead(config.head, token_width=2 * width, outputs=_POINT_OUTPUTS, condition=2 * width)
+            if decoder is not None and decoder.conditioning == "head"
+            else None
+        )
+
+    def use(self, options: ComputeOptions) -> "PublishedNetwork":
+        """Compute with these options from now on; returns the network itself."""
+        self.options = options
+        for part in (self.patch_embed, self.aggregator, self.decoder):
+            if part is not None:
+                part.checkpoint_blocks = options.checkpoint_blocks
+        return self
+
+    @property
+    def patch_size(self) -> int:
+        """Sides of the images must be multiples of this."""
+        return self.config.patch_embed.patch_size
+
+    @property
+    def image_side(self) -> int:
+        """The longer image side that the network works best at, in pixels."""
+        return self.config.image_side
+
+    def encode(
+        self, images: Float[Tensor, "batch frame rgb=3 height width"], *, reference: int = 0
+    ) -> PublishedEncoding:
+        """Encode frames, RGB in [0, 1], in any order.
+
+        Args:
+            images: Sides are multiples of `patch_size`.
+            reference: The frame in whose camera the network works. Answers are in frame 0's
+                camera all the same; another reference leads there through the estimated cameras.
+
+        Raises:
+            ShapeError: Sides do not fit the patches, or there is no such frame.
+        """
+        frames, _, height, width = images.shape[1:]
+        patch = self.patch_size
+        if height % patch or width % patch or min(height, width) < patch:
+            raise ShapeError(
+                f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
+                "images first"
+            )
+        if not 0 <= reference < frames:
+            raise ShapeError(f"reference is {reference} but the frames are 0 to {frames - 1}")
+        with autocast(images.device, self.options.precision):
+            levels = self._levels(images, reference)
+        encodings = self._encodings(levels[-1][:, :, self.aggregator.layout.camera])
+        pose = camera_from_world(encodings[-1])
+        identity = torch.eye(4, dtype=pose.dtype, device=pose.device)
+        others = torch.arange(frames, device=pose.device) != reference
+        pose = torch.where(others[:, None, None], pose, identity)
+        world_from_camera = invert_rigid(pose)
+        own_time = _point_maps(self._head(self.point_head, levels, range(frames), (height, width)))
+        first = None
+        if reference != 0:
+            first = pose[:, 0]
+            world_from_camera = first[:, None] @ world_from_camera
+            world_from_camera[:, 0] = identity
+            own_time = PointMaps(
+                points=_moved(own_time.points, first), confidence=own_time.confidence
+            )
+        return PublishedEncoding(
+            own_time=own_time,
+            cameras=Cameras(
+                world_from_camera=world_from_camera,
+                intrinsics=intrinsics_px(encodings[-1], (height, width)),
+            ),
+            encodings=encodings,
+            depth=self._depth_maps(levels, (height, width)),
+            levels=levels,
+            first_from_reference=first,
+            image_hw=(height, width),
+        )
+
+    def _levels(
+        self,
+        images: Float[Tensor, "batch frame rgb=3 height width"],
+        reference: int,
+    ) -> tuple[Float[Tensor, "batch frame token double_width"], ...]:
+        patches = self.patch_embed(normalised(images).flatten(0, 1))
+        patches = patches.unflatten(0, images.shape[:2])
+        height, width = images.shape[-2:]
+        return self.aggregator(
+            patches, self._grid((height, width)), keep=self.config.levels, reference=reference
+        ).layers
+
+    def _encodings(
+        self, camera_tokens: Float[Tensor, "batch frame double_width"]
+    ) -> Float[Tensor, "iteration batch frame 9"]:
+        raw, results = None, []
+        for _ in range(self.config.camera.iterations):
+            raw = self.camera_head.step(at_least_float32(camera_tokens), raw)
+            results.append(self.camera_head.activate(raw))
+        return torch.stack(results)
+
+    def decode(self, encoded: PublishedEncoding, *, time: int, frames: Sequence[int]) -> PointMaps:
+        """Place the pixels of `frames` where they are at `time`, in the camera of frame 0.
+
+        For the target frame itself the result is its own-time map P; `decode_own_time` gives the
+        decoder's view of it. VGGT knows a still world only: its maps are P at every time.
+        """
+        wanted = list(frames)
+        points = encoded.own_time.points[:, wanted].clone()
+        confidence = encoded.own_time.confidence[:, wanted].clone()
+        others = [k for k, frame in enumerate(wanted) if frame != time]
+        if others and self.config.decoder is not None:
+            moved = self.decode_times(encoded, times=[time], frames=[wanted[k] for k in others])
+            points[:, others] = moved.points[:, 0]
+            confidence[:, others] = moved.confidence[:, 0]
+        return PointMaps(points=points, confidence=confidence)
+
+    def decode_own_time(self, encoded: PublishedEncoding, *, frame: int) -> PointMaps:
+        """The decoder's own view of `points[frame, frame]`, kept apart for self-checks."""
+        maps = self.decode_times(encoded, times=[frame], frames=[frame])
+        return PointMaps(points=maps.points[:, 0], confidence=maps.confidence[:, 0])
+
+    def decode_times(
+        self, encoded: PublishedEncoding, *, times: Sequence[int], frames: Sequence[int]
+    ) -> TimedPointMaps:
+        """Q: the pixels of all `frames` at all `times`, the diagonal by the decoder like the rest.
+
+        Raises:
+            ModelError: The network has no decoder.
+        """
+        batch, count = encoded.levels[0].shape[:2]
+        at_once = max(1, self.options.sequences_at_once // (batch * len(encoded.levels)))
+
+        def compute(part: range) -> PointMaps:
+            moments = torch.tensor([times[k] for k in part])
+            targets = moments.repeat_interleave(batch)[:, None].expand(-1, count)
+            return self.decode_views(encoded, targets, frames=frames)
+
+        parts = [maps for _, maps in in_parts(len(times), at_once, compute)]
+        points = joined([maps.points for maps in parts], dim=0)
+        confidence = joined([maps.confidence for maps in parts], dim=0)
+        return TimedPointMaps(
+            points=points.unflatten(0, (len(times), batch)).transpose(0, 1),
+            confidence=confidence.unflatten(0, (len(times), batch)).transpose(0, 1),
+        )
+
+    def decode_views(
+        self,
+        encoded: PublishedEncoding,
+        targets: Int[Tensor, "repeated_batch frame"],
+        *,
+        frames: Sequence[int],
+    ) -> PointMaps:
+        """The pixels of `frames`, where every frame of an example may have its own target time.
+
+        `targets` may hold a whole number of rows for every example, all examples in turn; the maps
+        then have as many.
+        """
+        if self.config.decoder is None:
+            raise ModelError(
+                f"{self.config.name} cannot place points at other times; use vdpm, or nano"
+            )
+        repeats = len(targets) // len(encoded.levels[0])
+        tokens_of_time = encoded.levels[-1][:, :, self.aggregator.layout.time]
+        tokens_of_time = tokens_of_time.repeat(repeats, 1, 1)
+        index = targets.to(tokens_of_time.device)[:, :, None].expand_as(tokens_of_time)
+        conditions = tokens_of_time.gather(1, index)
+        if self.time_head is not None:
+            levels = [level.repeat(repeats, 1, 1, 1) for level in encoded.levels]
+            raw = self._head(
+                self.time_head, levels, frames, encoded.image_hw, conditions=conditions
+            )
+        else:
+            with autocast(tokens_of_time.device, self.options.precision):
+                moved = self._moved_levels(encoded, conditions, frames)
+            raw = self._head(self.point_head, moved, range(len(frames)), encoded.image_hw)
+        maps = _point_maps(raw)
+        if encoded.first_from_reference is None:
+            return maps
+        first = encoded.first_from_reference.repeat(repeats, 1, 1)
+        return PointMaps(points=_moved(maps.points, first), confidence=maps.confidence)
+
+    def _moved_levels(
+        self,
+        encoded: PublishedEncoding,
+        conditions: Float[Tensor, "repeated_batch frame double_width"],
+        frames: Sequence[int],
+    ) -> tuple[Float[Tensor, "repeated_batch wanted token double_width"], ...]:
+        """All levels through the decoder, as many at once as the options say."""
+        decoder, batch = self.decoder, len(conditions)
+        assert decoder is not None
+        repeats = batch // len(encoded.levels[0])
+        at_once = max(1, self.options.sequences_at_once // batch)
+
+        def move(part: range) -> Tensor:
+            return decoder(
+                joined([encoded.levels[k].repeat(repeats, 1, 1, 1) for k in part], dim=0),
+                conditions.repeat(len(part), 1, 1),
+                specials=self.aggregator.layout.patch_start,
+                grid_hw=self._grid(encoded.image_hw),
+                frames=frames,
+            )
+
+        levels: list[Tensor] = []
+        for _, moved in in_parts(len(encoded.levels), at_once, move):
+            levels += moved.split(batch)
+        return tuple(levels)
+
+    def _depth_maps(
+        self,
+        levels: Sequence[Float[Tensor, "batch frame token double_width"]],
+        image_hw: tuple[int, int],
+    ) -> DepthMaps | None:
+        if self.depth_head is None:
+            return None
+        raw = self._head(self.depth_head, levels, range(levels[0].shape[1]), image_hw)
+        return DepthMaps(depth=raw[:, :, 0].exp(), confidence=1 + raw[:, :, 1].exp())
+
+    def _head(
+        self,
+        head: DptHead,
+        levels: Sequence[Float[Tensor, "batch frame token double_width"]],
+        frames: Sequence[int],
+        image_hw: tuple[int, int],
+        *,
+        conditions: Float[Tensor, "batch frame double_width"] | None = None,
+    ) -> Float[Tensor, "batch wanted outputs height width"]:
+        """A head's raw values for some frames, as many at once as the options say."""
+        layout, batch = self.aggregator.layout, levels[0].shape[0]
+        wanted = list(frames)
+
+        def compute(part: range) -> Tensor:
+            chosen = [wanted[k] for k in part]
+            tokens = [layout.patches(level[:, chosen]).flatten(0, 1) for level in levels]
+            condition = None if conditions is None else conditions[:, chosen].flatten(0, 1)
+            with autocast(tokens[0].device, self.options.head_precision):
+                values = head(tokens, self._grid(image_hw), image_hw, condition)
+            return at_least_float32(values).unflatten(0, (batch, len(chosen)))
+
+        at_once = max(1, self.options.head_frames_at_once // batch)
+        return joined([maps for _, maps in in_parts(len(wanted), at_once, compute)], dim=1)
+
+    def _grid(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
+
+
+def _point_maps(raw: Float[Tensor, "batch frame 4 height width"]) -> PointMaps:
+    """Points and confidence from a head's raw values (VGGT's inv_log and expp1)."""
+    return PointMaps(
+        points=inverse_log(raw[:, :, :3]).permute(0, 1, 3, 4, 2),
+        confidence=1 + raw[:, :, 3].exp(),
+    )
+
+
+def _moved(
+    points: Float[Tensor, "batch frame height width xyz=3"],
+    first_from_reference: Float[Tensor, "batch 4 4"],
+) -> Float[Tensor, "batch frame height width xyz=3"]:
+    """Points in the camera of frame 0, from those in the camera of the reference frame."""
+    rotation = first_from_reference[:, None, None, :3, :3]
+    shift = first_from_reference[:, None, None, None, :3, 3]
+    return points @ rotation.transpose(-1, -2) + shift
