@@ -107,8 +107,8 @@ class PublishedNetwork(nn.Module):
     def use(self, options: ComputeOptions) -> "PublishedNetwork":
         """Compute with these options from now on; returns the network itself."""
         self.options = options
-        for part in (self.patch_embed, self.aggregator, self.decoder):
-            if part is not None:
+        for part in self.modules():
+            if isinstance(part, DinoEncoder | Aggregator | LevelDecoder):
                 part.checkpoint_blocks = options.checkpoint_blocks
         return self
 
