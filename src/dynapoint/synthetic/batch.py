@@ -31,8 +31,12 @@ class LookBatch:
     shadow_softness: Float[Tensor, " clip"]
     fog_density: Float[Tensor, " clip"]
     exposure: Float[Tensor, "clip time rgb=3"]
+    vignette: Float[Tensor, " clip"]
+    contrast: Float[Tensor, " clip"]
+    saturation: Float[Tensor, " clip"]
     noise: Float[Tensor, " clip"]
     blur: Float[Tensor, " clip"]
+    sharpening: Float[Tensor, " clip"]
     compression: Float[Tensor, " clip"]
 
 

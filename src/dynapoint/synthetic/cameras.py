@@ -86,9 +86,9 @@ def _move(
     difficulty: float,
     widest_turn_rad: float,
 ) -> None:
-    """Move positions and targets in place: an even move, a turn, and a hand that trembles."""
+    """Move positions and targets in place: an even move, a turn, a hand that sways and shakes."""
     strength = 0.25 + 0.75 * difficulty
-    kind = rng.integers(5)
+    kind = rng.integers(6)
     progress = ease(rng, tau) if rng.random() < 0.4 else tau
     travel = distance * rng.uniform(0.08, 0.5) * strength
     # A turn beyond the field of view would leave nothing in common between the frames.
@@ -112,8 +112,9 @@ def _move(
     elif kind == 3:  # up or down
         position[:, 2] += travel * progress * (1.0 if rng.random() < 0.6 else -0.3)
         position[:, 0] += 0.5 * side * travel * progress
-    else:  # mostly a turn
+    else:  # mostly a turn, or a hand that means to hold still
         position += smooth_wander(rng, tau) * 0.15 * travel
+        turn *= 1.0 if kind == 4 else 0.1
     if kind != 0 or rng.random() < 0.5:
         c, s = np.cos(turn * progress), np.sin(turn * progress)
         ray = target - position
@@ -125,3 +126,9 @@ def _move(
         position += smooth_wander(rng, tau, 3) * shake
         target += smooth_wander(rng, tau, 3) * shake
         roll += smooth_wander(rng, tau, 3)[:, 0] * 0.05 * strength
+    if rng.random() < 0.4 * difficulty:
+        # Tremor is new in every frame, unlike the sway above.
+        tremor = np.radians(rng.uniform(0.1, 1.2))
+        position += rng.normal(size=position.shape) * 0.2 * tremor * distance
+        target += rng.normal(size=target.shape) * tremor * distance
+        roll += rng.normal(size=roll.shape) * 0.5 * tremor

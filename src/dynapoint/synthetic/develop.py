@@ -1,4 +1,4 @@
-"""From linear light to the uint8 frames of a camera: exposure, tone, blur, compression, noise."""
+"""From linear light to the uint8 frames of a camera: exposure, tone, style, noise, compression."""
 
 import math
 from functools import lru_cache
@@ -11,6 +11,8 @@ from .batch import LookBatch
 from .noise import gaussian_tile
 
 _MIDDLE = 0.32
+_MIDDLE_GREY = 0.5  # in display values: what contrast leaves unchanged
+_LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def develop(
@@ -22,14 +24,21 @@ def develop(
     factor = (_MIDDLE / mean)[:, None, None] ** 0.65 * look.exposure
     images = torch.empty(linear.shape, dtype=torch.uint8, device=linear.device)
     starts = _noise_starts(linear.shape[:2], seed=seed).to(linear.device)
-    degraded = (look.blur > 0.05) | (look.noise > 0) | (look.compression > 0)
+    filtered = (look.blur > 0.05) | (look.sharpening > 0)
+    faulty = filtered | (look.noise > 0) | (look.compression > 0)
+    styled = (look.contrast != 1) | (look.saturation != 1)
     # On a CPU the clips go one by one, so that intermediate images stay in the cache.
     size = 1 if linear.device.type == "cpu" else len(linear)
-    for first, faulty in zip(range(0, len(linear), size), degraded.split(size), strict=True):
+    for first in range(0, len(linear), size):
         chosen = slice(first, first + size)
-        display = _tone(linear[chosen] * factor[chosen, :, None, None])
-        if bool(faulty.any()):
-            display = _blur(display, look.blur[chosen])
+        exposed = linear[chosen] * factor[chosen, :, None, None]
+        if bool((look.vignette[chosen] > 0).any()):
+            exposed = _darken_corners(exposed, look.vignette[chosen])
+        display = _tone(exposed)
+        if bool(styled[chosen].any()):
+            display = _style(display, look.contrast[chosen], look.saturation[chosen])
+        if bool(faulty[chosen].any()):
+            display = _filter(display, look.blur[chosen], look.sharpening[chosen])
             display = _add_noise(display, look.noise[chosen], starts[chosen])
             if bool((look.compression[chosen] > 0).any()):
                 display = _compress(display, look.compression[chosen])
@@ -46,11 +55,39 @@ def _tone(
     return toned.clamp_(1e-6, 1.0).log_().mul_(1.0 / 2.2).exp_()
 
 
-def _blur(
-    images: Float[Tensor, "clip frame height width rgb=3"], sigma_px: Float[Tensor, " clip"]
+def _darken_corners(
+    exposed: Float[Tensor, "clip frame height width rgb=3"], amount: Float[Tensor, " clip"]
 ) -> Float[Tensor, "clip frame height width rgb=3"]:
-    """A separable 3-tap Gaussian blur; clips with no blur pass unchanged."""
-    side = (-0.5 / sigma_px.clamp_min(0.05) ** 2).exp().view(-1, 1, 1, 1, 1)
+    """Take `amount` of the light from the corners and, with the squared radius, less inside."""
+    height, width = exposed.shape[2:4]
+    y = torch.linspace(-1.0, 1.0, height, device=exposed.device)[:, None]
+    x = torch.linspace(-1.0, 1.0, width, device=exposed.device)
+    radius = (x * x * width**2 + y * y * height**2) / (width**2 + height**2)
+    kept = 1.0 - amount[:, None, None] * radius
+    return exposed * kept[:, None, :, :, None]
+
+
+def _style(
+    display: Float[Tensor, "clip frame height width rgb=3"],
+    contrast: Float[Tensor, " clip"],
+    saturation: Float[Tensor, " clip"],
+) -> Float[Tensor, "clip frame height width rgb=3"]:
+    """Scale display values about middle grey, and colours about their grey; cut to [0, 1]."""
+    weights = torch.tensor(_LUMINANCE, device=display.device)
+    grey = display @ weights
+    colours = torch.lerp(grey[..., None], display, saturation.view(-1, 1, 1, 1, 1))
+    scaled = (colours - _MIDDLE_GREY) * contrast.view(-1, 1, 1, 1, 1)
+    return scaled.add_(_MIDDLE_GREY).clamp_(0.0, 1.0)
+
+
+def _filter(
+    images: Float[Tensor, "clip frame height width rgb=3"],
+    sigma_px: Float[Tensor, " clip"],
+    sharpening: Float[Tensor, " clip"],
+) -> Float[Tensor, "clip frame height width rgb=3"]:
+    """A separable 3-tap filter: Gaussian blur or sharpening; clips with neither pass unchanged."""
+    side = (-0.5 / sigma_px.clamp_min(0.05) ** 2).exp() - sharpening
+    side = side.view(-1, 1, 1, 1, 1)
     for axis in (2, 3):
         size = images.shape[axis]
         index = torch.arange(size, device=images.device)

@@ -85,6 +85,15 @@ def random_material(
     return row
 
 
+def mean_colour(row: Row) -> Float32[np.ndarray, " rgb=3"]:
+    """The colour of a material from afar (linear RGB)."""
+    share = np.clip(0.5 + row[Column.BIAS], 0.0, 1.0)
+    first, second = row[Column.FIRST : Column.SECOND], row[Column.SECOND : Column.THIRD]
+    third = row[Column.THIRD : Column.STRIPE]
+    mixed = first + share * (second - first)
+    return mixed + 0.5 * row[Column.THIRD_AMOUNT] * (third - mixed)
+
+
 def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
     """Choose what the pattern value is made of."""
     kind = rng.integers(9)

@@ -16,7 +16,7 @@ from .actors import random_actors
 from .bodies import Body
 from .cameras import CameraPath, random_camera_path
 from .lights import Look, random_look
-from .materials import random_material
+from .materials import mean_colour, random_material
 from .stage import Stage, random_stage
 
 
@@ -99,6 +99,7 @@ def _assemble(
     world = positions @ camera_from_stage[:3, :3].T + camera_from_stage[:3, 3]
     poses = camera_from_stage @ camera.stage_from_camera
     poses[0] = np.eye(4)
+    materials = _materials(rng, actors, stage, difficulty=difficulty)
     return Scene(
         vertices=world.astype(np.float32),
         texture=np.concatenate([part.texture for part in parts]).astype(np.float32),
@@ -107,13 +108,14 @@ def _assemble(
         face_group=mesh.face_group,
         face_moving=moving,
         face_casts=casts,
-        materials=_materials(rng, actors, stage, difficulty=difficulty),
+        materials=materials,
         world_from_camera=poses.astype(np.float32),
         focal_per_height=camera.focal_per_height,
         principal=np.zeros(2, np.float32),
         look=random_look(
             rng,
             world_from_stage=camera_from_stage,
+            ground_colour=mean_colour(materials[0]),  # the stage's first body
             frames=len(poses),
             difficulty=difficulty,
         ),
