@@ -31,7 +31,7 @@ class PatchProjection(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "image rgb=3 height width"]
-    ) -> Float[Tensor, "image patch width"]:
+    ) -> Float[Tensor, "image patch channel"]:
         """Tokens in row-major order of the patches."""
         return self.proj(images).flatten(2).transpose(1, 2)
 
@@ -66,7 +66,7 @@ class DinoEncoder(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "image rgb=3 height width"]
-    ) -> Float[Tensor, "image patch width"]:
+    ) -> Float[Tensor, "image patch channel"]:
         """Patch tokens of normalised images, in row-major order."""
         patch = self.patch_embed.proj.stride[0]
         grid_hw = (images.shape[-2] // patch, images.shape[-1] // patch)
