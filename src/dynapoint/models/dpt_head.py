@@ -76,7 +76,7 @@ class Scratch(nn.Module):
         )
 
     def fuse(
-        self, maps: Sequence[Float[Tensor, "image channels_k rows_k columns_k"]]
+        self, maps: Sequence[Float[Tensor, "image _channels _rows _columns"]]
     ) -> Float[Tensor, "image half_width rows columns"]:
         """From the coarsest map to the finest, which is doubled in size."""
         names = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
