@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dynapoint.models.compact import CompactLinear, linear_rows
+
 # Below this many keys a written-out softmax is faster on CPUs than the fused kernel, whose
 # backward pass is several times slower there.
 EXPLICIT_SOFTMAX_MAX_KEYS = 1024
@@ -73,7 +75,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_width = width // heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv: nn.Linear | CompactLinear = nn.Linear(width, 3 * width)
         self.q_norm: nn.Module = nn.LayerNorm(self.head_width) if qk_norm else nn.Identity()
         self.k_norm: nn.Module = nn.LayerNorm(self.head_width) if qk_norm else nn.Identity()
         self.proj = nn.Linear(width, width)
@@ -92,9 +94,8 @@ class Attention(nn.Module):
             q, k, v = self._heads(self.qkv(x), 3)
             context_positions = positions
         else:
-            weight, bias = self.qkv.weight, self.qkv.bias
-            (q,) = self._heads(functional.linear(x, weight[:width], bias[:width]), 1)
-            k, v = self._heads(functional.linear(context, weight[width:], bias[width:]), 2)
+            (q,) = self._heads(linear_rows(self.qkv, x, slice(None, width)), 1)
+            k, v = self._heads(linear_rows(self.qkv, context, slice(width, None)), 2)
         q, k = self.q_norm(q), self.k_norm(k)
         if positions is not None and context_positions is not None:
             q, k = positions.apply(q), context_positions.apply(k)
