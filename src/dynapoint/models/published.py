@@ -152,7 +152,7 @@ class PublishedNetwork(nn.Module):
         others = torch.arange(frames, device=pose.device) != reference
         pose = torch.where(others[:, None, None], pose, identity)
         world_from_camera = invert_rigid(pose)
-        own_time = _point_maps(self._head(self.point_head, levels, range(frames), (height, width)))
+        own_time = point_maps(self._head(self.point_head, levels, range(frames), (height, width)))
         first = None
         if reference != 0:
             first = pose[:, 0]
@@ -270,7 +270,7 @@ class PublishedNetwork(nn.Module):
             with autocast(tokens_of_time.device, self.options.precision):
                 moved = self._moved_levels(encoded, conditions, frames)
             raw = self._head(self.point_head, moved, range(len(frames)), encoded.image_hw)
-        maps = _point_maps(raw)
+        maps = point_maps(raw)
         if encoded.first_from_reference is None:
             return maps
         first = encoded.first_from_reference.repeat(repeats, 1, 1)
@@ -310,7 +310,7 @@ class PublishedNetwork(nn.Module):
         if self.depth_head is None:
             return None
         raw = self._head(self.depth_head, levels, range(levels[0].shape[1]), image_hw)
-        return DepthMaps(depth=raw[:, :, 0].exp(), confidence=1 + raw[:, :, 1].exp())
+        return depth_maps(raw)
 
     def _head(
         self,
@@ -340,12 +340,17 @@ class PublishedNetwork(nn.Module):
         return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
 
 
-def _point_maps(raw: Float[Tensor, "batch frame 4 height width"]) -> PointMaps:
+def point_maps(raw: Float[Tensor, "batch frame 4 height width"]) -> PointMaps:
     """Points and confidence from a head's raw values (VGGT's inv_log and expp1)."""
     return PointMaps(
         points=inverse_log(raw[:, :, :3]).permute(0, 1, 3, 4, 2),
         confidence=1 + raw[:, :, 3].exp(),
     )
+
+
+def depth_maps(raw: Float[Tensor, "batch frame 2 height width"]) -> DepthMaps:
+    """Depth and confidence from a head's raw values (VGGT's exp and expp1)."""
+    return DepthMaps(depth=raw[:, :, 0].exp(), confidence=1 + raw[:, :, 1].exp())
 
 
 def _moved(
