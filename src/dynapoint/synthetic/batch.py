@@ -31,6 +31,7 @@ class LookBatch:
     shadow_softness: Float[Tensor, " clip"]
     fog_density: Float[Tensor, " clip"]
     exposure: Float[Tensor, "clip time rgb=3"]
+    shutter: Float[Tensor, " clip"]
     vignette: Float[Tensor, " clip"]
     contrast: Float[Tensor, " clip"]
     saturation: Float[Tensor, " clip"]

@@ -14,11 +14,12 @@ class Look:
     """Light, sky, fog and image faults of a clip; directions are in the world, colours linear RGB.
 
     `sun` and `fill` point towards the light. `ground` holds its plane as (normal up, offset):
-    height = normal · x + offset. `shadow_softness` ≥ 1 widens shadow
-    edges. `exposure` is a factor per frame and channel; `vignette` is how much darker the corners
-    are, as a share. `contrast` and `saturation` scale display values about middle grey and about
-    their own grey. `noise` and `blur` are in display values and pixels, `sharpening` is the weight
-    taken from each neighbour; `compression` is the coarseness of 8 × 8 blocks.
+    height = normal · x + offset. `shadow_softness` ≥ 1 widens shadow edges. `exposure` is a factor
+    per frame and channel. The shutter is open for a share `shutter` of the time between two frames,
+    about each frame's own time. `vignette` is the share of light that the corners lose. `contrast`
+    and `saturation` scale display values about middle grey and about their own grey. `noise` and
+    `blur` are in display values and pixels, `sharpening` is the weight taken from each neighbour;
+    `compression` is the coarseness of 8 × 8 blocks.
     """
 
     sun: Float32[np.ndarray, " xyz=3"]
@@ -34,6 +35,7 @@ class Look:
     shadow_softness: Float32[np.ndarray, ""]
     fog_density: Float32[np.ndarray, ""]
     exposure: Float32[np.ndarray, "time rgb=3"]
+    shutter: Float32[np.ndarray, ""]
     vignette: Float32[np.ndarray, ""]
     contrast: Float32[np.ndarray, ""]
     saturation: Float32[np.ndarray, ""]
@@ -105,6 +107,7 @@ def _random_camera_faults(
     blurred = rng.random() < 0.25 * difficulty
     return {
         "exposure": np.exp(stops),
+        "shutter": rng.uniform(0.05, 0.5) * (rng.random() < 0.3 * difficulty),
         "vignette": rng.uniform(0.1, 0.5) * (rng.random() < 0.3 * difficulty),
         "contrast": np.exp(rng.uniform(-0.2, 0.75)) if styled else 1.0,
         "saturation": rng.uniform(0.0, 1.1) if styled else 1.0,

@@ -10,6 +10,7 @@ from .batch import SceneBatch, stack_scenes
 from .clip import ClipBatch, homogeneous_pixels
 from .contact import contact_maps, ground_view
 from .develop import develop
+from .motion_blur import blur_motion, image_motion, motion_tables
 from .raster import (
     TriangleSetup,
     corner_values,
@@ -41,7 +42,8 @@ def render_clips(
     height, width = image_hw
     batch = stack_scenes(scenes, image_hw=image_hw, device=device)
     clips, times = batch.vertices.shape[:2]
-    triangles, tables, origin = _prepare(batch, image_hw)
+    pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
+    triangles, tables, origin = _prepare(batch, pixels, image_hw)
     keys = rasterize(triangles, quincunx_grid(height, width), images=clips * times)
     hit = keys != 0
     triangle = keys & 0xFFFFFFFF
@@ -49,7 +51,9 @@ def render_clips(
     linear = _colours(tables, triangle, hit, group)
     face = (origin.clip_face % batch.faces.shape[1]).int()
     centre_face = _pick(face, triangle[:, 1::2, :width], hit[:, 1::2, :width])
-    images = develop(linear.view(clips, times, height, width, 3), batch.look, seed=seed)
+    linear = linear.view(clips, times, height, width, 3)
+    _open_shutter(batch, pixels, tables, keys[:, 1::2, :width].view(*linear.shape[:4]), linear)
+    images = develop(linear, batch.look, seed=seed)
     return ClipBatch(
         images=images,
         face=centre_face.view(clips, times, height, width),
@@ -81,14 +85,37 @@ def _pick(
     return torch.where(hit, picked, -1)
 
 
+def _open_shutter(
+    batch: SceneBatch,
+    pixels: Float[Tensor, "clip time vertex 3"],
+    tables: ShadingTables,
+    keys: Int[Tensor, "clip time height width"],
+    linear: Float[Tensor, "clip time height width rgb=3"],
+) -> None:
+    """Blur what moves in the clips whose shutter stays open, in place."""
+    chosen = (batch.look.shutter > 0).nonzero()[:, 0]
+    if not len(chosen):
+        return
+    motions = motion_tables(batch, pixels, tables.planes, tables.corners)
+    # On a CPU the clips go one by one, so that intermediate images stay in the cache.
+    for group in chosen.split(1 if keys.device.type == "cpu" else len(chosen)):
+        own = keys[group]
+        motion = image_motion(motions, group, own & 0xFFFFFFFF, own != 0)
+        nearness = (own >> 32).int().view(torch.float32)
+        smear = motion * batch.look.shutter[group].view(-1, 1, 1, 1, 1)
+        blurred = blur_motion(
+            linear[group].flatten(0, 1), smear.flatten(0, 1), nearness.flatten(0, 1)
+        )
+        linear[group] = blurred.view(len(group), *linear.shape[1:])
+
+
 def _prepare(
-    batch: SceneBatch, image_hw: tuple[int, int]
+    batch: SceneBatch, pixels: Float[Tensor, "clip time vertex 3"], image_hw: tuple[int, int]
 ) -> tuple[TriangleSetup, ShadingTables, _Origin]:
-    """Project and cull all triangles of all images in float64, and build the shading tables."""
+    """Cull all triangles of all images in float64, and build the shading tables."""
     height, width = image_hw
     times, vertices = batch.vertices.shape[1:3]
     faces = batch.faces.shape[1]
-    pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
     corners = corner_values(pixels, batch.faces)
     edges, determinant = edge_functions(corners)
     x, y, w = corners.unbind(1)
