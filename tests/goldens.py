@@ -107,7 +107,7 @@ def check_networks(cases: list[Case]) -> Iterator[Report]:
             yield from (failed(label(case.path), error) for case in group)
             continue
         for case in group:
-            yield guarded(case.label(path), partial(check_case, case, network))
+            yield guarded(label(case.path), partial(check_case, case, network))
         # The next one may need all the memory there is.
         del network
         gc.collect()
