@@ -35,7 +35,7 @@ def test_image_motion_is_that_of_the_exact_points() -> None:
     tables = motion_tables(batch, pixels, shading.planes, shading.corners)
     chosen = torch.tensor([3, 1])
     own = keys[chosen]
-    found = image_motion(tables, chosen, own & 0xFFFFFFFF, own != 0).double()
+    found = image_motion(tables, chosen, own & 0xFFFFFFFF, own != 0).double().permute(1, 2, 3, 4, 0)
     y, x = torch.meshgrid(torch.arange(_HW[0]) + 0.5, torch.arange(_HW[1]) + 0.5, indexing="ij")
     pixel = torch.stack([x, y, torch.ones_like(x)], -1).double()
     compared = skies = 0
@@ -87,8 +87,8 @@ def test_even_motion_is_a_box_filter_along_it() -> None:
     rng = np.random.default_rng(0)
     light = ndimage.gaussian_filter(rng.random((60, 90, 3)), (2.0, 2.0, 0.0))
     images = torch.from_numpy(light.astype(np.float32))[None]
-    smear = torch.zeros(1, 60, 90, 2)
-    smear[..., 0] = 8.0
+    smear = torch.zeros(2, 1, 60, 90)
+    smear[0] = 8.0
     # Nearness that falls along the motion, as on a ground that is seen aslant.
     nearness = torch.linspace(1.0, 0.3, 90).expand(1, 60, 90)
     found = blur_motion(images, smear, nearness)[0].numpy()
@@ -101,10 +101,9 @@ def test_even_motion_is_a_box_filter_along_it() -> None:
 def test_a_body_in_front_smears_over_what_is_behind_and_a_still_one_does_not() -> None:
     # A bright square moves by (6, 0) pixels before a dark wall; a still post stands before both.
     images = torch.full((1, 40, 70, 3), 0.1)
-    smear, nearness = torch.zeros(1, 40, 70, 2), torch.full((1, 40, 70), 0.2)
-    images[:, 10:30, 20:40], smear[:, 10:30, 20:40, 0], nearness[:, 10:30, 20:40] = 0.9, 6.0, 0.5
-    post = (slice(None), slice(None), slice(36, 39))
-    images[post], smear[post], nearness[post] = 0.5, 0.0, 1.0
+    smear, nearness = torch.zeros(2, 1, 40, 70), torch.full((1, 40, 70), 0.2)
+    images[:, 10:30, 20:40], smear[0, :, 10:30, 20:40], nearness[:, 10:30, 20:40] = 0.9, 6.0, 0.5
+    images[:, :, 36:39], smear[..., 36:39], nearness[..., 36:39] = 0.5, 0.0, 1.0
     found = blur_motion(images, smear, nearness)[0, 20, :, 0]
     torch.testing.assert_close(found[36:39], images[0, 20, 36:39, 0])
     # Coverage of a box from 20 to 40 that is averaged over shifts of -3 to 3.

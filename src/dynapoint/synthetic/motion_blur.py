@@ -64,7 +64,7 @@ def image_motion(
     clips: Int[Tensor, " chosen"],
     triangle: Int[Tensor, "chosen time height width"],
     hit: Bool[Tensor, "chosen time height width"],
-) -> Float[Tensor, "chosen time height width xy=2"]:
+) -> Float[Tensor, "xy=2 chosen time height width"]:
     """How far what is seen at each pixel's centre moves in the image, in pixels per frame.
 
     The mean of the steps from the frame before and to the frame after, from exact positions; sky
@@ -96,17 +96,17 @@ def image_motion(
         pixel = torch.stack([place % width + 0.5, place // width + 0.5, torch.ones_like(place)], 1)
         turns = tables.turns[clips].view(-1, 6, 3).index_select(0, image)
         found[sky] = (turns @ pixel[..., None])[..., 0]
-    before, after = found[:, :3].T, found[:, 3:].T
+    before, after = found.T.contiguous().view(2, 3, -1)
     ahead = (before[2] > 0) & (after[2] > 0)
     step = torch.where(ahead, after[:2] / after[2] - before[:2] / before[2], 0.0)
     spans = torch.full((times, 1, 1), 2.0, device=device)
     spans[0] = spans[-1] = 1.0
-    return (step.view(2, *triangle.shape) / spans).permute(1, 2, 3, 4, 0)
+    return step.view(2, *triangle.shape) / spans
 
 
 def blur_motion(
     images: Float[Tensor, "image height width rgb=3"],
-    smear: Float[Tensor, "image height width xy=2"],
+    smear: Float[Tensor, "xy=2 image height width"],
     nearness: Float[Tensor, "image height width"],
 ) -> Float[Tensor, "image height width rgb=3"]:
     """Average light over an open shutter; `smear` is each pixel's motion in that time, in pixels.
@@ -116,16 +116,17 @@ def blur_motion(
     """
     height, width = images.shape[1:3]
     longest = _LONGEST * max(height, width)
-    smear = smear * (longest / smear.norm(dim=-1).clamp_min(longest))[..., None]
-    along = _passing(smear, reach=int(0.5 * longest) + 1).view(-1, 2)
-    pixel = ((along * along).sum(1) > _LEAST_PX**2).nonzero()[:, 0].int()
-    flat = images.reshape(-1, 3)
-    layers = torch.cat([flat, smear.reshape(-1, 2), nearness.reshape(-1, 1)], 1).T.contiguous()
-    out = flat.clone()
+    smear = smear * (longest / (smear[0] * smear[0] + smear[1] * smear[1]).sqrt_()).clamp_max_(1.0)
+    along = _passing(smear, reach=int(0.5 * longest) + 1).view(2, -1)
+    pixel = (along[0] * along[0] + along[1] * along[1] > _LEAST_PX**2).nonzero()[:, 0].int()
     if not len(pixel):
         return images
+    flat = images.reshape(-1, 3)
+    layers = torch.cat([flat.T, smear.reshape(2, -1), nearness.reshape(1, -1)])
+    out = flat.clone()
     for chunk in pixel.split(_CHUNK_CPU if images.device.type == "cpu" else _CHUNK_GPU):
-        out[chunk] = _gathered(layers, along[chunk].T, chunk, (height, width)).T
+        gathered = _gathered(layers, along.index_select(1, chunk), chunk, (height, width))
+        out.index_copy_(0, chunk.long(), gathered.T)
     return out.view_as(images)
 
 
@@ -168,35 +169,37 @@ def _gathered(
 
 
 def _passing(
-    smear: Float[Tensor, "image height width xy=2"], *, reach: int
-) -> Float[Tensor, "image height width xy=2"]:
+    smear: Float[Tensor, "xy=2 image height width"], *, reach: int
+) -> Float[Tensor, "xy=2 image height width"]:
     """The direction along which each pixel is averaged.
 
     The pixel's own smear, or one at least twice as long that may reach it: the longest in its tile
     of `reach` pixels and the eight tiles around.
     """
-    height, width = smear.shape[1:3]
+    height, width = smear.shape[2:]
     # Every second pixel of every second row will do.
     half = reach // 2 + 1
-    sparse = smear[:, ::2, ::2]
-    count, lines, places, _ = sparse.shape
+    sparse = smear[:, :, ::2, ::2]
+    _, count, lines, places = sparse.shape
     rows, columns = -(-lines // half), -(-places // half)
-    padding = (0, 0, 0, columns * half - places, 0, rows * half - lines)
-    tiles = torch.nn.functional.pad(sparse, padding).view(count, rows, half, columns, half, 2)
-    tiles = tiles.transpose(2, 3).reshape(count, rows, columns, half * half, 2)
-    around = torch.nn.functional.pad(_longest(tiles), (0, 0, 1, 1, 1, 1))
+    padded = torch.nn.functional.pad(
+        sparse, (0, columns * half - places, 0, rows * half - lines)
+    ).view(2, count, rows, half, columns, half)
+    tiles = _longest(padded.transpose(3, 4).reshape(2, count, rows, columns, half * half))
+    around = torch.nn.functional.pad(tiles, (1, 1, 1, 1))
     longest = _longest(
         torch.stack(
-            [around[:, j : j + rows, i : i + columns] for j in range(3) for i in range(3)], 3
+            [around[:, :, j : j + rows, i : i + columns] for j in range(3) for i in range(3)], -1
         )
     )
-    spread = longest.repeat_interleave(2 * half, 1).repeat_interleave(2 * half, 2)
-    spread = spread[:, :height, :width]
-    shorter = 4.0 * (smear * smear).sum(-1) < (spread * spread).sum(-1)
-    return torch.where(shorter[..., None], spread, smear)
+    spread = longest.repeat_interleave(2 * half, 2).repeat_interleave(2 * half, 3)
+    spread = spread[:, :, :height, :width]
+    shorter = 4.0 * (smear[0] * smear[0] + smear[1] * smear[1])
+    shorter = shorter < spread[0] * spread[0] + spread[1] * spread[1]
+    return torch.where(shorter, spread, smear)
 
 
-def _longest(vectors: Float[Tensor, "*place choice xy=2"]) -> Float[Tensor, "*place xy=2"]:
+def _longest(vectors: Float[Tensor, "xy=2 *place choice"]) -> Float[Tensor, "xy=2 *place"]:
     """The longest of the vectors at each place."""
-    best = (vectors * vectors).sum(-1).argmax(-1)
-    return vectors.gather(-2, best[..., None, None].expand(*best.shape, 1, 2))[..., 0, :]
+    best = (vectors[0] * vectors[0] + vectors[1] * vectors[1]).argmax(-1)
+    return vectors.gather(-1, best.expand(2, *best.shape)[..., None])[..., 0]

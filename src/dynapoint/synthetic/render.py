@@ -102,9 +102,9 @@ def _open_shutter(
         own = keys[group]
         motion = image_motion(motions, group, own & 0xFFFFFFFF, own != 0)
         nearness = (own >> 32).int().view(torch.float32)
-        smear = motion * batch.look.shutter[group].view(-1, 1, 1, 1, 1)
+        smear = motion * batch.look.shutter[group].view(-1, 1, 1, 1)
         blurred = blur_motion(
-            linear[group].flatten(0, 1), smear.flatten(0, 1), nearness.flatten(0, 1)
+            linear[group].flatten(0, 1), smear.flatten(1, 2), nearness.flatten(0, 1)
         )
         linear[group] = blurred.view(len(group), *linear.shape[1:])
 
