@@ -189,6 +189,7 @@ WRONG_USAGE = [
     ["synth", "-o", "out", "--clips", "0", "--seed", "1"],
     ["synth", "-o", "out", "--clips", "1", "--seed", "1", "--difficulty", "3"],
     ["train"],
+    ["train", "smoke", "-o", "out", "--resume", "--start-from", "w.pt"],
     ["evaluate"],
 ]
 
@@ -243,12 +244,13 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
     for module, function in OTHER_COMMANDS:
         monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: recorder}))
     assert run("synth", "-o", "o", "--clips", 3, "--seed", 7, "--height", 64, "--width", 80) == 0
-    assert run("train", "smoke", "-o", "d", "--resume", "--steps", 5) == 0
+    assert run("train", "smoke", "-o", "d", "--steps", 5, "--start-from", "w.pt") == 0
     words = ("--model", "nano", "--weights", "w.safetensors", "-o", "scores.json")
     assert run("evaluate", "clips", *words) == 0
     synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     assert calls[0] == ((Path("o"),), synth)
-    assert calls[1] == (("smoke", Path("d")), dict(resume=True, steps=5))
+    train = dict(resume=False, steps=5, start_from=Path("w.pt"))
+    assert calls[1] == (("smoke", Path("d")), train)
     assert calls[2][0][:3] == (Path("clips"), "nano", Path("scores.json"))
     assert calls[2][1] == dict(weights=Path("w.safetensors"), progress=sys.stderr.isatty())
     lines = capsys.readouterr().out.splitlines()
@@ -261,7 +263,7 @@ def test_other_commands_exist_and_take_these_options():
         for module, function in OTHER_COMMANDS
     )
     synthesize.bind(Path("o"), clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
-    train.bind("smoke", Path("d"), resume=True, steps=5)
+    train.bind("smoke", Path("d"), resume=False, steps=5, start_from=Path("w.pt"))
     evaluate_paths.bind(
         Path("clips"), "nano", Path("scores.json"), weights=Path("w"), progress=True
     )

@@ -11,7 +11,6 @@ from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.training.data_stream import (
     HELD_OUT_SEEDS,
-    MULTIPLE,
     SampleStream,
     image_size,
 )
@@ -233,7 +232,7 @@ def test_scenes_of_training_are_never_held_out(monkeypatch):
 @pytest.mark.parametrize("pixels", [1024, 5632, 12_288, 24_576])
 def test_image_sizes(aspect, pixels):
     height, width = image_size(float(aspect), pixels)
-    assert height % MULTIPLE == width % MULTIPLE == 0
+    assert height % 8 == width % 8 == 0
     assert 0.6 * pixels < height * width <= pixels
     assert min(height, width) >= 16
     assert abs(np.log(width / height / aspect)) < 0.35

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -49,6 +49,11 @@ class Reconstruct:
     """At most this many evenly spaced frames are used."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights file to use instead of the model's own."""
+    prepare: Literal["default", "published"] = "default"
+    """How images are brought to the network's size: by default whole, x and y scaled apart;
+    `published` as the public code of V-DPM and VGGT does it, which crops and pads."""
+    reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
+    """Frame (of those used) in whose camera vdpm and vggt work; results are in frame 0's anyway."""
     overwrite: _Flag = False
     """Replace a scene that is already there (never anything else)."""
 
@@ -85,22 +90,31 @@ class Reconstruct:
         clock = _Stages()
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
-            frames = load_frames(source, max_frames=self.frames)
+            one_size = self.prepare != "published"
+            frames = load_frames(source, max_frames=self.frames, one_size=one_size)
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.results import contact_sheet, store  # noqa: PLC0415
+            from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
 
             model = load_model()
         if frames.note:
             print(f"{scene.label}: {frames.note}", flush=True)
-        with clock.stage("network"):
-            rec = reconstruct_frames(
-                frames, model, model_name=self.model, progress=sys.stderr.isatty()
-            )
-        with clock.stage("contact sheet"):
-            sheet = contact_sheet.draw(rec)
-        with clock.stage("write"):
-            store.save(rec, scene.output, overwrite=self.overwrite, contact_sheet=sheet)
+        with whole_folder(scene.output, overwrite=self.overwrite) as folder:
+            with clock.stage("network"):
+                rec = reconstruct_frames(
+                    frames,
+                    model,
+                    model_name=self.model,
+                    prepare=self.prepare,
+                    reference=self.reference,
+                    progress=sys.stderr.isatty(),
+                )
+                tracks = store.write_tracks(rec, folder)
+            with clock.stage("contact sheet"):
+                sheet = contact_sheet.draw(rec, tracks)
+            with clock.stage("write"):
+                store.write_scene(rec, folder, contact_sheet=sheet)
         height, width = frames.image_hw
         print(f"{scene.label}: {frames.count} frames of {width}x{height}; {clock.summary()}")
         print(f"{scene.label}: look at {scene.output / store.CONTACT_SHEET_FILE}", flush=True)
@@ -179,24 +193,34 @@ class Synth:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a network from nothing on clips that the package makes itself."""
+    """Train a network on clips that the package makes itself."""
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """Name of the recipe, e.g. nano or smoke."""
+    """Name of the recipe, e.g. nano, smoke or vdpm."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for checkpoints, logs and weights."""
     resume: _Flag = False
     """Go on from the newest checkpoint in DIR."""
     steps: int | None = None
     """Stop after this many steps instead of the recipe's."""
+    start_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
+    """Begin with these weights, e.g. those of VGGT-1B for vdpm."""
 
     def run(self) -> int:
         """Train until the recipe, or `steps`, says so."""
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps is {self.steps}; give 1 or more")
+        if self.resume and self.start_from is not None:
+            raise UsageError("--resume goes on with a run, --start-from begins one")
         from dynapoint.training.run import train  # noqa: PLC0415
 
-        weights = train(self.recipe, self.output, resume=self.resume, steps=self.steps)
+        weights = train(
+            self.recipe,
+            self.output,
+            resume=self.resume,
+            steps=self.steps,
+            start_from=self.start_from,
+        )
         print(f"weights in {weights}; use them with --weights")
         return 0
 

@@ -66,7 +66,7 @@ def read_published(
     Raises:
         ModelError: The file is missing, damaged, holds more than tensors, or does not fit.
     """
-    found = _read_container(path)
+    found = read_container(path)
     unwanted = known_but_not_built(config)
     left_out = [name for name in found if name.startswith(unwanted)]
     tensors = {name: value for name, value in found.items() if not name.startswith(unwanted)}
@@ -78,10 +78,13 @@ def read_published(
     )
 
 
-def save_published(network: PublishedNetwork, path: Path) -> None:
+def save_published(
+    network: PublishedNetwork, path: Path, *, record: Mapping[str, str] | None = None
+) -> None:
     """Write a network's weights under the published names, atomically and bit for bit.
 
-    The suffix of `path` chooses the container: .pt (a bare state dict) or .safetensors.
+    The suffix of `path` chooses the container: .pt (a bare state dict) or .safetensors, in whose
+    metadata `record` may say how the weights came about.
 
     Raises:
         OutputError: The suffix is another one, or the file cannot be written.
@@ -95,7 +98,7 @@ def save_published(network: PublishedNetwork, path: Path) -> None:
     with whole_file(path) as partial:
         try:
             if path.suffix == _SAFETENSORS:
-                save_file(tensors, partial, metadata={"format": "pt"})
+                save_file(tensors, partial, metadata={"format": "pt", **(record or {})})
                 # safetensors makes files that only their owner may read.
                 partial.chmod(0o644)
             else:
@@ -105,8 +108,8 @@ def save_published(network: PublishedNetwork, path: Path) -> None:
             raise OSError(f"{error}".splitlines()[0]) from error
 
 
-def _read_container(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, under its own names."""
+def read_container(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, under its own names; raises ModelError where there is none."""
     if not path.is_file():
         raise ModelError(f"no weights file at {path}; give the path of a .pt or .safetensors file")
     found = _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_pickle(path)

@@ -1,5 +1,7 @@
 """An endless stream of training samples that is a pure function of (seed, rank, step)."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 
@@ -7,6 +9,7 @@ from dynapoint.errors import ConfigError
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
+from dynapoint.training.mixture import DataSet, held_still, shares
 from dynapoint.training.recipes import Phase, TrainConfig
 from dynapoint.training.samples import SamplingConfig, draw_sample
 from dynapoint.types import TruthSample
@@ -15,21 +18,28 @@ HELD_OUT_SEEDS = 1_000_000_000
 """Scene seeds from here on are never trained on: validation, tests, the demo."""
 
 ASPECTS = (3 / 2, 4 / 3, 4 / 3, 16 / 9, 1.0, 3 / 4, 9 / 16)
-MULTIPLE = 8
 MOST_CLIPS = 256
 """Seeds reserved for a group of clips, so that groups of any batch size never share a scene."""
 
 
-def image_size(aspect: float, pixels: int) -> tuple[int, int]:
+def image_size(aspect: float, pixels: int, multiple: int = 8) -> tuple[int, int]:
     """Height and width of the given aspect (width over height) with at most so many pixels."""
     height = (pixels / aspect) ** 0.5
-    rows, columns = round(height / MULTIPLE), round(height * aspect / MULTIPLE)
-    while rows * columns * MULTIPLE**2 > pixels:
+    rows, columns = round(height / multiple), round(height * aspect / multiple)
+    while rows * columns * multiple**2 > pixels:
         if rows * aspect > columns:
             rows -= 1
         else:
             columns -= 1
-    return rows * MULTIPLE, columns * MULTIPLE
+    return rows * multiple, columns * multiple
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Rendered clips and the data sets that they stand for, none where all is supervised."""
+
+    clips: ClipBatch
+    sets: tuple[DataSet, ...]
 
 
 class SampleStream:
@@ -52,7 +62,7 @@ class SampleStream:
         self.rank = rank
         self.world_size = world_size
         self.device = device
-        self._groups: dict[int, ClipBatch] = {}
+        self._groups: dict[int, _Group] = {}
 
     def group_of(self, step: int) -> int:
         """The group of clips that a step draws from: steps cycle through the newest groups."""
@@ -60,7 +70,9 @@ class SampleStream:
         return max(0, newest - step % self.config.groups_held)
 
     def phase_of(self, step: int) -> Phase:
-        """The curriculum's phase of a step, which is that of its group."""
+        """The phase of a step, which is that of its group."""
+        if self.config.phases_in_turn:
+            return self.config.phases[self.group_of(step) % len(self.config.phases)]
         first_step = self.group_of(step) * self.config.draws_per_clip
         return self.config.phase_at(first_step, self.world_size)
 
@@ -73,29 +85,43 @@ class SampleStream:
             self._groups[index] = self._render(index, phase)
         sampling = SamplingConfig(
             frames=phase.frames,
+            reference=self.config.reference,
             largest_span=phase.largest_span,
             mirror=self.config.mirror,
             photometric=self.config.photometric,
         )
         seed = np.random.SeedSequence([self.config.seed, self.rank, 1, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        return draw_sample(self._groups[index], sampling, generator)
+        group = self._groups[index]
+        sample = draw_sample(group.clips, sampling, generator)
+        if not group.sets:
+            return sample
+        known = torch.stack([each.supervised(phase.frames) for each in group.sets])
+        return replace(sample, supervised=known.to(sample.supervised.device))
 
-    def _render(self, index: int, phase: Phase) -> ClipBatch:
+    def _render(self, index: int, phase: Phase) -> _Group:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
         aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
-        image_hw = image_size(aspect, phase.pixels)
+        image_hw = image_size(aspect, phase.pixels, self.config.patch_size)
         levels = [difficulty for difficulty, _ in phase.difficulties]
-        shares = [share for _, share in phase.difficulties]
+        level_shares = [share for _, share in phase.difficulties]
         first = (index * self.world_size + self.rank) * MOST_CLIPS
         scenes = []
+        sets: list[DataSet] = []
         for k in range(phase.batch):
-            difficulty = levels[int(rng.choice(len(levels), p=shares))]
+            difficulty = levels[int(rng.choice(len(levels), p=level_shares))]
+            if self.config.sets:
+                drawn = rng.choice(len(self.config.sets), p=shares(self.config.sets))
+                sets.append(self.config.sets[int(drawn)])
+            still = bool(sets) and sets[-1].still
             config = SceneConfig(
                 frames=self.config.clip_frames,
                 difficulty=difficulty,
-                still_camera=phase.still_camera,
+                # Without any motion a scene would show nothing.
+                still_camera=0.0 if still else phase.still_camera,
             )
             seed = (self.config.seed * 100_000_007 + first + k) % HELD_OUT_SEEDS
-            scenes.append(random_scene(seed, config, aspect=image_hw[1] / image_hw[0]))
-        return render_clips(scenes, image_hw=image_hw, seed=index, device=self.device)
+            scene = random_scene(seed, config, aspect=image_hw[1] / image_hw[0])
+            scenes.append(held_still(scene) if still else scene)
+        clips = render_clips(scenes, image_hw=image_hw, seed=index, device=self.device)
+        return _Group(clips=clips, sets=tuple(sets))

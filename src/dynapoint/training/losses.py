@@ -4,6 +4,7 @@ Shapes: b examples, t times, i frames. Every term first says over which pixels i
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -173,15 +174,19 @@ def confidence_weighted_regression(
     alpha: float = 0.2,
     normalise_prediction: bool,
     per_example: bool,
+    unit: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
     """The papers' point loss: C · ‖error‖ − α log C over one cloud of stacked maps.
 
-    Truth is divided by its mean distance. DPM divides the prediction by its own too (DPM eq. 6-7,
-    `normalise_prediction=True`, one mean over the batch); V-DPM does not, and averages over each
-    example's valid pixels first (V-DPM §3.4, `per_example=True`).
+    Truth is divided by its mean distance, or by `unit` where maps apart share one. DPM divides the
+    prediction by its own too (DPM eq. 6-7, `normalise_prediction=True`, one mean over the batch);
+    V-DPM does not, and averages over each example's valid pixels first (V-DPM §3.4,
+    `per_example=True`).
     """
     lead = (slice(None),) + (None,) * (truth.dim() - 1)
-    truth_unit = truth / mean_distance(truth, mask, clip_at_medians=None)[lead]
+    if unit is None:
+        unit = mean_distance(truth, mask, clip_at_medians=None)
+    truth_unit = truth / unit[lead]
     if normalise_prediction:
         predicted = predicted / mean_distance(predicted, mask, clip_at_medians=None)[lead]
     weighted = confidence * norm(predicted - truth_unit) - alpha * torch.log(confidence)
@@ -190,7 +195,7 @@ def confidence_weighted_regression(
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the recipe's terms (docs/nano.md)."""
+    """Weights of nano's terms (docs/nano.md)."""
 
     own_time: float = 1.0
     log_distance: float = 0.5
@@ -207,7 +212,7 @@ class LossWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class LossParts:
-    """The total and its unweighted terms, for logs."""
+    """Nano's total and its unweighted terms, for logs."""
 
     total: Float[Tensor, ""]
     own_time: Float[Tensor, ""]
@@ -216,3 +221,28 @@ class LossParts:
     camera: Float[Tensor, ""]
     match: Float[Tensor, ""]
     confidence: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLoss:
+    """Choices in V-DPM's loss: P + Q + `camera` × VGGT's camera loss.
+
+    UNCONFIRMED, because neither paper nor public code says: `alpha` (DUSt3R, MonST3R and VGGT use
+    .2); that P and Q weigh the same; and `target_times`, the choice of the times t_j of Q: "one"
+    drawn for all frames of an example, as the network is used, or one "per_frame", which the
+    public code has room for. The camera loss's weight is in the public configuration.
+    """
+
+    alpha: float = 0.2
+    camera: float = 5.0
+    target_times: Literal["one", "per_frame"] = "one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLossParts:
+    """V-DPM's total and its unweighted terms, for logs: P is `own_time`, Q `decoded`."""
+
+    total: Float[Tensor, ""]
+    own_time: Float[Tensor, ""]
+    decoded: Float[Tensor, ""]
+    camera: Float[Tensor, ""]

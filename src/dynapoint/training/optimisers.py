@@ -1,12 +1,13 @@
 """Optimisers, learning rate and the running average of weights."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynapoint.training.recipes import TrainConfig
+from dynapoint.training.recipes import CosineDecay, TrainConfig
 
 MUON_PARTS = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
 """Matrices of transformer blocks, whose updates Muon makes orthogonal."""
@@ -61,13 +62,15 @@ def orthogonalise(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows 
 
 
 def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest.
+    """AdamW for all that is not frozen, or Muon for the blocks' matrices and AdamW for the rest.
 
     Vectors (norms, biases, tokens) are not decayed. The camera head stays with AdamW: its matrices
     are the largest and see the fewest tokens, so Muon would cost more there than all else together.
     """
     matrices, decayed, plain = [], [], []
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         in_block = name.endswith(MUON_PARTS) and not name.startswith("camera_head")
         if config.optimiser == "muon" and in_block:
             matrices.append(parameter)
@@ -94,12 +97,27 @@ def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.opti
     return optimisers
 
 
-def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """Warm-up from the first step of the run, then constant, then an announced linear decay."""
+def learning_rate_at(step: int, config: TrainConfig, *, processes: int = 1) -> float:
+    """Warm-up from the first step of the run, then constant, then an announced linear decay.
+
+    Or the configuration's cosine.
+    """
+    if config.cosine is not None:
+        return _cosine_rate(step, config, config.cosine, processes)
     rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.decay_steps > 0:
         rate *= min(1.0, max(0.0, (config.steps - step) / config.decay_steps))
     return rate
+
+
+def _cosine_rate(step: int, config: TrainConfig, cosine: CosineDecay, processes: int) -> float:
+    largest = max(phase.batch for phase in config.phases)
+    peak = config.learning_rate * largest * processes / cosine.per_samples
+    warmup = cosine.warmup_share * config.steps
+    if step + 1 <= warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1.0, config.steps - warmup))
+    return cosine.least + (peak - cosine.least) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dynapoint.errors import OutputError
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.errors import ConfigError, OutputError
 from dynapoint.training.checkpoints import FILE_NAME
+from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
 from dynapoint.training.recipes import TrainConfig, recipe
+from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
 from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_pairs, validate
 
@@ -22,13 +23,18 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def train(
-    recipe_name: str, output: Path, *, resume: bool = False, steps: int | None = None
+    recipe_name: str,
+    output: Path,
+    *,
+    resume: bool = False,
+    steps: int | None = None,
+    start_from: Path | None = None,
 ) -> Path:
     """Run a recipe into a folder; returns the path of the averaged weights.
 
     Raises:
-        ConfigError: the recipe is unknown.
-        ModelError: there is nothing to resume, or it is damaged.
+        ConfigError: the recipe is unknown, or fine-tunes and there is nothing to start from.
+        ModelError: there is nothing to resume or to start from, or it is damaged or does not fit.
         OutputError: the folder cannot be made, or holds a run and `resume` is false.
     """
     config = recipe(recipe_name)
@@ -36,7 +42,7 @@ def train(
         config = dataclasses.replace(config, steps=steps)
     if not resume:
         refuse_existing_run(output)
-    return train_config(config, output, resume=resume)
+    return train_config(config, output, resume=resume, start_from=start_from)
 
 
 def refuse_existing_run(output: Path) -> None:
@@ -59,16 +65,22 @@ def train_config(
     max_seconds: float | None = None,
 ) -> Path:
     """Run a configuration; `bench` adds a folder of clips to validation, never to training."""
+    if config.fine_tunes and not resume and start_from is None:
+        raise ConfigError(
+            f"{config.name} fine-tunes; give the weights to start from with --start-from"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     processes = Processes.start(device)
+    # A file that cannot be used fails before a network is built or a folder made.
+    start = trainee_of(config, device, processes).read_start(start_from) if start_from else None
     # What is to be resumed is there already; a wrong name should not leave a folder behind.
     if not resume:
         _make_folder(output)
     trainer = Trainer(config, output, processes=processes, device=device)
     if resume:
         trainer.resume()
-    elif start_from is not None:
-        trainer.start_from(load_network(start_from).state_dict())
+    elif start is not None:
+        trainer.start_from(start)
     log = RunLog(output, active=processes.rank == 0)
     sets = _validation_sets(config, bench) if processes.rank == 0 else {}
     deadline = time.monotonic() + max_seconds if max_seconds else None
@@ -114,13 +126,16 @@ def training_record(trainer: Trainer) -> dict[str, str]:
 
 def _validation_sets(config: TrainConfig, bench: Path | None) -> dict[str, list[ValidationPairs]]:
     sets = {}
+    pixels, multiple = config.validation_pixels, config.patch_size
     if config.validation_clips > 0:
-        sets = {
-            "easy": [engine_pairs(difficulty=0.0, count=config.validation_clips)],
-            "hard": [engine_pairs(difficulty=1.0, count=config.validation_clips)],
-        }
+        image_hw = image_size(4 / 3, pixels, multiple)
+        for name, difficulty in (("easy", 0.0), ("hard", 1.0)):
+            pairs = engine_pairs(
+                difficulty=difficulty, count=config.validation_clips, image_hw=image_hw
+            )
+            sets[name] = [pairs]
     if bench is not None:
-        sets["bench"] = bench_pairs(bench)
+        sets["bench"] = bench_pairs(bench, pixels=pixels, multiple=multiple)
     return sets
 
 
@@ -128,4 +143,4 @@ def _validate(trainer: Trainer, sets: dict[str, list[ValidationPairs]], log: Run
     network = trainer.averaged_network()
     for name, groups in sets.items():
         log.validation(trainer.step, trainer.samples, name, validate(network, groups))
-    save_network(network, trainer.folder / WEIGHTS_FILE, record=training_record(trainer))
+    trainer.trainee.save(network, trainer.folder / WEIGHTS_FILE, training_record(trainer))

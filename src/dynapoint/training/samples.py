@@ -1,6 +1,7 @@
 """From rendered clips to training samples: frames, order, reference, mirror and photometry."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +12,17 @@ from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
 
+Reference = Literal["random", "central"]
+"""The frame whose camera is the world: any, in a random order of frames, or the middle one, with
+the others after it in the order of time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
     """How samples are drawn from clips."""
 
     frames: int = 2
+    reference: Reference = "random"
     # Chosen frames span at least and at most so many frames of the clip.
     smallest_span: int = 1
     largest_span: int = 8
@@ -27,7 +33,7 @@ class SamplingConfig:
 def choose_frames(
     clips: int, available: int, config: SamplingConfig, generator: torch.Generator
 ) -> Int[Tensor, "clip frame"]:
-    """Distinct frames of each clip in random order; the first one becomes the reference."""
+    """Distinct frames of each clip; the first one becomes the reference."""
     chosen = []
     for _ in range(clips):
         least = max(config.frames - 1, config.smallest_span)
@@ -36,7 +42,13 @@ def choose_frames(
         start = int(torch.randint(0, available - span, (1,), generator=generator))
         inner = torch.randperm(span - 1, generator=generator)[: config.frames - 2] + 1
         offsets = torch.cat([torch.tensor([0, span]), inner])[: config.frames]
-        chosen.append(start + offsets[torch.randperm(config.frames, generator=generator)])
+        if config.reference == "central":
+            middle = config.frames // 2
+            order = torch.tensor([middle, *range(middle), *range(middle + 1, config.frames)])
+            offsets = offsets.sort().values
+        else:
+            order = torch.randperm(config.frames, generator=generator)
+        chosen.append(start + offsets[order])
     return torch.stack(chosen)
 
 

@@ -5,22 +5,16 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from dynapoint.errors import ModelError
-from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.training.checkpoints import TrainingState, load_state, save_state
 from dynapoint.training.data_stream import SampleStream
 from dynapoint.training.distributed import Processes
-from dynapoint.training.hardware import autocast_dtype
-from dynapoint.training.losses import LossParts
-from dynapoint.training.objective import choose_pairs, sample_loss
 from dynapoint.training.optimisers import (
     RunningAverage,
     build_optimisers,
@@ -28,6 +22,8 @@ from dynapoint.training.optimisers import (
     learning_rate_at,
 )
 from dynapoint.training.recipes import Phase, TrainConfig
+from dynapoint.training.trainees import Parts, TrainedNetwork, Trainee, trainee_of
+from dynapoint.types import TruthSample
 
 MOST_BAD_STEPS = 20
 
@@ -49,14 +45,14 @@ class StepReport:
 class Objective(nn.Module):
     """The network and its loss as one module, which is what DDP wraps."""
 
-    def __init__(self, network: VideoPointMapNetwork, config: TrainConfig) -> None:
+    def __init__(self, trainee: Trainee, network: TrainedNetwork) -> None:
         super().__init__()
+        self.trainee = trainee
         self.network = network
-        self.weights = config.weights
 
-    def forward(self, sample: Any, sources: list[int], targets: list[int]) -> LossParts:
+    def forward(self, sample: TruthSample, phase: Phase, generator: torch.Generator) -> Parts:
         """The loss of a sample."""
-        return sample_loss(self.network, sample, self.weights, sources=sources, targets=targets)
+        return self.trainee.loss(self.network, sample, phase, generator)
 
 
 class Trainer:
@@ -70,10 +66,14 @@ class Trainer:
         self.folder = folder
         self.processes = processes
         self.device = device
-        self.network = VideoPointMapNetwork(config.network).to(device)
-        self.objective: nn.Module = processes.wrap(Objective(self.network, config))
+        self.trainee = trainee_of(config, device, processes)
+        self.network: TrainedNetwork = self.trainee.build()
+        for name, parameter in self.network.named_parameters():
+            if name.startswith(config.frozen):
+                parameter.requires_grad_(False)
+        self.objective: nn.Module = processes.wrap(Objective(self.trainee, self.network))
         self.optimisers = build_optimisers(self.network, config)
-        self.average = RunningAverage(self.network, config.ema_decay)
+        self.average = self._fresh_average()
         self.stream = SampleStream(
             config, rank=processes.rank, world_size=processes.count, device=device
         )
@@ -81,7 +81,6 @@ class Trainer:
         self.samples = 0
         self.seconds = 0.0
         self.bad_steps = 0
-        self._autocast = autocast_dtype(config.precision, device)
 
     def resume(self) -> None:
         """Take up the checkpoint of the folder; a resumed run equals one that never stopped."""
@@ -95,19 +94,29 @@ class Trainer:
                 f"the checkpoint in {self.folder} is of another network or optimiser ({error}); "
                 "resume with the recipe that wrote it"
             ) from error
-        self.average.weights = {k: v.to(self.device).clone() for k, v in state.ema.items()}
+        if self.average is not None:
+            kept = state.ema or state.network
+            self.average.weights = {k: v.to(self.device).clone() for k, v in kept.items()}
         self.step, self.samples, self.seconds = state.step, state.samples, state.seconds
 
     def start_from(self, weights: dict[str, torch.Tensor]) -> None:
-        """Begin a new run from given weights: fresh optimiser, new warm-up."""
+        """Begin a new run from given weights: fresh optimiser, new warm-up.
+
+        Only what the trainee calls fresh may be missing, and stays as it was made.
+        """
+        fresh = {
+            name: value
+            for name, value in self.network.state_dict().items()
+            if name.startswith(self.trainee.fresh_parts)
+        }
         try:
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(fresh | weights)
         except RuntimeError as error:
             raise ModelError(
                 f"the weights to start from are of another network than {self.config.name} trains "
                 f"({error}); start from weights of the same network or from nothing"
             ) from error
-        self.average = RunningAverage(self.network, self.config.ema_decay)
+        self.average = self._fresh_average()
 
     def save(self) -> None:
         """Write the checkpoint (the first process only)."""
@@ -118,16 +127,25 @@ class Trainer:
                 seconds=self.seconds,
                 config_json=json.dumps(asdict(self.config)),
                 network=self.network.state_dict(),
-                ema=self.average.weights,
+                ema={} if self.average is None else self.average.weights,
                 optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             )
             save_state(state, self.folder)
 
-    def averaged_network(self) -> VideoPointMapNetwork:
-        """A copy of the network with the averaged weights, for validation and shipping."""
-        network = VideoPointMapNetwork(self.config.network).to(self.device)
+    def averaged_network(self) -> TrainedNetwork:
+        """A copy of the network with the averaged weights, for validation and shipping.
+
+        Where there is no average it is the network itself.
+        """
+        if self.average is None:
+            return self.network
+        network: TrainedNetwork = self.trainee.build()
         network.load_state_dict(self.average.weights)
         return network.eval()
+
+    def _fresh_average(self) -> RunningAverage | None:
+        decay = self.config.ema_decay
+        return None if decay is None else RunningAverage(self.network, decay)
 
     def run(
         self,
@@ -161,7 +179,7 @@ class Trainer:
         sample = self.stream.sample(self.step)
         drawn = time.monotonic()
         parts = self._forward_backward(sample, phase)
-        rate = learning_rate_at(self.step, self.config)
+        rate = learning_rate_at(self.step, self.config, processes=self.processes.count)
         norm = clip_gradients(self.network.parameters(), self.config.clip_norm)
         bad = self.processes.any(not math.isfinite(float(norm) + float(parts.total.detach())))
         if not bad:
@@ -169,7 +187,8 @@ class Trainer:
                 for group in optimiser.param_groups:
                     group["lr"] = rate
                 optimiser.step()
-            self.average.update(self.network, self.step)
+            if self.average is not None:
+                self.average.update(self.network, self.step)
         self._count_bad(bad)
         self.step += 1
         self.samples += len(sample.images) * self.processes.count
@@ -186,18 +205,11 @@ class Trainer:
             skipped=bad,
         )
 
-    def _forward_backward(self, sample: Any, phase: Phase) -> LossParts:
+    def _forward_backward(self, sample: TruthSample, phase: Phase) -> Parts:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        sources, targets = choose_pairs(phase.frames, phase.pairs, generator)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        autocast = (
-            torch.autocast(self.device.split(":")[0], dtype=self._autocast)
-            if self._autocast is not None
-            else nullcontext()
-        )
-        with autocast:
-            parts: LossParts = self.objective(sample, sources, targets)
+        parts: Parts = self.objective(sample, phase, generator)
         parts.total.backward()
         return parts
 

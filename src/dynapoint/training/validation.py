@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynapoint.evaluation.metrics import PairScores, score_pairs
-from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.training.data_stream import HELD_OUT_SEEDS, image_size
 from dynapoint.training.samples import SamplingConfig, draw_sample
+from dynapoint.training.trainees import TrainedNetwork
 
 PIXELS = 6144
 
@@ -29,9 +30,15 @@ class ValidationPairs:
     truth: Float[Tensor, "pair time=2 frame=2 grid_rows grid_columns xyz=3"]
 
 
-def engine_pairs(*, difficulty: float, count: int, first_seed: int = 0) -> ValidationPairs:
+def engine_pairs(
+    *,
+    difficulty: float,
+    count: int,
+    first_seed: int = 0,
+    image_hw: tuple[int, int] = image_size(4 / 3, PIXELS),
+) -> ValidationPairs:
     """Pairs eight frames apart from held-out scenes of the data engine."""
-    height, width = image_size(4 / 3, PIXELS)
+    height, width = image_hw
     config = SceneConfig(frames=9, difficulty=difficulty)
     scenes = [
         random_scene(HELD_OUT_SEEDS + first_seed + k, config, aspect=width / height)
@@ -47,7 +54,12 @@ def engine_pairs(*, difficulty: float, count: int, first_seed: int = 0) -> Valid
 
 
 def bench_pairs(
-    folder: Path, *, starts: Sequence[int] = (0, 1), margin: int = 8
+    folder: Path,
+    *,
+    starts: Sequence[int] = (0, 1),
+    margin: int = 8,
+    pixels: int = PIXELS,
+    multiple: int = 8,
 ) -> list[ValidationPairs]:
     """Pairs of the clips of a folder in the bench format, one group per image size."""
     # Reading images needs Pillow, which a machine that only trains may lack.
@@ -62,7 +74,7 @@ def bench_pairs(
             frames = [start, start + margin]
             images = torch.from_numpy(np.ascontiguousarray(clip.images[frames]))
             images = images.permute(0, 3, 1, 2).float() / 255
-            size = image_size(images.shape[-1] / images.shape[-2], PIXELS)
+            size = image_size(images.shape[-1] / images.shape[-2], pixels, multiple)
             images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
             truth = torch.from_numpy(clip.points[np.ix_(frames, frames)]).float()
             world = torch.from_numpy(clip.world_from_camera[start]).float()
@@ -80,14 +92,14 @@ def bench_pairs(
 
 @torch.inference_mode()
 def predict_pairs(
-    network: VideoPointMapNetwork, pairs: ValidationPairs, *, chunk: int = 16
+    network: TrainedNetwork, pairs: ValidationPairs, *, chunk: int = 16
 ) -> tuple[Tensor, Tensor]:
     """All four maps of each pair on the truth's grid, and their confidence."""
     device = next(network.parameters()).device
     points, confidences = [], []
     rows, columns = pairs.truth.shape[3:5]
     for start in range(0, len(pairs.images), chunk):
-        encoded = network.encode(pairs.images[start : start + chunk].to(device))
+        encoded: Any = network.encode(pairs.images[start : start + chunk].to(device))
         maps = [network.decode(encoded, time=time, frames=[0, 1]) for time in (0, 1)]
         stacked = torch.stack([m.points for m in maps], dim=1)
         confidence = torch.stack([m.confidence for m in maps], dim=1)
@@ -101,7 +113,7 @@ def predict_pairs(
     return torch.cat(points), torch.cat(confidences)
 
 
-def validate(network: VideoPointMapNetwork, groups: Sequence[ValidationPairs]) -> PairScores:
+def validate(network: TrainedNetwork, groups: Sequence[ValidationPairs]) -> PairScores:
     """Score a network on groups of pairs, pooled."""
     was_training = network.training
     network.eval()

@@ -1,0 +1,62 @@
+"""The data sets that V-DPM was trained on, as shares of an epoch and as what each can teach."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from dynapoint.synthetic.scene import Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """One set of a mixture.
+
+    `samples` are drawn from it in an epoch. `still` sets show nothing that moves but the camera.
+    `supervises` "all": the truth of every frame at every time is known; "own_time": of every frame
+    at its own time only (DPM's paper has the table).
+    """
+
+    name: str
+    samples: int
+    still: bool = False
+    supervises: Literal["all", "own_time"] = "all"
+
+    def supervised(self, frames: int) -> Bool[Tensor, "time frame"]:
+        """Which maps of a sample its truth covers."""
+        if self.supervises == "own_time":
+            return torch.eye(frames, dtype=torch.bool)
+        return torch.ones(frames, frames, dtype=torch.bool)
+
+
+V_DPM_SETS = (
+    DataSet(name="Kubric-G", samples=5000),
+    DataSet(name="Kubric-F", samples=5000),
+    DataSet(name="PointOdyssey", samples=15_000, supervises="own_time"),
+    DataSet(name="Waymo", samples=2500),
+    DataSet(name="ScanNet++", samples=2500, still=True),
+    DataSet(name="BlendedMVS", samples=2500, still=True),
+)
+"""An epoch of V-DPM's paper.
+
+None of these sets is read here (Kubric-G is not even public): the data engine stands in for each,
+its truth masked in the same way, but dense where Waymo's is sparse.
+"""
+
+
+def shares(sets: tuple[DataSet, ...]) -> list[float]:
+    """The probability of each set for a sample of a mixture."""
+    epoch = sum(each.samples for each in sets)
+    return [each.samples / epoch for each in sets]
+
+
+def held_still(scene: Scene) -> Scene:
+    """The scene with all bodies as they are at its first time; the camera moves as before."""
+    return replace(
+        scene,
+        vertices=np.repeat(scene.vertices[:1], len(scene.vertices), axis=0),
+        face_moving=np.zeros_like(scene.face_moving),
+    )
