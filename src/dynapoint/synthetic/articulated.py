@@ -128,8 +128,9 @@ def random_person(
     bodies = posed_bodies(bones, root=root, turn=facing, moving=moving)
     if walking or not moving or rng.random() >= 0.3:
         return bodies
-    hop = motion.ballistic_heights(rng, tau, rng.uniform(0.05, 0.3) * height)
-    return [body.lifted(hop) for body in bodies]
+    hop = np.zeros((len(tau), 3))
+    hop[:, 2] = motion.ballistic_heights(rng, tau, rng.uniform(0.05, 0.3) * height)
+    return [body.shifted(hop) for body in bodies]
 
 
 def _person_bones(

@@ -27,10 +27,8 @@ class Body:
     radius: float
     dress: int = 0
 
-    def lifted(self, heights: Float[np.ndarray, " time"]) -> "Body":
-        """The body raised by a height per time."""
-        shift = np.zeros((len(heights), 3))
-        shift[:, 2] = heights
+    def shifted(self, shift: Float[np.ndarray, "time xyz=3"]) -> "Body":
+        """The body moved by an offset per time."""
         return replace(self, positions=self.positions + shift[:, None], centre=self.centre + shift)
 
 

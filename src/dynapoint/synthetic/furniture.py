@@ -1,10 +1,11 @@
-"""Still clutter: furniture, stacks, trees and what stands on tables."""
+"""Still clutter: furniture, stacks, trees, thin things and what stands on tables."""
 
 import numpy as np
 
 from . import motion, shapes
 from .bodies import Body, bounded_body
 from .shapes import Mesh
+from .thin_things import random_thin_thing
 
 
 def _block(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
@@ -182,6 +183,15 @@ def random_stack(
     return _pile(
         rng, times=times, place=place, size=0.6 * size, base=0.0, count=int(rng.integers(2, 6))
     )
+
+
+def random_thin_furniture(
+    rng: np.random.Generator, *, times: int, place: tuple[float, float], size: float
+) -> list[Body]:
+    """A post, fence, wheel, plant or bare tree, up to about twice `size` high."""
+    mesh = shapes.placed(random_thin_thing(rng), scale=size)
+    turn = motion.turn_about_z(rng.uniform(0.0, 6.3))
+    return [_still(mesh, place=place, turn=turn, times=times, size=size)]
 
 
 def random_flag(

@@ -109,7 +109,7 @@ def _random_camera_faults(
         "exposure": np.exp(stops),
         "shutter": rng.uniform(0.05, 0.5) * (rng.random() < 0.3 * difficulty),
         "vignette": rng.uniform(0.1, 0.5) * (rng.random() < 0.3 * difficulty),
-        "contrast": np.exp(rng.uniform(-0.2, 0.75)) if styled else 1.0,
+        "contrast": np.exp(rng.uniform(-0.2, 0.6)) if styled else 1.0,
         "saturation": rng.uniform(0.0, 1.1) if styled else 1.0,
         "noise": 0.003 * 8.0 ** rng.random() * (rng.random() < 0.15 + 0.4 * difficulty),
         "blur": rng.uniform(0.25, 0.7) * blurred,
