@@ -1,6 +1,7 @@
 """Where weights files are on this machine, and how the published ones get there."""
 
 import os
+import re
 from pathlib import Path
 
 from dynapoint.errors import ModelError
@@ -64,10 +65,10 @@ def describe(card: ModelCard) -> str:
 
 
 def fetch(card: ModelCard, *, accept_license: bool) -> Path:
-    """The weights file of a model, downloaded into the Hugging Face cache where it is not here.
+    """The weights file of a model, downloaded into `weights_folder()` where it is not here.
 
-    A download that was broken off is taken up again, and a finished one is checked against the
-    SHA-256 that the hub gives.
+    What has come of a download that broke off is kept, and the next call goes on from there. A
+    finished one is checked against the SHA-256 that the hub gives.
 
     Raises:
         ModelError: The licence has not been accepted, or the file cannot be downloaded.
@@ -87,43 +88,62 @@ def fetch(card: ModelCard, *, accept_license: bool) -> Path:
             "downloading needs huggingface_hub, which is not installed: "
             f"pip install 'dynapoint[hub]', {_by_hand(card)}"
         ) from error
+    path = weights_folder() / card.weights_file
     try:
-        path, wanted = _download(card.hub)
+        partial, wanted = _download(card.hub, path)
+        found = _sha256_of(partial)
+        if found == wanted:
+            partial.replace(path)
+            return path
+        partial.unlink()
     # Networks and libraries for them fail in ways of their own, which no list keeps up with.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"{card.weights_file} could not be downloaded ({reason[:200]}); run the command again "
-            f"to go on, {_by_hand(card)}"
+            f"{path} could not be downloaded ({reason[:200]}); run the command again to go on, "
+            f"{_by_hand(card)}"
         ) from error
-    _check_hash(path, wanted)
-    return path
+    raise ModelError(
+        f"the download has SHA-256 {found} instead of {wanted} and was deleted; run the command "
+        f"again, {_by_hand(card)}"
+    )
 
 
-def _download(file: HubFile) -> tuple[Path, str | None]:
-    """Download a file; returns where it lies and the SHA-256 that it should have, where known."""
-    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415 - an extra.
+def _download(file: HubFile, path: Path) -> tuple[Path, str]:
+    """Download `file` beside `path`; returns where it lies and the SHA-256 that it should have.
 
-    (info,) = HfApi().get_paths_info(file.repository, [file.name])
-    wanted = info.lfs.sha256 if info.lfs is not None else None
-    return Path(hf_hub_download(file.repository, file.name)), wanted
+    huggingface_hub's own downloads start anew in every process since its version 1.18, so only its
+    transfer of one file is used, which takes an offset.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 - an extra.
+    from huggingface_hub.file_download import http_get  # noqa: PLC0415
+    from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415
+
+    url = hf_hub_url(file.repository, file.name)
+    metadata = get_hf_file_metadata(url)
+    # Of large files the hub gives the content's hash as the tag.
+    wanted = metadata.etag or ""
+    if not re.fullmatch("[0-9a-f]{64}", wanted):
+        raise ValueError("the hub gives no SHA-256 of it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file that has changed on the hub is another download.
+    partial = path.with_name(f"{path.name}.{wanted[:12]}.part")
+    with partial.open("ab") as stream:
+        http_get(
+            url,
+            stream,
+            resume_size=stream.tell(),
+            headers=build_hf_headers(),
+            expected_size=metadata.size,
+            displayed_filename=path.name,
+        )
+    return partial, wanted
 
 
-def _check_hash(path: Path, wanted: str | None) -> None:
-    """Delete a download that is not what the hub holds, so that the next one starts anew."""
+def _sha256_of(path: Path) -> str:
     from dynapoint.models.weights import sha256_of  # noqa: PLC0415 - loads torch.
 
-    if wanted is None:
-        return
-    found = sha256_of(path)
-    if found != wanted:
-        # In the hub's cache the path is a link to where the bytes lie.
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise ModelError(
-            f"the download has SHA-256 {found} instead of {wanted} and was deleted; run the "
-            "command again"
-        )
+    return sha256_of(path)
 
 
 def _find_in_hub_cache(file: HubFile) -> Path | None:
