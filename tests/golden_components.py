@@ -72,7 +72,7 @@ def positions_at(rows_columns: Tensor, head_width: int, dtype: torch.dtype) -> R
 def rope2d(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:
     """Turned channels, and the tables that they are turned by."""
     ours = {}
-    for case in "abc":
+    for case in (name.removeprefix("in_") for name in stored if name.startswith("in_")):
         x, where = stored[f"in_{case}"], stored[f"pos_{case}"]
         assert (where == where[:1]).all()
         ours[case] = positions_at(where[0], x.shape[-1], dtype).apply(x)
@@ -327,10 +327,20 @@ def outputs(
     named = {(f"{prefix}{k}" if f"{prefix}{k}" in stored else k): v for k, v in ours.items()}
     # What is stored in float32 alone is compared with our float32 numbers alone.
     return {
-        key: value.detach().numpy()
+        key: thinned(value.detach().numpy(), stored[key].shape)
         for key, value in named.items()
         if key in stored and (dtype == torch.float32 or key.startswith("out64_"))
     }
+
+
+def thinned(full: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Every n-th entry of an array from the first on, as many along each axis as are stored."""
+    for axis, (side, wanted) in enumerate(zip(full.shape, shape, strict=True)):
+        steps = [step for step in range(1, side + 1) if -(-side // step) == wanted]
+        if not steps or (wanted > 1 and len(steps) > 1):
+            raise ValueError(f"{len(steps)} strides leave {shape} of {full.shape}, not one")
+        full = full[(slice(None),) * axis + (slice(None, None, steps[0]),)]
+    return full
 
 
 def read_component(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
