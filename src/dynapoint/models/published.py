@@ -104,6 +104,10 @@ class PublishedNetwork(nn.Module):
             else None
         )
 
+        if self.time_head is not None:
+            # The modulation, which the point head lacks, starts as the identity.
+            self.time_head.load_state_dict(self.point_head.state_dict(), strict=False)
+
     def use(self, options: ComputeOptions) -> "PublishedNetwork":
         """Compute with these options from now on; returns the network itself."""
         self.options = options
