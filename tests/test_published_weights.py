@@ -1,4 +1,4 @@
-"""Published checkpoints: names both ways, every entry in place, one clear line for what is wrong."""
+"""Published checkpoints: names both ways, every entry in place, one line for what is wrong."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.models import catalog
+from dynapoint.models import catalog, published_weights
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
 from dynapoint.models.key_maps import (
@@ -279,7 +279,9 @@ def test_pickles_that_run_code_are_refused(published, tmp_path):
     torch.save(published | {"x": _Hostile(marker)}, tmp_path / "hostile.pt")
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(_Hostile(marker)))
     for name in ("hostile.pt", "bare.pt"):
-        with pytest.raises(ModelError, match="cannot|can be read safely") as caught:
+        with pytest.raises(
+            ModelError, match="can be read safely"
+        ) as caught:
             load_published(vdpm_miniature(), tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not marker.exists()
@@ -332,12 +334,9 @@ def test_missing_file(tmp_path):
             load_published(vdpm_miniature(), path)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "writer"),
-    [(".pt", "torch.save"), (".safetensors", "dynapoint.models.published_weights.save_file")],
-)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("No space left\n.")])
-def test_failed_write_leaves_the_old_file(network, tmp_path, monkeypatch, suffix, writer, error):
+def test_failed_write_leaves_the_old_file(network, tmp_path, monkeypatch, suffix, error):
     path = tmp_path / f"old{suffix}"
     path.write_bytes(b"old")
 
@@ -345,7 +344,8 @@ def test_failed_write_leaves_the_old_file(network, tmp_path, monkeypatch, suffix
         Path(partial).write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(writer, broken)
+    monkeypatch.setattr(torch, "save", broken)
+    monkeypatch.setattr(published_weights, "save_file", broken)
     with pytest.raises(OutputError, match=r"cannot be written \(No space left\)"):
         save_published(network, path)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -13,7 +13,7 @@ LARGEST_BYTES = 24_000_000
 ALL_BYTES = 48_000_000
 
 
-@pytest.mark.parametrize("name", sorted(CARDS))
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if card.hub is None])
 def test_record_describes_the_file(name: str) -> None:
     path = ASSETS / CARDS[name].weights_file
     record = json.loads(path.with_suffix(".json").read_text())
