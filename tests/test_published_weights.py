@@ -279,9 +279,7 @@ def test_pickles_that_run_code_are_refused(published, tmp_path):
     torch.save(published | {"x": _Hostile(marker)}, tmp_path / "hostile.pt")
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(_Hostile(marker)))
     for name in ("hostile.pt", "bare.pt"):
-        with pytest.raises(
-            ModelError, match="can be read safely"
-        ) as caught:
+        with pytest.raises(ModelError, match="can be read safely") as caught:
             load_published(vdpm_miniature(), tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not marker.exists()
