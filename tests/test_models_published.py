@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from dynapoint.errors import ConfigError, ModelError, ShapeError
+from dynapoint.models import catalog
 from dynapoint.models.compute import ComputeOptions, default_options, in_parts
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import LevelDecoderConfig, vdpm_miniature
+from dynapoint.models.published_weights import save_published
 
 HW = (42, 56)
 
@@ -182,3 +184,34 @@ def test_other_errors_are_passed_on():
     compute, _ = short_of_memory(0, RuntimeError, "sizes do not match")
     with pytest.raises(RuntimeError, match="sizes do not match"):
         list(in_parts(4, 4, compute))
+
+
+@pytest.fixture
+def miniature_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
+    path = tmp_path / "vdpm.pt"
+    save_published(PublishedNetwork(vdpm_miniature()), path)
+    return path
+
+
+def test_models_load_with_the_options_asked_for(miniature_file):
+    network = catalog.load_model("vdpm", weights=miniature_file, device="cpu")
+    assert network.options == default_options("cpu")
+    assert network.weights_sha256 is not None
+    other = catalog.load_model(
+        "vdpm", weights=miniature_file, decoder_weights="int8", precision="bfloat16", device="cpu"
+    )
+    assert other.options.precision == "bfloat16"
+    assert other.decoder.frame_blocks[0].mlp.fc1.weight.dtype == torch.int8
+    assert other.aggregator.frame_blocks[0].mlp.fc1.weight.dtype == torch.float32
+
+
+def test_a_small_network_has_one_precision():
+    with pytest.raises(ModelError, match="float32 only"):
+        catalog.load_model("nano", precision="bfloat16")
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda:77"])
+def test_a_device_that_is_not_there_is_an_error_of_one_line(device):
+    with pytest.raises(ModelError, match="cannot be used"):
+        catalog.load_model("nano", device=device)

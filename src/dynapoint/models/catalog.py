@@ -1,9 +1,15 @@
 """Loading the models that users ask for by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from dynapoint.errors import ModelError
 from dynapoint.models.cards import find_card
+from dynapoint.models.compact import WeightStorage, store_compactly
+from dynapoint.models.compute import Precision, default_options
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig, vdpm, vggt
@@ -16,18 +22,55 @@ PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vgg
 
 
 def load_model(
-    name: str = "nano", *, weights: Path | str | None = None
+    name: str = "nano",
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    decoder_weights: WeightStorage = "float32",
+    precision: Precision | None = None,
 ) -> VideoPointMapNetwork | PublishedNetwork:
     """Load a model by name, from its own weights or from a file of the same format.
 
-    Raises ModelError where the name is unknown or retired, the weights of a published network are
-    not on this machine, or the file cannot be used.
+    Args:
+        name: A name that `dynapoint models` lists.
+        weights: A file to use in place of the model's own.
+        device: Where to compute; None takes a GPU where there is one.
+        decoder_weights: How the time decoder's weights are kept. "bfloat16" and "int8" take a half
+            and a quarter of the memory; docs/published.md says what they cost in accuracy.
+        precision: Of the published networks' transformer blocks; None is "float32" on a CPU and
+            "bfloat16" on a GPU, as in the public code.
+
+    Raises:
+        ModelError: The name is unknown or retired, the weights of a published network are not on
+            this machine, the file cannot be used, there is no such device, or the network has one
+            precision only.
     """
     path = require_weights(name, weights)
+    place = _device(device)
     network: VideoPointMapNetwork | PublishedNetwork
     if find_card(name).name in PUBLISHED:
-        network = load_published(PUBLISHED[name](), path)
+        published = load_published(PUBLISHED[name](), path)
+        options = default_options(place)
+        published.use(replace(options, precision=precision or options.precision))
+        network = published
+    elif precision not in (None, "float32"):
+        raise ModelError(f"{name} computes in float32 only, not in {precision}; leave it out")
     else:
         network = load_network(path)
+    if network.decoder is not None:
+        store_compactly(network.decoder, decoder_weights)
     network.weights_sha256 = sha256_of(path)
-    return network
+    return network.to(place)
+
+
+def _device(name: str | None) -> torch.device:
+    """A device by name; raises ModelError where this machine has none such."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {name!r} cannot be used ({reason}); use cpu, or cuda") from error
+    return device
