@@ -54,6 +54,12 @@ class Reconstruct:
     `published` as the public code of V-DPM and VGGT does it, which crops and pads."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame (of those used) in whose camera vdpm and vggt work; results are in frame 0's anyway."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of vdpm's and vggt's transformer blocks; the default is bfloat16 on a GPU only."""
+    decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How the time decoder's weights are kept: in fewer bits they take less memory."""
     overwrite: _Flag = False
     """Replace a scene that is already there (never anything else)."""
 
@@ -71,7 +77,7 @@ class Reconstruct:
         scenes = plan_scenes(self.inputs, self.output)
         for scene in scenes:
             check_output(scene.output, overwrite=self.overwrite)
-        loader = _ModelLoader(self.model, self.weights)
+        loader = _ModelLoader(self)
         failures = 0
         for scene in scenes:
             try:
@@ -332,13 +338,20 @@ class _Stages:
 class _ModelLoader:
     """Loads the network when it is first needed, so that a bad input fails before torch loads."""
 
-    def __init__(self, name: str, weights: Path | None) -> None:
-        self._name, self._weights = name, weights
+    def __init__(self, command: Reconstruct) -> None:
+        self._command = command
         self._model: PointMapModel | None = None
 
     def __call__(self) -> "PointMapModel":
         if self._model is None:
             from dynapoint.models.catalog import load_model  # noqa: PLC0415
 
-            self._model = load_model(self._name, weights=self._weights)
+            command = self._command
+            self._model = load_model(
+                command.model,
+                weights=command.weights,
+                device=command.device,
+                precision=command.precision,
+                decoder_weights=command.decoder_weights,
+            )
         return self._model
