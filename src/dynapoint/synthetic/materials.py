@@ -14,15 +14,15 @@ class Column(IntEnum):
     """Where each parameter of the texture lies in a material's row.
 
     Colours are linear RGB. The pattern value is a weighted sum of four noise channels (cloud, leaf,
-    second leaf, blotch), a sine stripe and a checker; its contrast maps it to a blend of `FIRST`
-    and `SECOND`, over which `THIRD` is laid by the second leaf channel.
+    second leaf, blotch), a sine stripe, a checker and the joints of tiles; its contrast maps it to
+    a blend of `FIRST` and `SECOND`, over which `THIRD` is laid by the second leaf channel.
     """
 
     FIRST = 0
     SECOND = 3
     THIRD = 6
     STRIPE = 9  # cycles per texture unit along a direction
-    CHECKER = 12  # cycles per texture unit along all three axes
+    CHECKER = 12  # cycles per texture unit along all three axes; two tiles to a cycle
     OFFSET = 13  # of the noise, in its periods
     NOISE_RATE = 16  # noise periods per texture unit
     WEIGHT_CLOUD = 17
@@ -37,7 +37,8 @@ class Column(IntEnum):
     SPECULAR = 26
     SHININESS = 27
     GRAIN = 28  # relative brightness modulation by blotches
-    COUNT = 29
+    WEIGHT_JOINT = 29
+    COUNT = 30
 
 
 def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:
@@ -59,13 +60,13 @@ def random_material(
     """One material for a surface of about `size` units; `texture` is the chance of a pattern.
 
     Kinds: plain, clouds, dead leaves, blotches or spots, stripes (straight or warped by noise),
-    checkers, gradients, noise bands, and mixtures.
+    checkers, tiles, gradients, noise bands, and mixtures.
     """
     row = np.zeros(Column.COUNT, np.float32)
     first = random_colour(rng, vivid=vivid)
     row[Column.FIRST : Column.FIRST + 3] = first
     row[Column.OFFSET : Column.OFFSET + 3] = rng.random(3)
-    row[Column.NOISE_RATE] = math.exp(rng.uniform(math.log(0.08), math.log(0.6))) / size
+    row[Column.NOISE_RATE] = math.exp(rng.uniform(math.log(0.08), math.log(0.9))) / size
     row[Column.CONTRAST] = 0.5
     if rng.random() < 0.5:
         row[Column.SPECULAR] = rng.uniform(0.05, 0.5)
@@ -96,7 +97,7 @@ def mean_colour(row: Row) -> Float32[np.ndarray, " rgb=3"]:
 
 def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
     """Choose what the pattern value is made of."""
-    kind = rng.integers(9)
+    kind = rng.integers(10)
     direction = rng.normal(size=3)
     direction /= math.sqrt(direction @ direction)
     if rng.random() < 0.4:
@@ -131,6 +132,12 @@ def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
         row[Column.WEIGHT_STRIPE] = 1.0
         row[Column.CONTRAST] = 0.5
         row[Column.WEIGHT_BLOTCH] = rng.uniform(0.0, 0.3)
+    elif kind == 8:
+        row[Column.WEIGHT_JOINT] = 1.0
+        row[Column.WEIGHT_CLOUD] = rng.uniform(0.0, 0.4)
+        row[Column.CONTRAST] = 1.0
+        row[Column.BIAS] = -0.5
+        row[Column.THIRD_AMOUNT] = rng.uniform(0.0, 0.3)
     else:
         weights = rng.dirichlet(np.full(4, 0.6))
         row[Column.WEIGHT_CLOUD], row[Column.WEIGHT_BLOTCH] = weights[:2]

@@ -42,7 +42,7 @@ def _leaves(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
 @lru_cache(maxsize=1)
 def _volume() -> Float[Tensor, "cell channel=4"]:
     rng = np.random.Generator(np.random.PCG64(20_240_229))
-    cloud = _spectral(rng, 1.0, 26.0, 2.2)
+    cloud = _spectral(rng, 1.0, 26.0, 1.8)
     leaf, second = _leaves(rng, 2500)
     blotch = _spectral(rng, 5.0, 9.0, 0.0)
     stacked = np.stack([cloud, leaf, second, blotch], -1).astype(np.float32)

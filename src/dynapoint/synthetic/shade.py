@@ -14,6 +14,7 @@ from .raster import corner_values
 from .shadow import SunView, lit_fraction
 
 _TAU = 6.283185307179586
+_JOINT_STEEPNESS = 6.0  # joints take about a twentieth of a tile's width on each side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,17 +234,20 @@ def _texture(
     stripe = (phase * _TAU).sin()
     # The shift keeps faces through the origin off the zeros of the sine.
     turn, shift = q * _TAU, q.new_tensor(0.4)
-    checker = (
-        torch.addcmul(shift, at[0], turn).sin()
-        * torch.addcmul(shift, at[1], turn).sin()
-        * torch.addcmul(shift, at[2], turn).sin()
-    )
+    waves = [torch.addcmul(shift, along, turn).sin_() for along in at]
+    checker = waves[0] * waves[1] * waves[2]
+    # Tiles meet where a wave changes its sign.
+    edge = torch.minimum(torch.minimum(waves[0].abs(), waves[1].abs()), waves[2].abs())
+    joint = (1.0 - _JOINT_STEEPNESS * edge).clamp_min_(0.0)
     stripe_fade = (1.5 - 2.5 * footprint * stripe_rate).clamp(0.0, 1.0)
     checker_fade = (1.5 - 2.5 * footprint * q).clamp(0.0, 1.0)
     noisy = material[Column.WEIGHT_CLOUD] * cloud + material[Column.WEIGHT_LEAF] * leaf
     noisy = torch.addcmul(noisy, material[Column.WEIGHT_BLOTCH], blotch)
     regular = material[Column.WEIGHT_STRIPE] * stripe * stripe_fade
-    regular = torch.addcmul(regular, material[Column.WEIGHT_CHECKER] * checker_fade, checker)
+    squares = (material[Column.WEIGHT_CHECKER] * checker).addcmul_(
+        material[Column.WEIGHT_JOINT], joint
+    )
+    regular = torch.addcmul(regular, squares, checker_fade)
     value = noisy * noise_fade + regular
     # A pattern sharper than a pixel would alias, so contrast is limited by the footprint.
     contrast = material[Column.CONTRAST]
