@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 import dynapoint
 from dynapoint.errors import ConfigError, InputError, ModelError
 from dynapoint.inference.cleaning import clean_intrinsics, clean_maps, clean_poses, ray_fallback
-from dynapoint.inference.prepare import network_images, network_size, original_intrinsics
+from dynapoint.inference.prepare import network_images, network_size
 from dynapoint.types import PointMaps
 from fake_model import FakeModel, picture_array
 
@@ -61,16 +61,6 @@ def test_making_smaller_averages_what_a_sample_would_alias():
     np.testing.assert_allclose(resized.numpy()[..., 2:-2], 0.5, atol=0.02)
 
 
-def test_intrinsics_return_to_original_pixels():
-    rng = np.random.default_rng(1)
-    network = np.array([[[60.0, 0, 30.0], [0, 70.0, 20.0], [0, 0, 1]]])
-    original = original_intrinsics(network, image_hw=(480, 854), network_hw=(48, 80))
-    points = rng.uniform([-1, -1, 2], [1, 1, 5], (20, 3))
-    small, large = points @ network[0].T, points @ original[0].T
-    scale = np.array([854 / 80, 480 / 48])
-    np.testing.assert_allclose(small[:, :2] / small[:, 2:] * scale, large[:, :2] / large[:, 2:])
-
-
 def test_poses_become_proper_and_relative_to_frame_0():
     rng = np.random.default_rng(2)
     truth = np.tile(np.eye(4), (6, 1, 1))
@@ -101,7 +91,8 @@ def test_intrinsics_that_make_no_sense_become_a_guess():
 
 def test_maps_are_cleaned_where_needed_and_nowhere_else():
     rng = np.random.default_rng(4)
-    points, confidence = rng.normal(size=(5, 6, 3)), rng.uniform(1, 2, (5, 6))
+    points = rng.normal(size=(5, 6, 3)).astype(np.float32)
+    confidence = rng.uniform(1, 2, (5, 6)).astype(np.float32)
     broken, doubt = points.copy(), confidence.copy()
     broken[1, 2, 0], broken[3, 3, 2], broken[0, 0, 1] = np.nan, -np.inf, 1e30
     doubt[4, 4], doubt[4, 5] = np.inf, -3.0
@@ -109,7 +100,7 @@ def test_maps_are_cleaned_where_needed_and_nowhere_else():
     replaced = np.zeros((5, 6), bool)
     replaced[1, 2] = replaced[3, 3] = replaced[0, 0] = True
     assert (cleaned[replaced] == 7).all()
-    assert np.array_equal(cleaned[~replaced], points[~replaced].astype(np.float32))
+    assert np.array_equal(cleaned[~replaced], points[~replaced])
     replaced[4, 4] = replaced[4, 5] = True
     assert (trust[replaced] == 0).all() and (trust[~replaced] > 0).all()
 
@@ -119,7 +110,7 @@ def test_stand_in_lies_on_the_rays_even_if_nothing_is_finite():
     pose[:3, :3] = Rotation.from_rotvec([0.1, -0.3, 0.2]).as_matrix()
     pose[:3, 3] = [1, 2, 3]
     intrinsics = np.array([[50.0, 0, 8], [0, 40, 6], [0, 0, 1]])
-    points = ray_fallback(np.full((1, 12, 16, 3), np.nan), pose[None], intrinsics[None])[0]
+    points = ray_fallback(np.full((12, 16, 3), np.nan, np.float32), pose, intrinsics)
     camera = (points - pose[:3, 3]) @ pose[:3, :3]
     np.testing.assert_allclose(camera[..., 2], 1.0)
     projected = camera @ intrinsics.T

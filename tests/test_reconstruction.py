@@ -245,8 +245,7 @@ def test_output_that_is_not_finite_is_replaced_and_least_confident():
 def test_further_times_are_decoded_once_and_only_on_demand():
     model = FakeModel()
     rec = dynapoint.reconstruct(picture_array(4, 64, 64), model)
-    assert sorted(model.decoded) == [(0, 1), (0, 2), (0, 3)]
-    model.decoded.clear()
+    assert model.decoded == []
     for _ in range(2):
         rec.query(frame=2, xy=[[5.0, 5.0]], time=0)
         rec.query(frame=2, xy=[[5.0, 5.0]], time=2)

@@ -55,7 +55,7 @@ def test_round_trip(rec, tmp_path):
 def test_arrays_are_plain_and_the_manifest_says_what_they_are(rec, tmp_path):
     store.save(rec, tmp_path / "s")
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
-    assert manifest["format"] == "dynapoint-scene" and manifest["version"] == 1
+    assert manifest["format"] == "dynapoint-scene" and manifest["version"] == 2
     for name, entry in manifest["arrays"].items():
         array = np.load(tmp_path / "s" / f"{name}.npy", allow_pickle=False)
         assert list(array.shape) == entry["shape"] and array.dtype == entry["dtype"]
@@ -201,7 +201,7 @@ def test_damage_is_named(rec, tmp_path):
     np.save(scene("kind") / "timestamps_s.npy", np.zeros(4, np.float32))
     refuses(tmp_path / "kind", r"timestamps_s\.npy holds float32")
     path = scene("future") / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 99'))
     refuses(tmp_path / "future", "version 99")
     path = scene("lacking") / "manifest.json"
     path.write_text(path.read_text().replace('"map_hw"', '"mop_hw"'))

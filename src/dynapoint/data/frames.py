@@ -22,10 +22,12 @@ _ASPECT_TOLERANCE = 0.01
 class Frames:
     """The frames used of one scene.
 
-    `images` are RGB; `timestamps_s` are seconds since the source's first frame (images and arrays
-    carry no times: there, one frame of the source counts as one second); `source_frame_index` says
-    which frame of the source each one is, from 0; `name` is short and fit for a file name; `note`
-    is one line about what was left out (selection, a video that breaks off), or None.
+    `images` are RGB; those of different sizes lie in the top left corners of one white canvas, and
+    `sizes_hw` says how high and wide each is (None: all fill it). `timestamps_s` are seconds since
+    the source's first frame (images and arrays carry no times: there, one frame of the source
+    counts as one second); `source_frame_index` says which frame of the source each one is, from 0;
+    `name` is short and fit for a file name; `note` is one line about what was left out (selection,
+    a video that breaks off), or None.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -33,6 +35,7 @@ class Frames:
     source_frame_index: Int64[np.ndarray, " frame"]
     name: str
     note: str | None = None
+    sizes_hw: Int64[np.ndarray, "frame hw=2"] | None = None
 
     @property
     def count(self) -> int:
@@ -41,11 +44,18 @@ class Frames:
 
     @property
     def image_hw(self) -> tuple[int, int]:
-        """(height, width) of the frames in pixels."""
+        """(height, width) of the frames, or of their canvas, in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
+    @property
+    def picture_hw(self) -> Int64[np.ndarray, "frame hw=2"]:
+        """(height, width) of each frame's own picture in pixels."""
+        if self.sizes_hw is not None:
+            return self.sizes_hw
+        return np.tile(np.array(self.image_hw, dtype=np.int64), (self.count, 1))
 
-def load_frames(source: Any, *, max_frames: int = 24) -> Frames:
+
+def load_frames(source: Any, *, max_frames: int = 24, one_size: bool = True) -> Frames:
     """Read at most `max_frames` evenly spaced frames from nearly anything.
 
     Args:
@@ -53,6 +63,8 @@ def load_frames(source: Any, *, max_frames: int = 24) -> Frames:
             for images or one video, a list of image files (in the order given), or an array
             (frame, height, width, 3), uint8 or float in [0, 1].
         max_frames: Upper limit of the number of frames, at least 1.
+        one_size: Image files of one aspect are brought to the size of the first, others refused.
+            False leaves every image as it is (`Frames.sizes_hw`).
 
     Raises:
         InputError: The source is missing, empty, damaged or of another kind; the message is one
@@ -61,14 +73,14 @@ def load_frames(source: Any, *, max_frames: int = 24) -> Frames:
     if max_frames < 1:
         raise InputError(f"at most {max_frames} frames were asked for; ask for 1 or more")
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), max_frames)
+        return _from_path(Path(source), max_frames, one_size)
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
         return _from_array(np.asarray(source), max_frames)
     if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
         paths = [Path(item) for item in source]
         if len(paths) == 1:
-            return _from_path(paths[0], max_frames)
-        return _from_image_files(paths, max_frames, name=_folder_name(paths))
+            return _from_path(paths[0], max_frames, one_size)
+        return _from_image_files(paths, max_frames, one_size, name=_folder_name(paths))
     raise InputError(
         f"source is a {type(source).__name__}; give the path of a video or folder, a list of image "
         "files, or an array (frame, height, width, 3)"
@@ -89,17 +101,18 @@ def expand_pattern(path: Path) -> list[Path]:
     return matches
 
 
-def _from_path(path: Path, max_frames: int) -> Frames:
+def _from_path(path: Path, max_frames: int, one_size: bool) -> Frames:
     """Frames of a folder, an image, a video or a pattern."""
     matches = expand_pattern(path)
     if len(matches) > 1:
-        return _from_image_files(matches, max_frames, name=_folder_name(matches))
+        return _from_image_files(matches, max_frames, one_size, name=_folder_name(matches))
     path = matches[0]
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if path.is_dir():
         found = images_in_folder(path)
-        frames = _from_image_files(found, max_frames, name=path.resolve().name or "scene")
+        name = path.resolve().name or "scene"
+        frames = _from_image_files(found, max_frames, one_size, name=name)
         if found[0].parent == path:
             return frames
         notes = [f"images taken from {found[0].parent}", *([frames.note] if frames.note else [])]
@@ -109,7 +122,7 @@ def _from_path(path: Path, max_frames: int) -> Frames:
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read; change its permissions")
     if is_image_path(path):
-        return _from_image_files([path], max_frames, name=path.stem)
+        return _from_image_files([path], max_frames, one_size, name=path.stem)
     return _from_video(path, max_frames)
 
 
@@ -129,7 +142,9 @@ def _from_video(path: Path, max_frames: int) -> Frames:
     )
 
 
-def _from_image_files(paths: Sequence[Path], max_frames: int, *, name: str) -> Frames:
+def _from_image_files(
+    paths: Sequence[Path], max_frames: int, one_size: bool, *, name: str
+) -> Frames:
     """Frames of image files; only the chosen ones are read."""
     if not paths:
         raise InputError("the list of image files is empty; give at least one")
@@ -147,9 +162,13 @@ def _from_image_files(paths: Sequence[Path], max_frames: int, *, name: str) -> F
     images = [first]
     for chosen in index[1:]:
         image = read_image(paths[chosen])
-        images.append(_fit_to_first(image, first, paths[chosen], paths[index[0]]))
+        if one_size:
+            image = _fit_to_first(image, first, paths[chosen], paths[index[0]])
+        images.append(image)
+    canvas, sizes_hw = _on_one_canvas(images)
     return Frames(
-        images=np.stack(images),
+        images=canvas,
+        sizes_hw=sizes_hw,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name=name,
@@ -199,10 +218,24 @@ def _fit_to_first(
     if abs((width * first_height) / (height * first_width) - 1) > _ASPECT_TOLERANCE:
         raise InputError(
             f"image {path} is {width}x{height} but {first_path} is {first_width}x{first_height}; "
-            "images of one scene must have one size or at least one aspect: give them separately"
+            "images of one scene must have one size or at least one aspect: give them separately, "
+            "or with --prepare published (prepare='published')"
         )
     resized = Image.fromarray(image).resize((first_width, first_height), Image.Resampling.LANCZOS)
     return np.array(resized)
+
+
+def _on_one_canvas(
+    images: Sequence[UInt8[np.ndarray, "_ _ rgb=3"]],
+) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], Int64[np.ndarray, "frame hw=2"] | None]:
+    """Images in the top left corners of one white canvas, and their sizes if they differ."""
+    sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+    if (sizes == sizes[0]).all():
+        return np.stack(images), None
+    canvas = np.full((len(images), *sizes.max(axis=0), 3), 255, dtype=np.uint8)
+    for place, image in zip(canvas, images, strict=True):
+        place[: image.shape[0], : image.shape[1]] = image
+    return canvas, sizes
 
 
 def _selection_note(used: int, available: int) -> str | None:

@@ -1,26 +1,65 @@
 """Making a network's output safe to hand on: finite points, proper cameras, doubt marked."""
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
+
+from dynapoint.results.pixel_map import PixelMap
 
 # Beyond this, sums and products of coordinates overflow float32.
 _LARGEST = 1e15
 
 
+def clean_own_time(
+    points: Float32[np.ndarray, "frame height width xyz=3"],
+    confidence: Float32[np.ndarray, "frame height width"],
+    *,
+    world_from_camera: Float64[np.ndarray, "frame 4 4"],
+    intrinsics: Float64[np.ndarray, "frame 3 3"],
+    pixel_map: PixelMap,
+) -> tuple[
+    Float32[np.ndarray, "frame height width xyz=3"], Float32[np.ndarray, "frame height width"]
+]:
+    """Own-time maps as `clean_maps` leaves them, `ray_fallback` standing in for bad points.
+
+    Pixels that show nothing of the frame's picture get confidence 0 too. Where nothing is to be
+    changed the results are the arrays given, which may be large.
+    """
+    cleaned, trust = points, confidence
+    for index in range(len(points)):
+        good, trusted = _faultless(points[index], confidence[index])
+        trusted &= pixel_map.shown_pixels(index)
+        if not good.all():
+            stand_in = ray_fallback(points[index], world_from_camera[index], intrinsics[index])
+            cleaned = points.copy() if cleaned is points else cleaned
+            cleaned[index][~good] = stand_in[~good]
+        if not trusted.all():
+            trust = confidence.copy() if trust is confidence else trust
+            trust[index][~trusted] = 0.0
+    return cleaned, trust
+
+
 def clean_maps(
-    points: Float[np.ndarray, "*map xyz=3"],
-    confidence: Float[np.ndarray, "*map"],
-    fallback: Float[np.ndarray, "*map xyz=3"],
-) -> tuple[Float32[np.ndarray, "*map xyz=3"], Float32[np.ndarray, "*map"]]:
+    points: Float32[np.ndarray, "height width xyz=3"],
+    confidence: Float32[np.ndarray, "height width"],
+    fallback: Float[np.ndarray, "height width xyz=3"],
+) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
     """Replace points that are not finite by the fallback's and give them the lowest confidence, 0.
 
     Confidence that is negative or not finite becomes 0 too.
     """
+    good, trusted = _faultless(points, confidence)
+    cleaned = np.where(good[..., None], points, fallback)
+    return np.asarray(cleaned, np.float32), np.where(trusted, confidence, np.float32(0))
+
+
+def _faultless(
+    points: Float32[np.ndarray, "height width xyz=3"],
+    confidence: Float32[np.ndarray, "height width"],
+) -> tuple[Bool[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
+    """Which points are finite, and at which of them the confidence makes sense as well."""
     with np.errstate(invalid="ignore"):
         good = (np.abs(points) < _LARGEST).all(axis=-1)
-        trusted = good & np.isfinite(confidence) & (confidence > 0)
-    cleaned = np.where(good[..., None], points, fallback)
-    return cleaned.astype(np.float32), np.where(trusted, confidence, 0.0).astype(np.float32)
+        return good, good & np.isfinite(confidence) & (confidence > 0)
 
 
 def clean_poses(
@@ -66,30 +105,27 @@ def clean_intrinsics(
 
 
 def ray_fallback(
-    points: Float[np.ndarray, "frame height width xyz=3"],
-    world_from_camera: Float64[np.ndarray, "frame 4 4"],
-    intrinsics: Float64[np.ndarray, "frame 3 3"],
-) -> Float64[np.ndarray, "frame height width xyz=3"]:
-    """A stand-in for own-time maps: every pixel's ray at the median depth of its frame.
+    points: Float32[np.ndarray, "height width xyz=3"],
+    world_from_camera: Float64[np.ndarray, "4 4"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+) -> Float64[np.ndarray, "height width xyz=3"]:
+    """A stand-in for an own-time map: every pixel's ray at the median depth of the frame.
 
     The median is over finite points in front of the camera; 1 where there is none.
     """
-    count, height, width = points.shape[:3]
+    height, width = points.shape[:2]
     columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    stand_in = np.empty((count, height, width, 3))
-    for index in range(count):
-        camera, pose = intrinsics[index], world_from_camera[index]
-        ray = np.stack(
-            [
-                (columns - camera[0, 2]) / camera[0, 0],
-                (rows - camera[1, 2]) / camera[1, 1],
-                np.ones_like(columns),
-            ],
-            axis=-1,
-        )
-        with np.errstate(invalid="ignore", over="ignore"):
-            depth = (points[index].astype(np.float64) - pose[:3, 3]) @ pose[:3, 2]
-            usable = depth[np.isfinite(depth) & (depth > 0) & (depth < _LARGEST)]
-        distance = float(np.median(usable)) if usable.size else 1.0
-        stand_in[index] = (ray * distance) @ pose[:3, :3].T + pose[:3, 3]
-    return stand_in
+    ray = np.stack(
+        [
+            (columns - intrinsics[0, 2]) / intrinsics[0, 0],
+            (rows - intrinsics[1, 2]) / intrinsics[1, 1],
+            np.ones_like(columns),
+        ],
+        axis=-1,
+    )
+    rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        depth = (points.astype(np.float64) - position) @ rotation[:, 2]
+        usable = depth[np.isfinite(depth) & (depth > 0) & (depth < _LARGEST)]
+    distance = float(np.median(usable)) if usable.size else 1.0
+    return (ray * distance) @ rotation.T + position

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.errors import ModelError
 from dynapoint.inference.predict import predict
+from dynapoint.inference.prepare import Preparation
 from dynapoint.results.reconstruction import Reconstruction
 
 _LOG = logging.getLogger("dynapoint")
@@ -19,6 +20,8 @@ def reconstruct(
     model: "str | PointMapModel" = "nano",
     *,
     frames: int = 24,
+    prepare: Preparation = "default",
+    reference: int = 0,
     progress: bool = False,
 ) -> Reconstruction:
     """Turn a video, images or an array into a 4D reconstruction.
@@ -29,28 +32,39 @@ def reconstruct(
         model: The name of a network, or a network itself.
         frames: At most this many evenly spaced frames are used; one line of the log says so, and
             `rec.frames.note`.
-        progress: Show a progress bar on standard error.
+        prepare: "default" neither crops nor pads; "published" is what the public code of V-DPM
+            and VGGT does, and takes images of different sizes.
+        reference: The frame (of those used) in whose camera the network works, for `vdpm` and
+            `vggt`. Results are in the camera of frame 0 all the same.
+        progress: Show a bar on standard error while the tracks of a frame are worked out.
 
     Returns:
         Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
 
     Raises:
-        InputError: The source cannot be used.
-        ModelError: The network is unknown or its weights cannot be loaded.
+        ConfigError: The preparation is unknown.
+        InputError: The source cannot be used, or the reference is no index of a frame used.
+        ModelError: The network is unknown or its weights cannot be loaded, it leaves no choice of
+            reference, or memory does not suffice.
     """
     if not isinstance(model, str) and not hasattr(model, "encode"):
         raise ModelError(
             f"model is a {type(model).__name__}; give the name of a network, or a network such as "
             "dynapoint.load_model(weights=FILE) gives"
         )
-    loaded = load_frames(source, max_frames=frames)
+    loaded = load_frames(source, max_frames=frames, one_size=prepare != "published")
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
+    options: dict[str, Any] = {
+        "prepare": prepare,
+        "reference": reference,
+        "progress": progress,
+    }
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
-        return reconstruct_frames(loaded, load_model(model), model_name=model, progress=progress)
-    return reconstruct_frames(loaded, model, progress=progress)
+        return reconstruct_frames(loaded, load_model(model), model_name=model, **options)
+    return reconstruct_frames(loaded, model, **options)
 
 
 def reconstruct_frames(
@@ -58,19 +72,26 @@ def reconstruct_frames(
     model: "PointMapModel",
     *,
     model_name: str | None = None,
+    prepare: Preparation = "default",
+    reference: int = 0,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames already loaded with a network already loaded.
 
     Raises:
-        ModelError: The network's maps do not have the size of its images.
+        ConfigError: The preparation does not fit the frames.
+        InputError: The reference is no index of a frame used.
+        ModelError: The network's maps do not have the size of its images, it leaves no choice of
+            reference, or memory does not suffice.
     """
     # A network knows its versioned name, e.g. `nano-1` where `nano` was asked for.
     version = getattr(getattr(model, "config", None), "name", None)
     name = version or model_name or getattr(model, "name", None) or type(model).__name__
-    if not progress:
-        return predict(frames, model, model_name=name)
-    from tqdm import tqdm  # noqa: PLC0415 - only needed here.
-
-    with tqdm(total=frames.count, desc=frames.name, unit="time", leave=False) as bar:
-        return predict(frames, model, model_name=name, on_time=lambda _: bar.update(1))
+    return predict(
+        frames,
+        model,
+        model_name=name,
+        prepare=prepare,
+        reference=reference,
+        progress=progress,
+    )

@@ -1,7 +1,9 @@
 """Running a network over frames: encode once, decode the times asked for."""
 
+import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +12,15 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from dynapoint.data.frames import Frames
-from dynapoint.errors import ModelError
+from dynapoint.errors import InputError, ModelError
 from dynapoint.inference.cleaning import (
     clean_intrinsics,
     clean_maps,
+    clean_own_time,
     clean_poses,
-    ray_fallback,
 )
-from dynapoint.inference.prepare import network_images, network_size, original_intrinsics
+from dynapoint.inference.prepare import Preparation, prepare_images
+from dynapoint.models.compute import is_out_of_memory
 from dynapoint.results.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
@@ -28,44 +31,53 @@ _CACHE_BYTES = 512 * 1024**2
 
 
 class NetworkDecoder:
-    """Decodes further (frame, time) on demand and keeps what it decoded."""
+    """Decodes further (frame, time) on demand and keeps what it decoded, within bounds."""
 
     def __init__(
         self,
         model: "PointMapModel",
         encoded: Any,
         own_time_points: Float32[np.ndarray, "frame height width xyz=3"],
+        own_time_confidence: Float32[np.ndarray, "frame height width"],
     ) -> None:
         self._model = model
         self._encoded = encoded
         self._own_time_points = own_time_points
+        self._own_time_confidence = own_time_confidence
         self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        bytes_per_map = max(1, own_time_points[0].nbytes * 4 // 3)
-        # The tracks of one frame over all times must fit whatever their size.
-        self._room = max(_CACHE_BYTES // bytes_per_map, len(own_time_points))
+        bytes_per_map = own_time_points[0].nbytes + own_time_confidence[0].nbytes
+        self._room = _CACHE_BYTES // max(1, bytes_per_map)
 
     def decode(
-        self, frame: int, time: int
+        self, frame: int, time: int, *, keep: bool = True
     ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
         """Finite points (world) and confidence of the pixels of `frame`, placed at `time`.
 
         Points that the network does not give as finite numbers stay where they are at the frame's
-        own time, with confidence 0.
+        own time, with confidence 0; so has what is not to be trusted at its own time.
+
+        Args:
+            frame: Index of the frame.
+            time: Index of the time.
+            keep: Whether the answer is to be kept in case it is asked for again.
+
+        Raises:
+            ModelError: Memory does not suffice.
         """
         key = (frame, time)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        with torch.inference_mode():
+        with torch.inference_mode(), _advice_on_memory(f"to decode frame {frame}"):
             maps = self._model.decode(self._encoded, time=time, frames=[frame])
-        self._kept[key] = clean_maps(
-            _to_numpy(maps.points)[0, 0],
-            _to_numpy(maps.confidence)[0, 0],
-            self._own_time_points[frame],
-        )
+            points, confidence = _to_numpy(maps.points)[0, 0], _to_numpy(maps.confidence)[0, 0]
+        points, confidence = clean_maps(points, confidence, self._own_time_points[frame])
+        confidence[self._own_time_confidence[frame] == 0] = 0.0
+        if keep:
+            self._kept[key] = points, confidence
         if len(self._kept) > self._room:
             self._kept.popitem(last=False)
-        return self._kept[key]
+        return points, confidence
 
 
 def predict(
@@ -73,59 +85,94 @@ def predict(
     model: "PointMapModel",
     *,
     model_name: str,
-    on_time: Callable[[int], None] | None = None,
+    prepare: Preparation = "default",
+    reference: int = 0,
+    progress: bool = False,
 ) -> Reconstruction:
-    """Reconstruct frames with a network, in float32.
-
-    Encodes once and decodes the tracks of frame 0 over all times; every other (frame, time) is
-    decoded when it is first asked for.
+    """Reconstruct frames with a network: cameras and own-time maps; the rest when it is asked for.
 
     Args:
         frames: The frames of one scene.
         model: A network in evaluation mode, on any device.
         model_name: Recorded in the result.
-        on_time: Called with each time whose tracks are done, for progress.
+        prepare: How frames are brought to the network's size (`inference.prepare`).
+        reference: The frame in whose camera the network works, where it leaves a choice.
+        progress: Passed on to the result.
 
     Raises:
-        ModelError: The network's maps do not have the size of its images.
+        ConfigError: The preparation does not fit the frames.
+        InputError: The reference is no index of a frame used.
+        ModelError: The network's maps do not have the size of its images, it leaves no choice of
+            reference, or memory does not suffice.
     """
-    network_hw = network_size(
-        frames.image_hw, image_side=model.image_side, patch_size=model.patch_size
+    prepared = prepare_images(
+        frames, how=prepare, image_side=model.image_side, patch_size=model.patch_size
     )
-    with torch.inference_mode():
-        images = network_images(frames.images, network_hw, device=_device_of(model))
-        encoded = model.encode(images)
-    own_points, own_confidence = encoded.own_time.points[0], encoded.own_time.confidence[0]
-    if tuple(own_points.shape) != (frames.count, *network_hw, 3):
+    pixel_map = prepared.pixel_map
+    encoded = _encode(model, prepared.images, reference=reference, model_name=model_name)
+    raw_points = _to_numpy(encoded.own_time.points)[0]
+    if raw_points.shape != (frames.count, *pixel_map.map_hw, 3):
         raise ModelError(
-            f"model {model_name} gave maps of shape {tuple(own_points.shape)} for "
-            f"{frames.count} images of {network_hw}; its maps must have the size of its images"
+            f"model {model_name} gave maps of shape {raw_points.shape} for {frames.count} images "
+            f"of {pixel_map.map_hw}; its maps must have the size of its images"
         )
     world_from_camera = clean_poses(_to_numpy(encoded.cameras.world_from_camera)[0])
-    map_intrinsics = clean_intrinsics(_to_numpy(encoded.cameras.intrinsics)[0], network_hw)
-    raw_points = _to_numpy(own_points)
-    points, confidence = clean_maps(
+    map_intrinsics = clean_intrinsics(_to_numpy(encoded.cameras.intrinsics)[0], pixel_map.map_hw)
+    points, confidence = clean_own_time(
         raw_points,
-        _to_numpy(own_confidence),
-        ray_fallback(raw_points, world_from_camera, map_intrinsics),
+        _to_numpy(encoded.own_time.confidence)[0],
+        world_from_camera=world_from_camera,
+        intrinsics=map_intrinsics,
+        pixel_map=pixel_map,
     )
-    reconstruction = Reconstruction(
+    return Reconstruction(
         frames=frames,
         world_from_camera=world_from_camera,
-        intrinsics=original_intrinsics(
-            map_intrinsics, image_hw=frames.image_hw, network_hw=network_hw
-        ),
-        own_time_points=points,
-        own_time_confidence=confidence,
-        decoder=NetworkDecoder(model, encoded, points),
+        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ map_intrinsics,
+        own_time_points=_read_only(points),
+        own_time_confidence=_read_only(confidence),
+        pixel_map=pixel_map,
+        decoder=NetworkDecoder(model, encoded, points, confidence),
         model_name=model_name,
         weights_sha256=getattr(model, "weights_sha256", None),
+        progress=progress,
     )
-    for time in range(frames.count):
-        reconstruction.maps(frame=0, time=time)
-        if on_time is not None:
-            on_time(time)
-    return reconstruction
+
+
+def _encode(model: "PointMapModel", images: Tensor, *, reference: int, model_name: str) -> Any:
+    """Encode images on the device of the network, in the camera of the reference."""
+    count, _, height, width = images.shape[1:]
+    if not 0 <= reference < count:
+        raise InputError(
+            f"reference is {reference} but the {count} frames used are 0 to {count - 1}"
+        )
+    choice: dict[str, Any] = {}
+    if reference != 0:
+        if "reference" not in inspect.signature(model.encode).parameters:
+            raise ModelError(
+                f"model {model_name} leaves no choice of the reference frame; leave it at 0, or "
+                "use vdpm or vggt"
+            )
+        choice["reference"] = reference
+    with torch.inference_mode(), _advice_on_memory(f"for {count} frames of {width}x{height}"):
+        return model.encode(images.to(_device_of(model)), **choice)
+
+
+@contextmanager
+def _advice_on_memory(what: str) -> Iterator[None]:
+    """Answer a lack of memory in one line.
+
+    Raises:
+        ModelError: Memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"memory does not suffice {what}; use fewer frames (--frames, frames=)"
+        ) from error
 
 
 def _device_of(model: "PointMapModel") -> torch.device:
@@ -137,5 +184,12 @@ def _device_of(model: "PointMapModel") -> torch.device:
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
-    """A tensor's values as float32 on the host."""
+    """A tensor's values as float32 on the host, without a copy where they are that."""
     return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to, because a network's encoding may hold the same memory."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,18 +1,69 @@
-"""Bringing frames to the size a network works at, and its cameras back to original pixels.
+"""Bringing frames to the size a network works at.
 
-Nothing is cropped or padded: x and y are scaled apart, so that a pixel maps to a pixel by two
-factors and sides can be multiples of the patch size.
+By default nothing is cropped or padded: the longer side becomes the network's, the other the
+nearest multiple of the patch, and x and y are scaled apart. "published" is what the public code of
+V-DPM and VGGT does: the width becomes the network's, what is then too high is cropped to a square,
+and images of different heights are padded with white.
 """
+
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from dynapoint.data.frames import Frames
 from dynapoint.errors import ConfigError
+from dynapoint.results.pixel_map import PixelMap
+
+Preparation = Literal["default", "published"]
+PREPARATIONS: tuple[str, ...] = get_args(Preparation)
 
 _FEWEST_PATCHES = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedImages:
+    """What a network is given, in [0, 1], and where the pixels of the pictures lie in it."""
+
+    images: Float32[Tensor, "1 frame rgb=3 network_height network_width"]
+    pixel_map: PixelMap
+
+
+def prepare_images(
+    frames: Frames, *, how: Preparation = "default", image_side: int, patch_size: int
+) -> PreparedImages:
+    """Bring frames to the size a network works at.
+
+    Args:
+        frames: The frames; only "published" takes those of different sizes.
+        how: "default" or "published" (see the module).
+        image_side: The longer side, or the width, that the network works best at, in pixels.
+        patch_size: Both sides of the result are multiples of this.
+
+    Raises:
+        ConfigError: `how` is something else, a size is not positive, or sizes differ by default.
+    """
+    if how == "published":
+        return _published(frames, image_side=image_side, patch_size=patch_size)
+    if how != "default":
+        raise ConfigError(f"preparation {how!r} is not known; give {' or '.join(PREPARATIONS)}")
+    if frames.sizes_hw is not None:
+        raise ConfigError("the frames differ in size; prepare them as 'published'")
+    network_hw = network_size(frames.image_hw, image_side=image_side, patch_size=patch_size)
+    return PreparedImages(
+        images=network_images(frames.images, network_hw),
+        pixel_map=_pixel_map(
+            frames,
+            resized_hw=np.tile(network_hw, (frames.count, 1)),
+            top=np.zeros(frames.count),
+            network_hw=network_hw,
+        ),
+    )
 
 
 def network_size(image_hw: tuple[int, int], *, image_side: int, patch_size: int) -> tuple[int, int]:
@@ -36,32 +87,66 @@ def network_size(image_hw: tuple[int, int], *, image_side: int, patch_size: int)
 
 
 def network_images(
-    images: UInt8[np.ndarray, "frame height width rgb=3"],
-    network_hw: tuple[int, int],
-    *,
-    device: torch.device | str = "cpu",
+    images: UInt8[np.ndarray, "frame height width rgb=3"], network_hw: tuple[int, int]
 ) -> Float32[Tensor, "1 frame rgb=3 network_height network_width"]:
     """Images in [0, 1] at the network's size, low-pass filtered where they are made smaller."""
-    resized = []
+    resized = torch.empty(1, len(images), 3, *network_hw)
     # One frame at a time: floats of all frames at full resolution would take gigabytes.
-    for image in images:
+    for index, image in enumerate(images):
         planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
         small = functional.interpolate(
             planes.to(torch.float32) / 255.0, network_hw, mode="bicubic", antialias=True
         )
-        resized.append(small.clamp(0.0, 1.0))
-    return torch.stack(resized, dim=1).to(device)
+        resized[:, index] = small.clamp(0.0, 1.0)
+    return resized
 
 
-def original_intrinsics(
-    network_intrinsics: Float[np.ndarray, "frame 3 3"],
+def _published(frames: Frames, *, image_side: int, patch_size: int) -> PreparedImages:
+    """The preparation of the public code, bit for bit (load_fn.py of VGGT, mode "crop")."""
+    width = round(image_side / patch_size) * patch_size
+    resized = np.array(
+        [
+            # In this order of operations, so that halves are rounded as they are there; it has no
+            # answer for strips that come out lower than half a patch.
+            (max(1, round(high * (width / wide) / patch_size)) * patch_size, width)
+            for high, wide in frames.picture_hw.tolist()
+        ]
+    )
+    kept = np.minimum(resized[:, 0], width)
+    height = int(kept.max())
+    cropped, added = (resized[:, 0] - kept) // 2, (height - kept) // 2
+    images = torch.ones(1, frames.count, 3, height, width)
+    for index in range(frames.count):
+        high, wide = frames.picture_hw[index]
+        picture = Image.fromarray(frames.images[index, :high, :wide])
+        size = (width, int(resized[index, 0]))
+        pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC))
+        part = torch.from_numpy(pixels[cropped[index] : cropped[index] + kept[index]])
+        place = images[0, index, :, added[index] : added[index] + kept[index]]
+        place.copy_(part.permute(2, 0, 1).to(torch.float32) / 255)
+    return PreparedImages(
+        images=images,
+        pixel_map=_pixel_map(
+            frames, resized_hw=resized, top=added - cropped, network_hw=(height, width)
+        ),
+    )
+
+
+def _pixel_map(
+    frames: Frames,
     *,
-    image_hw: tuple[int, int],
+    resized_hw: np.ndarray,
+    top: np.ndarray,
     network_hw: tuple[int, int],
-) -> Float[np.ndarray, "frame 3 3"]:
-    """Intrinsics in pixels of the original images from those in pixels of the network's images.
-
-    Pixel centres are at half-integers in both, so this is a plain scaling of x and y.
-    """
-    scale = [image_hw[1] / network_hw[1], image_hw[0] / network_hw[0], 1.0]
-    return np.diag(scale) @ network_intrinsics
+) -> PixelMap:
+    """The map for pictures resized to `resized_hw`, whose first row then lies at row `top`."""
+    picture_hw = frames.picture_hw
+    offset: Float64[np.ndarray, "frame xy=2"] = np.stack(
+        [np.zeros(frames.count), top.astype(np.float64)], axis=1
+    )
+    return PixelMap(
+        scale=resized_hw[:, ::-1] / picture_hw[:, ::-1],
+        offset=offset,
+        picture_hw=picture_hw,
+        map_hw=network_hw,
+    )

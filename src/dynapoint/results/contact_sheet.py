@@ -14,7 +14,7 @@ from dynapoint.results.panels import (
     path_panel,
     track_panel,
 )
-from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 
 _ROWS = 4
 _PANEL_AREA = 320 * 184
@@ -30,16 +30,20 @@ _TITLES = (
 )
 
 
-def draw(rec: Reconstruction) -> Image.Image:
+def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
     """Draw a contact sheet: four frames, each with depth, confidence, motion and tracks.
 
     Rows are evenly spaced times. Motion shows, on the pixels of frame 0, how far their points have
     moved until then; tracks show points of frame 0 in the row's frame with the way they came, faint
     where hidden. Below are the colour scales and the camera's path seen from above.
+
+    Args:
+        rec: The scene.
+        tracks: Those of frame 0, if they are at hand; memory-mapped ones are read in parts.
     """
+    tracks = rec.tracks() if tracks is None else tracks
     times = [int(time) for time in evenly_spaced(rec.frame_count, _ROWS)]
-    size = _panel_size(rec.frames.image_hw)
-    tracks = rec.tracks()
+    size = _panel_size(rec)
     typical_depth = _typical_depth(rec)
     scaled = (
         depth_panels(rec.own_time_depth[times]),
@@ -62,7 +66,7 @@ def draw(rec: Reconstruction) -> Image.Image:
     for row, time in enumerate(times):
         y = top + row * row_height
         panels = [
-            image_panel(rec.images[time], size),
+            image_panel(rec, time, size),
             *(maps.panel(row, size) for maps in scaled),
             track_panel(rec, tracks, time=time, size=size),
         ]
@@ -78,9 +82,10 @@ def draw(rec: Reconstruction) -> Image.Image:
     return sheet
 
 
-def _panel_size(image_hw: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of a panel: equal areas for all aspects, within reason."""
-    aspect = float(np.clip(image_hw[1] / image_hw[0], 0.3, 4.0))
+def _panel_size(rec: Reconstruction) -> tuple[int, int]:
+    """(width, height) of a panel: equal areas for all aspects of pictures, within reason."""
+    width, height = rec.map_hw[::-1] / rec.pixel_map.scale[0]
+    aspect = float(np.clip(width / height, 0.3, 4.0))
     width = max(150, round((_PANEL_AREA * aspect) ** 0.5))
     return width, max(60, round(width / aspect))
 

@@ -9,14 +9,15 @@ from typing import Any
 from dynapoint.errors import SceneError
 
 FORMAT_NAME = "dynapoint-scene"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 CONVENTIONS = {
     "axes": "OpenCV: x right, y down, z forward",
     "world": "the camera of frame 0; world_from_camera[0] is the identity",
     "pixels": "xy is (column, row), centres at half-integers; intrinsics in original pixels",
-    "maps": "a map pixel's centre times image size / map size is its place in the image",
+    "maps": "map_from_image leads from (x, y, 1) in a frame's image to its map; what a map shows "
+    "beyond the image has confidence 0",
     "units": "scene units, the same for points and translations; not metric",
 }
 

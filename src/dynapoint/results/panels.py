@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 from PIL import Image, ImageDraw
 
 from dynapoint.results.colors import HEAT, LIGHT, WARM, ColorScale, hue_colors
+from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.visibility import points_in_camera, project
 
@@ -79,7 +80,7 @@ def track_panel(
     if the camera moves. Points hidden there are faint.
     """
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
-    backdrop = Image.fromarray(rec.images[time]).resize((wide, high), Image.Resampling.BILINEAR)
+    backdrop = picture_in_map(rec, time, (wide, high), Image.Resampling.BILINEAR)
     backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
     rows, columns = _grid(rec.map_hw)
     camera_points = points_in_camera(
@@ -107,9 +108,8 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     picture = Image.new("RGB", (wide, high), (20, 20, 26))
     points = rec.own_time_points[0].reshape(-1, 3).astype(np.float64)
-    colors = np.asarray(
-        Image.fromarray(rec.images[0]).resize(rec.map_hw[::-1], Image.Resampling.BOX)
-    ).reshape(-1, 3)
+    colors = np.asarray(picture_in_map(rec, 0, rec.map_hw[::-1], Image.Resampling.BOX))
+    colors = colors.reshape(-1, 3)
     centers = rec.world_from_camera[:, :3, 3]
     far = np.percentile(points[:, 2], 95)
     low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
@@ -152,11 +152,9 @@ def legend(scaled: Scaled, *, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(scaled.scale.paint(ramp))
 
 
-def image_panel(
-    image: UInt8[np.ndarray, "height width rgb=3"], size: tuple[int, int]
-) -> Image.Image:
-    """A frame at the panel's size."""
-    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+def image_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Image.Image:
+    """What the maps show of a frame, at the panel's size."""
+    return picture_in_map(rec, frame, size, Image.Resampling.LANCZOS)
 
 
 def _grid(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """A reconstruction: cameras, and where any pixel's point is at any time, in original pixels."""
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, SupportsIndex, runtime_checkable
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError, ShapeError
+from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import points_in_camera, visibility
 
@@ -20,9 +22,12 @@ class PointDecoder(Protocol):
     """What a reconstruction asks for points that it does not hold yet."""
 
     def decode(
-        self, frame: int, time: int
+        self, frame: int, time: int, *, keep: bool = True
     ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
-        """Finite points (world) and confidence of the pixels of `frame`, placed at `time`."""
+        """Finite points (world) and confidence of the pixels of `frame`, placed at `time`.
+
+        `keep` says whether the answer is to be kept in case it is asked for again.
+        """
         ...
 
 
@@ -33,7 +38,8 @@ class QueryResult:
     Attributes:
         points: Finite positions in the world or the camera asked for, in scene units. Outside the
             image they are those of the nearest place on its border and mean nothing.
-        valid: False only where the place asked for lies outside the image.
+        valid: False only where the place asked for lies outside the image, or in a part of it that
+            was cropped away before the network saw it.
         visible: Probability in [0, 1] that the point is seen by the camera of the frame whose time
             was asked for: a depth test against that frame's own-time depth. 0 where not valid.
         confidence: Not negative, larger is better; 0 where not valid.
@@ -68,9 +74,11 @@ class Reconstruction:
         own_time_points: For each frame, its pixels' points at its own time, in the world, at the
             resolution of the network's maps.
         own_time_confidence: Not negative, larger is better.
+        pixel_map: Where the pixels of the original images lie in the maps.
         decoder: Gives points at further times on demand.
         model_name: Which network made it.
         weights_sha256: Hash of the network's weights where known.
+        progress: Whether to show a bar on standard error while tracks are worked out.
     """
 
     frames: Frames
@@ -78,9 +86,11 @@ class Reconstruction:
     intrinsics: Float64[np.ndarray, "frame 3 3"]
     own_time_points: Float32[np.ndarray, "frame map_height map_width xyz=3"]
     own_time_confidence: Float32[np.ndarray, "frame map_height map_width"]
+    pixel_map: PixelMap
     decoder: PointDecoder
     model_name: str
     weights_sha256: str | None = None
+    progress: bool = False
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
@@ -105,21 +115,26 @@ class Reconstruction:
     @property
     def map_hw(self) -> tuple[int, int]:
         """(height, width) of the network's maps."""
-        return self.own_time_points.shape[1], self.own_time_points.shape[2]
+        return self.pixel_map.map_hw
 
     @cached_property
     def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:
         """Intrinsics in pixels of the network's maps."""
-        return np.diag([*self._map_from_image, 1.0]) @ self.intrinsics
+        return self.pixel_map.map_from_image @ self.intrinsics
 
     @cached_property
-    def own_time_depth(self) -> Float64[np.ndarray, "frame map_height map_width"]:
-        """Depth along the axis of each frame's camera, at its own time, at map resolution."""
-        depth = [
-            points_in_camera(points.astype(np.float64), pose)[..., 2]
-            for points, pose in zip(self.own_time_points, self.world_from_camera, strict=True)
-        ]
-        return np.stack(depth)
+    def own_time_depth(self) -> Float32[np.ndarray, "frame map_height map_width"]:
+        """Depth along the axis of each frame's camera, at its own time, at map resolution.
+
+        0, which joins no surface and hides what is behind it, where a map shows nothing.
+        """
+        depth = np.empty(self.own_time_points.shape[:3], dtype=np.float32)
+        for frame, (points, pose) in enumerate(
+            zip(self.own_time_points, self.world_from_camera, strict=True)
+        ):
+            depth[frame] = points_in_camera(points.astype(np.float64), pose)[..., 2]
+            depth[frame][~self.pixel_map.shown_pixels(frame)] = 0.0
+        return depth
 
     def query(
         self,
@@ -149,9 +164,8 @@ class Reconstruction:
         times = range(self.frame_count) if time is None else [self._checked_index(time, "time")]
         target = None if camera is None else self._checked_index(camera, "camera")
         places = _checked_xy(xy)
-        height, width = self.frames.image_hw
-        inside = ((places >= 0) & (places <= [width, height])).all(axis=1)
-        sampler = pixel_sampler(self._surface_cells(source), places * self._map_from_image)
+        inside = self.pixel_map.shows(source, places)
+        sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
         at_times = [self._at_time(sampler, source, moment, target) for moment in times]
         points = np.stack([at_time[0] for at_time in at_times])
         visible = np.stack([at_time[1] for at_time in at_times])
@@ -176,10 +190,7 @@ class Reconstruction:
         Raises:
             InputError: `frame` or `time` is no index of a frame used.
         """
-        source, target = self._checked_index(frame, "frame"), self._checked_index(time, "time")
-        if source == target:
-            return self.own_time_points[source], self.own_time_confidence[source]
-        return self.decoder.decode(source, target)
+        return self._maps(self._checked_index(frame, "frame"), self._checked_index(time, "time"))
 
     def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
         """Where all map pixels of one frame are at all times.
@@ -187,21 +198,57 @@ class Reconstruction:
         Raises:
             InputError: `frame` is no index of a frame used.
         """
-        source = self._checked_index(frame, "frame")
-        maps = [self.maps(frame=source, time=time) for time in range(self.frame_count)]
-        return FrameTracks(
-            points=np.stack([points for points, _ in maps]),
-            visible=np.stack(
-                [self._visible(points, source, time) for time, (points, _) in enumerate(maps)]
-            ),
-            confidence=np.stack([confidence for _, confidence in maps]),
+        shape = (self.frame_count, *self.map_hw)
+        tracks = FrameTracks(
+            points=np.empty((*shape, 3), dtype=np.float32),
+            visible=np.empty(shape, dtype=np.float32),
+            confidence=np.empty(shape, dtype=np.float32),
         )
+        for time, now in enumerate(self.track_times(frame=frame, keep=True)):
+            tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
+        return tracks
 
-    @property
-    def _map_from_image(self) -> Float64[np.ndarray, "xy=2"]:
-        """Map pixels per original pixel in x and y, which is all there is: nothing is cropped."""
-        (map_height, map_width), (height, width) = self.map_hw, self.frames.image_hw
-        return np.array([map_width / width, map_height / height])
+    def track_times(
+        self, *, frame: SupportsIndex = 0, keep: bool = False
+    ) -> Iterator[
+        tuple[
+            Float32[np.ndarray, "map_height map_width xyz=3"],
+            Float32[np.ndarray, "map_height map_width"],
+            Float32[np.ndarray, "map_height map_width"],
+        ]
+    ]:
+        """Points, visibility and confidence of `tracks`, one time after another.
+
+        Args:
+            frame: Whose pixels.
+            keep: Whether what is decoded is to be kept, as it is for queries.
+
+        Raises:
+            InputError: `frame` is no index of a frame used.
+        """
+        source = self._checked_index(frame, "frame")
+        for time in self._bar(range(self.frame_count)):
+            points, confidence = self._maps(source, time, keep=keep)
+            yield points, self._visible(points, source, time), confidence
+
+    def _bar(self, times: range) -> Iterator[int]:
+        """The times, with a progress bar if one is wanted."""
+        if not self.progress:
+            return iter(times)
+        from tqdm import tqdm  # noqa: PLC0415 - only needed here.
+
+        return iter(tqdm(times, desc=self.frames.name, unit="time", leave=False))
+
+    def _maps(
+        self, frame: int, time: int, *, keep: bool = True
+    ) -> tuple[
+        Float32[np.ndarray, "map_height map_width xyz=3"],
+        Float32[np.ndarray, "map_height map_width"],
+    ]:
+        """`maps` for indices known to be good."""
+        if frame == time:
+            return self.own_time_points[frame], self.own_time_confidence[frame]
+        return self.decoder.decode(frame, time, keep=keep)
 
     @cached_property
     def _cells(self) -> dict[int, np.ndarray]:
@@ -221,7 +268,7 @@ class Reconstruction:
         Float32[np.ndarray, " points"],
     ]:
         """Points in the world or a camera, visibility and confidence at one time."""
-        point_map, confidence_map = self.maps(frame=frame, time=time)
+        point_map, confidence_map = self._maps(frame, time)
         points = sampler.points(point_map)
         visible = self._visible(points, frame, time)
         if camera is not None:

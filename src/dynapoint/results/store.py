@@ -1,5 +1,7 @@
 """Scenes on disk: a manifest, plain arrays and a contact sheet, written whole or not at all."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import dynapoint
 from dynapoint.errors import SceneError
 from dynapoint.results.manifest import MANIFEST_FILE, ArrayEntry, Manifest, read_manifest
 from dynapoint.results.output_folder import whole_folder
-from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
@@ -19,6 +22,7 @@ CONTACT_SHEET_FILE = "contact_sheet.png"
 _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
     "world_from_camera": (("frame", "row", "column"), "float32"),
     "intrinsics": (("frame", "row", "column"), "float32"),
+    "map_from_image": (("frame", "row", "column"), "float64"),
     "timestamps_s": (("frame",), "float64"),
     "source_frame_index": (("frame",), "int64"),
     "images": (("frame", "height", "width", "rgb"), "uint8"),
@@ -28,19 +32,22 @@ _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
     "track_visible": (("time", "height", "width"), "float32"),
     "track_confidence": (("time", "height", "width"), "float32"),
 }
+_TRACKS = ("track_points", "track_visible", "track_confidence")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredScene:
     """A scene read from disk; arrays are memory-mapped and read-only.
 
-    Points are in the world (the camera of frame 0); `images` are the frames at the maps'
-    resolution; `track_*` say where the pixels of frame 0 are at all times.
+    Points are in the world (the camera of frame 0); `images` are what the maps show of the frames,
+    at the maps' resolution; `map_from_image` are matrices to map pixels from those of the original
+    images; `track_*` say where the pixels of frame 0 are at all times.
     """
 
     manifest: Manifest
     world_from_camera: Float32[np.ndarray, "frame 4 4"]
     intrinsics: Float32[np.ndarray, "frame 3 3"]
+    map_from_image: Float64[np.ndarray, "frame 3 3"]
     timestamps_s: Float64[np.ndarray, " frame"]
     source_frame_index: Int64[np.ndarray, " frame"]
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -69,31 +76,66 @@ def save(
     Raises:
         OutputError: `output` exists or cannot be written; nothing is left behind.
     """
-    arrays = _arrays(reconstruction)
-    files = [MANIFEST_FILE, *(f"{name}.npy" for name in arrays)]
+    with whole_folder(Path(output), overwrite=overwrite) as folder:
+        write_tracks(reconstruction, folder)
+        write_scene(reconstruction, folder, contact_sheet=contact_sheet)
+
+
+def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
+    """Write the tracks of frame 0 one time after another, and open them memory-mapped.
+
+    Raises:
+        OSError: `folder` cannot be written to.
+    """
+    shape = (reconstruction.frame_count, *reconstruction.map_hw)
+    paths = [folder / f"{name}.npy" for name in _TRACKS]
+    with ExitStack() as files:
+        points, visible, confidence = (
+            files.enter_context(_growing_array(path, array_shape))
+            for path, array_shape in zip(paths, ((*shape, 3), shape, shape), strict=True)
+        )
+        for now in reconstruction.track_times():
+            points(now[0])
+            visible(now[1])
+            confidence(now[2])
+    mapped = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    return FrameTracks(points=mapped[0], visible=mapped[1], confidence=mapped[2])
+
+
+def write_scene(
+    reconstruction: Reconstruction, folder: Path, *, contact_sheet: Image.Image | None = None
+) -> None:
+    """Write all of a scene but its tracks, which `write_tracks` has written into the same folder.
+
+    Raises:
+        OSError: `folder` cannot be written to.
+    """
+    for name, array in _small_arrays(reconstruction).items():
+        np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
+    # Large and of their type on disk already, so that nothing is copied.
+    np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
+    np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
+    files = [MANIFEST_FILE, *(f"{name}.npy" for name in _LAYOUT)]
     if contact_sheet is not None:
+        contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
+    count, map_hw = reconstruction.frame_count, reconstruction.map_hw
     manifest = Manifest(
         name=reconstruction.frames.name,
         model=reconstruction.model_name,
         weights_sha256=reconstruction.weights_sha256,
         package_version=dynapoint.__version__,
-        frame_count=reconstruction.frame_count,
+        frame_count=count,
         image_hw=reconstruction.frames.image_hw,
-        map_hw=reconstruction.map_hw,
+        map_hw=map_hw,
         note=reconstruction.frames.note,
         arrays={
-            name: ArrayEntry(shape=array.shape, axes=_LAYOUT[name][0], dtype=_LAYOUT[name][1])
-            for name, array in arrays.items()
+            name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
+            for name, (axes, dtype) in _LAYOUT.items()
         },
         files=tuple(files),
     )
-    with whole_folder(Path(output), overwrite=overwrite) as folder:
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
-        if contact_sheet is not None:
-            contact_sheet.save(folder / CONTACT_SHEET_FILE)
-        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def load(scene: Path | str) -> StoredScene:
@@ -109,33 +151,36 @@ def load(scene: Path | str) -> StoredScene:
     return StoredScene(manifest=manifest, **arrays)
 
 
-def _arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
-    """All arrays of a scene by name."""
-    tracks = reconstruction.tracks()
+def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
+    """All arrays of a scene by name, but for its own-time maps and tracks."""
+    frames = range(reconstruction.frame_count)
+    size = reconstruction.map_hw[::-1]
+    pictures = [
+        picture_in_map(reconstruction, frame, size, Image.Resampling.BOX) for frame in frames
+    ]
     return {
         "world_from_camera": reconstruction.world_from_camera,
         "intrinsics": reconstruction.intrinsics,
+        "map_from_image": reconstruction.pixel_map.map_from_image,
         "timestamps_s": reconstruction.timestamps_s,
         "source_frame_index": reconstruction.source_frame_index,
-        "images": _images_at_map_size(reconstruction),
-        "own_time_points": reconstruction.own_time_points,
-        "own_time_confidence": reconstruction.own_time_confidence,
-        "track_points": tracks.points,
-        "track_visible": tracks.visible,
-        "track_confidence": tracks.confidence,
+        "images": np.stack([np.asarray(picture) for picture in pictures]),
     }
 
 
-def _images_at_map_size(
-    reconstruction: Reconstruction,
-) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
-    """The frames' colours for the maps' points."""
-    size = reconstruction.map_hw[::-1]
-    resized = [
-        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        for image in reconstruction.images
-    ]
-    return np.stack(resized)
+@contextmanager
+def _growing_array(
+    path: Path, shape: tuple[int, ...]
+) -> Iterator[Callable[[Float32[np.ndarray, "..."]], None]]:
+    """Give a function that appends to a .npy file of float32; never holds more than it is given."""
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+        def append(rows: Float32[np.ndarray, "..."]) -> None:
+            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+
+        yield append
 
 
 def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
@@ -148,7 +193,7 @@ def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise SceneError(f"{path} is damaged ({error}); reconstruct the scene again") from error
-    wanted = _expected_shape(name, manifest)
+    wanted = _shape(name, manifest.frame_count, manifest.map_hw)
     if array.shape != wanted or entry.shape != wanted or array.dtype != _LAYOUT[name][1]:
         raise SceneError(
             f"{path} holds {array.dtype} {array.shape} but the scene needs {_LAYOUT[name][1]} "
@@ -157,14 +202,14 @@ def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
     return array
 
 
-def _expected_shape(name: str, manifest: Manifest) -> tuple[int, ...]:
-    """The shape that follows from the manifest's numbers."""
-    side = {"world_from_camera": 4, "intrinsics": 3}.get(name, 0)
+def _shape(name: str, frame_count: int, map_hw: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of an array of a scene."""
+    side = 4 if name == "world_from_camera" else 3
     lengths = {
-        "frame": manifest.frame_count,
-        "time": manifest.frame_count,
-        "height": manifest.map_hw[0],
-        "width": manifest.map_hw[1],
+        "frame": frame_count,
+        "time": frame_count,
+        "height": map_hw[0],
+        "width": map_hw[1],
         "row": side,
         "column": side,
         "rgb": 3,
