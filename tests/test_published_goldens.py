@@ -41,9 +41,9 @@ def test_stored_cases(path):
 def test_all_that_is_stored_is_compared():
     compared = {
         report.case: {c.array for c in report.comparisons}
-        for report in reports_of(DATA, ["s2_dino64_*", "block_conditional", "v1_A"])
+        for report in reports_of(DATA, ["s2_dino64_C", "block_conditional", "v1_A"])
     }
-    assert len(compared) == 5
+    assert len(compared) == 3
     for name, arrays in compared.items():
         with np.load(DATA / f"{name}.npz") as stored:
             inputs = {key for key in stored.files if key.startswith("in_") or key == "token_index"}
