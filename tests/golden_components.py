@@ -6,6 +6,7 @@ answers the arrays `out_unit` (float32) and `out64_unit` (float64), or one calle
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from dynapoint.data.frames import load_frames
+from dynapoint.inference.prepare import prepare_images
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.blocks import Block, ConditionalBlock
 from dynapoint.models.camera_head import CameraHead
@@ -285,6 +289,28 @@ def dpt_head_depth(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> 
     return {"depth": maps.depth[..., None], "conf": maps.confidence}
 
 
+def image_preparation(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:
+    """Image files, one or two at a time, prepared as published for a network of 518 pixels."""
+    pictures = {name.split("_")[1]: x.numpy() for name, x in stored.items() if name[:3] == "in_"}
+    ours = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder, f"{name}.png") for name in [*pictures, "flipped"]}
+        for name, picture in [*pictures.items(), ("flipped", pictures["a"][::-1])]:
+            Image.fromarray(np.ascontiguousarray(picture)).save(paths[name])
+        for name in stored:
+            # `out_a_60x80_crop_step13` is of one image, `out_a_and_c_crop_step13` of two.
+            if name == "out_vdpm_preprocess_step13":
+                wanted = ["a", "flipped"]
+            elif name.endswith("_crop_step13"):
+                wanted = [word for word in name.split("_") if word in pictures]
+            else:
+                continue
+            frames = load_frames([paths[each] for each in wanted], one_size=False)
+            prepared = prepare_images(frames, how="published", image_side=518, patch_size=14)
+            ours[name.removeprefix("out_")] = prepared.images[0]
+    return ours
+
+
 PARTS = {
     "dino_tokens": Part(give=dino_tokens),
     "rope2d": Part(give=rope2d),
@@ -312,6 +338,12 @@ PARTS = {
     "dpt_fusion_block": Part(give=dpt_fusion_block),
     "dpt_head": Part(give=dpt_head, limit=1e-4),
     "dpt_head_depth": Part(give=dpt_head_depth, limit=1e-4),
+    "image_preparation": Part(
+        give=image_preparation,
+        limit=0.0,
+        not_ours=r"out_.*(_pad_step13|_square224_.*)$",
+        why="preparations that the published demos do not use",
+    ),
 }
 
 
