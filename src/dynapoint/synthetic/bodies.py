@@ -57,17 +57,23 @@ def bounded_body(
     )
 
 
-def random_shape(rng: np.random.Generator, *, difficulty: float, detail: int) -> Mesh:
-    """A random closed shape of about unit radius; simple scenes hold ellipsoids and boxes only."""
+def random_shape(
+    rng: np.random.Generator, *, difficulty: float, detail: int, supple: bool = False
+) -> Mesh:
+    """A random closed shape of about unit radius; simple scenes hold ellipsoids and boxes only.
+
+    The straight sides of a `supple` one have vertices enough to be bent.
+    """
+    cells = 5 if supple else 1
     if rng.random() >= max(difficulty, 0.0) * 0.9 + 0.05:
         if rng.random() < 0.55:
             return shapes.sphere_mesh(detail)
-        return shapes.placed(shapes.box_mesh(1), scale=0.72)
+        return shapes.placed(shapes.box_mesh(cells), scale=0.72)
     segments = int(rng.integers(14, 24))
     pick = rng.choice
     makers: list[Callable[[], Mesh]] = [
-        lambda: shapes.cylinder_mesh(segments, 1, float(pick([1.0, 1.0, 0.6, 0.8]))),
-        lambda: shapes.cone_mesh(segments),
+        lambda: shapes.cylinder_mesh(segments, cells, float(pick([1.0, 1.0, 0.6, 0.8]))),
+        lambda: shapes.cone_mesh(segments, 3 + cells // 2),
         lambda: shapes.torus_mesh(float(pick([0.2, 0.35, 0.5]))),
         lambda: shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6))),
         lambda: shapes.blob_mesh(rng, detail + 1, float(rng.uniform(0.2, 0.6))),
@@ -108,8 +114,8 @@ def _compound(rng: np.random.Generator, detail: int) -> Mesh:
 def deformed(
     rng: np.random.Generator, vertices: Float[np.ndarray, "vertex xyz=3"], tau: np.ndarray
 ) -> Float[np.ndarray, "time vertex xyz=3"]:
-    """The unit shape bent, twisted, squashed or waving over time."""
-    kind = rng.integers(4)
+    """The unit shape bent, twisted, squashed, waving, wobbling or swelling over time."""
+    kind = rng.integers(6)
     phase = rng.uniform(0.0, 2.0 * np.pi)
     swing = np.sin(rng.uniform(1.5, 6.0) * tau + phase)
     if kind == 0:
@@ -118,9 +124,22 @@ def deformed(
         return motion.twist(vertices, rng.uniform(0.8, 2.5) * swing)
     if kind == 2:
         return motion.squash(vertices, rng.uniform(0.2, 0.5) * swing)
-    return motion.wave(
-        vertices, rng.uniform(2.0, 7.0) * tau + phase, rng.uniform(0.15, 0.4), rng.uniform(1.5, 4.0)
+    if kind == 3:
+        return motion.wave(
+            vertices, rng.uniform(2.0, 7.0) * tau + phase,
+            rng.uniform(0.15, 0.4), rng.uniform(1.5, 4.0),
+        )  # fmt: skip
+    if kind == 4:
+        directions = rng.normal(size=(3, 3)) * rng.uniform(1.0, 2.5)
+        phases = rng.uniform(0.0, 6.3, 3) + tau[:, None] * rng.uniform(-6.0, 6.0, 3)
+        # A wave folds nothing as long as its steepness stays below 1.
+        amounts = rng.normal(size=(3, 3)) * 0.25 / np.linalg.norm(directions, axis=1)[:, None]
+        return motion.wobble(vertices, phases, directions, amounts)
+    places = vertices[rng.integers(len(vertices), size=3)]
+    strengths = rng.uniform(-0.5, 0.9, 3) * np.sin(
+        rng.uniform(0.0, 6.3, 3) + tau[:, None] * rng.uniform(1.5, 6.0, 3)
     )
+    return motion.swell(vertices, rng.uniform(0.0, 0.9) * places, strengths)
 
 
 def moving_path(
@@ -158,13 +177,13 @@ def random_body(
     detail: int,
 ) -> Body:
     """A body on (or above) the ground at `place`; `reach` > 0 makes it move by about that far."""
-    mesh = random_shape(rng, difficulty=difficulty, detail=detail)
+    moving = reach > 0.0
+    deforming = moving and rng.random() < 0.05 + 0.35 * difficulty
+    mesh = random_shape(rng, difficulty=difficulty, detail=detail, supple=deforming)
     proportions = np.exp(rng.normal(size=3) * 0.28)
     proportions *= size / proportions.max()
-    moving = reach > 0.0
     upright = rng.random() < 0.55
     rest = motion.turn_about_z(rng.uniform(0.0, 6.3)) if upright else motion.random_rotation(rng)
-    deforming = moving and rng.random() < 0.05 + 0.3 * difficulty
     times = len(tau)
     if deforming:
         local = deformed(rng, mesh.vertices, tau) * proportions

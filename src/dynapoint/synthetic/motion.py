@@ -119,3 +119,29 @@ def wave(
     grow = np.clip(0.5 * (x + 1.0), 0.0, 1.2)
     out_z = z + amount * grow * np.sin(rate * x - phases_rad[:, None])
     return np.stack([np.broadcast_to(x, out_z.shape), np.broadcast_to(y, out_z.shape), out_z], -1)
+
+
+def wobble(
+    vertices: Float[np.ndarray, "vertex xyz=3"],
+    phases_rad: Float[np.ndarray, "time wave"],
+    directions: Float[np.ndarray, "wave xyz=3"],
+    amounts: Float[np.ndarray, "wave xyz=3"],
+) -> Positions:
+    """Move every point by waves that run through space, as jelly does.
+
+    Wave k displaces by `amounts[k]` times the sine of `directions[k]` · position − phase.
+    """
+    angles = vertices @ directions.T - phases_rad[:, None]
+    return vertices + np.sin(angles) @ amounts
+
+
+def swell(
+    vertices: Float[np.ndarray, "vertex xyz=3"],
+    centres: Float[np.ndarray, "bump xyz=3"],
+    strengths: Float[np.ndarray, "time bump"],
+    width: float = 0.6,
+) -> Positions:
+    """Grow or shrink about some places: each factor dies off over `width` from its centre."""
+    offsets = vertices[:, None] - centres
+    near = np.exp(-0.5 * (offsets**2).sum(-1) / width**2)
+    return vertices + np.einsum("tb,vb,vbi->tvi", strengths, near, offsets)
