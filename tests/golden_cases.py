@@ -28,6 +28,8 @@ from golden_networks import (
 DEFAULT_FOLDER = Path(
     os.environ.get("DYNAPOINT_GOLDENS", Path(__file__).parents[2] / "shared" / "goldens")
 )
+STORED_FOLDER = Path(__file__).parent / "data" / "goldens"
+"""Some of the cases, thinned, for the quick tests."""
 CAMERA_ARRAYS = ("pose_enc", "extrinsics", "intrinsics")
 NOT_BUILT = re.compile(r"track|vis$|conf$|query_points$")
 TOKEN_INDEX = "token_index"

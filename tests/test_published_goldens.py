@@ -6,19 +6,17 @@ which the slow suite goes through: the folder DYNAPOINT_GOLDENS, or ../shared/go
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import goldens
-from golden_cases import DEFAULT_FOLDER, label
+from golden_cases import DEFAULT_FOLDER, STORED_FOLDER, label
 
-DATA = Path(__file__).parent / "data" / "goldens"
 FILES = [
     # This one has seventy million parameters.
     pytest.param(path, id=label(path), marks=[pytest.mark.slow] * path.stem.startswith("s3"))
-    for path in sorted(DATA.rglob("*.npz"))
+    for path in sorted(STORED_FOLDER.rglob("*.npz"))
 ]
 # Our float64 numbers agree to rounding, far within the limits that the goldens' README sets.
 FLOAT64_LIMIT = 1e-10
@@ -30,7 +28,7 @@ def reports_of(folder, only=(), *, skip_full=False):
 
 @pytest.mark.parametrize("path", FILES)
 def test_stored_cases(path):
-    (report,) = reports_of(DATA, [label(path)])
+    (report,) = reports_of(STORED_FOLDER, [label(path)])
     assert report.passed, goldens.text_of(report)
     assert len(report.comparisons) >= 1
     for c in report.comparisons:
@@ -41,11 +39,11 @@ def test_stored_cases(path):
 def test_all_that_is_stored_is_compared():
     compared = {
         report.case: {c.array for c in report.comparisons}
-        for report in reports_of(DATA, ["s2_dino64_C", "block_conditional", "v1_A"])
+        for report in reports_of(STORED_FOLDER, ["s2_dino64_C", "block_conditional", "v1_A"])
     }
     assert len(compared) == 3
     for name, arrays in compared.items():
-        with np.load(DATA / f"{name}.npz") as stored:
+        with np.load(STORED_FOLDER / f"{name}.npz") as stored:
             inputs = {key for key in stored.files if key.startswith("in_") or key == "token_index"}
             assert arrays == set(stored.files) - inputs
 
@@ -56,7 +54,7 @@ def small_case(tmp_path):
     folder = tmp_path / "vdpm_small"
     folder.mkdir()
     for name in ("s2_dino64.json", "s2_dino64_C.json", "s2_dino64_C.npz"):
-        shutil.copy(DATA / "vdpm_small" / name, folder)
+        shutil.copy(STORED_FOLDER / "vdpm_small" / name, folder)
 
     def change(**arrays):
         with np.load(folder / "s2_dino64_C.npz") as stored:

@@ -8,7 +8,6 @@ must move about as far, which shows that it is the same mistake and that the gol
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,11 +23,11 @@ from dynapoint.models.dino import DinoEncoder
 from dynapoint.models.dpt_head import ResidualConvUnit
 from dynapoint.models.published import PublishedEncoding, PublishedNetwork
 from dynapoint.models.tokens import TokenLayout
-from golden_cases import check_case, read_case
+from golden_cases import STORED_FOLDER, check_case, read_case
 from golden_components import outputs, read_component
 from golden_networks import build
 
-CASE = Path(__file__).parent / "data" / "goldens" / "vdpm_small" / "s2_dino64_A_f64.npz"
+CASE = STORED_FOLDER / "vdpm_small" / "s2_dino64_A_f64.npz"
 Mistake = Callable[[PublishedNetwork, pytest.MonkeyPatch], None]
 
 
@@ -330,7 +329,7 @@ def test_more_precise_constants_are_harmless(case, network, monkeypatch, mistake
 
 
 def test_feeding_back_the_activated_encoding_is_seen(monkeypatch):
-    path = CASE.parents[1] / "components" / "camera_head_negative_fov.npz"
+    path = STORED_FOLDER / "components" / "camera_head_negative_fov.npz"
     stored, info = read_component(path)
     golden = stored["out64_pose"]
 
