@@ -94,14 +94,12 @@ def test_the_cases_can_tell_times_and_frames_apart(everything):
     "wanted",
     [
         (EVERY, EVERY),
-        ([0], [0]),
-        ([2], [3, 1]),
         ([3, 1], [0]),
         ([1, 3, 0], [2, 0, 3]),
         ([2, 2], [1, 1]),
     ],
 )
-@pytest.mark.parametrize("sequences", [1, 4, 64])
+@pytest.mark.parametrize("sequences", [1, 64])
 def test_wanted_times_and_frames_equal_everything(network, encoded, everything, wanted, sequences):
     times, frames = wanted
     network.use(ComputeOptions(sequences_at_once=sequences, head_frames_at_once=3))
@@ -111,7 +109,7 @@ def test_wanted_times_and_frames_equal_everything(network, encoded, everything, 
     assert_equal(maps.confidence, confidence[:, list(times)][:, :, list(frames)])
 
 
-@pytest.mark.parametrize("head_frames", [1, 2, 5, 64])
+@pytest.mark.parametrize("head_frames", [1, 5])
 def test_heads_in_chunks_equal_heads_at_once(network, images, encoded, head_frames):
     patches = [level[:, :, 6:].flatten(0, 1) for level in encoded.levels]
     whole = point_maps(network.point_head(patches, GRID, HW).unflatten(0, (BATCH, FRAMES)))
@@ -149,7 +147,7 @@ def test_examples_of_a_batch_are_apart(network, images, encoded, everything):
         assert_equal(maps.points[0], everything[0][example])
 
 
-@pytest.mark.parametrize("order", [[0, 2, 1, 3], [0, 3, 1, 2]])
+@pytest.mark.parametrize("order", [[0, 3, 1, 2]])
 def test_frames_after_the_first_have_no_order(network, images, encoded, everything, order):
     permuted = network.encode(images[:, order])
     assert_equal(permuted.encodings, encoded.encodings[:, :, order])
@@ -177,7 +175,7 @@ def test_cameras_are_the_inverses_of_what_the_head_says(encoded):
         assert_equal(pose[:, frame] @ world_from_camera[:, frame], identity)
 
 
-@pytest.mark.parametrize("reference", [1, 3])
+@pytest.mark.parametrize("reference", [2])
 def test_another_reference_is_another_first_frame_seen_from_frame_0(network, images, reference):
     order = [reference, *(frame for frame in EVERY if frame != reference)]
     places = [order.index(frame) for frame in EVERY]
