@@ -25,7 +25,9 @@ def loads(monkeypatch) -> list[str]:
     """Replace the networks by a stand-in named `nano`; returns the names that were loaded."""
     loaded: list[str] = []
 
-    def load_model(name: str = "nano", *, weights: Path | None = None) -> FakeModel:
+    def load_model(
+        name: str = "nano", *, weights: Path | None = None, **options: object
+    ) -> FakeModel:
         if name != "nano":
             raise ModelError(f"unknown model {name!r}; known models are nano")
         if weights is not None:
@@ -94,6 +96,36 @@ def test_several_videos_and_folders_are_a_scene_each_with_one_model(tmp_path, lo
     assert run("reconstruct", other, more, "-o", tmp_path / "out") == 0
 
 
+def test_every_time_is_decoded_once(tmp_path, monkeypatch):
+    model = FakeModel(32)
+    monkeypatch.setattr(catalog, "load_model", lambda *_, **__: model)
+    video = write_video(tmp_path / "walk.mp4", frames=6)
+    assert run("reconstruct", video, "-o", tmp_path / "out") == 0
+    assert model.decoded == [(0, time) for time in range(1, 6)]
+    tracks = dynapoint.reconstruct(video, FakeModel(32)).tracks()
+    scene = store.load(tmp_path / "out")
+    for name in ("points", "visible", "confidence"):
+        assert np.array_equal(getattr(scene, f"track_{name}"), getattr(tracks, name))
+
+
+def test_preparation_and_reference_reach_the_network(tmp_path, monkeypatch):
+    references = []
+
+    class WithReference(FakeModel):
+        def encode(self, images, *, reference: int = 0):
+            references.append((reference, tuple(images.shape[-2:])))
+            return super().encode(images)
+
+    monkeypatch.setattr(catalog, "load_model", lambda *_, **__: WithReference(32))
+    for index, size in enumerate([(30, 60), (40, 30)]):
+        Image.fromarray(picture_array(1, *size)[0]).save(tmp_path / f"{index}.png")
+    options = ("--prepare", "published", "--reference", 1)
+    assert run("reconstruct", *tmp_path.glob("*.png"), "-o", tmp_path / "out", *options) == 0
+    # 32 pixels wide both, 16 and 40 high: one is padded, the other cropped.
+    assert references == [(1, (32, 32))]
+    assert store.load(tmp_path / "out").manifest.map_hw == (32, 32)
+
+
 def test_one_scene_that_fails_does_not_stop_the_others(tmp_path, loads, capsys):
     good = write_video(tmp_path / "good.mp4", frames=4)
     (tmp_path / "bad.mp4").write_bytes(b"no video at all" * 99)
@@ -136,6 +168,8 @@ def error_cases(folder: Path) -> dict[str, tuple[list[object], str]]:
         "mixed": ([video, *paths, *out], "separate calls"),
         "one of several missing": ([video, folder / "none.mp4", *out], "does not exist"),
         "unknown model": ([video, *out, "--model", "giant"], "unknown model"),
+        "no choice": ([video, *out, "--reference", "1"], "no choice of the reference"),
+        "no such frame": ([video, *out, "--reference", "4"], "the 4 frames used are 0 to 3"),
         "bad weights": ([video, *out, "--weights", folder / "weights"], "weights"),
         "output is a file": ([video, "-o", folder / "file"], "exists and is a file"),
         "output is a folder": ([video, "-o", folder / "thesis"], "not a scene"),
@@ -155,6 +189,8 @@ CASES = (
     "mixed",
     "one of several missing",
     "unknown model",
+    "no choice",
+    "no such frame",
     "bad weights",
     "output is a file",
     "output is a folder",
@@ -185,6 +221,8 @@ WRONG_USAGE = [
     ["reconstruct", "a.mp4", "-o", "out", "--frames", "many"],
     ["reconstruct", "a.mp4", "-o", "out", "--frames", "0"],
     ["reconstruct", "a.mp4", "-o", "out", "--unknown"],
+    ["reconstruct", "a.mp4", "-o", "out", "--prepare", "square"],
+    ["reconstruct", "a.mp4", "-o", "out", "--reference", "middle"],
     ["synth", "-o", "out"],
     ["synth", "-o", "out", "--clips", "0", "--seed", "1"],
     ["synth", "-o", "out", "--clips", "1", "--seed", "1", "--difficulty", "3"],

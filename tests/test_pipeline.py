@@ -5,14 +5,25 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 import dynapoint
 from dynapoint.errors import ConfigError, InputError, ModelError
-from dynapoint.inference.cleaning import clean_intrinsics, clean_maps, clean_poses, ray_fallback
+from dynapoint.inference.cleaning import (
+    clean_intrinsics,
+    clean_maps,
+    clean_own_time,
+    clean_poses,
+    ray_fallback,
+)
 from dynapoint.inference.prepare import network_images, network_size
+from dynapoint.models.published import PublishedNetwork
+from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.results.pixel_map import PixelMap
 from dynapoint.types import PointMaps
 from fake_model import FakeModel, picture_array
+from golden_networks import fill_part
 
 
 @pytest.mark.parametrize(
@@ -105,6 +116,35 @@ def test_maps_are_cleaned_where_needed_and_nowhere_else():
     assert (trust[replaced] == 0).all() and (trust[~replaced] > 0).all()
 
 
+def test_own_time_maps_are_copied_only_to_be_cleaned():
+    rng = np.random.default_rng(5)
+    points = rng.uniform(1, 2, (3, 4, 5, 3)).astype(np.float32)
+    confidence = rng.uniform(1, 2, (3, 4, 5)).astype(np.float32)
+    camera = np.array([[5.0, 0, 2.5], [0, 5, 2], [0, 0, 1]])
+    cameras = dict(
+        world_from_camera=np.tile(np.eye(4), (3, 1, 1)),
+        intrinsics=np.tile(camera, (3, 1, 1)),
+        pixel_map=PixelMap(
+            scale=np.ones((3, 2)),
+            offset=np.zeros((3, 2)),
+            picture_hw=np.tile([4, 5], (3, 1)),
+            map_hw=(4, 5),
+        ),
+    )
+    cleaned, trust = clean_own_time(points, confidence, **cameras)
+    assert cleaned is points and trust is confidence
+    points[1, 2, 3], confidence[2, 0, 0] = np.nan, -1
+    given = points.copy(), confidence.copy()
+    cleaned, trust = clean_own_time(points, confidence, **cameras)
+    assert np.array_equal(points, given[0], equal_nan=True)
+    assert np.array_equal(confidence, given[1])
+    assert np.argwhere(trust == 0).tolist() == [[1, 2, 3], [2, 0, 0]]
+    others = trust > 0
+    assert np.array_equal(cleaned[others], points[others])
+    stand_in = ray_fallback(points[1], np.eye(4), camera)
+    np.testing.assert_allclose(cleaned[1, 2, 3], stand_in[2, 3], rtol=1e-6)
+
+
 def test_stand_in_lies_on_the_rays_even_if_nothing_is_finite():
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_rotvec([0.1, -0.3, 0.2]).as_matrix()
@@ -141,7 +181,10 @@ def test_progress_changes_nothing(capsys):
     pictures = picture_array(3, 32, 32)
     loud = dynapoint.reconstruct(pictures, FakeModel(), progress=True)
     quiet = dynapoint.reconstruct(pictures, FakeModel())
-    assert np.array_equal(loud.own_time_points, quiet.own_time_points)
+    assert np.array_equal(loud.tracks(frame=1).points, quiet.tracks(frame=1).points)
+    assert "0/3" in capsys.readouterr().err
+    quiet.tracks()
+    assert capsys.readouterr().err == ""
 
 
 def test_maps_of_another_size_are_refused():
@@ -159,3 +202,83 @@ def test_maps_of_another_size_are_refused():
 def test_a_model_that_is_none():
     with pytest.raises(ModelError, match="model is a PurePosixPath; give the name of a network"):
         dynapoint.reconstruct(picture_array(2, 16, 16), model=PurePosixPath("w.safetensors"))
+
+
+class Hungry(FakeModel):
+    """Asks for more memory than there is: 4 PB of it when encoding, in so many words later."""
+
+    def __init__(self, stage: str, error: Exception | None = None) -> None:
+        super().__init__()
+        self.stage, self.error = stage, error
+
+    def encode(self, images):
+        if self.stage == "encode":
+            torch.empty(10**15)
+        return super().encode(images)
+
+    def decode(self, encoded, *, time, frames):
+        raise self.error
+
+
+def test_lack_of_memory_is_one_line_that_says_what_to_do():
+    pictures = picture_array(3, 40, 64)
+    with pytest.raises(ModelError, match="3 frames of 64x40; use fewer frames") as raised:
+        dynapoint.reconstruct(pictures, Hungry("encode"))
+    assert "\n" not in str(raised.value)
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
+        rec = dynapoint.reconstruct(pictures, Hungry("decode", error))
+        with pytest.raises(ModelError, match="to decode frame 1; use fewer frames"):
+            rec.query(frame=1, xy=[[3, 3]], time=0)
+
+
+def test_other_errors_of_a_network_are_not_taken_for_lack_of_memory():
+    rec = dynapoint.reconstruct(picture_array(2, 24, 24), Hungry("decode", RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        rec.tracks()
+
+
+class WithReference(FakeModel):
+    """Leaves a choice of the reference frame, and says which was chosen."""
+
+    def encode(self, images, *, reference: int = 0):
+        self.reference = reference
+        return super().encode(images)
+
+
+def test_reference_reaches_networks_that_leave_a_choice():
+    pictures, model = picture_array(3, 24, 24), WithReference()
+    for reference in (2, 0):
+        rec = dynapoint.reconstruct(pictures, model, reference=reference)
+        assert model.reference == reference
+        assert np.array_equal(rec.world_from_camera[0], np.eye(4))
+    for reference in (3, -1):
+        with pytest.raises(InputError, match=f"reference is {reference} but the 3 frames used are"):
+            dynapoint.reconstruct(pictures, model, reference=reference)
+    with pytest.raises(ModelError, match="model fake leaves no choice of the reference frame"):
+        dynapoint.reconstruct(pictures, FakeModel(), reference=1)
+
+
+def test_images_may_come_in_any_order(tmp_path):
+    network = fill_part(PublishedNetwork(vdpm_miniature()).eval(), "", torch.float32)
+    names = ["9.png", "10.png", "b.png", "a.png"]
+    for name, picture in zip(names, picture_array(4, 48, 64), strict=True):
+        Image.fromarray(picture).save(tmp_path / name)
+    paths = [tmp_path / name for name in names]
+    order = [0, 3, 1, 2]
+    rec = dynapoint.reconstruct(paths, network)
+    shuffled = dynapoint.reconstruct([paths[k] for k in order], network)
+    # In a folder, names are sorted: 9, 10, a, b.
+    in_folder = dynapoint.reconstruct(tmp_path, network)
+    assert np.array_equal(in_folder.images, rec.images[[0, 1, 3, 2]])
+    np.testing.assert_allclose(shuffled.world_from_camera, rec.world_from_camera[order], atol=1e-4)
+    np.testing.assert_allclose(shuffled.intrinsics, rec.intrinsics[order], rtol=1e-4)
+    xy = np.random.default_rng(0).uniform(0, [64, 48], (40, 2))
+    moved = rec.query(frame=1, xy=xy)
+    # Frames and times differ, so that nothing below holds by itself.
+    assert np.abs(np.diff(moved.points, axis=0)).mean() > 0.01 * np.abs(moved.points).mean()
+    assert np.abs(rec.world_from_camera[1] - rec.world_from_camera[2]).max() > 0.01
+    for frame in range(4):
+        for time in range(4):
+            ours = shuffled.query(frame=frame, xy=xy, time=time)
+            theirs = rec.query(frame=order[frame], xy=xy, time=order[time])
+            np.testing.assert_allclose(ours.points, theirs.points, rtol=1e-3, atol=1e-3)

@@ -7,6 +7,7 @@ from jaxtyping import TypeCheckError
 import dynapoint
 from dynapoint.data.frames import load_frames
 from dynapoint.errors import DynapointError, InputError, ShapeError
+from dynapoint.inference import predict
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
 from dynapoint.results.visibility import visibility
@@ -250,6 +251,43 @@ def test_further_times_are_decoded_once_and_only_on_demand():
         rec.query(frame=2, xy=[[5.0, 5.0]], time=0)
         rec.query(frame=2, xy=[[5.0, 5.0]], time=2)
     assert model.decoded == [(2, 0)]
+
+
+def test_what_is_kept_is_bounded_and_the_answers_are_the_same(monkeypatch):
+    pictures = picture_array(5, 64, 64)
+    expected = dynapoint.reconstruct(pictures, FakeModel(64)).tracks()
+    monkeypatch.setattr(predict, "_CACHE_BYTES", 2 * 64 * 64 * 16)
+    model = FakeModel(64)
+    rec = dynapoint.reconstruct(pictures, model)
+    for name in ("points", "visible", "confidence"):
+        assert np.array_equal(getattr(rec.tracks(), name), getattr(expected, name))
+    model.decoded.clear()
+    for time in (4, 3, 1, 4):
+        rec.maps(frame=0, time=time)
+    assert model.decoded == [(0, 1), (0, 4)]
+
+
+def test_times_one_by_one_are_the_tracks_and_are_not_kept():
+    model = FakeModel(64)
+    rec = dynapoint.reconstruct(picture_array(4, 64, 64), model)
+    one_by_one = list(rec.track_times(frame=2))
+    assert sorted(model.decoded) == [(2, 0), (2, 1), (2, 3)]
+    tracks = rec.tracks(frame=2)
+    assert sorted(model.decoded) == sorted(2 * [(2, 0), (2, 1), (2, 3)])
+    for time, (points, visible, confidence) in enumerate(one_by_one):
+        assert np.array_equal(points, tracks.points[time])
+        assert np.array_equal(visible, tracks.visible[time])
+        assert np.array_equal(confidence, tracks.confidence[time])
+    # What has been kept is not decoded again.
+    model.decoded.clear()
+    assert len(list(rec.track_times(frame=2))) == 4 and model.decoded == []
+
+
+def test_own_time_maps_cannot_be_overwritten():
+    rec = dynapoint.reconstruct(picture_array(2, 24, 24), FakeModel(16))
+    for array in (rec.own_time_points, rec.own_time_confidence, rec.maps(frame=1, time=1)[0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
 
 
 def test_tracks_agree_with_queries_at_map_centres():

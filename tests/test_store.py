@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_round_trip(rec, tmp_path):
     assert manifest.package_version == dynapoint.__version__
     assert listing(tmp_path / "scene.whatever") == sorted(manifest.files)
     assert not [path for path in tmp_path.iterdir() if path.name != "scene.whatever"]
+
+
+def test_tracks_are_written_without_being_held(tmp_path):
+    count = 150
+    rec = dynapoint.reconstruct(picture_array(count, 64, 64), FakeModel(64), frames=count)
+    assert rec.own_time_depth.shape == (count, 64, 64)
+    one_time = 64 * 64 * 16
+    tracemalloc.start()
+    tracks = store.write_tracks(rec, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * one_time < count * one_time / 4
+    assert isinstance(tracks.points, np.memmap) and tracks.points.shape == (count, 64, 64, 3)
+    held = rec.tracks()
+    for name in ("points", "visible", "confidence"):
+        assert np.array_equal(getattr(tracks, name), getattr(held, name))
 
 
 def test_arrays_are_plain_and_the_manifest_says_what_they_are(rec, tmp_path):

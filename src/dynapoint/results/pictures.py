@@ -18,9 +18,10 @@ def picture_in_map(
     low, high = (np.round(corner * factor) for corner in rec.pixel_map.shown_box(frame))
     corner = (int(low[0]), int(low[1]))
     extent = (max(1, int(high[0] - low[0])), max(1, int(high[1] - low[1])))
-    picture = Image.fromarray(rec.images[frame]).resize(
-        extent, resampling, box=(left, top, right, bottom)
-    )
+    # Without the canvas around it, which would bleed into it.
+    height, width = rec.pixel_map.picture_hw[frame]
+    picture = Image.fromarray(rec.images[frame, :height, :width])
+    picture = picture.resize(extent, resampling, box=(left, top, right, bottom))
     if extent == size:
         return picture
     canvas = Image.new("RGB", size, (255, 255, 255))
