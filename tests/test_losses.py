@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from conftest import toy_truth
+from dynapoint.models.published import PublishedNetwork
+from dynapoint.models.published_config import vdpm_miniature
 from dynapoint.training.losses import (
     LossWeights,
+    PublishedLoss,
     camera_term,
     confidence_term,
     confidence_weighted_regression,
@@ -28,6 +31,7 @@ from dynapoint.training.objective import (
     sample_loss,
     true_matches,
 )
+from dynapoint.training.published_objective import published_loss
 
 
 def flags(*rows) -> torch.Tensor:
@@ -246,6 +250,20 @@ def test_papers_regression_per_example():
     assert pooled.item() == pytest.approx((1 + 1 + 3) / 3, abs=1e-5)
 
 
+def test_papers_regression_in_a_given_unit():
+    # Truth / 2 and / 4: errors 3 − 1 and 3 − 5/4, of one pixel each.
+    loss = confidence_weighted_regression(
+        torch.cat([points_at(3), points_at(3)]),
+        torch.ones(2, 1),
+        torch.cat([points_at(2), points_at(5)]),
+        flags([1], [1]),
+        normalise_prediction=False,
+        per_example=True,
+        unit=torch.tensor([2.0, 4.0]),
+    )
+    assert loss.item() == pytest.approx((2 + 1.75) / 2, abs=1e-5)
+
+
 def test_joint_normaliser_of_stacked_maps():
     # Four maps are one cloud: one mean distance for all of them, (1 + 3) / 2 = 2.
     truth = torch.stack([points_at(1)[0], points_at(3)[0]])[None]
@@ -259,6 +277,129 @@ def test_joint_normaliser_of_stacked_maps():
         per_example=True,
     )
     assert loss.item() == pytest.approx((0.5 + 1.5) / 2, abs=1e-5)
+
+
+def in_float64(sample):
+    """The sample with all its numbers in float64."""
+    parts = {f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)}
+    return dataclasses.replace(
+        sample, **{k: v.double() for k, v in parts.items() if v.is_floating_point()}
+    )
+
+
+def points_loss_by_hand(maps, truth, known, units, *, alpha) -> float:
+    """C · ‖x − x*/unit‖ − α log C: mean over the valid pixels of each example, then over these."""
+    means = []
+    for example in range(len(truth)):
+        terms = [
+            float(c) * math.dist(x.tolist(), (y / units[example]).tolist()) - alpha * math.log(c)
+            for x, c, y, k in zip(
+                maps.points[example].reshape(-1, 3),
+                maps.confidence[example].reshape(-1),
+                truth[example].reshape(-1, 3),
+                known[example].reshape(-1),
+                strict=True,
+            )
+            if k
+        ]
+        if terms:
+            means.append(sum(terms) / len(terms))
+    return sum(means) / len(means)
+
+
+def camera_loss_by_hand(encodings, sample, units) -> float:
+    """VGGT's camera loss without a tensor operation over frames."""
+    iterations, batch, frames = encodings.shape[:3]
+    height, width = sample.images.shape[-2:]
+    total = 0.0
+    for k in range(iterations):
+        parts = {"translation": [], "rotation": [], "view": []}
+        for b in range(batch):
+            for i in range(frames):
+                found = encodings[k, b, i].tolist()
+                pose = torch.linalg.inv(sample.world_from_camera[b, i])
+                # The cameras of the toy truth do not turn.
+                true = [*(pose[:3, 3] / units[b]).tolist(), 0.0, 0.0, 0.0, 1.0]
+                true.append(2 * math.atan(height / 2 / float(sample.intrinsics[b, i, 1, 1])))
+                true.append(2 * math.atan(width / 2 / float(sample.intrinsics[b, i, 0, 0])))
+                error = [abs(x - y) for x, y in zip(found, true, strict=True)]
+                parts["translation"] += [min(e, 100.0) for e in error[:3]]
+                parts["rotation"] += error[3:7]
+                parts["view"] += error[7:]
+        mean = {name: sum(errors) / len(errors) for name, errors in parts.items()}
+        stage = mean["translation"] + mean["rotation"] + 0.5 * mean["view"]
+        total += 0.6 ** (iterations - 1 - k) * stage
+    return total / iterations
+
+
+def test_published_loss_by_hand():
+    torch.manual_seed(5)
+    network = PublishedNetwork(vdpm_miniature()).double()
+    with torch.no_grad():
+        for parameter in network.camera_head.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    batch, frames = 3, 3
+    sample = in_float64(toy_truth(batch, frames, 28, 42, seed=2))
+    # Unlike examples: one has sky nearly everywhere, one is known at its own times only, and one
+    # has no truth at all for its target times.
+    valid = sample.valid.clone()
+    valid[0, :, 5:] = False
+    supervised = sample.supervised.clone()
+    supervised[1] = torch.eye(frames, dtype=torch.bool)
+    supervised[2] &= torch.eye(frames, dtype=torch.bool)
+    sample = dataclasses.replace(sample, valid=valid, supervised=supervised)
+    targets = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 2, 0]])
+    loss = PublishedLoss(alpha=0.3, camera=7.0)
+    with torch.no_grad():
+        parts = published_loss(network, sample, loss, targets)
+        encoded = network.encode(sample.images)
+        decoded = network.decode_views(encoded, targets, frames=range(frames))
+    rows = range(frames)
+    units = []
+    for b in range(batch):
+        own = torch.cat([sample.points[b, i, i][valid[b, i]] for i in rows])
+        units.append(float(own.norm(dim=1).mean()))
+    own_truth = torch.stack([torch.stack([p[i, i] for i in rows]) for p in sample.points])
+    moved_truth = torch.stack(
+        [torch.stack([sample.points[b, targets[b, i], i] for i in rows]) for b in range(batch)]
+    )
+    own_known = valid
+    moved_known = torch.stack(
+        [
+            torch.stack([valid[b, i] & supervised[b, targets[b, i], i] for i in rows])
+            for b in range(batch)
+        ]
+    )
+    assert moved_known.flatten(1).any(dim=1).tolist() == [True, True, False]
+    own = points_loss_by_hand(encoded.own_time, own_truth, own_known, units, alpha=0.3)
+    moved = points_loss_by_hand(decoded, moved_truth, moved_known, units, alpha=0.3)
+    camera = camera_loss_by_hand(encoded.encodings, sample, units)
+    assert parts.own_time.item() == pytest.approx(own, rel=1e-10)
+    assert parts.decoded.item() == pytest.approx(moved, rel=1e-10)
+    assert parts.camera.item() == pytest.approx(camera, rel=1e-7)
+    assert parts.total.item() == pytest.approx(own + moved + 7 * camera, rel=1e-7)
+
+
+def test_published_loss_ignores_what_has_no_truth():
+    network, sample = PublishedNetwork(vdpm_miniature()), toy_truth(2, 3, 28, 42)
+    targets = torch.tensor([[1, 1, 1], [0, 2, 2]])
+    supervised = sample.supervised.clone()
+    supervised[0, 1, 0] = supervised[1, 2, 1] = False
+    masked = dataclasses.replace(sample, supervised=supervised)
+    other = sample.points.clone()
+    other[0, 1, 0] += 9
+    other[1, 2, 1] += 9
+    # These times are asked of no frame.
+    other[0, 2, 0] += 9
+    other[1, 1, 2] += 9
+    changed = dataclasses.replace(masked, points=other)
+    with torch.no_grad():
+        before, after, known = (
+            published_loss(network, each, PublishedLoss(), targets).decoded.item()
+            for each in (masked, changed, dataclasses.replace(sample, points=other))
+        )
+    assert after == before
+    assert abs(known - before) > 0.1
 
 
 def test_pairs_are_different_ordered_and_never_own_time():

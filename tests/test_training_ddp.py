@@ -1,4 +1,4 @@
-"""Two processes against one that sees both their batches.
+"""Two processes against one that sees both their batches, for nano's training and for V-DPM's.
 
 Run by pytest this file starts itself twice as workers; `python test_training_ddp.py FOLDER` is one.
 """
@@ -16,18 +16,33 @@ import torch
 from conftest import toy_truth
 from dynapoint.training.checkpoints import load_state
 from dynapoint.training.distributed import Processes
-from dynapoint.training.recipes import Phase, smoke
+from dynapoint.training.recipes import Phase, TrainConfig, smoke, vdpm_miniature
 from dynapoint.training.trainer import Trainer
+from dynapoint.types import TruthSample
 
 STEPS = 3
 BAD_STEP = 1
 
 
+def published_config() -> TrainConfig:
+    """The miniature of V-DPM's recipe, a rate that does not depend on processes."""
+    config = vdpm_miniature()
+    return dataclasses.replace(config, cosine=None, warmup_steps=3, learning_rate=1e-3)
+
+
+def published_truth() -> TruthSample:
+    """Four examples that differ in how many of their pixels and maps have truth."""
+    whole = toy_truth(4, 3, 28, 42)
+    valid, supervised = whole.valid.clone(), whole.supervised.clone()
+    valid[1, :, 9:] = False
+    supervised[2] = torch.eye(3, dtype=torch.bool)
+    return dataclasses.replace(whole, valid=valid, supervised=supervised)
+
+
 class Part:
     """Some examples of one toy batch; one process alone gets a bad batch at one step."""
 
-    def __init__(self, part: slice, *, bad: bool = False):
-        whole = toy_truth(batch=4)
+    def __init__(self, whole: TruthSample, part: slice, *, bad: bool = False):
         parts = {f.name: getattr(whole, f.name)[part] for f in dataclasses.fields(whole)}
         self.good, self.bad = dataclasses.replace(whole, **parts), bad
 
@@ -40,19 +55,28 @@ class Part:
         return Phase(until_samples=10**6)
 
 
-def train(folder: Path, processes: Processes, part: slice, *, bad: bool = False) -> dict:
+def train(
+    folder: Path,
+    processes: Processes,
+    part: slice,
+    *,
+    bad: bool = False,
+    published: bool = False,
+) -> dict:
     """Three steps; gradients of the first, losses, and weights at the end."""
+    config = published_config() if published else smoke()
     trainer = Trainer(
-        dataclasses.replace(smoke(), steps=STEPS, clip_norm=1e9), folder, processes=processes
+        dataclasses.replace(config, steps=STEPS, clip_norm=1e9), folder, processes=processes
     )
-    trainer.stream = Part(part, bad=bad)
+    trainer.stream = Part(published_truth() if published else toy_truth(batch=4), part, bad=bad)
     gradients, losses, skipped = {}, [], []
 
     def look(report):
         losses.append(report.losses["total"])
         skipped.append(report.skipped)
         if not gradients:
-            gradients.update({n: p.grad.clone() for n, p in trainer.network.named_parameters()})
+            named = trainer.network.named_parameters()
+            gradients.update({n: p.grad.clone() for n, p in named if p.requires_grad})
 
     trainer.run(on_step=look, on_validate=lambda _: None)
     return {
@@ -61,7 +85,7 @@ def train(folder: Path, processes: Processes, part: slice, *, bad: bool = False)
         "skipped": skipped,
         "samples": trainer.samples,
         "weights": trainer.network.state_dict(),
-        "average": trainer.average.weights,
+        "average": trainer.average.weights if trainer.average is not None else {},
     }
 
 
@@ -69,10 +93,11 @@ def worker(folder: Path) -> None:
     torch.set_num_threads(1)
     processes = Processes.start("cpu")
     results = []
+    part = slice(0, 2) if processes.rank == 0 else slice(2, 4)
     for bad in (False, True):
-        part = slice(0, 2) if processes.rank == 0 else slice(2, 4)
         name = "bad" if bad else "good"
         results.append(train(folder / name, processes, part, bad=bad and processes.rank == 1))
+    results.append(train(folder / "published", processes, part, published=True))
     torch.save(results, folder / f"rank{processes.rank}.pt")
     processes.stop()
 
@@ -113,7 +138,7 @@ def ranks(tmp_path_factory):
 
 def test_both_processes_hold_the_same_weights(ranks):
     (first, second), _ = ranks
-    for run in range(2):
+    for run in range(3):
         for kind in ("weights", "average"):
             for name, value in first[run][kind].items():
                 assert torch.equal(value, second[run][kind][name]), (run, kind, name)
@@ -122,18 +147,19 @@ def test_both_processes_hold_the_same_weights(ranks):
     assert first[0]["samples"] == second[0]["samples"] == 4 * STEPS
 
 
-def test_two_processes_equal_one_with_both_batches(ranks, tmp_path):
-    # All terms are means over equally many pixels in both halves, so that the mean of the halves'
-    # gradients is the gradient of the whole.
-    (first, second), _ = ranks
-    alone = train(tmp_path, Processes(), slice(0, 4))
+@pytest.mark.parametrize(("run", "published"), [(0, False), (2, True)])
+def test_two_processes_equal_one_with_both_batches(ranks, tmp_path, run, published):
+    # Nano's terms are means over equally many pixels in both halves, V-DPM's over examples, so
+    # that the mean of the halves' gradients is the gradient of the whole.
+    first, second = (results[run] for results in ranks[0])
+    alone = train(tmp_path, Processes(), slice(0, 4), published=published)
     largest = max(gradient.abs().max() for gradient in alone["gradients"].values())
     for name, gradient in alone["gradients"].items():
         for rank in (first, second):
-            assert (rank[0]["gradients"][name] - gradient).abs().max() < 1e-5 * largest, name
+            assert (rank["gradients"][name] - gradient).abs().max() < 1e-5 * largest, name
     # Optimisers turn the sign of a gradient that is nearly zero into a whole step, so after
     # several steps the losses are compared rather than each weight.
-    means = [(a + b) / 2 for a, b in zip(first[0]["losses"], second[0]["losses"], strict=True)]
+    means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
     assert means == pytest.approx(alone["losses"], rel=1e-4)
 
 

@@ -14,7 +14,8 @@ from dynapoint.training.data_stream import (
     SampleStream,
     image_size,
 )
-from dynapoint.training.recipes import Phase, nano, smoke
+from dynapoint.training.mixture import V_DPM_SETS, DataSet, held_still, shares
+from dynapoint.training.recipes import Phase, nano, smoke, vdpm
 from dynapoint.training.samples import SamplingConfig, choose_frames, draw_sample, mirror
 from dynapoint.types import TruthSample
 
@@ -76,6 +77,16 @@ def test_any_number_of_frames_can_be_chosen(frames):
     chosen = choose_frames(20, 5, SamplingConfig(frames=frames, largest_span=8), generator())
     assert chosen.shape == (20, frames)
     assert all(len(set(row)) == frames for row in chosen.tolist())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5, 8])
+def test_central_reference_comes_first_and_the_others_follow_in_time(frames):
+    config = SamplingConfig(frames=frames, largest_span=9, reference="central")
+    chosen = choose_frames(50, 10, config, generator())
+    ordered = chosen.sort(dim=1).values
+    assert torch.equal(chosen[:, 0], ordered[:, frames // 2])
+    assert (chosen[:, 1:].diff(dim=1) > 0).all()
+    assert (ordered.diff(dim=1) > 0).all()
 
 
 def test_world_is_the_first_chosen_frame(clips):
@@ -211,6 +222,91 @@ def test_stream_follows_the_curriculum():
     assert last.images.shape[-1] * last.images.shape[-2] > 1024
 
 
+def test_lengths_in_turn_are_those_of_the_groups():
+    phases = tuple(
+        Phase(frames=frames, batch=batch, pixels=1024, largest_span=5)
+        for frames, batch in ((5, 1), (3, 2), (2, 4))
+    )
+    config = config_for_stream(phases=phases, phases_in_turn=True, groups_held=2, draws_per_clip=2)
+    stream = SampleStream(config)
+    drawn = [stream.group_of(step) for step in range(12)]
+    # Two steps a group, of the newest group and the one before: 0 0, 1 0, 2 1, 3 2, 4 3, 5 4.
+    assert drawn == [0, 0, 1, 0, 2, 1, 3, 2, 4, 3, 5, 4]
+    for step in range(8):
+        phase = phases[drawn[step] % 3]
+        assert stream.phase_of(step) is phase
+        assert stream.sample(step).points.shape[:3] == (phase.batch, phase.frames, phase.frames)
+    # Over a whole run all lengths take the same number of steps.
+    published = SampleStream(vdpm())
+    lengths = [published.phase_of(step).frames for step in range(1600)]
+    counts = [lengths.count(frames) for frames in (5, 9, 13, 19)]
+    assert sum(counts) == 1600 and max(counts) - min(counts) <= 12
+
+
+def test_an_epoch_of_the_paper():
+    # 5000 + 5000 + 15000 + 2500 + 2500 + 2500 = 32,500.
+    assert sum(each.samples for each in V_DPM_SETS) == 32_500
+    assert shares(V_DPM_SETS) == pytest.approx([2 / 13, 2 / 13, 6 / 13, 1 / 13, 1 / 13, 1 / 13])
+    assert {each.name for each in V_DPM_SETS if each.still} == {"ScanNet++", "BlendedMVS"}
+    (own_time,) = (each for each in V_DPM_SETS if each.supervises == "own_time")
+    assert own_time.name == "PointOdyssey"
+    assert torch.equal(own_time.supervised(3), torch.eye(3, dtype=torch.bool))
+    assert V_DPM_SETS[0].supervised(3).all()
+
+
+def test_samples_stand_for_sets_by_their_shares():
+    # What is supervised and what moves tells which set a sample stands for.
+    config = config_for_stream(
+        phases=(Phase(pixels=256, batch=60, largest_span=3),),
+        sets=(
+            DataSet(name="own", samples=2000, supervises="own_time"),
+            DataSet(name="still", samples=1000, still=True),
+            DataSet(name="all", samples=1000),
+        ),
+        draws_per_clip=1,
+        groups_held=1,
+        clip_frames=4,
+    )
+    stream = SampleStream(config)
+    found = {"own": 0, "still": 0, "all": 0}
+    for step in range(2):
+        sample = stream.sample(step)
+        for known, moving in zip(sample.supervised, sample.moving, strict=True):
+            if not known.all():
+                assert torch.equal(known, torch.eye(2, dtype=torch.bool))
+                found["own"] += 1
+            else:
+                found["all" if moving.any() else "still"] += 1
+    # Of 120 samples 60, 30 and 30 are expected, each within four standard deviations.
+    assert sum(found.values()) == 120
+    assert 38 < found["own"] < 82
+    assert 11 < found["still"] < 49
+    assert 11 < found["all"] < 49
+    again = SampleStream(config).sample(1)
+    assert torch.equal(again.supervised, sample.supervised)
+
+
+def test_held_still_moves_nothing_but_the_camera():
+    config = SceneConfig(frames=5, difficulty=0.7, still_camera=0.0)
+    scene = random_scene(HELD_OUT_SEEDS + 11, config, aspect=1.5)
+    assert scene.face_moving.any()
+    still = held_still(scene)
+    assert still.vertices.shape == scene.vertices.shape
+    assert np.array_equal(still.vertices[0], scene.vertices[0])
+    assert (still.vertices == still.vertices[:1]).all()
+    clips = render_clips([scene, still], image_hw=(32, 48), seed=0)
+    frames = torch.arange(5).expand(2, 5)
+    truth = clips.truth(frames, frames)
+    shift = (truth.points[:, 1:] - truth.points[:, :1]).norm(dim=-1).nan_to_num()
+    assert shift[0].max() > 0.05 and shift[1].max() == 0
+    assert truth.moving[0].any() and not truth.moving[1].any()
+    # The first frames show the same, the later ones do not; the camera moves in both.
+    assert torch.equal(clips.face[0, 0], clips.face[1, 0])
+    assert not torch.equal(clips.face[0, 4], clips.face[1, 4])
+    assert torch.equal(clips.world_from_camera[0], clips.world_from_camera[1])
+    assert not torch.equal(clips.world_from_camera[1, 0], clips.world_from_camera[1, 4])
+
+
 def test_scenes_of_training_are_never_held_out(monkeypatch):
     seeds = []
 
@@ -236,6 +332,17 @@ def test_image_sizes(aspect, pixels):
     assert 0.6 * pixels < height * width <= pixels
     assert min(height, width) >= 16
     assert abs(np.log(width / height / aspect)) < 0.35
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1, 3 / 4, 9 / 16])
+def test_image_sizes_for_patches_of_the_published_networks(aspect):
+    height, width = image_size(float(aspect), 518 * 294, 14)
+    assert height % 14 == width % 14 == 0
+    assert 0.9 * 518 * 294 < height * width <= 518 * 294
+    assert max(height, width) <= 518
+    config = config_for_stream(network=vdpm().network, loss=vdpm().loss)
+    sides = SampleStream(config).sample(0).images.shape[-2:]
+    assert all(side % 14 == 0 for side in sides)
 
 
 def test_phases_of_the_recipe_can_be_drawn():

@@ -105,6 +105,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch, tmp_path):
     ("words", "message"),
     [
         (["--recipe", "nanno"], "error: unknown recipe 'nanno'"),
+        (["--recipe", "vdpm"], "error: vdpm fine-tunes; give the weights to start from"),
         (["--recipe", "smoke", "--resume"], "error: no checkpoint"),
         (["--recipe", "smoke", "--start-from", "none"], "error: no weights file at none"),
         (["--recipe", "smoke", "--batch", "257"], "error: a batch of 257 samples"),

@@ -23,7 +23,7 @@ from dynapoint.training.optimisers import (
     learning_rate_at,
     orthogonalise,
 )
-from dynapoint.training.recipes import Phase, TrainConfig, recipe, smoke
+from dynapoint.training.recipes import CosineDecay, Phase, TrainConfig, recipe, smoke
 from dynapoint.training.run import train, train_config
 from dynapoint.training.trainer import MOST_BAD_STEPS, Trainer
 
@@ -275,6 +275,30 @@ def test_learning_rate():
     assert rates[100] == 0.0
     endless = dataclasses.replace(config, decay_steps=0)
     assert learning_rate_at(10**6, endless) == 1.0
+
+
+def test_cosine_rate():
+    phases = (Phase(frames=5, batch=4, largest_span=8), Phase(frames=9, batch=2, largest_span=8))
+    cosine = CosineDecay(per_samples=256, warmup_share=0.1, least=1e-3)
+    config = toy_config(
+        learning_rate=2.0, phases=phases, steps=100, cosine=cosine, warmup_steps=7, decay_steps=9
+    )
+    # The largest batch is 4 and there are 16 processes: 2 · 64 / 256 = .5 at the peak.
+    rates = [learning_rate_at(step, config, processes=16) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.05 * (k + 1) for k in range(10)])
+    assert rates[10] == pytest.approx(0.5)
+    # Half of the way down in the middle, at the least in the end.
+    assert rates[55] == pytest.approx(1e-3 + 0.499 / 2)
+    assert rates[25] == pytest.approx(1e-3 + 0.499 * (1 + math.cos(math.pi / 6)) / 2)
+    assert rates[100] == learning_rate_at(200, config, processes=16) == pytest.approx(1e-3)
+    # One process has a sixteenth of it.
+    assert learning_rate_at(9, config) == pytest.approx(0.5 / 16)
+    # A share that is no whole number of steps leaves no gap, and a run of one step has a rate.
+    short = dataclasses.replace(config, steps=15)
+    rates = [learning_rate_at(step, short, processes=16) for step in range(15)]
+    assert rates[0] == pytest.approx(0.5 / 1.5) and 0.49 < max(rates) <= 0.5
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert learning_rate_at(0, dataclasses.replace(config, steps=1)) > 0
 
 
 def test_running_average():

@@ -280,6 +280,7 @@ def vdpm_miniature() -> TrainConfig:
         clip_frames=8,
         checkpoint_seconds=300.0,
         validate_seconds=900.0,
+        validation_clips=2,
         validation_pixels=2400,
     )
 

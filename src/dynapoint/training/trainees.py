@@ -123,8 +123,13 @@ class PublishedTrainee:
         )
 
     def build(self) -> PublishedNetwork:
-        """A new network on the run's device."""
-        return PublishedNetwork(self.network_config).to(self.device).use(self._options)
+        """A new network on the run's device; weights to start from replace nearly all of it."""
+        network = PublishedNetwork(self.network_config)
+        # From nothing, fields of view would start at 0, where their ReLU has no gradient. Each
+        # iteration adds the bias: together an unturned camera that sees one radian.
+        with torch.no_grad():
+            network.camera_head.pose_branch.fc2.bias[6:] = 1 / self.network_config.camera.iterations
+        return network.to(self.device).use(self._options)
 
     def loss(
         self,
