@@ -4,8 +4,7 @@ Run it from a checkout, with one process or under torchrun:
 
     python scripts/gpu/train.py --recipe nano --output runs/nano --max-seconds 1700
     torchrun --nproc-per-node 8 scripts/gpu/train.py --recipe nano --output runs/nano
-    torchrun --nproc-per-node 8 scripts/gpu/train.py --recipe vdpm --output runs/vdpm \
-        --start-from VGGT-1B/model.pt
+    python scripts/gpu/train.py --recipe vdpm --start-from vggt/model.pt --output runs/vdpm
 
 It needs torch, NumPy, safetensors, jaxtyping and tqdm; --bench also needs Pillow. The
 result is OUTPUT/weights.safetensors, and OUTPUT/training.pt to resume from.
