@@ -57,6 +57,7 @@ class SceneBatch:
     face_casts: Bool[Tensor, "clip face"]
     material: Int[Tensor, "clip face"]
     materials: Float[Tensor, "parameter material"]
+    screens: Float[Tensor, "clip screen=2 number=10"]
     world_from_camera: Float[Tensor, "clip time 4 4"]
     intrinsics: Float[Tensor, "clip time 3 3"]
     look: LookBatch
@@ -119,6 +120,7 @@ def stack_scenes(
         face_casts=_padded([scene.face_casts for scene in scenes], 0).to(device),
         material=_padded(material, 0).to(device),
         materials=torch.from_numpy(np.ascontiguousarray(materials)).to(device),
+        screens=torch.from_numpy(np.stack([scene.screens for scene in scenes])).to(device),
         world_from_camera=torch.from_numpy(poses).to(device),
         intrinsics=torch.from_numpy(intrinsics).to(device),
         look=LookBatch(**look),

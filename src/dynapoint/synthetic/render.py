@@ -20,6 +20,7 @@ from .raster import (
     row_bounds,
 )
 from .scene import Scene
+from .screens import screen_tables
 from .shade import ShadingTables, frame_table, sky_colours, surface_colours, vertex_attributes
 from .shadow import shadow_maps, sun_view
 
@@ -147,6 +148,7 @@ def _prepare(
         frames=frame_table(batch, view),
         shadow=shadow_maps(batch, view),
         contact=contact_maps(batch, ground),
+        screens=screen_tables(batch),
         foggy=bool((batch.look.fog_density > 0).any()),
     )
     return setup, tables, _Origin(clip_face)

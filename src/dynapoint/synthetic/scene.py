@@ -17,7 +17,7 @@ from .bodies import Body
 from .cameras import CameraPath, random_camera_path
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
-from .stage import Stage, random_stage
+from .stage import Stage, random_screens, random_stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ class Scene:
     """One scene in the world of its frame 0 (OpenCV axes, scene units).
 
     `focal_per_height` and `principal` (offset of the principal point from the image's centre, in
-    image widths and heights) make intrinsics for any image of the scene's aspect.
+    image widths and heights) make intrinsics for any image of the scene's aspect. `screens` are the
+    rectangles that keep the sun off or let it in (see `stage.random_screens`).
     """
 
     vertices: Float32[np.ndarray, "time vertex xyz=3"]
@@ -56,6 +57,7 @@ class Scene:
     face_moving: Bool[np.ndarray, " face"]
     face_casts: Bool[np.ndarray, " face"]
     materials: Float32[np.ndarray, "instance parameter"]
+    screens: Float32[np.ndarray, "screen=2 number=10"]
     world_from_camera: Float32[np.ndarray, "time 4 4"]
     focal_per_height: float
     principal: Float32[np.ndarray, " xy=2"]
@@ -100,6 +102,13 @@ def _assemble(
     poses = camera_from_stage @ camera.stage_from_camera
     poses[0] = np.eye(4)
     materials = _materials(rng, actors, stage, difficulty=difficulty)
+    look = random_look(
+        rng,
+        world_from_stage=camera_from_stage,
+        ground_colour=mean_colour(materials[0]),  # the stage's first body
+        frames=len(poses),
+        difficulty=difficulty,
+    )
     return Scene(
         vertices=world.astype(np.float32),
         texture=np.concatenate([part.texture for part in parts]).astype(np.float32),
@@ -109,17 +118,30 @@ def _assemble(
         face_moving=moving,
         face_casts=casts,
         materials=materials,
+        screens=_screens(rng, stage, camera, look),
         world_from_camera=poses.astype(np.float32),
         focal_per_height=camera.focal_per_height,
         principal=np.zeros(2, np.float32),
-        look=random_look(
-            rng,
-            world_from_stage=camera_from_stage,
-            ground_colour=mean_colour(materials[0]),  # the stage's first body
-            frames=len(poses),
-            difficulty=difficulty,
-        ),
+        look=look,
     )
+
+
+def _screens(
+    rng: np.random.Generator, stage: Stage, camera: CameraPath, look: Look
+) -> Float32[np.ndarray, "screen=2 number=10"]:
+    """What stands between the scene and the sun, in the world."""
+    pose = camera.stage_from_camera[0]
+    screens = random_screens(
+        rng,
+        stage,
+        sun=pose[:3, :3] @ look.sun.astype(np.float64),
+        heart=np.array([0.0, camera.distance, 0.0]),
+    )
+    used = screens.any(1)
+    vectors = screens[used, :9].reshape(-1, 3, 3)
+    vectors[:, 0] -= pose[:3, 3]
+    screens[used, :9] = (vectors @ pose[:3, :3]).reshape(-1, 9)
+    return screens.astype(np.float32)
 
 
 def _materials(

@@ -11,6 +11,7 @@ from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
 from .raster import corner_values
+from .screens import ScreenTables, screened_light
 from .shadow import SunView, lit_fraction
 
 _TAU = 6.283185307179586
@@ -34,6 +35,7 @@ class ShadingTables:
     frames: Float[Tensor, "frame_parameter image"]
     shadow: Float[Tensor, "image shadow_row shadow_column"]
     contact: Float[Tensor, "image contact_row contact_column"]
+    screens: ScreenTables
     foggy: bool  # whether any clip has fog
 
 
@@ -129,11 +131,9 @@ def surface_colours(
     e = [torch.addcmul(torch.addcmul(p[k + 2], p[k], x), p[k + 1], y) for k in (0, 3, 6)]
     depth = (e[0] + e[1] + e[2]).reciprocal()
     weights = torch.stack([e[0] * depth, e[1] * depth, e[2] * depth], 1)
+    corners = tables.corners.index_select(0, triangle)
     blended = torch.nn.functional.embedding_bag(
-        tables.corners.index_select(0, triangle),
-        tables.attributes,
-        per_sample_weights=weights,
-        mode="sum",
+        corners, tables.attributes, per_sample_weights=weights, mode="sum"
     )
     a = blended.T.contiguous()
     # The last rows are the sky's.
@@ -149,6 +149,8 @@ def surface_colours(
     albedo = _texture(material, (a[3], a[4], a[5]), footprint)
     bias = frame[_FRAME_START["bias"]]
     lit = lit_fraction(tables.shadow, image, a[6], a[7], a[8] + bias)
+    passed = screened_light(tables.screens, image, corners, weights)
+    lit = lit if passed is None else lit * passed
     # Contact darkens what is low over the ground, and undersides more than what faces up.
     open_share = (
         1.0 - 0.75 * darkening(tables.contact, image, a[9], a[10]) * (-5.0 * a[11].abs()).exp()

@@ -9,14 +9,20 @@ from . import shapes
 from .bodies import Body, bounded_body
 from .cameras import CameraPath
 
+SCREENS = 2  # in a scene: no more than two walls stand between it and the sun
 _GROUND_REACH = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Still surroundings and the free space between them (infinite where no wall stands)."""
+    """Still surroundings and the free space between them (infinite where no wall stands).
+
+    `walls` holds the corners (low, high) of each wall's box; `ceiling` is a room's height.
+    """
 
     bodies: list[Body]
+    walls: dict[str, tuple[np.ndarray, np.ndarray]]
+    ceiling: float | None
     low: Float[np.ndarray, " xyz=3"]
     high: Float[np.ndarray, " xyz=3"]
 
@@ -67,7 +73,7 @@ def random_stage(
     side_chance = 0.3 + 0.7 * difficulty
     drawn = rng.random(4)
     room = drawn[0] < 0.25 * difficulty
-    walls = []
+    boxes: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {}
     if room:
         height = max(depth * rng.uniform(0.8, 1.4), poses[:, 2].max() + 0.4)
         stage.append(
@@ -75,37 +81,72 @@ def random_stage(
         )
         stage.append(slab((left, front - 0.1, 0.0), (right, front, height), times=times, size=2.0))
     if room or drawn[1] < 0.7 or difficulty < 0.1:
-        walls.append("back")
-        stage.append(
-            slab((left - 0.1, back, 0.0), (right + 0.1, back + 0.1, height), times=times, size=2.0)
-        )
+        boxes["back"] = ((left - 0.1, back, 0.0), (right + 0.1, back + 0.1, height))
     if room or drawn[2] < 0.45 * side_chance:
-        walls.append("left")
-        stage.append(slab((left - 0.1, front, 0.0), (left, back, height), times=times, size=2.0))
+        boxes["left"] = ((left - 0.1, front, 0.0), (left, back, height))
     if room or drawn[3] < 0.3 * side_chance:
-        walls.append("right")
-        stage.append(slab((right, front, 0.0), (right + 0.1, back, height), times=times, size=2.0))
+        boxes["right"] = ((right, front, 0.0), (right + 0.1, back, height))
+    stage += [slab(*box, times=times, size=2.0) for box in boxes.values()]
     if rng.random() < 0.6 * difficulty:
-        for wall in walls:
+        for wall in boxes:
             stage += _fittings(
                 rng, wall, across=(left, right), along=(front, back), height=height, times=times
             )
     if rng.random() < 0.15 * difficulty:
         stage.append(_rug(rng, depth, times=times))
-    if not walls and rng.random() < 0.5 * difficulty:
+    if not boxes and rng.random() < 0.5 * difficulty:
         stage += _skyline(rng, camera, times=times)
     endless = 1e9
     return Stage(
         bodies=stage,
-        low=np.array([left if "left" in walls else -endless, -endless, -endless]),
+        walls={name: (np.array(low), np.array(high)) for name, (low, high) in boxes.items()},
+        ceiling=float(height) if room else None,
+        low=np.array([left if "left" in boxes else -endless, -endless, -endless]),
         high=np.array(
             [
-                right if "right" in walls else endless,
-                back if "back" in walls else endless,
+                right if "right" in boxes else endless,
+                back if "back" in boxes else endless,
                 height if room else endless,
             ]
         ),
     )
+
+
+def random_screens(
+    rng: np.random.Generator,
+    stage: Stage,
+    *,
+    sun: Float[np.ndarray, " xyz=3"],
+    heart: Float[np.ndarray, " xyz=3"],
+) -> Float[np.ndarray, "screen=2 number=10"]:
+    """Rectangles between the scene and the sun (a unit vector towards it).
+
+    Rows of centre, two half edges and whether it is an opening (1) or a wall (0), or zeros. In a
+    room either the light passes the walls, as if lamps hung there, or it falls through one unseen
+    opening in the ceiling onto the ground near `heart`.
+    """
+    screens = np.zeros((SCREENS, 10))
+    if stage.ceiling is not None:
+        if rng.random() < 0.5:
+            target = heart * np.array([1.0, rng.uniform(0.6, 1.2), 0.0])
+            target[0] += rng.uniform(-0.4, 0.4) * heart[1]
+            half = heart[1] * rng.uniform(0.15, 0.6, 2)
+            angle = rng.uniform(0.0, np.pi)
+            c, s = np.cos(angle), np.sin(angle)
+            screens[0, :3] = target + sun * stage.ceiling / sun[2]
+            screens[0, 3:5] = half[0] * np.array([c, s])
+            screens[0, 6:8] = half[1] * np.array([-s, c])
+            screens[0, 9] = 1.0
+        return screens
+    beyond = {"back": sun[1] > 0, "left": sun[0] < 0, "right": sun[0] > 0}
+    between = [box for name, box in stage.walls.items() if beyond[name]]
+    for screen, (low, high) in zip(screens, between, strict=False):
+        along = 0 if high[0] - low[0] > high[1] - low[1] else 1
+        half = 0.5 * (high - low)
+        screen[:3] = 0.5 * (low + high)
+        screen[3 + along] = half[along]
+        screen[8] = half[2]
+    return screens
 
 
 def _fittings(
