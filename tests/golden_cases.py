@@ -118,31 +118,35 @@ def label(path: Path) -> str:
 
 
 def find_beside(path: Path, name: str) -> Path | None:
-    """A file by its relative name, in the folders above `path` or in the default goldens."""
-    for folder in [*path.parents[:3], DEFAULT_FOLDER, DEFAULT_FOLDER / path.parent.name]:
-        if (folder / name).is_file():
-            return folder / name
-    return None
+    """A file by its relative name, in the folders above `path` or anywhere in the collection."""
+    above = (folder / name for folder in path.parents[:3])
+    elsewhere = sorted(DEFAULT_FOLDER.rglob(name)) if DEFAULT_FOLDER.is_dir() else []
+    return next((file for file in [*above, *elsewhere] if file.is_file()), None)
 
 
 def read_case(path: Path) -> Case | None:
     """The case of a golden file; None where it is one of another kind of network (DUSt3R)."""
     described = path.with_name(f"{path.stem.removesuffix('_f64')}.json")
     info = json.loads(described.read_text())
-    if "view1" in info["images"]:
-        return None
-    if "config" in info:
+    if "model" in info:
+        if not info["model"].startswith(("VDPM(", "VGGT(")):
+            return None
+        config = full_size_config(info["model"])
+        # Without the manifest the checksum still covers all names.
+        named = re.search(r"manifest (\S+)", info["model"])
+        manifest = find_beside(path, named[1]) if named else None
+        entries = json.loads(manifest.read_text())["entries"] if manifest else None
+    elif "shape" in info.get("images", {}):
         source = find_beside(path, info["config"])
         if source is None:
             raise FileNotFoundError(f"no {info['config']} beside {path.name}")
         network = json.loads(source.read_text())
+        if "aggregator" not in network["config"]:
+            return None
         config = config_from_reference(source.stem, network["config"])
         entries = network.get("entries")
     else:
-        config = full_size_config(info["model"])
-        manifest = re.search(r"manifest (\S+)", info["model"])
-        source = find_beside(path, manifest[1]) if manifest else None
-        entries = None if source is None else json.loads(source.read_text())["entries"]
+        return None
     if entries is not None:
         entries = [(name, tuple(shape)) for name, shape, *_ in entries]
     return Case(path=path, info=info, config=config, entries=entries)

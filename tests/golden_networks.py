@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,18 +145,17 @@ def full_size_config(model: str) -> PublishedConfig:
     Raises:
         ValueError: It is described as anything but the published network.
     """
-    published = {"VDPM": vdpm(), "VGGT": vggt()}.get(model.partition("(")[0])
+    published = {"VDPM": vdpm(), "VGGT": vggt()}[model.partition("(")[0]]
     given = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", model)}
-    if published is None:
-        raise ValueError(f"no published network is described by {model!r}")
-    depth = 0 if published.decoder is None else published.decoder.depth
+    if published.decoder is not None:
+        depth = given.pop("decoder_depth", published.decoder.depth)
+        published = replace(published, decoder=replace(published.decoder, depth=depth))
     ours = {
-        "decoder_depth": depth,
         "img_size": published.image_side,
         "patch_size": published.patch_embed.patch_size,
         "embed_dim": published.aggregator.width,
     }
-    if any(given[key] != ours.get(key, given[key]) for key in given):
+    if given != {key: ours.get(key) for key in given}:
         raise ValueError(f"{model!r} is not as published, {ours}")
     return published
 

@@ -24,7 +24,7 @@ from golden_cases import Case, Report, check_case, compare, label, read_case
 from golden_components import PARTS, outputs, read_component
 from golden_networks import build, full_size_config, skeleton
 
-NOT_THIS_STAGE = "not this stage: DUSt3R and CroCo"
+NOT_THIS_STAGE = "not this stage: another kind of network (DUSt3R, CroCo)"
 LATER = re.compile("dust3r|croco")
 
 
@@ -66,7 +66,7 @@ def check_folder(folder: Path, *, only: list[str], skip_full: bool) -> Iterator[
             yield guarded(label(path), partial(check_manifest, path))
     cases: list[Case] = []
     for path in filter(wanted, sorted(folder.rglob("*.npz"))):
-        if path.parent.name == "components":
+        if path.with_name("components.json").is_file():
             yield guarded(label(path), partial(check_component, path))
             continue
         try:
@@ -144,10 +144,10 @@ def check_component(path: Path) -> Report:
 
 def check_manifest(path: Path) -> Report:
     """Compare the names and shapes of a true network's state dict with ours."""
-    if LATER.search(path.stem):
+    model = {"vdpm": "VDPM(", "vggt": "VGGT("}.get(path.stem)
+    if model is None:
         return Report(case=label(path), skipped=NOT_THIS_STAGE)
     manifest = json.loads(path.read_text())
-    model = {"vdpm": "VDPM(", "vggt": "VGGT("}[path.stem]
     entries = [(name, tuple(shape)) for name, shape, *_ in manifest["entries"]]
     network, wanted = skeleton(full_size_config(model), entries)
     built = sum(value.numel() for value in network.state_dict().values())
