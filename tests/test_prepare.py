@@ -11,7 +11,7 @@ import dynapoint
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.inference.prepare import prepare_images
-from dynapoint.results import contact_sheet, store
+from dynapoint.results import contact_sheet, panels, store
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
 from fake_model import FakeModel, picture_array
@@ -186,3 +186,19 @@ def test_pictures_are_drawn_as_the_maps_show_them(tmp_path, layout):
         drawn = picture_in_map(rec, frame, size, Image.Resampling.BICUBIC)
         np.testing.assert_allclose(np.asarray(drawn) / 255, given[frame], atol=1.5 / 255)
     assert contact_sheet.draw(rec).width > 600
+
+
+def test_padding_is_not_drawn_as_part_of_the_scene(tmp_path):
+    rec = reconstruct(tmp_path, "mixed")
+    tracks = rec.tracks()
+    padded = ~rec.pixel_map.shown_pixels(0)
+    for points in tracks.points[1:]:
+        points[padded] += 100
+    motion = panels.motion_panels(tracks, [0, 2], typical_depth=4.0)
+    assert (motion.shares[:, padded] == 0).all() and 0.5 < motion.shares[1].max() < 2
+    confidence = panels.confidence_panels(rec.own_time_confidence)
+    assert float(confidence.low_label.split()[1]) > 0.2
+    assert (confidence.shares[0][padded] < 0).all()
+    dots = np.asarray(panels.track_panel(rec, tracks, time=0, size=(256, 256))).max(axis=-1)
+    rows = np.nonzero(padded.all(axis=1))[0]
+    assert len(rows) > 4 and np.ptp(dots[4 * rows[1:4] + 2].astype(int)) == 0

@@ -121,8 +121,7 @@ class Reconstruct:
                 sheet = contact_sheet.draw(rec, tracks)
             with clock.stage("write"):
                 store.write_scene(rec, folder, contact_sheet=sheet)
-        height, width = frames.image_hw
-        print(f"{scene.label}: {frames.count} frames of {width}x{height}; {clock.summary()}")
+        print(f"{scene.label}: {frames.count} frames of {frames.size_words}; {clock.summary()}")
         print(f"{scene.label}: look at {scene.output / store.CONTACT_SHEET_FILE}", flush=True)
 
 

@@ -48,6 +48,12 @@ class Frames:
         return self.images.shape[1], self.images.shape[2]
 
     @property
+    def size_words(self) -> str:
+        """The frames' size, width first, for people."""
+        height, width = self.image_hw
+        return f"{'' if self.sizes_hw is None else 'up to '}{width}x{height}"
+
+    @property
     def picture_hw(self) -> Int64[np.ndarray, "frame hw=2"]:
         """(height, width) of each frame's own picture in pixels."""
         if self.sizes_hw is not None:

@@ -98,7 +98,7 @@ def _typical_depth(rec: Reconstruction) -> float:
 
 def _heading(rec: Reconstruction, typical_depth: float) -> list[str]:
     """What the scene is and how its camera moved."""
-    height, width = rec.frames.image_hw
+    height, width = rec.frames.picture_hw[0]
     map_height, map_width = rec.map_hw
     focal_x, focal_y = float(rec.intrinsics[0, 0, 0]), float(rec.intrinsics[0, 1, 1])
     view = [
@@ -110,7 +110,7 @@ def _heading(rec: Reconstruction, typical_depth: float) -> list[str]:
     turned = float(np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1))).max())
     parts = [
         rec.frames.name,
-        f"{rec.frame_count} frames of {width}x{height}",
+        f"{rec.frame_count} frames of {rec.frames.size_words}",
         f"maps {map_width}x{map_height}",
         f"model {rec.model_name}",
         f"focal {focal_x:.0f} px (view {view[0]:.0f}x{view[1]:.0f} deg)",

@@ -45,9 +45,10 @@ def depth_panels(depth: Float[np.ndarray, "map height width"]) -> Scaled:
 
 
 def confidence_panels(confidence: Float[np.ndarray, "map height width"]) -> Scaled:
-    """Confidence, light where large, even in its logarithm."""
+    """Confidence, light where large, even in its logarithm; darkest where there is none."""
     logarithm = np.log(np.maximum(confidence.astype(np.float64), 1e-6))
-    low, high = np.percentile(logarithm, [2, 98])
+    some = logarithm[confidence > 0]
+    low, high = np.percentile(some, [2, 98]) if some.size else (0.0, 0.0)
     high = max(high, low + 0.02)
     return Scaled(
         shares=(logarithm - low) / (high - low),
@@ -58,8 +59,12 @@ def confidence_panels(confidence: Float[np.ndarray, "map height width"]) -> Scal
 
 
 def motion_panels(tracks: FrameTracks, times: list[int], *, typical_depth: float) -> Scaled:
-    """How far frame 0's points have moved from where they were, at each of `times`."""
+    """How far frame 0's points have moved from where they were, at each of `times`.
+
+    Where there is no confidence, as in padding, nothing is shown to move.
+    """
     distance = np.linalg.norm(tracks.points[times].astype(np.float64) - tracks.points[0], axis=-1)
+    distance[tracks.confidence[times] == 0] = 0.0
     # Less than two percent of the scene's depth is not worth a full scale of colours.
     largest = max(float(np.percentile(distance, 99)), 0.02 * typical_depth)
     percent = 100 * largest / typical_depth
@@ -83,6 +88,8 @@ def track_panel(
     backdrop = picture_in_map(rec, time, (wide, high), Image.Resampling.BILINEAR)
     backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
     rows, columns = _grid(rec.map_hw)
+    shown = rec.pixel_map.shown_pixels(0)[rows, columns]
+    rows, columns = rows[shown], columns[shown]
     camera_points = points_in_camera(
         tracks.points[: time + 1, rows, columns].astype(np.float64), rec.world_from_camera[time]
     )
@@ -107,9 +114,9 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
     """The scene from above: points of frame 0 and the path of the camera, x to the right, z up."""
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     picture = Image.new("RGB", (wide, high), (20, 20, 26))
-    points = rec.own_time_points[0].reshape(-1, 3).astype(np.float64)
-    colors = np.asarray(picture_in_map(rec, 0, rec.map_hw[::-1], Image.Resampling.BOX))
-    colors = colors.reshape(-1, 3)
+    shown = rec.pixel_map.shown_pixels(0)
+    points = rec.own_time_points[0][shown].astype(np.float64)
+    colors = np.asarray(picture_in_map(rec, 0, rec.map_hw[::-1], Image.Resampling.BOX))[shown]
     centers = rec.world_from_camera[:, :3, 3]
     far = np.percentile(points[:, 2], 95)
     low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
