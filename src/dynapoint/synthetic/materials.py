@@ -38,7 +38,8 @@ class Column(IntEnum):
     SHININESS = 27
     GRAIN = 28  # relative brightness modulation by blotches
     WEIGHT_JOINT = 29
-    COUNT = 30
+    MIRROR = 30  # share of light reflected as by a mirror when looked at straight
+    COUNT = 31
 
 
 def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:
@@ -71,6 +72,8 @@ def random_material(
     if rng.random() < 0.5:
         row[Column.SPECULAR] = rng.uniform(0.05, 0.5)
     row[Column.SHININESS] = math.exp(rng.uniform(math.log(6.0), math.log(80.0)))
+    if rng.random() < 0.15:
+        row[Column.MIRROR] = rng.uniform(0.03, 0.5)
     row[Column.GRAIN] = rng.uniform(0.0, 0.25) * (rng.random() < 0.5)
     if rng.random() >= texture:
         row[Column.BIAS] = -0.5

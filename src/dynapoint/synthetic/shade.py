@@ -136,8 +136,8 @@ def surface_colours(
         corners, tables.attributes, per_sample_weights=weights, mode="sum"
     )
     a = blended.T.contiguous()
-    # The last rows are the sky's.
-    frame = tables.frames[: _FRAME_START["zenith"]].index_select(1, image)
+    # The last row is the sky's.
+    frame = tables.frames[: _FRAME_START["cloud"]].index_select(1, image)
     material = tables.materials.index_select(1, tables.material.index_select(0, triangle))
     norm = (a[0] * a[0] + a[1] * a[1] + a[2] * a[2]).clamp_min(1e-12).rsqrt()
     normal = (a[0] * norm, a[1] * norm, a[2] * norm)
@@ -166,6 +166,14 @@ def surface_colours(
         lit=lit,
         open_share=open_share,
     )
+    glossy = material[Column.MIRROR].nonzero()[:, 0]
+    if len(glossy):
+        surface = torch.stack([material[Column.MIRROR], *normal, *ray, length, facing])
+        mirrored, share = _mirrored(
+            frame.index_select(1, glossy), surface.index_select(1, glossy).unbind(0)
+        )
+        own = colours.index_select(1, glossy)
+        colours.index_copy_(1, glossy, torch.lerp(own, mirrored, share))
     if not tables.foggy:
         return colours
     clear = (-depth * length * frame[_FRAME_START["fog_density"]]).exp()
@@ -173,7 +181,7 @@ def surface_colours(
     return torch.lerp(frame[horizon : horizon + 3], colours, clear)
 
 
-def _dot(frame: Tensor, name: str, vector: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _dot(frame: Tensor, name: str, vector: tuple[Tensor, ...]) -> Tensor:
     start = _FRAME_START[name]
     return frame[start] * vector[0] + frame[start + 1] * vector[1] + frame[start + 2] * vector[2]
 
@@ -213,6 +221,30 @@ def _light(
     return torch.stack(colours)
 
 
+def _mirrored(
+    frame: Float[Tensor, "parameter sample"], surface: tuple[Tensor, ...]
+) -> tuple[Float[Tensor, "rgb=3 sample"], Float[Tensor, " sample"]]:
+    """What a mirror there would show, sky above and lit ground below, and its share of the light.
+
+    `surface` holds the mirror's own share, normal (x, y, z), ray (x, y; z is 1), the ray's length
+    and the cosine between normal and viewer. Shares grow at grazing view as Schlick has it.
+    """
+    mirror, normal, ray, length, facing = surface[0], surface[1:4], surface[4:6], *surface[6:]
+    start = _FRAME_START["up"]
+    looking = (frame[start] * ray[0] + frame[start + 1] * ray[1] + frame[start + 2]) / length
+    rise = looking + 2.0 * facing * _dot(frame, "up", normal)
+    grazing = 1.0 - facing.clamp(0.0, 1.0)
+    squared = grazing * grazing
+    share = mirror + (1.0 - mirror) * squared * squared * grazing
+    above = (0.5 + 5.0 * rise).clamp_(0.0, 1.0)
+    high = (1.4 * rise).clamp_(0.0, 1.0)
+    horizon, zenith, below = (
+        frame[_FRAME_START[name] : _FRAME_START[name] + 3]
+        for name in ("horizon", "zenith", "bounce_colour")
+    )
+    return torch.lerp(below, torch.lerp(horizon, zenith, high), above), share
+
+
 def _texture(
     material: Float[Tensor, "parameter sample"],
     at: tuple[Tensor, Tensor, Tensor],
@@ -228,8 +260,8 @@ def _texture(
     )
     cloud, leaf, second_leaf, blotch = noise.T.contiguous().unbind(0)
     assert (CLOUD, LEAF, SECOND_LEAF, BLOTCH) == (0, 1, 2, 3)
-    # Six to nine cycles of a period are the finest strong detail of the noise.
-    noise_fade = (1.6 - 10.0 * footprint * rate).clamp(0.0, 1.0)
+    # A dozen cycles of a period are the finest strong detail of the noise.
+    noise_fade = (1.5 - 16.0 * footprint * rate).clamp(0.0, 1.0)
     k, q = material[Column.STRIPE :], material[Column.CHECKER]
     phase = k[0] * at[0] + k[1] * at[1] + k[2] * at[2] + material[Column.WARP] * cloud
     stripe_rate = (k[0] * k[0] + k[1] * k[1] + k[2] * k[2]).sqrt()
