@@ -59,14 +59,14 @@ def _bars(rng: np.random.Generator) -> Mesh:
         else:
             level = 0.5 * high * (1.0 + share)
             ends = np.array([[-wide, 0.0, level], [wide, 0.0, level]])
-        parts.append(_rod(*ends, thick, segments=5))
+        parts.append(_rod(ends[0], ends[1], thick, segments=5))
     for share in (0.1, 0.9):
         if upright:
             ends = np.array([[-wide, 0.0, share * high], [wide, 0.0, share * high]])
         else:
             x = wide * np.sign(share - 0.5)
             ends = np.array([[x, 0.0, 0.0], [x, 0.0, high]])
-        parts.append(_rod(*ends, 1.5 * thick, segments=5))
+        parts.append(_rod(ends[0], ends[1], 1.5 * thick, segments=5))
     return shapes.join_meshes(parts)
 
 
