@@ -66,7 +66,9 @@ def train(
     """Three steps; gradients of the first, losses, and weights at the end."""
     config = published_config() if published else smoke()
     trainer = Trainer(
-        dataclasses.replace(config, steps=STEPS, clip_norm=1e9), folder, processes=processes
+        dataclasses.replace(config, steps=STEPS, clip_norm=1e9, precision="float32"),
+        folder,
+        processes=processes,
     )
     trainer.stream = Part(published_truth() if published else toy_truth(batch=4), part, bad=bad)
     gradients, losses, skipped = {}, [], []

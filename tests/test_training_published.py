@@ -37,7 +37,7 @@ SMALL = (
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": SMALL, "validation_clips": 0, "steps": 6}
+    small = {"phases": SMALL, "validation_clips": 0, "steps": 6, "precision": "float32"}
     return dataclasses.replace(vdpm_miniature(), **(small | changes))
 
 
@@ -171,6 +171,26 @@ def test_checkpointed_gradients_are_the_same():
     largest = max(value.abs().max() for value in plain.values())
     for name, value in plain.items():
         assert (saved[name] - value).abs().max() <= 1e-6 * largest, name
+
+
+def test_half_precision_is_for_aggregator_and_decoder():
+    losses, gradients = [], []
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        trainee = trainee_of(config_of(precision=precision), "cpu", Processes())
+        network = trainee.build()
+        assert network.options.precision == precision
+        assert network.options.head_precision == "float32"
+        generator = torch.Generator().manual_seed(0)
+        parts = trainee.loss(network, sample_of(frames=2), SMALL[1], generator)
+        assert parts.total.dtype == torch.float32
+        parts.total.backward()
+        losses.append(parts.total.item())
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+        )
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
 
 
 def test_resumed_run_equals_one_that_never_stopped(tmp_path):

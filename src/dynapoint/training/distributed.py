@@ -30,7 +30,8 @@ class Processes:
         """Average gradients over processes where there are several."""
         if self.count == 1:
             return module
-        return nn.parallel.DistributedDataParallel(module)
+        # Views spare a second copy of all gradients.
+        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def any(self, value: bool) -> bool:
         """Whether the value is true in any process: all of them then act alike."""
