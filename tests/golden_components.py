@@ -217,7 +217,7 @@ def camera_head_negative_fov(stored: Arrays, info: dict[str, Any], dtype: torch.
 def rotations_cameras(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:
     """Rotations and cameras, both ways."""
     encoding, size_hw = stored["in_enc"], (154, 210)
-    pose, intrinsics = camera_from_world(encoding), intrinsics_px(encoding, size_hw)
+    pose, intrinsics = camera_from_world(encoding), intrinsics_px(encoding, size_hw, clamped=False)
     back = quaternion_xyzw_from_matrix(stored["out_mat"])
     # With w = 0 both signs are right.
     back = back * torch.where((stored["out_quat_back"] * back).sum(-1, keepdim=True) < 0, -1, 1)

@@ -72,12 +72,16 @@ def intrinsics_px(
     image_hw: tuple[int, int],
     *,
     square_pixels: bool = False,
+    clamped: bool = True,
 ) -> Float[Tensor, "*batch 3 3"]:
     """Pinhole intrinsics with a centred principal point; fov_h is encoding[7], fov_w [8].
 
-    `square_pixels` gives both axes the geometric mean of the two focal lengths.
+    `square_pixels` gives both axes the geometric mean of the two focal lengths. Not `clamped`, as
+    published, a field of view of 0 gives an infinite focal length.
     """
-    fov = encoding[..., 7:].clamp(MIN_FIELD_OF_VIEW, MAX_FIELD_OF_VIEW)
+    fov = encoding[..., 7:]
+    if clamped:
+        fov = fov.clamp(MIN_FIELD_OF_VIEW, MAX_FIELD_OF_VIEW)
     height, width = image_hw
     fy = height / 2 / torch.tan(fov[..., 0] / 2)
     fx = width / 2 / torch.tan(fov[..., 1] / 2)

@@ -169,7 +169,7 @@ class PublishedNetwork(nn.Module):
             own_time=own_time,
             cameras=Cameras(
                 world_from_camera=world_from_camera,
-                intrinsics=intrinsics_px(encodings[-1], (height, width)),
+                intrinsics=intrinsics_px(encodings[-1], (height, width), clamped=False),
             ),
             encodings=encodings,
             depth=self._depth_maps(levels, (height, width)),
