@@ -173,6 +173,15 @@ def test_checkpointed_gradients_are_the_same():
         assert (saved[name] - value).abs().max() <= 1e-6 * largest, name
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_recipe_says_whether_blocks_are_checkpointed(checkpoint):
+    trainee = trainee_of(config_of(checkpoint_blocks=checkpoint), "cpu", Processes())
+    network = trainee.build()
+    assert network.options.checkpoint_blocks == checkpoint
+    assert network.aggregator.checkpoint_blocks == checkpoint
+    assert vdpm().checkpoint_blocks and vdpm_miniature().checkpoint_blocks
+
+
 def test_half_precision_is_for_aggregator_and_decoder():
     losses, gradients = [], []
     for precision in ("float32", "bfloat16"):
