@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dynapoint.errors import ConfigError
+from dynapoint.synthetic.batch import spread_over_samples
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.synthetic.stage import _fittings
@@ -118,3 +119,9 @@ def test_what_hangs_on_a_narrow_high_wall_fits_it():
             x = body.positions[..., 0]
             assert x.min() >= across[0] - 1e-9
             assert x.max() <= across[1] + 1e-9
+
+
+def test_values_spread_over_sorted_samples_are_looked_up() -> None:
+    table = torch.rand(5, 9)
+    image = torch.tensor([2, 2, 3, 5, 5, 5, 8])
+    assert torch.equal(spread_over_samples(table, image), table[:, image])

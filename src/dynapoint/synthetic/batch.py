@@ -125,3 +125,16 @@ def stack_scenes(
         intrinsics=torch.from_numpy(intrinsics).to(device),
         look=LookBatch(**look),
     )
+
+
+def spread_over_samples(
+    table: Float[Tensor, "parameter image"], image: Int[Tensor, " sample"]
+) -> Float[Tensor, "parameter sample"]:
+    """Each sample's column of a table; samples are sorted by image."""
+    if table.device.type != "cpu":
+        return table.index_select(1, image)
+    # Runs of equal columns are written several times faster than they are looked up.
+    first = int(image[0])
+    counts = torch.bincount(image - first).tolist()
+    runs = [table[:, first + k, None].expand(-1, count) for k, count in enumerate(counts) if count]
+    return torch.cat(runs, 1)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .batch import SceneBatch
+from .batch import SceneBatch, spread_over_samples
 from .stage import SCREENS
 
 _SHARPEST, _SPREAD = 0.004, 0.03  # half the penumbra's width: at the edge, and per unit from it
@@ -73,7 +73,7 @@ def screened_light(
     met = torch.nn.functional.embedding_bag(
         corners, tables.vertices, per_sample_weights=weights, mode="sum"
     ).T.contiguous()
-    frame = tables.frames.index_select(1, image)
+    frame = spread_over_samples(tables.frames, image)
     light = torch.ones_like(met[0])
     for k in range(SCREENS):
         along, up, distance = met[3 * k : 3 * k + 3]

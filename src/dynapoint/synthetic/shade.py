@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .batch import SceneBatch
+from .batch import SceneBatch, spread_over_samples
 from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
@@ -126,7 +126,10 @@ def surface_colours(
     x: Float[Tensor, " sample"],
     y: Float[Tensor, " sample"],
 ) -> Float[Tensor, "rgb=3 sample"]:
-    """Linear RGB of samples at pixel positions (x, y) that hit the given triangles."""
+    """Linear RGB of samples at pixel positions (x, y) that hit the given triangles.
+
+    Samples are sorted by image.
+    """
     p = tables.planes.index_select(1, triangle)
     e = [torch.addcmul(torch.addcmul(p[k + 2], p[k], x), p[k + 1], y) for k in (0, 3, 6)]
     depth = (e[0] + e[1] + e[2]).reciprocal()
@@ -137,7 +140,7 @@ def surface_colours(
     )
     a = blended.T.contiguous()
     # The last row is the sky's.
-    frame = tables.frames[: _FRAME_START["cloud"]].index_select(1, image)
+    frame = spread_over_samples(tables.frames[: _FRAME_START["cloud"]], image)
     material = tables.materials.index_select(1, tables.material.index_select(0, triangle))
     norm = (a[0] * a[0] + a[1] * a[1] + a[2] * a[2]).clamp_min(1e-12).rsqrt()
     normal = (a[0] * norm, a[1] * norm, a[2] * norm)
@@ -166,14 +169,7 @@ def surface_colours(
         lit=lit,
         open_share=open_share,
     )
-    glossy = material[Column.MIRROR].nonzero()[:, 0]
-    if len(glossy):
-        surface = torch.stack([material[Column.MIRROR], *normal, *ray, length, facing])
-        mirrored, share = _mirrored(
-            frame.index_select(1, glossy), surface.index_select(1, glossy).unbind(0)
-        )
-        own = colours.index_select(1, glossy)
-        colours.index_copy_(1, glossy, torch.lerp(own, mirrored, share))
+    _add_mirrors(colours, frame, (material[Column.MIRROR], *normal, *ray, length, facing))
     if not tables.foggy:
         return colours
     clear = (-depth * length * frame[_FRAME_START["fog_density"]]).exp()
@@ -219,6 +215,20 @@ def _light(
         colour = albedo[channel] * (strength * direct + ambient)
         colours.append(torch.addcmul(colour, highlight, strength))
     return torch.stack(colours)
+
+
+def _add_mirrors(
+    colours: Float[Tensor, "rgb=3 sample"],
+    frame: Float[Tensor, "parameter sample"],
+    surface: tuple[Tensor, ...],
+) -> None:
+    """Lay what they mirror over the samples whose share (the first of `surface`) is not zero."""
+    glossy = surface[0].nonzero()[:, 0]
+    if len(glossy):
+        chosen = tuple(values.index_select(0, glossy) for values in surface)
+        mirrored, share = _mirrored(frame.index_select(1, glossy), chosen)
+        own = colours.index_select(1, glossy)
+        colours.index_copy_(1, glossy, torch.lerp(own, mirrored, share))
 
 
 def _mirrored(
@@ -307,7 +317,7 @@ def sky_colours(
     y: Float[Tensor, " sample"],
 ) -> Float[Tensor, "rgb=3 sample"]:
     """Linear RGB of samples that meet nothing: a gradient with clouds, still in the world."""
-    frame = tables.frames.index_select(1, image)
+    frame = spread_over_samples(tables.frames, image)
     lens = frame[_FRAME_START["lens"] :]
     ray_x, ray_y = (x - lens[1]) * lens[0], (y - lens[2]) * lens[0]
     scale = (ray_x * ray_x + ray_y * ray_y + 1.0).rsqrt()
