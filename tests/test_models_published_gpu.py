@@ -47,7 +47,7 @@ def test_half_precision_as_the_public_code_uses_it(networks):
 
 def test_short_memory_is_answered_by_smaller_parts(networks):
     _, network = networks
-    network.float().use(ComputeOptions(sequences_at_once=1024, head_frames_at_once=1024))
+    network.float().use(ComputeOptions(decoder_tokens_at_once=10**9, head_frames_at_once=1024))
     images = torch.rand(1, 12, 3, 140, 140).cuda()
     with torch.no_grad():
         encoded = network.encode(images)
@@ -55,7 +55,7 @@ def test_short_memory_is_answered_by_smaller_parts(networks):
         _, total = torch.cuda.mem_get_info()
         torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 300e6) / total)
         try:
-            network.use(ComputeOptions(sequences_at_once=1024, head_frames_at_once=1024))
+            network.use(ComputeOptions(decoder_tokens_at_once=10**9, head_frames_at_once=1024))
             large = network.decode_times(encoded, times=range(12), frames=[0])
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)

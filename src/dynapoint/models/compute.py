@@ -26,8 +26,9 @@ class ComputeOptions:
 
     precision: Precision = "float32"
     head_precision: Precision = "float32"
-    # Levels and target times of the decoder are sequences that do not attend to each other.
-    sequences_at_once: int = 4
+    # Levels and target times are sequences of the decoder that do not attend to each other: as
+    # many as have so many tokens go through it together, and at least one.
+    decoder_tokens_at_once: int = 4096
     head_frames_at_once: int = 2
     # Activations of all blocks are computed again for the gradients: less memory, a third slower.
     checkpoint_blocks: bool = False
@@ -36,7 +37,9 @@ class ComputeOptions:
 def default_options(device: torch.device | str) -> ComputeOptions:
     """What suits a device: float32 and small parts on a CPU, as the public code on a GPU."""
     if torch.device(device).type == "cuda":
-        return ComputeOptions(precision="bfloat16", sequences_at_once=16, head_frames_at_once=8)
+        return ComputeOptions(
+            precision="bfloat16", decoder_tokens_at_once=65_536, head_frames_at_once=8
+        )
     return ComputeOptions()
 
 

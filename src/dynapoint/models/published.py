@@ -229,7 +229,7 @@ class PublishedNetwork(nn.Module):
             ModelError: The network has no decoder.
         """
         batch, count = encoded.levels[0].shape[:2]
-        at_once = max(1, self.options.sequences_at_once // (batch * len(encoded.levels)))
+        at_once = max(1, self._sequences_at_once(encoded) // (batch * len(encoded.levels)))
 
         def compute(part: range) -> PointMaps:
             moments = torch.tensor([times[k] for k in part])
@@ -280,6 +280,10 @@ class PublishedNetwork(nn.Module):
         first = encoded.first_from_reference.repeat(repeats, 1, 1)
         return PointMaps(points=_moved(maps.points, first), confidence=maps.confidence)
 
+    def _sequences_at_once(self, encoded: PublishedEncoding) -> int:
+        frames, tokens = encoded.levels[0].shape[1:3]
+        return self.options.decoder_tokens_at_once // (frames * tokens)
+
     def _moved_levels(
         self,
         encoded: PublishedEncoding,
@@ -290,7 +294,7 @@ class PublishedNetwork(nn.Module):
         decoder, batch = self.decoder, len(conditions)
         assert decoder is not None
         repeats = batch // len(encoded.levels[0])
-        at_once = max(1, self.options.sequences_at_once // batch)
+        at_once = max(1, self._sequences_at_once(encoded) // batch)
 
         def move(part: range) -> Tensor:
             return decoder(
