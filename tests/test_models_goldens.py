@@ -39,6 +39,14 @@ def test_rotary_positions_of_a_grid_of_patches_after_special_tokens():
     assert distance(ours.apply(x), golden("rope2d", "out64_a")) < 1e-9
 
 
+def test_rotary_positions_are_no_coarser_for_patches_in_half_precision():
+    grid = {"specials": 1, "grid_hw": (37, 28), "head_width": 16, "base": 100.0}
+    half = RotaryPositions.for_grid(like=torch.zeros(1, dtype=torch.bfloat16), **grid)
+    full = RotaryPositions.for_grid(like=torch.zeros(1), **grid)
+    assert torch.equal(half.cosine, full.cosine)
+    assert torch.equal(half.sine, full.sine)
+
+
 @pytest.mark.parametrize("part", ["block_alternating", "block_conditional", "block_dino"])
 def test_blocks_with_the_fused_kernel(monkeypatch, part):
     # The few tokens of these cases take the written-out softmax otherwise.

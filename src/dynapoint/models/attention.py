@@ -44,7 +44,8 @@ class RotaryPositions:
         for position in (torch.cat([origin, row]), torch.cat([origin, column])):
             angle = position.float()[:, None] * frequency
             angles += [angle, angle]
-        stacked = torch.cat(angles, dim=-1).to(like.dtype)
+        # In bfloat16, which autocast makes of patches, angles would be an eighth of a radian off.
+        stacked = torch.cat(angles, dim=-1).to(torch.promote_types(like.dtype, torch.float32))
         return RotaryPositions(stacked.cos(), stacked.sin())
 
     def repeat(self, frames: int) -> "RotaryPositions":
