@@ -180,6 +180,27 @@ def test_no_memory_for_one_thing_is_an_error_of_one_line():
         list(in_parts(4, 4, compute))
 
 
+def test_parts_of_parts_are_halved_where_the_inner_ones_cannot_be():
+    """A target time less at once helps where one level of several times is too much."""
+    network = PublishedNetwork(vdpm_miniature()).eval()
+    network.use(ComputeOptions(decoder_tokens_at_once=10**6))
+    head, sizes = network.point_head.forward, []
+
+    def cramped(levels, *rest):
+        sizes.append(len(levels[0]))
+        if len(levels[0]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return head(levels, *rest)
+
+    with torch.no_grad():
+        encoded = network.encode(torch.rand(1, 3, 3, 28, 42))
+        at_once = network.decode_times(encoded, times=[0, 1, 2], frames=[1])
+        network.point_head.forward = cramped
+        in_turn = network.decode_times(encoded, times=[0, 1, 2], frames=[1])
+    assert sizes == [3, 2, 1, 1, 1]
+    assert torch.allclose(at_once.points, in_turn.points, atol=1e-5)
+
+
 def test_other_errors_are_passed_on():
     compute, _ = short_of_memory(0, RuntimeError, "sizes do not match")
     with pytest.raises(RuntimeError, match="sizes do not match"):
@@ -211,7 +232,7 @@ def test_a_small_network_has_one_precision():
         catalog.load_model("nano", precision="bfloat16")
 
 
-@pytest.mark.parametrize("device", ["toaster", "cuda:77"])
+@pytest.mark.parametrize("device", ["toaster", "cuda:77", "meta"])
 def test_a_device_that_is_not_there_is_an_error_of_one_line(device):
     with pytest.raises(ModelError, match="cannot be used"):
         catalog.load_model("nano", device=device)

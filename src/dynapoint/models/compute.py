@@ -50,24 +50,30 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+class NotEnoughMemoryError(ModelError):
+    """Memory is short for the smallest part; parts of what it is a part of may still be halved."""
+
+
 def in_parts(
     count: int, at_once: int, compute: Callable[[range], Part]
 ) -> Iterator[tuple[range, Part]]:
     """Compute ranges of `count` things, `at_once` at a time and fewer where memory is short.
 
+    `compute` may go in parts itself: what is short there is answered here in its turn.
+
     Raises:
-        ModelError: memory is short even for one thing.
+        NotEnoughMemoryError: memory is short even for one thing.
     """
     start = 0
     while start < count:
         part = range(start, min(start + at_once, count))
         try:
             result = compute(part)
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        except (NotEnoughMemoryError, RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(part) == 1:
-                raise ModelError(
+                raise NotEnoughMemoryError(
                     "not enough memory for even one frame at a time; use fewer frames or smaller "
                     "images"
                 ) from error
@@ -84,7 +90,7 @@ def in_parts(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is a lack of memory; PyTorch's CPU allocator says it in words only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | NotEnoughMemoryError):
         return True
     return "can't allocate memory" in str(error)
 
