@@ -32,7 +32,9 @@ def test_a_gpu_gives_the_same_numbers_in_float64(networks):
     images = torch.rand(1, 4, 3, 56, 42, dtype=torch.float64)
     on_cpu, on_gpu = networks
     ours, theirs = decoded(on_cpu, images), decoded(on_gpu, images.cuda())
-    assert torch.allclose(ours.points, theirs.points.cpu(), atol=1e-10)
+    # Positions are float32 even then, as published, and every device rounds its own way.
+    change = (ours.points - theirs.points.cpu()).abs().max() / ours.points.std()
+    assert change < 1e-5
 
 
 def test_half_precision_as_the_public_code_uses_it(networks):
