@@ -1,6 +1,6 @@
 """Configurations of the published networks, V-DPM and VGGT, and of their ablations."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dynapoint.errors import ConfigError
@@ -146,13 +146,5 @@ def vdpm_miniature() -> PublishedConfig:
         head=DptHeadConfig(features=32, level_channels=(16, 24, 32, 32)),
         decoder=LevelDecoderConfig(depth=1, heads=2),
         depth_head=False,
-        camera=CameraHeadConfig(
-            trunk_depth=1,
-            heads=2,
-            iterations=4,
-            layer_scale_init=0.01,
-            start_encoding=(0.0,) * 9,
-            square_pixels=False,
-            start_from_matches=False,
-        ),
+        camera=replace(_published_camera_head(), trunk_depth=1, heads=2),
     )
