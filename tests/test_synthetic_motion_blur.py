@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from dynapoint.synthetic import motion_blur
 from dynapoint.synthetic.batch import stack_scenes
 from dynapoint.synthetic.clip import homogeneous_pixels
 from dynapoint.synthetic.motion_blur import blur_motion, image_motion, motion_tables
@@ -96,6 +97,17 @@ def test_even_motion_is_a_box_filter_along_it() -> None:
     inner = (slice(None), slice(6, -6))
     error = np.abs(found - expected)[inner].mean()
     assert error < 0.1 * np.abs(light - expected)[inner].mean()
+
+
+def test_no_pixel_depends_on_which_others_are_computed_with_it(monkeypatch) -> None:
+    images, nearness = torch.rand(2, 30, 40, 3), torch.rand(2, 30, 40)
+    smear = torch.nn.functional.interpolate(4.0 * torch.randn(2, 2, 3, 4), (30, 40))
+    together = blur_motion(images, smear, nearness)
+    monkeypatch.setattr(motion_blur, "_CHUNK_CPU", 7)
+    assert torch.equal(together, blur_motion(images, smear, nearness))
+    alone = [blur_motion(images[[k]], smear[:, [k]], nearness[[k]]) for k in range(2)]
+    assert torch.equal(together, torch.cat(alone))
+    assert (together - images).abs().max() > 0.1
 
 
 def test_a_body_in_front_smears_over_what_is_behind_and_a_still_one_does_not() -> None:

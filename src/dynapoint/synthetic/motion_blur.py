@@ -118,15 +118,21 @@ def blur_motion(
     longest = _LONGEST * max(height, width)
     smear = smear * (longest / (smear[0] * smear[0] + smear[1] * smear[1]).sqrt_()).clamp_max_(1.0)
     along = _passing(smear, reach=int(0.5 * longest) + 1).view(2, -1)
-    pixel = (along[0] * along[0] + along[1] * along[1] > _LEAST_PX**2).nonzero()[:, 0].int()
-    if not len(pixel):
+    length = (along[0] * along[0] + along[1] * along[1]).sqrt_()
+    if not bool((length > _LEAST_PX).any()):
         return images
     flat = images.reshape(-1, 3)
     layers = torch.cat([flat.T, smear.reshape(2, -1), nearness.reshape(1, -1)])
     out = flat.clone()
-    for chunk in pixel.split(_CHUNK_CPU if images.device.type == "cpu" else _CHUNK_GPU):
-        gathered = _gathered(layers, along.index_select(1, chunk), chunk, (height, width))
-        out.index_copy_(0, chunk.long(), gathered.T)
+    # By its own length alone, so that no pixel depends on which others are computed with it.
+    sides = (0.5 * length).int().add_(1).clamp_max_(_MOST_TAPS_A_SIDE)
+    sides[length <= _LEAST_PX] = 0
+    for count in range(1, _MOST_TAPS_A_SIDE + 1):
+        pixel = (sides == count).nonzero()[:, 0].int()
+        for chunk in pixel.split(_CHUNK_CPU if images.device.type == "cpu" else _CHUNK_GPU):
+            lines = along.index_select(1, chunk)
+            gathered = _gathered(layers, lines, chunk, (height, width), sides=count)
+            out.index_copy_(0, chunk.long(), gathered.T)
     return out.view_as(images)
 
 
@@ -135,10 +141,13 @@ def _gathered(
     along: Float[Tensor, "xy=2 pixel"],
     pixel: Int[Tensor, " pixel"],
     image_hw: tuple[int, int],
+    *,
+    sides: int,
 ) -> Float[Tensor, "rgb=3 pixel"]:
     """Mean light over the shutter of some pixels, each averaged over a line of samples `along`.
 
-    `layers` holds RGB, smear (x, y) and nearness of all pixels of all images.
+    `sides` samples are taken on either side of a pixel. `layers` holds RGB, smear (x, y) and
+    nearness of all pixels of all images.
     """
     height, width = image_hw
     length = (along[0] * along[0] + along[1] * along[1]).sqrt()
@@ -150,7 +159,6 @@ def _gathered(
     row, column = (pixel // width % height).float(), (pixel % width).float()
     first = pixel - pixel % (height * width)
     total = torch.zeros(3, len(pixel), device=layers.device)
-    sides = min(int(0.5 * float(length.max())) + 1, _MOST_TAPS_A_SIDE)
     taps = 2 * sides + 1
     for k in range(-sides, sides + 1):
         x = torch.add(column, along[0], alpha=k / taps).round_().clamp_(0, width - 1)
