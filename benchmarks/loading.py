@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--model", choices=sorted(PUBLISHED), default="vdpm")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float64"], default="float32")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     options = parser.parse_args()
     size = options.file.stat().st_size
     config, dtype = PUBLISHED[options.model](), getattr(torch, options.dtype)

@@ -236,3 +236,13 @@ def test_a_small_network_has_one_precision():
 def test_a_device_that_is_not_there_is_an_error_of_one_line(device):
     with pytest.raises(ModelError, match="cannot be used"):
         catalog.load_model("nano", device=device)
+
+
+@pytest.mark.parametrize(
+    ("times", "frames"), [([3], [0]), ([-1], [0]), ([0], [3]), ([0], [-1]), ([], [0]), ([0], [])]
+)
+def test_times_and_frames_must_be_there(images, times, frames):
+    network = network_with(LevelDecoderConfig(depth=1, heads=2))
+    encoded = network.encode(images)
+    with pytest.raises(ShapeError, match="at least one"):
+        network.decode_times(encoded, times=times, frames=frames)

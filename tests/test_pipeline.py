@@ -227,7 +227,7 @@ def test_lack_of_memory_is_one_line_that_says_what_to_do():
     assert "\n" not in str(raised.value)
     for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
         rec = dynapoint.reconstruct(pictures, Hungry("decode", error))
-        with pytest.raises(ModelError, match="to decode frame 1; use fewer frames"):
+        with pytest.raises(ModelError, match="to decode time 0; use fewer frames"):
             rec.query(frame=1, xy=[[3, 3]], time=0)
 
 

@@ -283,6 +283,25 @@ def test_times_one_by_one_are_the_tracks_and_are_not_kept():
     assert len(list(rec.track_times(frame=2))) == 4 and model.decoded == []
 
 
+def test_all_frames_at_one_time_are_decoded_together(monkeypatch):
+    model = FakeModel(64)
+    rec = dynapoint.reconstruct(picture_array(4, 64, 64), model)
+    rec.maps(frame=3, time=2)
+    calls = []
+    decode = model.decode
+    monkeypatch.setattr(
+        model, "decode", lambda *a, **k: calls.append((k["time"], k["frames"])) or decode(*a, **k)
+    )
+    points, confidence = rec.maps_at(time=2)
+    assert calls == [(2, [0, 1])]
+    for frame in range(4):
+        assert np.array_equal(points[frame], rec.maps(frame=frame, time=2)[0])
+        assert np.array_equal(confidence[frame], rec.maps(frame=frame, time=2)[1])
+    assert len(calls) == 1
+    with pytest.raises(InputError, match="time is 4"):
+        rec.maps_at(time=4)
+
+
 def test_own_time_maps_cannot_be_overwritten():
     rec = dynapoint.reconstruct(picture_array(2, 24, 24), FakeModel(16))
     for array in (rec.own_time_points, rec.own_time_confidence, rec.maps(frame=1, time=1)[0]):

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,35 +49,48 @@ class NetworkDecoder:
         self._room = _CACHE_BYTES // max(1, bytes_per_map)
 
     def decode(
-        self, frame: int, time: int, *, keep: bool = True
-    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
-        """Finite points (world) and confidence of the pixels of `frame`, placed at `time`.
+        self, frames: Sequence[int], time: int, *, keep: bool = True
+    ) -> list[
+        tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]
+    ]:
+        """For each of `frames`, finite points (world) and confidence of its pixels at `time`.
 
         Points that the network does not give as finite numbers stay where they are at the frame's
         own time, with confidence 0; so has what is not to be trusted at its own time.
 
         Args:
-            frame: Index of the frame.
+            frames: Indices of the frames; those not kept from before are decoded together.
             time: Index of the time.
             keep: Whether the answer is to be kept in case it is asked for again.
 
         Raises:
             ModelError: Memory does not suffice.
         """
-        key = (frame, time)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        with torch.inference_mode(), _advice_on_memory(f"to decode frame {frame}"):
-            maps = self._model.decode(self._encoded, time=time, frames=[frame])
-            points, confidence = _to_numpy(maps.points)[0, 0], _to_numpy(maps.confidence)[0, 0]
-        points, confidence = clean_maps(points, confidence, self._own_time_points[frame])
-        confidence[self._own_time_confidence[frame] == 0] = 0.0
+        known = {frame: self._kept[frame, time] for frame in frames if (frame, time) in self._kept}
+        for frame in known:
+            self._kept.move_to_end((frame, time))
+        fresh = self._decode([frame for frame in frames if frame not in known], time)
         if keep:
-            self._kept[key] = points, confidence
-        if len(self._kept) > self._room:
-            self._kept.popitem(last=False)
-        return points, confidence
+            self._kept.update({(frame, time): maps for frame, maps in fresh.items()})
+            while len(self._kept) > self._room:
+                self._kept.popitem(last=False)
+        known.update(fresh)
+        return [known[frame] for frame in frames]
+
+    def _decode(self, frames: list[int], time: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        if not frames:
+            return {}
+        with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"):
+            maps = self._model.decode(self._encoded, time=time, frames=frames)
+            all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
+        decoded = {}
+        for k, frame in enumerate(frames):
+            points, confidence = clean_maps(
+                all_points[k], all_confidence[k], self._own_time_points[frame]
+            )
+            confidence[self._own_time_confidence[frame] == 0] = 0.0
+            decoded[frame] = points, confidence
+        return decoded
 
 
 def predict(

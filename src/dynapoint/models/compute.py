@@ -13,6 +13,9 @@ from dynapoint.errors import ModelError
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part")
 
+# What PyTorch's CPU allocator on either system, cuBLAS and cuDNN say.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
@@ -47,7 +50,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     """Half precision where it is asked for; otherwise whatever the tensors have."""
     if precision == "float32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    # Rounded weights are kept for the backward pass only: each is used about once, and all of
+    # them together would be half as large again as the network.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=torch.is_grad_enabled())
 
 
 class NotEnoughMemoryError(ModelError):
@@ -89,10 +94,10 @@ def in_parts(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a lack of memory; PyTorch's CPU allocator says it in words only."""
+    """Whether an error is a lack of memory, which some libraries say in words only."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError | NotEnoughMemoryError):
         return True
-    return "can't allocate memory" in str(error)
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def joined(parts: list[Tensor], dim: int) -> Tensor:

@@ -127,18 +127,21 @@ class DptHead(nn.Module):
     ) -> Float[Tensor, "image outputs height width"]:
         """Raw values of every pixel, before any activation."""
         aspect = image_hw[1] / image_hw[0]
-        shift, scale = self._modulation(condition)
+        modulation = self._modulation(condition)
         maps = []
         for tokens, project, resize in zip(levels, self.projects, self.resize_layers, strict=True):
-            normed = self.norm(tokens) * (1 + scale) + shift
+            normed = self.norm(tokens)
+            if modulation is not None:
+                shift, scale = modulation
+                normed = normed * (1 + scale) + shift
             level = project(normed.transpose(1, 2).unflatten(2, grid_hw))
             maps.append(resize(with_positions(level, aspect)))
         x = _resized(self.scratch.fuse(maps), image_hw)
         return self.scratch.output_conv2(with_positions(x, aspect))
 
-    def _modulation(self, condition: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+    def _modulation(self, condition: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if self.modulation is None or condition is None:
-            return 0.0, 0.0
+            return None
         shift, scale = self.modulation(functional.silu(condition))[:, None].chunk(2, dim=-1)
         return shift, scale
 

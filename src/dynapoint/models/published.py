@@ -206,8 +206,8 @@ class PublishedNetwork(nn.Module):
         decoder's view of it. VGGT knows a still world only: its maps are P at every time.
         """
         wanted = list(frames)
-        points = encoded.own_time.points[:, wanted].clone()
-        confidence = encoded.own_time.confidence[:, wanted].clone()
+        points = encoded.own_time.points[:, wanted]
+        confidence = encoded.own_time.confidence[:, wanted]
         others = [k for k, frame in enumerate(wanted) if frame != time]
         if others and self.config.decoder is not None:
             moved = self.decode_times(encoded, times=[time], frames=[wanted[k] for k in others])
@@ -227,12 +227,15 @@ class PublishedNetwork(nn.Module):
 
         Raises:
             ModelError: The network has no decoder.
+            ShapeError: There are no such frames or times.
         """
         batch, count = encoded.levels[0].shape[:2]
         at_once = max(1, self._sequences_at_once(encoded) // (batch * len(encoded.levels)))
+        if not times:
+            raise ShapeError("no time was asked for; give at least one")
 
         def compute(part: range) -> PointMaps:
-            moments = torch.tensor([times[k] for k in part])
+            moments = torch.tensor([times[k] for k in part], dtype=torch.long)
             targets = moments.repeat_interleave(batch)[:, None].expand(-1, count)
             return self.decode_views(encoded, targets, frames=frames)
 
@@ -255,12 +258,23 @@ class PublishedNetwork(nn.Module):
 
         `targets` may hold a whole number of rows for every example, all examples in turn; the maps
         then have as many.
+
+        Raises:
+            ModelError: The network has no decoder.
+            ShapeError: There are no such frames or times.
         """
         if self.config.decoder is None:
             raise ModelError(
                 f"{self.config.name} cannot place points at other times; use vdpm, or nano"
             )
-        repeats = len(targets) // len(encoded.levels[0])
+        batch, count = encoded.levels[0].shape[:2]
+        times = sorted(set(targets.flatten().tolist()))
+        if not frames or not times or min(*frames, *times) < 0 or max(*frames, *times) >= count:
+            raise ShapeError(
+                f"frames {list(frames)} at times {times}: give at least one of each, from 0 to "
+                f"{count - 1}"
+            )
+        repeats = len(targets) // batch
         tokens_of_time = encoded.levels[-1][:, :, self.aggregator.layout.time]
         tokens_of_time = tokens_of_time.repeat(repeats, 1, 1)
         index = targets.to(tokens_of_time.device)[:, :, None].expand_as(tokens_of_time)

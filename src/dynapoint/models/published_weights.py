@@ -43,7 +43,8 @@ def load_published(
 
     The file is mapped, not read: tensors that are already of `dtype` stay in it until they are
     used, so that the file must not be written over in place while the network lives. Training
-    changes copies of them, never the file.
+    changes copies of them, never the file. `dtype` is one that all parts compute in, float32 or
+    float64; half precision is a matter of `ComputeOptions`.
 
     Raises:
         ModelError: The file is missing, damaged, holds more than tensors, or does not fit `config`.

@@ -1,7 +1,7 @@
 """A reconstruction: cameras, and where any pixel's point is at any time, in original pixels."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, SupportsIndex, runtime_checkable
@@ -22,9 +22,11 @@ class PointDecoder(Protocol):
     """What a reconstruction asks for points that it does not hold yet."""
 
     def decode(
-        self, frame: int, time: int, *, keep: bool = True
-    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
-        """Finite points (world) and confidence of the pixels of `frame`, placed at `time`.
+        self, frames: Sequence[int], time: int, *, keep: bool = True
+    ) -> list[
+        tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]
+    ]:
+        """For each of `frames`, finite points (world) and confidence of its pixels at `time`.
 
         `keep` says whether the answer is to be kept in case it is asked for again.
         """
@@ -192,6 +194,28 @@ class Reconstruction:
         """
         return self._maps(self._checked_index(frame, "frame"), self._checked_index(time, "time"))
 
+    def maps_at(
+        self, *, time: SupportsIndex
+    ) -> tuple[
+        Float32[np.ndarray, "frame map_height map_width xyz=3"],
+        Float32[np.ndarray, "frame map_height map_width"],
+    ]:
+        """Points (world) and confidence of all map pixels of all frames, placed at one `time`.
+
+        A network with a decoder over all frames (vdpm) works these out in one pass, for which
+        `maps` of every frame would take as many passes as there are frames.
+
+        Raises:
+            InputError: `time` is no index of a frame used.
+        """
+        moment = self._checked_index(time, "time")
+        points, confidence = self.own_time_points.copy(), self.own_time_confidence.copy()
+        others = [frame for frame in range(self.frame_count) if frame != moment]
+        if others:
+            for frame, maps in zip(others, self.decoder.decode(others, moment), strict=True):
+                points[frame], confidence[frame] = maps
+        return points, confidence
+
     def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
         """Where all map pixels of one frame are at all times.
 
@@ -248,7 +272,7 @@ class Reconstruction:
         """`maps` for indices known to be good."""
         if frame == time:
             return self.own_time_points[frame], self.own_time_confidence[frame]
-        return self.decoder.decode(frame, time, keep=keep)
+        return self.decoder.decode([frame], time, keep=keep)[0]
 
     @cached_property
     def _cells(self) -> dict[int, np.ndarray]:

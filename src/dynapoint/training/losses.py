@@ -17,7 +17,8 @@ CLIP_AT_MEDIANS = 10.0
 
 def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean over the true entries of a mask, zero where there is none."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
+    # Not a product: what is not supervised may overflow.
+    return values.where(mask, 0.0).sum() / mask.sum().clamp_min(1)
 
 
 def per_example_mean(
@@ -28,7 +29,7 @@ def per_example_mean(
     An example with few valid pixels counts as much as one with many.
     """
     counts = mask.flatten(1).sum(dim=1)
-    means = (values * mask).flatten(1).sum(dim=1) / counts.clamp_min(1)
+    means = values.where(mask, 0.0).flatten(1).sum(dim=1) / counts.clamp_min(1)
     return means.sum() / (counts > 0).sum().clamp_min(1)
 
 
