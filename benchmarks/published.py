@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--storage", choices=("float32", "bfloat16", "int8"), default="float32")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of the blocks")
+    parser.add_argument("--compile", action="store_true", help="compile the blocks beforehand")
     parser.add_argument("--jobs", nargs="*", type=int, default=range(len(JOBS)))
     arguments = parser.parse_args()
     device = arguments.device
@@ -163,7 +164,13 @@ def main() -> None:
     network = network.to(device).eval()
     store_compactly(network.decoder, arguments.storage)
     options = default_options(device)
-    network.use(replace(options, precision=arguments.precision or options.precision))
+    network.use(
+        replace(
+            options,
+            precision=arguments.precision or options.precision,
+            compile_blocks=arguments.compile,
+        )
+    )
     torch.manual_seed(0)
     images = torch.rand(1, arguments.frames, 3, *arguments.size, device=device)
     dtype = getattr(torch, network.options.precision)

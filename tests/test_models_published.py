@@ -1,5 +1,7 @@
 """The published networks beyond their golden numbers: ablations, VGGT, options, short memory."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -228,7 +230,7 @@ def test_models_load_with_the_options_asked_for(miniature_file):
 
 
 def test_a_small_network_has_one_precision():
-    with pytest.raises(ModelError, match="float32 only"):
+    with pytest.raises(ModelError, match="float32, uncompiled"):
         catalog.load_model("nano", precision="bfloat16")
 
 
@@ -246,3 +248,30 @@ def test_times_and_frames_must_be_there(images, times, frames):
     encoded = network.encode(images)
     with pytest.raises(ShapeError, match="at least one"):
         network.decode_times(encoded, times=times, frames=frames)
+
+
+COMPARE_COMPILED = """
+import torch
+from dynapoint.models.compute import ComputeOptions
+from dynapoint.models.published import PublishedNetwork
+from dynapoint.models.published_config import vdpm_miniature
+torch.manual_seed(5)
+network, images = PublishedNetwork(vdpm_miniature()).eval(), torch.rand(1, 3, 3, 42, 56)
+def decoded():
+    with torch.no_grad():
+        return network.decode_times(network.encode(images), times=[1, 2], frames=[0, 2]).points
+plain = decoded()
+network.use(ComputeOptions(compile_blocks=True))
+compiled = decoded()
+assert not torch.equal(compiled, plain), "nothing was compiled"
+assert torch.allclose(compiled, plain, atol=1e-5)
+network.use(ComputeOptions())
+assert torch.equal(decoded(), plain)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_answers():
+    # In a process of its own, without the shape checks of tests, which cannot be compiled.
+    done = subprocess.run([sys.executable, "-c", COMPARE_COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

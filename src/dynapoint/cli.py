@@ -60,6 +60,8 @@ class Reconstruct:
     """Of vdpm's and vggt's transformer blocks; the default is bfloat16 on a GPU only."""
     decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """How the time decoder's weights are kept: in fewer bits they take less memory."""
+    compile: _Flag = False
+    """Compile vdpm's and vggt's blocks first: a minute or two that pays for long or many clips."""
     overwrite: _Flag = False
     """Replace a scene that is already there (never anything else)."""
 
@@ -352,5 +354,6 @@ class _ModelLoader:
                 device=command.device,
                 precision=command.precision,
                 decoder_weights=command.decoder_weights,
+                compile_blocks=command.compile,
             )
         return self._model

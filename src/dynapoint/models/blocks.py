@@ -1,6 +1,7 @@
 """Transformer blocks: the plain pre-norm block and the one modulated by the target time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 import torch
@@ -211,3 +212,19 @@ class ConditionalBlock(nn.Module):
             )
         x = x + (attended.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
         return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+_compiled: dict[type[nn.Module], Callable[..., Tensor]] = {}
+
+
+def compile_block(block: Block | ConditionalBlock, compiled: bool) -> None:
+    """Let a block run compiled, or as it is written.
+
+    All blocks of a class share one compiled function, whose weights are arguments, so that a
+    network of a hundred blocks compiles a handful of graphs.
+    """
+    block.__dict__.pop("forward", None)
+    if compiled:
+        kind = type(block)
+        function = _compiled.setdefault(kind, torch.compile(kind.forward))
+        block.forward = MethodType(function, block)  # type: ignore[method-assign]

@@ -28,6 +28,7 @@ def load_model(
     device: str | None = None,
     decoder_weights: WeightStorage = "float32",
     precision: Precision | None = None,
+    compile_blocks: bool = False,
 ) -> VideoPointMapNetwork | PublishedNetwork:
     """Load a model by name, from its own weights or from a file of the same format.
 
@@ -39,6 +40,8 @@ def load_model(
             and a quarter of the memory; docs/published.md says what they cost in accuracy.
         precision: Of the published networks' transformer blocks; None is "float32" on a CPU and
             "bfloat16" on a GPU, as in the public code.
+        compile_blocks: Compile the published networks' blocks when they first run, which takes a
+            minute or two for each image size and pays for long clips and many of them.
 
     Raises:
         ModelError: The name is unknown or retired, the weights of a published network are not on
@@ -51,10 +54,15 @@ def load_model(
     if find_card(name).name in PUBLISHED:
         published = load_published(PUBLISHED[name](), path)
         options = default_options(place)
-        published.use(replace(options, precision=precision or options.precision))
+        options = replace(
+            options, precision=precision or options.precision, compile_blocks=compile_blocks
+        )
+        published.use(options)
         network = published
-    elif precision not in (None, "float32"):
-        raise ModelError(f"{name} computes in float32 only, not in {precision}; leave it out")
+    elif compile_blocks or precision not in (None, "float32"):
+        raise ModelError(
+            f"{name} computes in float32, uncompiled; leave precision and compile_blocks out"
+        )
     else:
         network = load_network(path)
     if network.decoder is not None:

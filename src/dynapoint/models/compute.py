@@ -35,6 +35,8 @@ class ComputeOptions:
     head_frames_at_once: int = 2
     # Activations of all blocks are computed again for the gradients: less memory, a third slower.
     checkpoint_blocks: bool = False
+    # Blocks are compiled by torch.compile when they first run: worth it for many clips.
+    compile_blocks: bool = False
 
 
 def default_options(device: torch.device | str) -> ComputeOptions:

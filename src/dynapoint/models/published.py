@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dynapoint.errors import ModelError, ShapeError
 from dynapoint.models.aggregator import Aggregator
+from dynapoint.models.blocks import Block, ConditionalBlock, compile_block
 from dynapoint.models.camera_head import CameraHead
 from dynapoint.models.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.dino import DinoEncoder, PatchProjection, normalised
@@ -114,6 +115,8 @@ class PublishedNetwork(nn.Module):
         for part in self.modules():
             if isinstance(part, DinoEncoder | Aggregator | LevelDecoder):
                 part.checkpoint_blocks = options.checkpoint_blocks
+            if isinstance(part, Block | ConditionalBlock):
+                compile_block(part, options.compile_blocks)
         return self
 
     @property
