@@ -273,5 +273,6 @@ assert torch.equal(decoded(), plain)
 @pytest.mark.slow
 def test_compiled_blocks_give_the_same_answers():
     # In a process of its own, without the shape checks of tests, which cannot be compiled.
-    done = subprocess.run([sys.executable, "-c", COMPARE_COMPILED], capture_output=True, text=True)
+    command = [sys.executable, "-c", COMPARE_COMPILED]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
