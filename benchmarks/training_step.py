@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynapoint.training.distributed import Processes
 from dynapoint.training.hardware import autocast_dtype
-from dynapoint.training.recipes import nano
+from dynapoint.training.recipes.small import nano
 from dynapoint.training.trainer import Trainer
 
 

@@ -16,7 +16,9 @@ import torch
 from conftest import toy_truth
 from dynapoint.training.checkpoints import load_state
 from dynapoint.training.distributed import Processes
-from dynapoint.training.recipes import Phase, TrainConfig, smoke, vdpm_miniature
+from dynapoint.training.recipes.small import smoke
+from dynapoint.training.recipes.vdpm import vdpm_miniature
+from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.training.trainer import Trainer
 from dynapoint.types import TruthSample
 

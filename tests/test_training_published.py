@@ -24,8 +24,10 @@ from dynapoint.training.distributed import Processes
 from dynapoint.training.losses import LossWeights, PublishedLoss
 from dynapoint.training.optimisers import build_optimisers
 from dynapoint.training.published_objective import choose_targets, published_loss
-from dynapoint.training.recipes import Phase, TrainConfig, nano, vdpm, vdpm_miniature
+from dynapoint.training.recipes.small import nano
+from dynapoint.training.recipes.vdpm import vdpm, vdpm_miniature
 from dynapoint.training.run import train, train_config
+from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import Trainer
 

@@ -15,8 +15,10 @@ from dynapoint.training.data_stream import (
     image_size,
 )
 from dynapoint.training.mixture import V_DPM_SETS, DataSet, held_still, shares
-from dynapoint.training.recipes import Phase, nano, smoke, vdpm
+from dynapoint.training.recipes.small import nano, smoke
+from dynapoint.training.recipes.vdpm import vdpm
 from dynapoint.training.samples import SamplingConfig, choose_frames, draw_sample, mirror
+from dynapoint.training.train_config import Phase
 from dynapoint.types import TruthSample
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 6

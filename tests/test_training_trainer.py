@@ -23,8 +23,9 @@ from dynapoint.training.optimisers import (
     learning_rate_at,
     orthogonalise,
 )
-from dynapoint.training.recipes import CosineDecay, Phase, TrainConfig, recipe, smoke
+from dynapoint.training.recipes import recipe, smoke
 from dynapoint.training.run import train, train_config
+from dynapoint.training.train_config import CosineDecay, Phase, TrainConfig
 from dynapoint.training.trainer import MOST_BAD_STEPS, Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:`axes` should not be:DeprecationWarning")

@@ -18,8 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from dynapoint.errors import DynapointError
-from dynapoint.training.recipes import RECIPES, TrainConfig, recipe
+from dynapoint.training.recipes import RECIPES, recipe
 from dynapoint.training.run import refuse_existing_run, train_config
+from dynapoint.training.train_config import TrainConfig
 
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """What every system of the family offers: encode the frames once, decode any time."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -52,4 +53,43 @@ class PointMapModel(Protocol):
 
         For a frame that is the target itself the result is its own-time map P.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMaps:
+    """The four dynamic point maps of ordered pairs of frames, in the camera of each first frame.
+
+    `points[p, t, i]` are the pixels of image i of pair p (0 first, 1 second) where they are at the
+    time of image t, in units of the pair's own; `confidence` is positive, larger is better. With
+    frames (a, b): `points[p, 0, 0]` is P_a(t_a), `points[p, 1, 0]` P_a(t_b), `points[p, 0, 1]`
+    P_b(t_a) and `points[p, 1, 1]` P_b(t_b), all in the camera of a (DPM eq. 1).
+    """
+
+    points: Float[Tensor, "pair time=2 image=2 height width xyz=3"]
+    confidence: Float[Tensor, "pair time=2 image=2 height width"]
+
+
+@runtime_checkable
+class PairModel(Protocol):
+    """A network that answers for two frames at a time (DPM): each frame is encoded once."""
+
+    @property
+    def patch_size(self) -> int:
+        """Sides of the images must be multiples of this."""
+        ...
+
+    @property
+    def image_side(self) -> int:
+        """The longer image side that the network works best at, in pixels."""
+        ...
+
+    def encode_frames(self, images: Float[Tensor, "frame rgb=3 height width"]) -> Any:
+        """What is computed once for each frame of one clip, RGB in [0, 1]."""
+        ...
+
+    def decode_frame_pairs(
+        self, encoded: Any, *, firsts: Sequence[int], seconds: Sequence[int]
+    ) -> PairMaps:
+        """The maps of the pairs (firsts[k], seconds[k]); a frame may be paired with itself."""
         ...

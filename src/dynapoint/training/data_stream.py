@@ -10,8 +10,8 @@ from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.training.mixture import DataSet, held_still, shares
-from dynapoint.training.recipes import Phase, TrainConfig
 from dynapoint.training.samples import SamplingConfig, draw_sample
+from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 
 HELD_OUT_SEEDS = 1_000_000_000

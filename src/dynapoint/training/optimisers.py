@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynapoint.training.recipes import CosineDecay, TrainConfig
+from dynapoint.training.train_config import CosineDecay, TrainConfig
 
 MUON_PARTS = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
 """Matrices of transformer blocks, whose updates Muon makes orthogonal."""

@@ -13,7 +13,8 @@ from dynapoint.training.checkpoints import FILE_NAME
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
-from dynapoint.training.recipes import TrainConfig, recipe
+from dynapoint.training.recipes import recipe
+from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
 from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_pairs, validate

@@ -22,7 +22,7 @@ from dynapoint.training.hardware import autocast_dtype
 from dynapoint.training.losses import LossParts, LossWeights, PublishedLoss, PublishedLossParts
 from dynapoint.training.objective import choose_pairs, sample_loss
 from dynapoint.training.published_objective import choose_targets, published_loss
-from dynapoint.training.recipes import Phase, TrainConfig
+from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 
 TrainedNetwork = VideoPointMapNetwork | PublishedNetwork

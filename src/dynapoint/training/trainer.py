@@ -21,7 +21,7 @@ from dynapoint.training.optimisers import (
     clip_gradients,
     learning_rate_at,
 )
-from dynapoint.training.recipes import Phase, TrainConfig
+from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.training.trainees import Parts, TrainedNetwork, Trainee, trainee_of
 from dynapoint.types import TruthSample
 

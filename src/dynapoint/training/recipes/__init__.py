@@ -1,0 +1,25 @@
+"""Recipes: complete training runs as Python functions."""
+
+from collections.abc import Callable
+
+from dynapoint.errors import ConfigError
+from dynapoint.training.recipes.small import nano, nano_finish, smoke
+from dynapoint.training.recipes.vdpm import vdpm, vdpm_miniature
+from dynapoint.training.train_config import TrainConfig
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "nano": nano,
+    "nano-finish": nano_finish,
+    "smoke": smoke,
+    "vdpm": vdpm,
+    "vdpm-miniature": vdpm_miniature,
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of a name; raises ConfigError naming the known ones."""
+    if name not in RECIPES:
+        raise ConfigError(
+            f"unknown recipe {name!r}; known recipes are {', '.join(sorted(RECIPES))}"
+        )
+    return RECIPES[name]()

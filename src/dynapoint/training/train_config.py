@@ -1,0 +1,133 @@
+"""What a run is made of: phases of a curriculum and all numbers of a run."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dynapoint.errors import ConfigError
+from dynapoint.models.config import NetworkConfig
+from dynapoint.models.published_config import PublishedConfig
+from dynapoint.training.losses import LossWeights, PublishedLoss
+from dynapoint.training.mixture import DataSet
+from dynapoint.training.samples import Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of the curriculum.
+
+    `until_samples` counts samples of all processes since the start of training. `pixels` is the
+    image area to stay below; aspects are drawn between portrait and landscape. `difficulties` are
+    (difficulty, share) pairs of the scenes.
+    """
+
+    until_samples: int = 0
+    frames: int = 2
+    pixels: int = 5632
+    difficulties: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    largest_span: int = 8
+    # Share of clips before a still camera.
+    still_camera: float = 0.4
+    # Ordered (source, target) pairs decoded per sample of nano's.
+    pairs: int = 2
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        shares = sum(share for _, share in self.difficulties)
+        if abs(shares - 1) > 1e-6:
+            raise ConfigError(f"shares of difficulties must add up to 1, got {shares:g}")
+        if self.frames < 2 or self.frames - 1 > self.largest_span:
+            raise ConfigError(
+                f"{self.frames} frames within a span of {self.largest_span}: a sample needs at "
+                "least 2 frames and a span of at least one less than its frames"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineDecay:
+    """A linear warm-up over the first `warmup_share` of a run's steps, then half a cosine.
+
+    The peak is the configured rate times the largest batch of all processes over `per_samples`;
+    the end is `least`.
+    """
+
+    per_samples: int
+    warmup_share: float
+    least: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All numbers of a run.
+
+    `network` and `loss` are both nano's or both a published network's.
+    """
+
+    name: str
+    network: NetworkConfig | PublishedConfig
+    phases: tuple[Phase, ...]
+    # One phase after another by their samples, or a group of clips of each in turn.
+    phases_in_turn: bool = False
+    loss: LossWeights | PublishedLoss = field(default_factory=LossWeights)
+    # Data sets that samples stand for, drawn by their shares; none means all is supervised.
+    sets: tuple[DataSet, ...] = ()
+    reference: Reference = "random"
+    # Parts of the network, by the beginnings of their names, that keep their weights.
+    frozen: tuple[str, ...] = ()
+    # Whether a new run has to start from given weights.
+    fine_tunes: bool = False
+    # Compute the activations of a published network's blocks again instead of keeping them.
+    checkpoint_blocks: bool = False
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    clip_norm: float = 1.0
+    # Of the running average of weights, which is what is validated and saved; None keeps none.
+    ema_decay: float | None = 0.999
+    # Steps over which the rate falls linearly to zero at the end; 0 keeps it constant.
+    decay_steps: int = 0
+    # Takes the place of `warmup_steps` and `decay_steps`.
+    cosine: CosineDecay | None = None
+    steps: int = 100_000
+    # Each group of clips is rendered once and gives this many steps, spread over as many groups as
+    # `groups_held`, so that neighbouring steps see different clips.
+    draws_per_clip: int = 4
+    groups_held: int = 6
+    clip_frames: int = 10
+    mirror: bool = True
+    photometric: float = 1.0
+    # bf16 autocast: "auto" uses it where the hardware multiplies bf16 quickly.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_seconds: float = 300.0
+    validate_seconds: float = 900.0
+    # Held-out clips of either end of the difficulty that validation scores; 0 leaves them out.
+    validation_clips: int = 24
+    validation_pixels: int = 6144
+    seed: int = 0
+
+    @property
+    def patch_size(self) -> int:
+        """Sides of the network's images are multiples of this."""
+        if isinstance(self.network, PublishedConfig):
+            return self.network.patch_embed.patch_size
+        return self.network.stem.patch_size
+
+    def samples_before(self, step: int, processes: int = 1) -> int:
+        """How many samples all processes have seen before a step."""
+        samples, done = 0, 0
+        for phase in self.phases:
+            each = phase.batch * processes
+            steps = max(0, -(-(phase.until_samples - samples) // each))
+            if phase is self.phases[-1] or done + steps > step:
+                return samples + (step - done) * each
+            samples, done = samples + steps * each, done + steps
+        raise ConfigError("a run needs at least one phase")
+
+    def phase_at(self, step: int, processes: int = 1) -> Phase:
+        """The phase in which a run is at a step."""
+        samples = self.samples_before(step, processes)
+        for phase in self.phases:
+            if samples < phase.until_samples:
+                return phase
+        return self.phases[-1]
