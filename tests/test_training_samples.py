@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dynapoint.errors import ConfigError
 from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
@@ -188,6 +189,93 @@ def test_photometry_changes_colours_only(clips):
     difference = (changed.images - straight.images).abs().mean()
     assert 0.005 < difference < 0.4
     assert changed.images.min() >= 0 and changed.images.max() <= 1
+
+
+def cropped(clips, seed: int = 6, least: float = 0.5, **changes) -> TruthSample:
+    return draw_sample(clips, plain(centre_crop=least, **changes), generator(seed))
+
+
+def shares_of(sample: TruthSample, straight: TruthSample) -> torch.Tensor:
+    return straight.intrinsics[..., 0, 0] / sample.intrinsics[..., 0, 0]
+
+
+def test_truth_of_a_crop_projects_to_its_pixel_centres(clips):
+    for mirrored in (False, True):
+        sample = cropped(clips, mirror=mirrored)
+        for frame in range(3):
+            errors = reprojection_errors(sample, time=frame, frame=frame)
+            assert errors.median() < 1e-3 and errors.max() < 0.05
+
+
+def test_crops_vary_the_intrinsics_about_the_images_centre(clips):
+    straight = draw_sample(clips, plain(), generator(6))
+    sample = cropped(clips)
+    share = shares_of(sample, straight)
+    # A clip has one share for all of its frames, each clip its own, between the least and 1.
+    assert torch.allclose(share, share[:, :1].expand_as(share))
+    assert len({round(float(value), 4) for value in share[:, 0]}) == 3
+    assert (share > 0.5).all() and (share < 1).all()
+    # The pixel at x of the crop is the pixel at centre + share · (x − centre) of the image.
+    centre = torch.tensor([WIDTH / 2, HEIGHT / 2])
+    point = torch.rand(3, 3, 7, 3, generator=generator()) + torch.tensor([-0.5, -0.5, 2.0])
+
+    def pixels(intrinsics):
+        image = point @ intrinsics.transpose(-1, -2)
+        return image[..., :2] / image[..., 2:]
+
+    back = centre + share[..., None, None] * (pixels(sample.intrinsics) - centre)
+    assert torch.allclose(back, pixels(straight.intrinsics), atol=1e-3)
+    assert torch.equal(sample.world_from_camera, straight.world_from_camera)
+
+
+def test_crops_keep_points_and_colours_of_the_middle(clips):
+    straight = draw_sample(clips, plain(), generator(6))
+    sample = cropped(clips)
+    share = shares_of(sample, straight)[:, 0]
+    for clip in range(3):
+        row = (torch.arange(HEIGHT) + 0.5 - HEIGHT / 2) * share[clip] + HEIGHT / 2
+        column = (torch.arange(WIDTH) + 0.5 - WIDTH / 2) * share[clip] + WIDTH / 2
+        near = (slice(None), row.long()[:, None], column.long())
+        before, after = straight.points[clip, 1][near], sample.points[clip, 1]
+        both = straight.valid[clip][near] & sample.valid[clip]
+        # What the engine drew and what the crop adds are half a pixel apart at most.
+        assert both.float().mean() > 0.6
+        assert (straight.valid[clip][near] != sample.valid[clip]).float().mean() < 0.02
+        distance = (after - before).norm(dim=-1)[both] / before.norm(dim=-1)[both]
+        assert distance.median() < 0.02 and distance.quantile(0.98) < 0.2
+        colours = straight.images[clip][:, :, row.long()[:, None], column.long()]
+        assert (colours - sample.images[clip]).abs().median() < 0.02
+        assert not torch.equal(straight.images[clip], sample.images[clip])
+    own = torch.stack([sample.visible[:, i, i] for i in range(3)], dim=1)
+    assert own[sample.valid].float().mean() > 0.99
+
+
+def test_a_crop_of_everything_is_the_clip(clips):
+    frames = choose_frames(3, FRAMES, plain(), generator(1))
+    whole = clips.centre_cropped(frames, torch.ones(3))
+    every = torch.arange(3).expand(3, -1)
+    rows = torch.arange(3)[:, None]
+    assert torch.equal(whole.images, clips.images[rows, frames])
+    assert torch.equal(whole.intrinsics, clips.intrinsics[rows, frames])
+    truth, found = clips.truth(frames, frames), whole.truth(every, every)
+    for name in ("points", "visible", "valid", "moving"):
+        assert torch.equal(getattr(found, name).nan_to_num(), getattr(truth, name).nan_to_num()), (
+            name
+        )
+
+
+@pytest.mark.parametrize("least", [0.0, 1.5])
+def test_shares_of_a_crop_are_shares(least):
+    with pytest.raises(ConfigError, match="at most 1"):
+        plain(centre_crop=least)
+
+
+def test_stream_crops_where_the_recipe_says_so():
+    phases = (Phase(pixels=1024, batch=2),)
+    straight = SampleStream(config_for_stream(phases=phases)).sample(3)
+    sample = SampleStream(config_for_stream(phases=phases, centre_crop=0.6)).sample(3)
+    share = shares_of(sample, straight)
+    assert (share >= 0.6).all() and (share < 1).all()
 
 
 def config_for_stream(**changes):

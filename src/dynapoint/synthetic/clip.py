@@ -4,11 +4,12 @@ Storage grows linearly with frames: a face index per pixel and vertices per time
 coordinates are recomputed in float64 wherever points are asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from .raster import corner_values, edge_functions
 
@@ -123,6 +124,53 @@ class ClipBatch:
         return (
             nearness.reciprocal().to(self.vertices.dtype).view(*frames.shape, *self.face.shape[2:])
         )
+
+    def centre_cropped(
+        self, frames: Int[Tensor, "clip chosen"], shares: Float[Tensor, " clip"]
+    ) -> "ClipBatch":
+        """Some frames as clips of their own, cropped about their centres and enlarged again.
+
+        A clip keeps the middle `shares` of both of its sides at its size, so that its focal length
+        is divided by the share: images by bilinear interpolation, cameras and truth exactly. A
+        pixel looks through its own centre at the surface of the nearest pixel of old; where it
+        misses the face there by more than the face's own size, it has no truth.
+        """
+        chosen = ClipBatch(
+            images=self.images.gather(1, _spread(frames, self.images)),
+            face=self._faces_of(frames),
+            vertices=self.vertices.gather(1, _spread(frames, self.vertices)),
+            faces=self.faces,
+            face_instance=self.face_instance,
+            face_moving=self.face_moving,
+            world_from_camera=self.world_from_camera.gather(
+                1, _spread(frames, self.world_from_camera)
+            ),
+            intrinsics=self.intrinsics.gather(1, _spread(frames, self.intrinsics)),
+        )
+        clips, count, height, width = chosen.face.shape
+        # Centred images span [-1, 1] both ways, so that a crop is a scaling.
+        ways = torch.eye(2, 3, device=shares.device) * shares[:, None, None]
+        grid = affine_grid(ways.to(self.face.device), [clips, 1, height, width], False)
+        colours = chosen.images.permute(0, 1, 4, 2, 3).flatten(1, 2).float()
+        colours = grid_sample(colours, grid, "bilinear", "border", False)
+        colours = colours.unflatten(1, (count, 3)).permute(0, 1, 3, 4, 2)
+        column = ((grid[..., 0] + 1) * width / 2).long().clamp(0, width - 1)
+        row = ((grid[..., 1] + 1) * height / 2).long().clamp(0, height - 1)
+        pixel = (row * width + column).flatten(1)[:, None].expand(-1, count, -1)
+        face = chosen.face.flatten(2).gather(2, pixel).view_as(chosen.face)
+        scale = 1 / shares.to(chosen.intrinsics)[:, None, None]
+        centre = chosen.intrinsics.new_tensor([width / 2, height / 2])
+        intrinsics = chosen.intrinsics.clone()
+        intrinsics[..., :2, :2] *= scale[..., None]
+        intrinsics[..., :2, 2] = centre + (intrinsics[..., :2, 2] - centre) * scale
+        cropped = replace(
+            chosen, images=colours.round().to(torch.uint8), face=face, intrinsics=intrinsics
+        )
+        every = torch.arange(count, device=face.device).expand(clips, -1)
+        image = torch.arange(clips * count, device=face.device)
+        hits = cropped._hits(every, image, cropped._planes(every)[0])
+        met = (hits.weights >= -1).all(dim=-1).view_as(face) & (hits.nearness > 0).view_as(face)
+        return replace(cropped, face=torch.where(met, face, -1))
 
     def _faces_of(
         self, frames: Int[Tensor, "clip source"]

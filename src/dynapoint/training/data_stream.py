@@ -89,6 +89,7 @@ class SampleStream:
             largest_span=phase.largest_span,
             mirror=self.config.mirror,
             photometric=self.config.photometric,
+            centre_crop=self.config.centre_crop,
         )
         seed = np.random.SeedSequence([self.config.seed, self.rank, 1, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))

@@ -1,4 +1,4 @@
-"""From rendered clips to training samples: frames, order, reference, mirror and photometry."""
+"""From rendered clips to training samples: frames, order, reference, crop, mirror, photometry."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dynapoint.errors import ConfigError
 from dynapoint.models.ego_motion import transform
 from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.clip import ClipBatch
@@ -28,6 +29,15 @@ class SamplingConfig:
     largest_span: int = 8
     mirror: bool = True
     photometric: float = 1.0
+    # Least share of either side of the images that is kept, about the centre; 1 keeps all.
+    centre_crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.centre_crop <= 1:
+            raise ConfigError(
+                f"centre_crop is the least share of an image's sides that is kept, above 0 and at "
+                f"most 1, got {self.centre_crop:g}"
+            )
 
 
 def choose_frames(
@@ -55,10 +65,18 @@ def choose_frames(
 def draw_sample(
     clips: ClipBatch, config: SamplingConfig, generator: torch.Generator
 ) -> TruthSample:
-    """One sample of `config.frames` frames from every clip, in the camera of its first frame."""
+    """One sample of `config.frames` frames from every clip, in the camera of its first frame.
+
+    With `centre_crop` every clip keeps a share of its own of all its images, drawn evenly from that
+    to 1 (DePT3R's augmentation, which varies the intrinsics; its distribution is UNCONFIRMED).
+    """
     device = clips.images.device
     count, available = clips.images.shape[:2]
     frames = choose_frames(count, available, config, generator).to(device)
+    if config.centre_crop < 1:
+        drawn = torch.rand(count, generator=generator).to(device)
+        clips = clips.centre_cropped(frames, config.centre_crop + (1 - config.centre_crop) * drawn)
+        frames = torch.arange(config.frames, device=device).expand(count, -1)
     rows = torch.arange(count, device=device)[:, None]
     images = clips.images[rows, frames].permute(0, 1, 4, 2, 3).float() / 255
     world_from_camera = clips.world_from_camera[rows, frames].float()

@@ -97,6 +97,8 @@ class TrainConfig:
     clip_frames: int = 10
     mirror: bool = True
     photometric: float = 1.0
+    # Least share of either side of a sample's images that is kept, about the centre; 1 is all.
+    centre_crop: float = 1.0
     # bf16 autocast: "auto" uses it where the hardware multiplies bf16 quickly.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_seconds: float = 300.0
