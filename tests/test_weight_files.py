@@ -93,6 +93,18 @@ def test_shipped_weights_are_found():
     assert find_weights(find_card("nano")) == ASSETS / "nano-1.safetensors"
 
 
+def test_models_without_weights_say_what_to_give(tmp_path, capsys):
+    assert find_weights(CARDS["dpm"]) is None
+    with pytest.raises(ModelError, match="no code or weights of DPM are public; give --weights"):
+        require_weights("dpm")
+    assert require_weights("dpm", tmp_path / "mine.pt") == tmp_path / "mine.pt"
+    assert "2.43 GB" in describe(CARDS["dpm"]) and "models get" not in describe(CARDS["dpm"])
+    assert cli.main(["models", "get", "dpm", "--accept-license"]) == 1
+    printed = capsys.readouterr()
+    assert "give --weights with a file in DUSt3R's" in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
 def test_placed_weights_are_found(folder):
     assert find_weights(VDPM) is None
     pickled = place(folder / "vdpm.pt")
@@ -153,7 +165,7 @@ def test_reconstruct_says_so_before_it_reads_anything(folder, tmp_path, capsys):
 def test_list(folder, capsys):
     place(folder / "vdpm.pt", bytes(2_500_000))
     assert cli.main(["models"]) == 0
-    nano, vdpm, vggt = capsys.readouterr().out.strip().split("\n\n")
+    nano, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
     assert "nano-1 = nano: 9,920,244 parameters, 19.9 MB" in nano
     assert "Apache-2.0" in nano and str(ASSETS) in nano
     assert "1,661,508,918 parameters, 2.5 MB" in vdpm

@@ -22,22 +22,25 @@ class ModelCard:
 
     Attributes:
         parameters: Of the network as it is built here.
-        weights_file: Name of the file in the package's assets, or in the folder of weights.
+        weights_file: Name of the file in the package's assets, or in the folder of weights; None
+            where no such weights exist.
         hub: Where a published file comes from; None for what the package ships.
         bytes: Size of a published file, as the parameters in it make it in float32.
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
+        instead: Where no weights exist, what to do.
     """
 
     name: str
     parameters: int
     licence: str
     source: str
-    weights_file: str
+    weights_file: str | None
     hub: HubFile | None = None
     bytes: int | None = None
     free: bool = True
     remark: str | None = None
+    instead: str | None = None
 
 
 NANO_1 = ModelCard(
@@ -74,8 +77,28 @@ VGGT = ModelCard(
     free=False,
     remark="the 2D track head is not built; its tensors in the file are left out",
 )
+DPM = ModelCard(
+    name="dpm",
+    parameters=606_853_136,
+    licence=(
+        "that of the weights which are given: DUSt3R's, and with them MonST3R's and all that is "
+        "trained from them, are CC BY-NC-SA 4.0 (non-commercial)"
+    ),
+    source="DPM (arXiv 2503.16318): two more heads on the network of DUSt3R (arXiv 2312.14132)",
+    weights_file=None,
+    bytes=4 * 606_853_136,
+    free=False,
+    remark=(
+        "a file of DUSt3R or MonST3R (512, DPT heads) has one head for each image, of which both "
+        "times get a copy: with it nothing moves until it is trained"
+    ),
+    instead=(
+        "no code or weights of DPM are public; give --weights with a file in DUSt3R's, MonST3R's "
+        "or our own DPM format"
+    ),
+)
 
-CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT)}
+CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT, DPM)}
 NEWEST = {"nano": "nano-1"}
 """Short names stand for the newest version of a model."""
 

@@ -19,6 +19,8 @@ def find_weights(card: ModelCard) -> Path | None:
     What the package does not ship is looked for in `weights_folder()`, as .safetensors and then
     under its own name, and in the Hugging Face cache.
     """
+    if card.weights_file is None:
+        return None
     if card.hub is None:
         return ASSETS / card.weights_file
     placed = weights_folder() / card.weights_file
@@ -32,14 +34,16 @@ def require_weights(name: str, given: Path | str | None = None) -> Path:
     """The weights file for the model of that name: `given`, or else the model's own.
 
     Raises:
-        ModelError: The name is unknown or retired, or its own file is not on this machine.
+        ModelError: The name is unknown or retired, or its own file is not on this machine or does
+            not exist.
     """
     card = find_card(name)
     path = Path(given) if given is not None else find_weights(card)
+    if path is None and card.instead:
+        raise ModelError(f"{card.name}: {card.instead}")
     if path is None:
         raise ModelError(
-            f"the weights of {card.name!r} are not here; run `{_get_command(card)}`, "
-            f"{_by_hand(card)}, or give a file with --weights"
+            f"the weights of {card.name!r} are {_how_to_get(card)}, or give a file with --weights"
         )
     return path
 
@@ -53,7 +57,7 @@ def describe(card: ModelCard) -> str:
     """All that is known of a model and its file, in a few lines."""
     names = [card.name, *(short for short, version in NEWEST.items() if version == card.name)]
     path = find_weights(card)
-    where = f"{path}" if path else f"not here; `{_get_command(card)}`, {_by_hand(card)}"
+    where = f"{path}" if path else card.instead or _how_to_get(card)
     size = path.stat().st_size if path else card.bytes
     lines = [
         f"{' = '.join(names)}: {card.parameters:,} parameters{_size(size)}",
@@ -71,11 +75,14 @@ def fetch(card: ModelCard, *, accept_license: bool) -> Path:
     finished one is checked against the SHA-256 that the hub gives.
 
     Raises:
-        ModelError: The licence has not been accepted, or the file cannot be downloaded.
+        ModelError: The licence has not been accepted, the file cannot be downloaded, or there is
+            none.
     """
     path = find_weights(card)
-    if path is not None or card.hub is None:
-        return path or ASSETS / card.weights_file
+    if path is not None:
+        return path
+    if card.hub is None or card.weights_file is None:
+        raise ModelError(f"{card.name}: {card.instead}")
     if not (card.free or accept_license):
         raise ModelError(
             f"the licence of {card.name!r} does not allow every use ({card.licence}); if you may "
@@ -156,12 +163,16 @@ def _find_in_hub_cache(file: HubFile) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
+def _how_to_get(card: ModelCard) -> str:
+    return f"not here; run `{_get_command(card)}`, {_by_hand(card)}"
+
+
 def _get_command(card: ModelCard) -> str:
     return f"dynapoint models get {card.name}{'' if card.free else ' --accept-license'}"
 
 
 def _by_hand(card: ModelCard) -> str:
-    assert card.hub is not None
+    assert card.hub is not None and card.weights_file is not None
     return (
         f"or place {card.hub.name} of huggingface.co/{card.hub.repository} at "
         f"{weights_folder() / card.weights_file}"
