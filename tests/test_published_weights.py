@@ -4,6 +4,7 @@ import argparse
 import math
 import pickle
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.models import catalog, published_weights
+from dynapoint.models import catalog, tensor_files
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
 from dynapoint.models.key_maps import (
@@ -299,7 +300,8 @@ def test_pickles_that_run_code_are_refused(published, tmp_path):
         ({"x": torch.eye(3).to_sparse()}, "1 entries that are no dense"),
         ({"x": torch.zeros(3, device="meta")}, "1 entries that are no dense"),
         ({3: torch.zeros(3)}, r"1 entries that are no dense .*'3'"),
-        ({"model": {"x": torch.zeros(2)}, "args": argparse.Namespace(lr=1)}, "objects other than"),
+        ({"model": {"x": torch.zeros(2)}, "args": timedelta(1)}, "objects other than"),
+        ({"model": {"x": torch.zeros(2)}, "args": argparse.Namespace(lr=1)}, "does not fit"),
     ],
 )
 def test_odd_pickles(tmp_path, content, message):
@@ -343,7 +345,7 @@ def test_failed_write_leaves_the_old_file(network, tmp_path, monkeypatch, suffix
         raise error
 
     monkeypatch.setattr(torch, "save", broken)
-    monkeypatch.setattr(published_weights, "save_file", broken)
+    monkeypatch.setattr(tensor_files, "save_file", broken)
     with pytest.raises(OutputError, match=r"cannot be written \(No space left\)"):
         save_published(network, path)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -16,7 +16,9 @@ EXPLICIT_SOFTMAX_MAX_KEYS = 1024
 
 
 class RotaryPositions:
-    """Cosines and sines of a frame's token positions (special tokens at (0, 0), patches from 1).
+    """Cosines and sines of a frame's token positions.
+
+    Special tokens are at (0, 0); patches come from 1 on, or from `first_patch`.
 
     The first half of a head's channels turns with the row, the second with the column; channel i
     is paired with i + n/2 within each half. Frequencies and angles are float32, as in the
@@ -29,13 +31,19 @@ class RotaryPositions:
 
     @staticmethod
     def for_grid(
-        *, specials: int, grid_hw: tuple[int, int], head_width: int, base: float, like: Tensor
+        *,
+        specials: int,
+        grid_hw: tuple[int, int],
+        head_width: int,
+        base: float,
+        like: Tensor,
+        first_patch: int = 1,
     ) -> "RotaryPositions":
         """Positions of `specials` tokens at the origin followed by a row-major patch grid."""
         rows, columns = grid_hw
         device = like.device
-        row = torch.arange(rows, device=device).repeat_interleave(columns) + 1
-        column = torch.arange(columns, device=device).repeat(rows) + 1
+        row = torch.arange(rows, device=device).repeat_interleave(columns) + first_patch
+        column = torch.arange(columns, device=device).repeat(rows) + first_patch
         origin = torch.zeros(specials, device=device, dtype=row.dtype)
         half = head_width // 2
         exponent = torch.arange(0, half, 2, device=device, dtype=torch.float32) / half
@@ -101,17 +109,22 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if positions is not None and context_positions is not None:
             q, k = positions.apply(q), context_positions.apply(k)
-        mixed = self._mix(q, k, v)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         batch, token, _ = x.shape
         split = x.view(batch, token, parts, self.heads, self.head_width)
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        trains_on_cpu = q.device.type == "cpu" and torch.is_grad_enabled()
-        if trains_on_cpu and k.shape[-2] <= EXPLICIT_SOFTMAX_MAX_KEYS:
-            scores = (q * self.head_width**-0.5) @ k.transpose(-2, -1)
-            return scores.softmax(dim=-1) @ v
-        return functional.scaled_dot_product_attention(q, k, v)
+
+def attend(
+    q: Float[Tensor, "batch heads token head"],
+    k: Float[Tensor, "batch heads key head"],
+    v: Float[Tensor, "batch heads key head"],
+) -> Float[Tensor, "batch heads token head"]:
+    """Softmax attention, by what is faster on the device."""
+    trains_on_cpu = q.device.type == "cpu" and torch.is_grad_enabled()
+    if trains_on_cpu and k.shape[-2] <= EXPLICIT_SOFTMAX_MAX_KEYS:
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return scores.softmax(dim=-1) @ v
+    return functional.scaled_dot_product_attention(q, k, v)

@@ -13,14 +13,15 @@ _EMBEDDING_BASE, _EMBEDDING_GAIN = 100.0, 0.1
 
 
 class ResidualConvUnit(nn.Module):
-    """Two convolutions beside a skip that carries relu(x), not x.
+    """Two convolutions beside a skip that carries relu(x), or x itself (`relu_in_skip` false).
 
-    The public code's ReLU works in place, so its skip adds what the ReLU has left; the published
-    weights were trained that way.
+    The ReLU of VGGT's public code works in place, so its skip adds what the ReLU has left; the
+    published weights were trained that way. DUSt3R's ReLU does not.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, relu_in_skip: bool = True) -> None:
         super().__init__()
+        self.relu_in_skip = relu_in_skip
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
@@ -28,18 +29,19 @@ class ResidualConvUnit(nn.Module):
         self, x: Float[Tensor, "image width rows columns"]
     ) -> Float[Tensor, "image width rows columns"]:
         """Refine a feature map."""
-        x = functional.relu(x)
-        return x + self.conv2(functional.relu(self.conv1(x)))
+        activated = functional.relu(x)
+        skip = activated if self.relu_in_skip else x
+        return skip + self.conv2(functional.relu(self.conv1(activated)))
 
 
 class FusionBlock(nn.Module):
     """Joins a coarse map with a finer one and enlarges the sum."""
 
-    def __init__(self, width: int, *, finer: bool) -> None:
+    def __init__(self, width: int, *, finer: bool, relu_in_skip: bool = True) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(width, width, 1)
-        self.resConfUnit1 = ResidualConvUnit(width) if finer else None
-        self.resConfUnit2 = ResidualConvUnit(width)
+        self.resConfUnit1 = ResidualConvUnit(width, relu_in_skip=relu_in_skip) if finer else None
+        self.resConfUnit2 = ResidualConvUnit(width, relu_in_skip=relu_in_skip)
 
     def forward(
         self,

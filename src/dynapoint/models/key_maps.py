@@ -32,3 +32,27 @@ def known_but_not_built(config: PublishedConfig) -> tuple[str, ...]:
     leaves both out where a checkpoint made from VGGT still holds them.
     """
     return ("track_head.",) if config.depth_head else ("depth_head.", "track_head.")
+
+
+_DUST3R_HEAD = re.compile(r"(downstream_head\w+)\.(?!dpt\.|proj\.)")
+_DUST3R_DPT = re.compile(r"(downstream_head\w+)\.dpt\.")
+_DUST3R_ALIAS = re.compile(r"\.scratch\.layer_rn\.(\d)\.")
+_DUST3R_UNUSED = re.compile(r"mask_token$|.*\.refinenet4\.resConfUnit1\.")
+
+
+def dust3r_from_ours(name: str) -> str:
+    """The name of one of our tensors in files of DUSt3R's format, DPM's further heads included."""
+    return _DUST3R_HEAD.sub(r"\1.dpt.", name, count=1)
+
+
+def ours_from_dust3r(name: str) -> str | None:
+    """Our name of a tensor in a file of DUSt3R's format; None for what is there but not used.
+
+    Unused are `mask_token`, left over from CroCo's pretraining, and the unit of the coarsest fusion
+    block that would refine a map finer still. The public files hold the convolutions
+    `scratch.layer<i + 1>_rn` a second time as `scratch.layer_rn.<i>`, which has the same name here.
+    """
+    if _DUST3R_UNUSED.match(name):
+        return None
+    once = _DUST3R_ALIAS.sub(lambda found: f".scratch.layer{int(found[1]) + 1}_rn.", name)
+    return _DUST3R_DPT.sub(r"\1.", once, count=1)

@@ -8,7 +8,8 @@ from torch import Tensor
 from dynapoint.models.key_maps import ours_from_published
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig
-from dynapoint.models.published_weights import read_container, read_published
+from dynapoint.models.published_weights import read_published
+from dynapoint.models.tensor_files import read_container
 
 FRESH_PARTS = ("aggregator.time_conditioning_token", "decoder.", "time_head.")
 """Beginnings of the names of what V-DPM adds to VGGT."""
