@@ -33,8 +33,8 @@ from dynapoint.models.pose_encoding import (
     matrix_from_quaternion_xyzw,
     quaternion_xyzw_from_matrix,
 )
-from dynapoint.models.published import depth_maps, point_maps
 from dynapoint.models.published_config import DptHeadConfig, PatchEmbedConfig
+from dynapoint.models.vggt_parts import depth_maps, point_maps
 from golden_networks import fill_part, image_batch
 
 Arrays = dict[str, Tensor]

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 from dynapoint.models import attention, blocks
 from dynapoint.models.compute import ComputeOptions
 from dynapoint.models.pose_encoding import camera_from_world
-from dynapoint.models.published import point_maps
 from dynapoint.models.published_config import LevelDecoderConfig, vdpm_miniature
+from dynapoint.models.vggt_parts import point_maps
 from golden_networks import build, image_batch
 
 BATCH, FRAMES, HW, GRID = 2, 4, (42, 28), (3, 2)

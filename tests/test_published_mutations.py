@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dynapoint.models import dpt_head, published
+from dynapoint.models import dpt_head, vggt_parts
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.blocks import Mlp
 from dynapoint.models.camera_head import CameraHead
@@ -205,7 +205,7 @@ def embedding_in_float64(network: PublishedNetwork, patch: pytest.MonkeyPatch) -
 
 def no_normalisation(network: PublishedNetwork, patch: pytest.MonkeyPatch) -> None:
     """Images in [0, 1] as they are."""
-    patch.setattr(published, "normalised", lambda images: images)
+    patch.setattr(vggt_parts, "normalised", lambda images: images)
 
 
 def constants_in_float64(network: PublishedNetwork, patch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def constants_in_float64(network: PublishedNetwork, patch: pytest.MonkeyPatch) -
         std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)[:, None, None]
         return (images - mean) / std
 
-    patch.setattr(published, "normalised", normalised)
+    patch.setattr(vggt_parts, "normalised", normalised)
 
 
 def row(name, mistake, theirs):  # type: ignore[no-untyped-def]

@@ -65,13 +65,17 @@ class Aggregator(nn.Module):
         keep: tuple[int, ...],
         *,
         reference: int = 0,
+        added: Float[Tensor, "batch frame token_or_one width"] | None = None,
     ) -> Aggregated:
         """Run all pairs of blocks and keep the outputs of the pairs whose indices are in `keep`.
 
-        `reference` is the frame that gets the first version of the camera and register tokens.
+        `reference` is the frame that gets the first version of the camera and register tokens;
+        `added` joins the tokens of all frames, special ones included, before the first block.
         """
         batch, frames, _, width = patches.shape
         x = torch.cat([self._special_tokens(batch, frames, reference), patches], dim=2)
+        if added is not None:
+            x = x + added
         tokens = x.shape[2]
         positions = RotaryPositions.for_grid(
             specials=self.layout.patch_start,

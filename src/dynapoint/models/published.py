@@ -13,30 +13,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynapoint.errors import ModelError, ShapeError
-from dynapoint.models.aggregator import Aggregator
-from dynapoint.models.blocks import Block, ConditionalBlock, compile_block
-from dynapoint.models.camera_head import CameraHead
-from dynapoint.models.compute import ComputeOptions, autocast, in_parts, joined
-from dynapoint.models.dino import DinoEncoder, PatchProjection, normalised
-from dynapoint.models.dpt_head import DptHead, inverse_log
+from dynapoint.models.compute import autocast, in_parts, joined
+from dynapoint.models.dpt_head import DptHead
 from dynapoint.models.level_decoder import LevelDecoder
-from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px, invert_rigid
-from dynapoint.models.precision import at_least_float32
+from dynapoint.models.pose_encoding import intrinsics_px, invert_rigid
 from dynapoint.models.published_config import PublishedConfig
+from dynapoint.models.vggt_parts import POINT_OUTPUTS, DepthMaps, VggtParts, point_maps, poses
 from dynapoint.types import Cameras, PointMaps
-
-_POINT_OUTPUTS, _DEPTH_OUTPUTS = 4, 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class DepthMaps:
-    """Depth along the axis of each frame's own camera, in scene units; `confidence` ≥ 1."""
-
-    depth: Float[Tensor, "batch frame height width"]
-    confidence: Float[Tensor, "batch frame height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,34 +51,16 @@ class PublishedEncoding:
     image_hw: tuple[int, int]
 
 
-class PublishedNetwork(nn.Module):
+class PublishedNetwork(VggtParts):
     """V-DPM or VGGT, built from a `PublishedConfig`.
 
     State names are the published ones, but for the patch embedding and the decoder's blocks
     (models/key_maps.py).
     """
 
-    weights_sha256: str | None = None
-    """The hash of the file that the weights came from, where it is known."""
-
     def __init__(self, config: PublishedConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.options = ComputeOptions()
-        width, patch = config.aggregator.width, config.patch_embed
-        self.patch_embed: nn.Module = (
-            DinoEncoder(patch, width)
-            if patch.kind == "dinov2"
-            else PatchProjection(patch.patch_size, width)
-        )
-        self.aggregator = Aggregator(config.aggregator)
-        self.camera_head = CameraHead(config.camera, 2 * width)
-        self.point_head = DptHead(config.head, token_width=2 * width, outputs=_POINT_OUTPUTS)
-        self.depth_head = (
-            DptHead(config.head, token_width=2 * width, outputs=_DEPTH_OUTPUTS)
-            if config.depth_head
-            else None
-        )
+        super().__init__(config)
+        width = config.aggregator.width
         decoder = config.decoder
         self.decoder = (
             LevelDecoder(decoder, width=2 * width, rope_base=config.aggregator.rope_base)
@@ -100,7 +68,7 @@ class PublishedNetwork(nn.Module):
             else None
         )
         self.time_head = (
-            DptHead(config.head, token_width=2 * width, outputs=_POINT_OUTPUTS, condition=2 * width)
+            DptHead(config.head, token_width=2 * width, outputs=POINT_OUTPUTS, condition=2 * width)
             if decoder is not None and decoder.conditioning == "head"
             else None
         )
@@ -108,26 +76,6 @@ class PublishedNetwork(nn.Module):
         if self.time_head is not None:
             # The modulation, which the point head lacks, starts as the identity.
             self.time_head.load_state_dict(self.point_head.state_dict(), strict=False)
-
-    def use(self, options: ComputeOptions) -> "PublishedNetwork":
-        """Compute with these options from now on; returns the network itself."""
-        self.options = options
-        for part in self.modules():
-            if isinstance(part, DinoEncoder | Aggregator | LevelDecoder):
-                part.checkpoint_blocks = options.checkpoint_blocks
-            if isinstance(part, Block | ConditionalBlock):
-                compile_block(part, options.compile_blocks)
-        return self
-
-    @property
-    def patch_size(self) -> int:
-        """Sides of the images must be multiples of this."""
-        return self.config.patch_embed.patch_size
-
-    @property
-    def image_side(self) -> int:
-        """The longer image side that the network works best at, in pixels."""
-        return self.config.image_side
 
     def encode(
         self, images: Float[Tensor, "batch frame rgb=3 height width"], *, reference: int = 0
@@ -143,21 +91,14 @@ class PublishedNetwork(nn.Module):
             ShapeError: Sides do not fit the patches, or there is no such frame.
         """
         frames, _, height, width = images.shape[1:]
-        patch = self.patch_size
-        if height % patch or width % patch or min(height, width) < patch:
-            raise ShapeError(
-                f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
-                "images first"
-            )
+        self._check_sides(height, width)
         if not 0 <= reference < frames:
             raise ShapeError(f"reference is {reference} but the frames are 0 to {frames - 1}")
         with autocast(images.device, self.options.precision):
-            levels = self._levels(images, reference)
+            levels = self._levels(self._patches(images), self._grid((height, width)), reference)
         encodings = self._encodings(levels[-1][:, :, self.aggregator.layout.camera])
-        pose = camera_from_world(encodings[-1])
-        identity = torch.eye(4, dtype=pose.dtype, device=pose.device)
-        others = torch.arange(frames, device=pose.device) != reference
-        pose = torch.where(others[:, None, None], pose, identity)
+        identity = torch.eye(4, dtype=encodings.dtype, device=encodings.device)
+        pose = poses(encodings[-1], reference)
         world_from_camera = invert_rigid(pose)
         own_time = point_maps(self._head(self.point_head, levels, range(frames), (height, width)))
         first = None
@@ -180,27 +121,6 @@ class PublishedNetwork(nn.Module):
             first_from_reference=first,
             image_hw=(height, width),
         )
-
-    def _levels(
-        self,
-        images: Float[Tensor, "batch frame rgb=3 height width"],
-        reference: int,
-    ) -> tuple[Float[Tensor, "batch frame token double_width"], ...]:
-        patches = self.patch_embed(normalised(images).flatten(0, 1))
-        patches = patches.unflatten(0, images.shape[:2])
-        height, width = images.shape[-2:]
-        return self.aggregator(
-            patches, self._grid((height, width)), keep=self.config.levels, reference=reference
-        ).layers
-
-    def _encodings(
-        self, camera_tokens: Float[Tensor, "batch frame double_width"]
-    ) -> Float[Tensor, "iteration batch frame 9"]:
-        raw, results = None, []
-        for _ in range(self.config.camera.iterations):
-            raw = self.camera_head.step(at_least_float32(camera_tokens), raw)
-            results.append(self.camera_head.activate(raw))
-        return torch.stack(results)
 
     def decode(self, encoded: PublishedEncoding, *, time: int, frames: Sequence[int]) -> PointMaps:
         """Place the pixels of `frames` where they are at `time`, in the camera of frame 0.
@@ -326,56 +246,6 @@ class PublishedNetwork(nn.Module):
         for _, moved in in_parts(len(encoded.levels), at_once, move):
             levels += moved.split(batch)
         return tuple(levels)
-
-    def _depth_maps(
-        self,
-        levels: Sequence[Float[Tensor, "batch frame token double_width"]],
-        image_hw: tuple[int, int],
-    ) -> DepthMaps | None:
-        if self.depth_head is None:
-            return None
-        raw = self._head(self.depth_head, levels, range(levels[0].shape[1]), image_hw)
-        return depth_maps(raw)
-
-    def _head(
-        self,
-        head: DptHead,
-        levels: Sequence[Float[Tensor, "batch frame token double_width"]],
-        frames: Sequence[int],
-        image_hw: tuple[int, int],
-        *,
-        conditions: Float[Tensor, "batch frame double_width"] | None = None,
-    ) -> Float[Tensor, "batch wanted outputs height width"]:
-        """A head's raw values for some frames, as many at once as the options say."""
-        layout, batch = self.aggregator.layout, levels[0].shape[0]
-        wanted = list(frames)
-
-        def compute(part: range) -> Tensor:
-            chosen = [wanted[k] for k in part]
-            tokens = [layout.patches(level[:, chosen]).flatten(0, 1) for level in levels]
-            condition = None if conditions is None else conditions[:, chosen].flatten(0, 1)
-            with autocast(tokens[0].device, self.options.head_precision):
-                values = head(tokens, self._grid(image_hw), image_hw, condition)
-            return at_least_float32(values).unflatten(0, (batch, len(chosen)))
-
-        at_once = max(1, self.options.head_frames_at_once // batch)
-        return joined([maps for _, maps in in_parts(len(wanted), at_once, compute)], dim=1)
-
-    def _grid(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
-
-
-def point_maps(raw: Float[Tensor, "batch frame 4 height width"]) -> PointMaps:
-    """Points and confidence from a head's raw values (VGGT's inv_log and expp1)."""
-    return PointMaps(
-        points=inverse_log(raw[:, :, :3]).permute(0, 1, 3, 4, 2),
-        confidence=1 + raw[:, :, 3].exp(),
-    )
-
-
-def depth_maps(raw: Float[Tensor, "batch frame 2 height width"]) -> DepthMaps:
-    """Depth and confidence from a head's raw values (VGGT's exp and expp1)."""
-    return DepthMaps(depth=raw[:, :, 0].exp(), confidence=1 + raw[:, :, 1].exp())
 
 
 def _moved(
