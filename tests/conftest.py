@@ -8,6 +8,7 @@ import torch
 
 from dynapoint.models.config import NetworkConfig, tiny
 from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.small_networks import build_network
 from dynapoint.types import TruthSample
 
 
@@ -49,7 +50,7 @@ def shaken() -> Callable[..., VideoPointMapNetwork]:
     """A maker of small networks with all weights random."""
 
     def make(config: NetworkConfig | None = None, seed: int = 0) -> VideoPointMapNetwork:
-        return shake(VideoPointMapNetwork(config or tiny()), seed).eval()
+        return shake(build_network(config or tiny()), seed).eval()
 
     return make
 

@@ -444,8 +444,9 @@ def test_camera_truth_is_in_units_of_the_mean_distance():
 def loss_of(network, sample, weights: LossWeights | None = None):
     """All parts of the loss as numbers."""
     with torch.no_grad():
+        encoded = network.encode(sample.images)
         parts = sample_loss(
-            network, sample, weights or LossWeights(), sources=[0, 1, 2], targets=[1, 0, 1]
+            network, encoded, sample, weights or LossWeights(), sources=[0, 1, 2], targets=[1, 0, 1]
         )
     return {f.name: getattr(parts, f.name).item() for f in dataclasses.fields(parts)}
 

@@ -10,13 +10,11 @@ import torch
 from dynapoint.models import attention
 from dynapoint.models.attention import Attention, RotaryPositions
 from dynapoint.models.blocks import ConditionalBlock
-from dynapoint.models.config import TimeDecoderConfig
-from dynapoint.models.network import place
+from dynapoint.models.placing import place
 from dynapoint.models.pose_encoding import camera_from_world
-from dynapoint.models.time_decoder import TimeDecoder
-from golden_cases import STORED_FOLDER, read_case
+from golden_cases import STORED_FOLDER
 from golden_components import outputs, positions_at, read_component
-from golden_networks import build, fill_part
+from golden_networks import fill_part
 
 
 def golden(part: str, name: str) -> torch.Tensor:
@@ -91,38 +89,3 @@ def test_placing_of_depth():
     ours = place((depth * length).log()[None], pose[None], intrinsics[None])[0]
     theirs = golden("rotations_cameras", "out_unprojected")
     assert torch.allclose(ours, theirs, atol=1e-4)
-
-
-def test_time_decoder_over_all_frames():
-    """The decoder of `nano`, set up as the published one is, on one level after the other."""
-    path = STORED_FOLDER / "vdpm_small" / "s1_conv128_B_f64.npz"
-    case = read_case(path)
-    network = build(case.config)
-    config = TimeDecoderConfig(
-        depth=2,
-        heads=4,
-        layer_scale_init=0.01,
-        scope="all",
-        modulation_init="default",
-        target_flag=False,
-    )
-    decoder = TimeDecoder(config, width=256, condition=256).double().eval()
-    decoder.load_state_dict(network.decoder.state_dict())
-    positions = RotaryPositions.for_grid(
-        specials=6,
-        grid_hw=(3, 4),
-        head_width=64,
-        base=100.0,
-        like=torch.zeros((), dtype=torch.float64),
-    )
-    with np.load(path) as stored:
-        index, theirs = stored["token_index"], torch.from_numpy(stored["dec_tokens"])
-    step = 2 * case.info["channel_step"]
-    with torch.no_grad():
-        levels = network.encode(case.images()).levels
-        for time in (0, 3):
-            for k, tokens in enumerate(levels):
-                ours = decoder(
-                    tokens, levels[-1][:, :, 1], positions, sources=range(4), targets=[time] * 4
-                )
-                assert distance(ours[:, :, index, ::step], theirs[time, k]) < 1e-8

@@ -9,15 +9,42 @@ from conftest import images, toy_truth
 from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models.cards import CARDS, known_models
 from dynapoint.models.catalog import load_model
-from dynapoint.models.config import AggregatorConfig, NetworkConfig, nano_1, tiny
+from dynapoint.models.config import (
+    AggregatorConfig,
+    NetworkConfig,
+    QueryConfig,
+    TimeDecoderConfig,
+    comparison,
+    comparison_dept3r,
+    comparison_dpm,
+    nano_1,
+    tiny,
+)
 from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.small_networks import build_network
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
 
 
-def with_scope(scope: str) -> NetworkConfig:
-    config = tiny()
-    return dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, scope=scope))
+def conditioned(how: str) -> NetworkConfig:
+    """A tiny network of V-DPM's kind by the way its decoder is told the time."""
+    decoder = TimeDecoderConfig(heads=2, depth=0 if how == "head" else 1, conditioning=how)
+    return dataclasses.replace(tiny(), decoder=decoder)
+
+
+def told(into: str) -> NetworkConfig:
+    """A tiny network of DePT3R's kind."""
+    return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(into=into))
+
+
+VARIANTS = {
+    "adaln": conditioned("adaln"),
+    "additive": conditioned("additive"),
+    "head": conditioned("head"),
+    "query frame": told("frame"),
+    "query token": told("camera_token"),
+}
+every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
 
 
 def all_maps(network, video):
@@ -41,18 +68,18 @@ def test_fresh_network_decodes_exactly_its_own_time_maps():
         assert torch.equal(own.points, encoded.own_time.points[:, [time]])
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
-def test_shaken_network_moves_points(shaken, scope):
+@every_variant
+def test_shaken_network_moves_points(shaken, config):
     # Without this, every equality below would also hold for a decoder that does nothing.
-    encoded, maps = all_maps(shaken(with_scope(scope)), images(3))
+    encoded, maps = all_maps(shaken(config), images(3))
     for time in range(3):
         shift = (maps[time] - encoded.own_time.points).norm(dim=-1).mean(dim=(0, 2, 3))
         assert (shift[[i for i in range(3) if i != time]] > 0.02).all()
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
-def test_target_frame_is_exactly_its_own_time_map(shaken, scope):
-    network = shaken(with_scope(scope))
+@every_variant
+def test_target_frame_is_exactly_its_own_time_map(shaken, config):
+    network = shaken(config)
     encoded = network.encode(images(3))
     for frame in range(3):
         maps = network.decode(encoded, time=frame, frames=[frame])
@@ -63,10 +90,10 @@ def test_target_frame_is_exactly_its_own_time_map(shaken, scope):
         assert (apart.points - maps.points).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
+@every_variant
 @pytest.mark.parametrize("chunk", [1, 2])
-def test_decoding_in_chunks_is_decoding_at_once(shaken, scope, chunk):
-    network = shaken(with_scope(scope)).double()
+def test_decoding_in_chunks_is_decoding_at_once(shaken, config, chunk):
+    network = shaken(config).double()
     encoded = network.encode(images(4).double())
     whole = network.decode(encoded, time=1, frames=[3, 1, 0, 2])
     parts = network.decode(encoded, time=1, frames=[3, 1, 0, 2], chunk=chunk)
@@ -74,10 +101,10 @@ def test_decoding_in_chunks_is_decoding_at_once(shaken, scope, chunk):
     assert close(parts.confidence, whole.confidence, 1e-12)
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
+@every_variant
 @pytest.mark.parametrize("frames", [[0], [2, 1], [3, 0, 2], [1, 1]])
-def test_decoding_some_frames_is_a_slice_of_decoding_all(shaken, scope, frames):
-    network = shaken(with_scope(scope)).double()
+def test_decoding_some_frames_is_a_slice_of_decoding_all(shaken, config, frames):
+    network = shaken(config).double()
     encoded = network.encode(images(4).double())
     for time in (0, 2):
         every = network.decode(encoded, time=time, frames=[0, 1, 2, 3])
@@ -95,11 +122,11 @@ def test_decoding_leaves_the_encoding_as_it_was(shaken):
     assert torch.equal(encoded.own_time.confidence, before[1])
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
-def test_order_of_later_frames_does_not_matter(shaken, scope):
+@every_variant
+def test_order_of_later_frames_does_not_matter(shaken, config):
     # Frame 0 is the world; the others may come in any order. The ego-motion solver in between
     # picks best cells and medians, so float64 leaves rounding far below what could flip them.
-    network = shaken(with_scope(scope)).double()
+    network = shaken(config).double()
     video = images(4).double()
     order = [0, 3, 1, 2]
     encoded, maps = all_maps(network, video)
@@ -113,9 +140,9 @@ def test_order_of_later_frames_does_not_matter(shaken, scope):
     assert not close(moved, maps[[1, 0, 2, 3]][:, :, [1, 0, 2, 3]], 1e-2)
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
-def test_batch_entries_are_independent(shaken, scope):
-    network = shaken(with_scope(scope)).double()
+@every_variant
+def test_batch_entries_are_independent(shaken, config):
+    network = shaken(config).double()
     video = images(3, batch=3).double()
     encoded, maps = all_maps(network, video)
     for entry in range(3):
@@ -140,8 +167,9 @@ def _with_other_frame(encoded, frame: int):
     )
 
 
-def test_pair_decoder_reads_only_its_two_frames(shaken):
-    network = shaken(with_scope("pair"))
+@pytest.mark.parametrize("how", ["adaln", "additive"])
+def test_decoder_reads_only_its_two_frames(shaken, how):
+    network = shaken(conditioned(how))
     encoded = network.encode(images(4))
     asked = {"time": 1, "frames": [0]}
     maps = network.decode(encoded, **asked)
@@ -149,14 +177,6 @@ def test_pair_decoder_reads_only_its_two_frames(shaken):
     assert torch.equal(after.points, maps.points)
     target_changed = network.decode(_with_other_frame(encoded, 1), **asked)
     assert not close(target_changed.points, maps.points, 1e-3)
-
-
-def test_decoder_over_all_frames_reads_the_others(shaken):
-    network = shaken(with_scope("all"))
-    encoded = network.encode(images(4))
-    maps = network.decode(encoded, time=1, frames=[0])
-    after = network.decode(_with_other_frame(encoded, 3), time=1, frames=[0])
-    assert (after.points - maps.points).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
@@ -224,11 +244,14 @@ def test_every_aspect_gives_maps_of_its_own_size(shaken, height, width):
     assert torch.equal(centre, torch.tensor([width / 2, height / 2]).expand(2, 2))
 
 
-@pytest.mark.parametrize("scope", ["pair", "all"])
-def test_gradients_reach_every_parameter(shaken, scope):
-    network = shaken(with_scope(scope)).train()
+@every_variant
+def test_gradients_reach_every_parameter(shaken, config):
+    network = shaken(config).train()
+    sample = toy_truth(frames=3)
+    known = {"intrinsics": sample.intrinsics} if config.query else {}
+    encoded = network.encode(sample.images, **known)
     parts = sample_loss(
-        network, toy_truth(frames=3), LossWeights(), sources=[0, 1, 2], targets=[1, 2, 0]
+        network, encoded, sample, LossWeights(), sources=[0, 1, 2], targets=[1, 2, 0]
     )
     parts.total.backward()
     without = [
@@ -242,7 +265,9 @@ def test_gradients_reach_every_parameter(shaken, scope):
 
 def test_first_step_of_a_fresh_network_has_finite_gradients():
     network = VideoPointMapNetwork(tiny())
-    sample_loss(network, toy_truth(), LossWeights(), sources=[0], targets=[1]).total.backward()
+    sample = toy_truth()
+    encoded = network.encode(sample.images)
+    sample_loss(network, encoded, sample, LossWeights(), sources=[0], targets=[1]).total.backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
     # The zero-initialised last layer must be able to start moving.
     assert network.motion_head.out.weight.grad.abs().max() > 0
@@ -257,7 +282,7 @@ def test_float32_agrees_with_float64(shaken):
     assert relative.median() < 1e-4
 
 
-@pytest.mark.parametrize("config", [tiny(), nano_1(), with_scope("all")])
+@pytest.mark.parametrize("config", [tiny(), nano_1(), *VARIANTS.values(), comparison_dpm("x")])
 def test_configuration_survives_json(config):
     assert NetworkConfig.from_json(config.to_json()) == config
     assert isinstance(NetworkConfig.from_json(config.to_json()).camera.start_encoding, tuple)
@@ -284,6 +309,24 @@ def test_nano_has_the_size_its_card_says():
     assert 8e6 <= count <= 11.5e6
     # Shipped in bf16, the file has to stay below 24 MB.
     assert 2 * count < 24e6 - 100_000
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_decoder_depth_that_does_not_fit_its_conditioning_is_refused(depth):
+    with pytest.raises(ConfigError, match=f"depth {depth} with conditioning"):
+        TimeDecoderConfig(depth=depth, conditioning="adaln" if depth == 0 else "head")
+
+
+def test_decoder_and_query_exclude_each_other():
+    with pytest.raises(ConfigError, match="a time decoder and a query embedding"):
+        dataclasses.replace(tiny(), query=QueryConfig())
+
+
+@pytest.mark.parametrize("make", [comparison, comparison_dpm, comparison_dept3r])
+def test_compared_networks_have_one_size(make):
+    with torch.device("meta"):
+        network = build_network(make("x"))
+    assert 2.7e6 < sum(parameter.numel() for parameter in network.parameters()) <= 3e6
 
 
 def test_unknown_model_is_answered_by_the_known_ones():

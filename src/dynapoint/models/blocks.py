@@ -96,14 +96,23 @@ class Block(nn.Module):
         positions: RotaryPositions | None = None,
         segments: int = 1,
         wanted: Sequence[int] | None = None,
+        context: Float[Tensor, "batch key width"] | None = None,
+        context_positions: RotaryPositions | None = None,
     ) -> Float[Tensor, "batch wanted_token width"]:
-        """Update a sequence by attention to itself; of `wanted` segments alone where given."""
+        """Update a sequence by attention to itself, and to `context` where there is one.
+
+        With `wanted`, all tokens are attended to but only those segments' are worked out.
+        """
         normed = self.norm1(x)
-        if wanted is None:
-            attended = self.attn(normed, positions=positions)
-        else:
+        if wanted is not None:
             x = of_segments(x, segments, wanted)
             attended = attend_from(self.attn, normed, positions, segments, wanted)
+        elif context is None:
+            attended = self.attn(normed, positions=positions)
+        else:
+            attended = attend_to_both(
+                self.attn, normed, self.norm1(context), positions, context_positions
+            )
         x = x + self.ls1(attended)
         return x + self.ls2(self.mlp(self.norm2(x)))
 
@@ -121,6 +130,28 @@ def attend_from(
         positions=None if positions is None else positions.of_segments(segments, wanted),
         context=normed,
         context_positions=positions,
+    )
+
+
+def attend_to_both(
+    attention: Attention,
+    normed: Float[Tensor, "batch token width"],
+    context: Float[Tensor, "batch key width"],
+    positions: RotaryPositions | None,
+    context_positions: RotaryPositions | None,
+) -> Float[Tensor, "batch token width"]:
+    """Attention of a sequence to itself and to another one at once."""
+    joint = None
+    if positions is not None and context_positions is not None:
+        joint = RotaryPositions(
+            torch.cat([positions.cosine, context_positions.cosine]),
+            torch.cat([positions.sine, context_positions.sine]),
+        )
+    return attention(
+        normed,
+        positions=positions,
+        context=torch.cat([normed, context], dim=1),
+        context_positions=joint,
     )
 
 
@@ -198,17 +229,11 @@ class ConditionalBlock(nn.Module):
             attended = attend_from(self.attn, normed, positions, segments, wanted)
             x = of_segments(x, segments, wanted)
             gate = gate if gate.shape[1] == 1 else gate[:, list(wanted)]
-        elif context is None or context_positions is None:
+        elif context is None:
             attended = self.attn(normed, positions=positions)
         else:
-            attended = self.attn(
-                normed,
-                positions=positions,
-                context=torch.cat([normed, modulated(context)], dim=1),
-                context_positions=RotaryPositions(
-                    torch.cat([positions.cosine, context_positions.cosine]),
-                    torch.cat([positions.sine, context_positions.sine]),
-                ),
+            attended = attend_to_both(
+                self.attn, normed, modulated(context), positions, context_positions
             )
         x = x + (attended.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
         return x + self.ls2(self.mlp(self.norm2(x)))

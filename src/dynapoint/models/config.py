@@ -1,7 +1,7 @@
 """Frozen configurations of the video networks; presets are functions that return them."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from dynapoint.errors import ConfigError
@@ -56,23 +56,44 @@ class MatcherConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeDecoderConfig:
-    """Blocks that move a frame's tokens to the target time (V-DPM §3.3).
+    """Blocks that move a frame's tokens to the target time (V-DPM §3.3), and its ablations.
 
-    `scope` "all": global blocks attend over every frame, as published. "pair": a source frame
-    attends to itself and the target frame only, which makes a decoded map independent of the
-    clip's length and its cost linear in the frames asked for.
+    `conditioning` "adaln": attention modulated by the target's time token; "additive": the token,
+    through a linear layer, is added to all tokens; "head": no blocks (`depth` 0), the tokens that
+    the motion head reads are modulated.
     """
 
     depth: int = 1
     heads: int = 3
     mlp_ratio: float = 4.0
     layer_scale_init: float | None = None
-    scope: Literal["all", "pair"] = "pair"
+    conditioning: Literal["adaln", "additive", "head"] = "adaln"
     # The published code leaves the modulation at its default initialisation; "zero" starts the
     # attention branch switched off (adaLN-zero).
     modulation_init: Literal["default", "zero"] = "zero"
     # A learned vector added to the target frame's tokens: not in the published design.
     target_flag: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.conditioning == "head") != (self.depth == 0):
+            raise ConfigError(
+                f"a time decoder of depth {self.depth} with conditioning {self.conditioning!r}: "
+                'depth is 0 for "head" and at least 1 for all others'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+    """How the backbone is told the time that points are asked for (DePT3R §3).
+
+    The paper does not say where its query embedding enters (UNCONFIRMED): `into` "frame" adds a
+    learned vector to all tokens of the query frame, "camera_token" to that frame's camera token.
+    `intrinsics` lets known intrinsics be given (fx / width, fy / height, cy / height, by a linear
+    layer onto each frame's camera token; the paper states neither normalisation nor layer).
+    """
+
+    into: Literal["frame", "camera_token"] = "frame"
+    intrinsics: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +125,35 @@ class CameraHeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """All numbers of a video network of the V-DPM family."""
+    """All numbers of a small network of one of the three systems.
+
+    With a `decoder` it is V-DPM's: tokens of all frames, moved to a time. With a `query` it is
+    DePT3R's: the backbone knows the time. With neither it is DPM's: the aggregator takes two frames
+    at a time, has `depth` blocks that see one frame and as many for each of the two that see both.
+    """
 
     name: str
     image_side: int = 160
     stem: StemConfig = field(default_factory=StemConfig)
     aggregator: AggregatorConfig = field(default_factory=AggregatorConfig)
     matcher: MatcherConfig = field(default_factory=MatcherConfig)
-    decoder: TimeDecoderConfig = field(default_factory=TimeDecoderConfig)
+    decoder: TimeDecoderConfig | None = field(default_factory=TimeDecoderConfig)
+    query: QueryConfig | None = None
     head: DenseHeadConfig = field(default_factory=DenseHeadConfig)
     camera: CameraHeadConfig = field(default_factory=CameraHeadConfig)
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None and self.query is not None:
+            raise ConfigError(
+                f"network {self.name!r} has a time decoder and a query embedding; give it one"
+            )
+
+    @property
+    def system(self) -> Literal["dpm", "vdpm", "dept3r"]:
+        """Which of the three systems it is a network of."""
+        if self.decoder is not None:
+            return "vdpm"
+        return "dpm" if self.query is None else "dept3r"
 
     def to_json(self) -> str:
         """The configuration as JSON text, to be stored beside weights."""
@@ -130,7 +170,8 @@ class NetworkConfig:
                 stem=StemConfig(**parts["stem"]),
                 aggregator=AggregatorConfig(**parts["aggregator"]),
                 matcher=MatcherConfig(**parts["matcher"]),
-                decoder=TimeDecoderConfig(**parts["decoder"]),
+                decoder=_decoder(parts["decoder"]),
+                query=QueryConfig(**parts["query"]) if parts.get("query") else None,
                 head=DenseHeadConfig(**parts["head"]),
                 camera=CameraHeadConfig(
                     **{
@@ -146,9 +187,47 @@ class NetworkConfig:
             ) from error
 
 
+def _decoder(found: dict[str, Any] | None) -> TimeDecoderConfig | None:
+    if found is None:
+        return None
+    # Files of nano-1 still name a scope, of which "pair" is the only one that was ever used.
+    return TimeDecoderConfig(**{name: value for name, value in found.items() if name != "scope"})
+
+
 def nano_1() -> NetworkConfig:
     """The first small network that ships with the package."""
     return NetworkConfig(name="nano-1", image_side=112)
+
+
+def comparison(name: str) -> NetworkConfig:
+    """The V-DPM network of at most 3 M parameters that systems and ablations are compared with."""
+    return NetworkConfig(
+        name=name,
+        image_side=96,
+        stem=StemConfig(half_width=32, quarter_width=64),
+        aggregator=AggregatorConfig(width=128, depth=3, heads=2),
+        matcher=MatcherConfig(hidden=64),
+        decoder=TimeDecoderConfig(heads=2),
+        head=DenseHeadConfig(quarter_width=48, half_width=24),
+        camera=CameraHeadConfig(trunk_depth=1, heads=4, mlp_ratio=1.5),
+    )
+
+
+def comparison_dpm(name: str) -> NetworkConfig:
+    """DPM's kind of network, of the size of `comparison`."""
+    return replace(comparison(name), decoder=None)
+
+
+def comparison_dept3r(name: str, query: QueryConfig | None = None) -> NetworkConfig:
+    """DePT3R's kind of network, of the size of `comparison`."""
+    base = comparison(name)
+    # One more pair of blocks stands for the decoder that it has none of.
+    return replace(
+        base,
+        aggregator=replace(base.aggregator, depth=4),
+        decoder=None,
+        query=query or QueryConfig(),
+    )
 
 
 def tiny() -> NetworkConfig:

@@ -36,14 +36,6 @@ class MotionHints:
     lateral: Float[Tensor, "pair xyz=3 rows columns"]
     inward: Float[Tensor, "pair xyz=3 rows columns"]
 
-    def chosen(self, batch: int, pairs: list[int]) -> "MotionHints":
-        """The hints of some of each example's pairs."""
-        features, lateral, inward = (
-            values.unflatten(0, (batch, -1))[:, pairs].flatten(0, 1)
-            for values in (self.features, self.lateral, self.inward)
-        )
-        return MotionHints(features=features, lateral=lateral, inward=inward)
-
 
 @dataclass(frozen=True, kw_only=True)
 class PairGeometry:

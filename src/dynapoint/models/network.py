@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.errors import ShapeError
-from dynapoint.models.aggregator import Aggregator
+from dynapoint.models.aggregator import Aggregated, Aggregator
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.camera_head import CameraHead
+from dynapoint.models.clip_cameras import first_is_identity, pose_encodings
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.dense_head import DenseHead, confidence_from_logits, join_confidences
-from dynapoint.models.ego_motion import solve_ego_motion
 from dynapoint.models.matching import CELL_PX, Matcher
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
@@ -31,20 +31,15 @@ from dynapoint.models.motion_hints import (
     PairGeometry,
     motion_hints,
 )
-from dynapoint.models.pose_encoding import (
-    camera_from_world,
-    encode_cameras,
-    intrinsics_px,
-    invert_rigid,
-)
+from dynapoint.models.placing import at_cells, place, to_cells, to_pixels
+from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px, invert_rigid
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.stem import ConvStem, StemFeatures
 from dynapoint.models.time_decoder import TimeDecoder
+from dynapoint.models.tokens import TokenLayout
 from dynapoint.types import Cameras, PointMaps
 
 LOG_DISTANCE_LIMIT = 5.0
-POSE_HYPOTHESES = 16
-"""Starts tried for each camera's pose; more gained nothing (docs/nano.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +54,6 @@ class VideoEncoding:
     log_confidence: Float[Tensor, "batch frame height width"]
     tokens: Float[Tensor, "batch frame token double_width"]
     positions: RotaryPositions
-    grid_hw: tuple[int, int]
     stem: StemFeatures
     descriptors: Float[Tensor, "batch frame cell descriptor"]
 
@@ -82,7 +76,11 @@ class Decoded:
 
 
 class VideoPointMapNetwork(nn.Module):
-    """A network of the V-DPM family built from a `NetworkConfig`."""
+    """V-DPM in small, and what the small networks of the other two systems share with it.
+
+    Subclasses say how frames become tokens (`_aggregate`) and how tokens come to know the target
+    time (`_moved_tokens`).
+    """
 
     weights_sha256: str | None = None
     """The hash of the file that the weights came from, where they came from one."""
@@ -93,7 +91,7 @@ class VideoPointMapNetwork(nn.Module):
         width = config.aggregator.width
         stem = config.stem
         self.stem = ConvStem(stem, width)
-        self.aggregator = Aggregator(config.aggregator)
+        self._add_backbone()
         self.matcher = Matcher(config.matcher, stem.quarter_width, width)
         self.geometry_head = DenseHead(
             config.head,
@@ -103,8 +101,10 @@ class VideoPointMapNetwork(nn.Module):
             outputs=1,
         )
         self.camera_head = CameraHead(config.camera, 2 * width)
-        self.hint_to_tokens = nn.Conv2d(HINT_CHANNELS, width, 4, stride=2, padding=1)
-        self.decoder = TimeDecoder(config.decoder, width=width, condition=2 * width)
+        self.decoder: TimeDecoder | None = None
+        if config.decoder is not None:
+            self.hint_to_tokens = nn.Conv2d(HINT_CHANNELS, width, 4, stride=2, padding=1)
+            self.decoder = TimeDecoder(config.decoder, width=width, condition=2 * width)
         # Five outputs: how far to trust the two displacements that matches give, and a correction.
         self.motion_head = DenseHead(
             config.head,
@@ -114,6 +114,14 @@ class VideoPointMapNetwork(nn.Module):
             outputs=5,
             extra=HINT_CHANNELS,
         )
+
+    def _add_backbone(self) -> None:
+        self.aggregator = Aggregator(self.config.aggregator)
+
+    @property
+    def layout(self) -> TokenLayout:
+        """Where the special tokens of a frame sit."""
+        return self.aggregator.layout
 
     @property
     def patch_size(self) -> int:
@@ -127,6 +135,15 @@ class VideoPointMapNetwork(nn.Module):
 
     def encode(self, images: Float[Tensor, "batch frame rgb=3 height width"]) -> VideoEncoding:
         """Encode frames, RGB in [0, 1]; raises ShapeError where sides do not fit the patches."""
+        stem, patches = self._patches(images)
+        return self._finish(
+            stem, self._aggregate(patches, stem.grid_hw), (images.shape[-2], images.shape[-1])
+        )
+
+    def _patches(
+        self, images: Float[Tensor, "batch frame rgb=3 height width"]
+    ) -> tuple[StemFeatures, Float[Tensor, "batch frame patch channels"]]:
+        """The stem's maps and the patch tokens; raises ShapeError where sides do not fit."""
         batch, frames, _, height, width = images.shape
         patch = self.patch_size
         if height % patch or width % patch or min(height, width) < 2 * patch:
@@ -135,28 +152,47 @@ class VideoPointMapNetwork(nn.Module):
                 f"got {height} × {width}; resize the images first"
             )
         stem = self.stem(images.flatten(0, 1))
-        rows, columns = stem.patches.shape[-2:]
-        patches = stem.patches.flatten(2).transpose(1, 2).unflatten(0, (batch, frames))
-        match_layer, last = self.config.matcher.after_pair - 1, self.config.aggregator.depth - 1
-        aggregated = self.aggregator(patches, (rows, columns), keep=(match_layer, last))
+        return stem, stem.patches.flatten(2).transpose(1, 2).unflatten(0, (batch, frames))
+
+    def _aggregate(
+        self, patches: Float[Tensor, "batch frame patch channels"], grid_hw: tuple[int, int]
+    ) -> Aggregated:
+        """Tokens for matching, and the last ones."""
+        keep = (self.config.matcher.after_pair - 1, self.config.aggregator.depth - 1)
+        aggregated: Aggregated = self.aggregator(patches, grid_hw, keep=keep)
+        return aggregated
+
+    def _finish(
+        self, stem: StemFeatures, aggregated: Aggregated, image_hw: tuple[int, int]
+    ) -> VideoEncoding:
+        """Own-time maps, cameras and descriptors from tokens."""
         early, tokens = aggregated.layers[0], aggregated.layers[-1]
-        layout = self.aggregator.layout
+        batch, frames = tokens.shape[:2]
+        layout = self.layout
         channels = self.config.aggregator.width
         early_map = layout.patches(early)[..., :channels].flatten(0, 1)
         descriptors = self.matcher.describe(
-            stem.quarter, early_map.transpose(1, 2).unflatten(2, (rows, columns))
+            stem.quarter, early_map.transpose(1, 2).unflatten(2, stem.grid_hw)
         ).unflatten(0, (batch, frames))
         values, log_confidence = self.geometry_head(
             layout.patches(tokens).flatten(0, 1),
-            (rows, columns),
+            stem.grid_hw,
             quarter=stem.quarter,
             half=stem.half,
         )
         log_distance = at_least_float32(values.squeeze(1)).unflatten(0, (batch, frames))
         log_distance = log_distance.clamp(-LOG_DISTANCE_LIMIT, LOG_DISTANCE_LIMIT)
-        encodings = self._cameras(tokens[:, :, layout.camera], log_distance, descriptors)
-        pose = _first_is_identity(camera_from_world(encodings[-1]))
-        intrinsics = self._intrinsics(encodings[-1], (height, width))
+        encodings = pose_encodings(
+            self.camera_head,
+            self.matcher,
+            camera_tokens=tokens[:, :, layout.camera],
+            log_distance=log_distance,
+            descriptors=descriptors,
+        )
+        pose = first_is_identity(camera_from_world(encodings[-1]))
+        intrinsics = intrinsics_px(
+            encodings[-1], image_hw, square_pixels=self.config.camera.square_pixels
+        )
         points = place(log_distance, pose, intrinsics)
         log_confidence = at_least_float32(log_confidence).unflatten(0, (batch, frames))
         return VideoEncoding(
@@ -168,103 +204,31 @@ class VideoPointMapNetwork(nn.Module):
             log_confidence=log_confidence,
             tokens=tokens,
             positions=aggregated.positions,
-            grid_hw=(rows, columns),
             stem=stem,
             descriptors=descriptors,
         )
-
-    def _cameras(
-        self,
-        camera_tokens: Float[Tensor, "batch frame double_width"],
-        log_distance: Float[Tensor, "batch frame height width"],
-        descriptors: Float[Tensor, "batch frame cell descriptor"],
-    ) -> Float[Tensor, "iteration batch frame 9"]:
-        """Pose encodings of all iterations; the second may start from the matches' own pose."""
-        raw, results = None, []
-        for iteration in range(self.config.camera.iterations):
-            if raw is not None and iteration == 1 and self.config.camera.start_from_matches:
-                raw = self._pose_from_matches(raw.detach(), log_distance.detach(), descriptors)
-            raw = at_least_float32(self.camera_head.step(camera_tokens, raw))
-            results.append(self.camera_head.activate(raw))
-        return torch.stack(results)
-
-    def _intrinsics(
-        self, encodings: Float[Tensor, "batch frame 9"], image_hw: tuple[int, int]
-    ) -> Float[Tensor, "batch frame 3 3"]:
-        return intrinsics_px(encodings, image_hw, square_pixels=self.config.camera.square_pixels)
-
-    def _pose_from_matches(
-        self,
-        raw: Float[Tensor, "batch frame 9"],
-        log_distance: Float[Tensor, "batch frame height width"],
-        descriptors: Float[Tensor, "batch frame cell descriptor"],
-    ) -> Float[Tensor, "batch frame 9"]:
-        """Replace the poses of frames 1… by those that place frame 0's points on their matches."""
-        batch, frames, height, width = log_distance.shape
-        if frames == 1:
-            return raw
-        map_hw = (height // CELL_PX, width // CELL_PX)
-        with torch.no_grad():
-            intrinsics = self._intrinsics(raw, (height, width))
-            first = at_cells(log_distance[:, :1])
-            identity = torch.eye(4, dtype=raw.dtype, device=raw.device).expand(batch, 1, 4, 4)
-            points = place(first, identity, _to_cells(intrinsics[:, :1])).flatten(1, 3)
-            others = frames - 1
-            matches = self.matcher.match(
-                descriptors[:, :1].expand(-1, others, -1, -1).flatten(0, 1),
-                descriptors[:, 1:].flatten(0, 1),
-                map_hw,
-            )
-            start = _first_is_identity(camera_from_world(raw))[:, 1:]
-            ego = solve_ego_motion(
-                points_world=points[:, None].expand(-1, others, -1, -1).flatten(0, 1),
-                target_xy=matches.xy,
-                weight=matches.weight,
-                intrinsics=intrinsics[:, 1:].flatten(0, 1),
-                initial=start.flatten(0, 1),
-                hypotheses=POSE_HYPOTHESES,
-            )
-            solved = encode_cameras(
-                ego.camera_from_world, intrinsics[:, 1:].flatten(0, 1), (height, width)
-            ).unflatten(0, (batch, others))
-            others_raw = torch.cat([solved[..., :7], raw[:, 1:, 7:]], dim=-1)
-            return torch.cat([raw[:, :1], others_raw], dim=1)
 
     def decode_pairs(
         self, encoded: VideoEncoding, *, sources: Sequence[int], targets: Sequence[int]
     ) -> Decoded:
         """Displacements of the pixels of frames `sources[k]` to times of frames `targets[k]`."""
-        batch, pairs = encoded.tokens.shape[0], len(sources)
-        source = list(sources)
-        read = self._pairs_read(encoded, source, list(targets))
-        hints = self._hints(encoded, [i for i, _ in read], [t for _, t in read])
-        layout, width = self.aggregator.layout, self.config.aggregator.width
-        added = self.hint_to_tokens(hints.features.to(encoded.tokens.dtype)).flatten(2)
-        added = functional.pad(added.transpose(1, 2), (0, 0, layout.patch_start, 0))
-        moved = self.decoder(
-            encoded.tokens[..., width:],
-            encoded.tokens[:, :, layout.time],
-            encoded.positions,
-            sources=[i for i, _ in read],
-            targets=[t for _, t in read],
-            added=added.unflatten(0, (batch, len(read))),
-        )
-        chosen = [read.index(pair) for pair in zip(source, targets, strict=True)]
-        moved, hints = moved[:, chosen], hints.chosen(batch, chosen)
-        frames = encoded.tokens.shape[1]
+        (batch, frames), pairs = encoded.tokens.shape[:2], len(sources)
+        source, target = list(sources), list(targets)
+        hints = self._hints(encoded, source, target)
+        moved = self._moved_tokens(encoded, source, target, hints)
 
         def of_sources(maps: Tensor) -> Tensor:
             return maps.unflatten(0, (batch, frames))[:, source].flatten(0, 1)
 
         quarter = of_sources(encoded.stem.quarter)
         values, log_confidence = self.motion_head(
-            layout.patches(moved).flatten(0, 1),
-            encoded.grid_hw,
+            self.layout.patches(moved).flatten(0, 1),
+            encoded.stem.grid_hw,
             quarter=torch.cat([quarter, hints.features.to(quarter.dtype)], dim=1),
             half=of_sources(encoded.stem.half),
         )
         values = at_least_float32(values)
-        lateral, inward = (_to_pixels(hint) for hint in (hints.lateral, hints.inward))
+        lateral, inward = to_pixels(hints.lateral), to_pixels(hints.inward)
         relative = values[:, :1] * lateral + values[:, 1:2] * inward + values[:, 2:]
         distance = encoded.log_distance[:, source].detach().exp().flatten(0, 1)
         displacement = (relative * distance[:, None]).permute(0, 2, 3, 1)
@@ -273,14 +237,23 @@ class VideoPointMapNetwork(nn.Module):
             log_confidence=at_least_float32(log_confidence).unflatten(0, (batch, pairs)),
         )
 
-    def _pairs_read(
-        self, encoded: VideoEncoding, source: list[int], target: list[int]
-    ) -> list[tuple[int, int]]:
-        """The pairs whose hints the decoder reads: all frames' where it attends to all of them."""
-        if self.config.decoder.scope == "pair":
-            return list(dict.fromkeys(zip(source, target, strict=True)))
-        frames = range(encoded.tokens.shape[1])
-        return [(i, t) for t in dict.fromkeys(target) for i in frames]
+    def _moved_tokens(
+        self, encoded: VideoEncoding, source: list[int], target: list[int], hints: MotionHints
+    ) -> Float[Tensor, "batch pair token channels"]:
+        """Tokens of source frames that know of the target times."""
+        assert self.decoder is not None
+        layout, width = self.layout, self.config.aggregator.width
+        added = self.hint_to_tokens(hints.features.to(encoded.tokens.dtype)).flatten(2)
+        added = functional.pad(added.transpose(1, 2), (0, 0, layout.patch_start, 0))
+        moved: Tensor = self.decoder(
+            encoded.tokens[..., width:],
+            encoded.tokens[:, :, layout.time],
+            encoded.positions,
+            sources=source,
+            targets=target,
+            added=added.unflatten(0, (encoded.tokens.shape[0], len(source))),
+        )
+        return moved
 
     def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]) -> MotionHints:
         """What matches say about the motion of source frames to target times, without gradients."""
@@ -290,7 +263,7 @@ class VideoPointMapNetwork(nn.Module):
             encoded.descriptors[:, target].flatten(0, 1).detach(),
             (height // CELL_PX, width // CELL_PX),
         )
-        coarse = _to_cells(encoded.cameras.intrinsics.detach())
+        coarse = to_cells(encoded.cameras.intrinsics.detach())
         log_distance = at_cells(encoded.log_distance.detach())
         cells = place(log_distance, encoded.camera_from_world.detach(), coarse)
         geometry = PairGeometry(
@@ -336,56 +309,3 @@ class VideoPointMapNetwork(nn.Module):
                 confidence_from_logits(decoded.log_confidence),
             ),
         )
-
-
-def place(
-    log_distance: Float[Tensor, "batch frame height width"],
-    camera_from_world_matrix: Float[Tensor, "batch frame 4 4"],
-    intrinsics: Float[Tensor, "batch frame 3 3"],
-) -> Float[Tensor, "batch frame height width xyz=3"]:
-    """Points at the given distances along the pixels' rays, in the world."""
-    height, width = log_distance.shape[-2:]
-    x = torch.arange(width, device=log_distance.device, dtype=log_distance.dtype) + 0.5
-    y = torch.arange(height, device=log_distance.device, dtype=log_distance.dtype) + 0.5
-    fx, fy, cx, cy = (intrinsics[..., i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    ray_x = ((x - cx[..., None]) / fx[..., None])[..., None, :].expand_as(log_distance)
-    ray_y = ((y - cy[..., None]) / fy[..., None])[..., :, None].expand_as(log_distance)
-    ray = torch.stack([ray_x, ray_y, torch.ones_like(ray_x)], dim=-1)
-    own = functional.normalize(ray, dim=-1) * log_distance.exp()[..., None]
-    world_from_camera = invert_rigid(camera_from_world_matrix)
-    rotation, shift = world_from_camera[..., :3, :3], world_from_camera[..., :3, 3]
-    # Written out, because autocast would round a matrix product to half precision.
-    right, down, forward = rotation[..., None, None, :, :].unbind(-1)
-    turned = own[..., 0:1] * right + own[..., 1:2] * down + own[..., 2:3] * forward
-    return turned + shift[..., None, None, :]
-
-
-def at_cells(
-    log_distance: Float[Tensor, "batch frame height width"],
-) -> Float[Tensor, "batch frame rows columns"]:
-    """Log distances at the centres of the matching map's cells."""
-    return functional.interpolate(
-        log_distance, scale_factor=1 / CELL_PX, mode="bilinear", align_corners=False
-    )
-
-
-def _to_cells(intrinsics: Float[Tensor, "batch frame 3 3"]) -> Float[Tensor, "batch frame 3 3"]:
-    """Intrinsics in cells of the matching map, from those in pixels."""
-    scaled = intrinsics / CELL_PX
-    scaled[..., 2, 2] = 1.0
-    return scaled
-
-
-def _to_pixels(cells: Tensor) -> Tensor:
-    return functional.interpolate(
-        cells, scale_factor=float(CELL_PX), mode="bilinear", align_corners=False
-    )
-
-
-def _first_is_identity(
-    camera_from_world_matrix: Float[Tensor, "batch frame 4 4"],
-) -> Float[Tensor, "batch frame 4 4"]:
-    """Frame 0's camera is the world by definition, whatever the camera head says of it."""
-    identity = torch.eye(4, device=camera_from_world_matrix.device).to(camera_from_world_matrix)
-    first = identity.expand(camera_from_world_matrix.shape[0], 1, 4, 4)
-    return torch.cat([first, camera_from_world_matrix[:, 1:]], dim=1)

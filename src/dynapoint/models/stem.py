@@ -16,6 +16,17 @@ class StemFeatures:
     quarter: Float[Tensor, "image quarter_width quarter_height quarter_width_px"]
     patches: Float[Tensor, "image width rows columns"]
 
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Rows and columns of the patches."""
+        return self.patches.shape[-2], self.patches.shape[-1]
+
+    def of_images(self, chosen: list[int]) -> "StemFeatures":
+        """The maps of some of the images, in the order given."""
+        return StemFeatures(
+            half=self.half[chosen], quarter=self.quarter[chosen], patches=self.patches[chosen]
+        )
+
 
 def conv_norm(inputs: int, outputs: int, *, stride: int, groups: int) -> nn.Sequential:
     """A 3 × 3 convolution, group normalisation and GELU."""

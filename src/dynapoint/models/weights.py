@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.small_networks import build_network
 from dynapoint.whole_file import whole_file
 
 FORMAT = "dynapoint-weights-1"
@@ -57,7 +58,7 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
     try:
         config = NetworkConfig.from_json(metadata.get("network", ""))
         with torch.device("meta"):
-            network = VideoPointMapNetwork(config)
+            network = build_network(config)
     # Sizes that no layer can have fail in the layers, each in its own way.
     except (ConfigError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"{path} describes no network that can be built: {error}") from error
@@ -74,7 +75,7 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
             f"{len(extra)} extra {extra[:3]}, {len(odd)} of another shape {odd[:3]}; use weights "
             "of this version"
         )
-    network = VideoPointMapNetwork(config)
+    network = build_network(config)
     network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
     return network.eval()
 

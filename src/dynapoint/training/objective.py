@@ -39,14 +39,14 @@ def choose_pairs(frames: int, most: int, generator: torch.Generator) -> tuple[li
 
 def sample_loss(
     network: VideoPointMapNetwork,
+    encoded: VideoEncoding,
     sample: TruthSample,
     weights: LossWeights,
     *,
     sources: list[int],
     targets: list[int],
 ) -> LossParts:
-    """Encode once, decode the given pairs, and compare everything with the truth."""
-    encoded = network.encode(sample.images)
+    """Decode the given pairs of an encoded sample, and compare everything with the truth."""
     own_truth = own_time_truth(sample)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
     own_mask = sample.valid & own_known[..., None, None]

@@ -16,6 +16,8 @@ from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig
 from dynapoint.models.published_start import FRESH_PARTS, read_start
 from dynapoint.models.published_weights import save_published
+from dynapoint.models.query_network import QueryPointMapNetwork
+from dynapoint.models.small_networks import build_network
 from dynapoint.models.weights import load_network, save_network
 from dynapoint.training.distributed import Processes
 from dynapoint.training.hardware import autocast_dtype
@@ -26,6 +28,9 @@ from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 
 TrainedNetwork = VideoPointMapNetwork | PublishedNetwork
+INTRINSICS_KNOWN = 0.5
+"""Share of samples whose intrinsics a small network of DePT3R's kind is given (UNCONFIRMED)."""
+
 Parts = LossParts | PublishedLossParts
 
 
@@ -70,7 +75,7 @@ class NanoTrainee:
 
     def build(self) -> VideoPointMapNetwork:
         """A new network on the run's device."""
-        return VideoPointMapNetwork(self.network_config).to(self.device)
+        return build_network(self.network_config).to(self.device)
 
     def loss(
         self,
@@ -79,15 +84,31 @@ class NanoTrainee:
         phase: Phase,
         generator: torch.Generator,
     ) -> LossParts:
-        """Nano's loss over some ordered pairs of frames."""
+        """Nano's loss over some ordered pairs of frames.
+
+        A network that is told the time beforehand (DePT3R's kind) gets one time for a sample, and
+        the intrinsics of half the samples.
+        """
         sources, targets = choose_pairs(phase.frames, phase.pairs, generator)
+        told: dict[str, Any] = {}
+        if isinstance(network, QueryPointMapNetwork):
+            query = targets[0]
+            sources = [frame for frame in range(phase.frames) if frame != query]
+            targets = [query] * len(sources)
+            known = bool(torch.rand(1, generator=generator) < INTRINSICS_KNOWN)
+            told = {"query": query}
+            if known and network.intrinsics_embedding is not None:
+                told["intrinsics"] = sample.intrinsics
         autocast = (
             torch.autocast(self.device.split(":")[0], dtype=self._autocast)
             if self._autocast is not None
             else nullcontext()
         )
         with autocast:
-            return sample_loss(network, sample, self.weights, sources=sources, targets=targets)
+            encoded = network.encode(sample.images, **told)
+            return sample_loss(
+                network, encoded, sample, self.weights, sources=sources, targets=targets
+            )
 
     def read_start(self, path: Path) -> dict[str, Tensor]:
         """The weights of a file of the package's own format."""

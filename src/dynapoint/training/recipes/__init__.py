@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dynapoint.errors import ConfigError
+from dynapoint.training.recipes.comparison import COMPARISON
 from dynapoint.training.recipes.small import nano, nano_finish, smoke
 from dynapoint.training.recipes.vdpm import vdpm, vdpm_miniature
 from dynapoint.training.train_config import TrainConfig
@@ -13,6 +14,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "smoke": smoke,
     "vdpm": vdpm,
     "vdpm-miniature": vdpm_miniature,
+    **COMPARISON,
 }
 
 

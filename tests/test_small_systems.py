@@ -1,0 +1,146 @@
+"""The small networks of DPM's and DePT3R's kind: what sets them apart from V-DPM's."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from conftest import images, toy_truth
+from dynapoint.errors import ShapeError
+from dynapoint.models.config import NetworkConfig, QueryConfig, tiny
+from dynapoint.training.losses import LossWeights
+from dynapoint.training.objective import sample_loss
+from dynapoint.training.recipes import RECIPES
+from dynapoint.training.recipes.comparison import COMPARISON
+
+PAIRS = dataclasses.replace(tiny(), decoder=None)
+
+
+def told(**query: object) -> NetworkConfig:
+    return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(**query))
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
+    return bool(((a - b).abs().max() <= tolerance * b.abs().max()).item())
+
+
+def test_pairs_of_a_clip_are_those_of_two_frames_alone(shaken):
+    network = shaken(PAIRS).double()
+    video = images(4).double()
+    firsts, seconds = [0, 2, 3, 1, 1], [1, 0, 3, 3, 2]
+    maps = network.decode_frame_pairs(
+        network.encode_frames(video[0]), firsts=firsts, seconds=seconds
+    )
+    for k, pair in enumerate(zip(firsts, seconds, strict=True)):
+        encoded = network.encode(video[:, list(pair)])
+        for time in (0, 1):
+            alone = network.decode(encoded, time=time, frames=[0, 1])
+            assert close(maps.points[k, time], alone.points[0], 1e-9)
+            assert close(maps.confidence[k, time], alone.confidence[0], 1e-9)
+
+
+def test_pairs_in_parts_are_pairs_at_once(shaken, monkeypatch):
+    network = shaken(PAIRS).double()
+    encoded = network.encode_frames(images(3)[0].double())
+    asked = {"firsts": [0, 1, 2, 0, 2], "seconds": [1, 2, 0, 2, 1]}
+    whole = network.decode_frame_pairs(encoded, **asked)
+    monkeypatch.setattr("dynapoint.models.pair_network.PAIRS_AT_ONCE", 2)
+    parts = network.decode_frame_pairs(encoded, **asked)
+    assert close(parts.points, whole.points, 1e-8)
+    assert close(parts.confidence, whole.confidence, 1e-8)
+
+
+def test_swapped_pairs_answer_in_the_other_camera(shaken):
+    # Own-time maps are factored: rays of the own frame, in the camera of whichever is first.
+    network = shaken(PAIRS).double()
+    encoded = network.encode_frames(images(2)[0].double())
+    maps = network.decode_frame_pairs(encoded, firsts=[0, 1], seconds=[1, 0])
+    for pair in (0, 1):
+        own = maps.points[pair, 0, 0]
+        assert (own[..., 2] > 0).all()
+        # The first frame's rays pass through the camera's centre: x / z is one per column.
+        ray = own[..., 0] / own[..., 2]
+        assert (ray - ray[:1]).abs().max() < 1e-9
+    assert not close(maps.points[1, 1, 1], maps.points[0, 0, 0], 1e-3)
+
+
+def test_frames_are_encoded_without_each_other(shaken):
+    network = shaken(PAIRS)
+    video = images(3)[0]
+    alone = network.encode_frames(video[1:2]).frames.tokens
+    together = network.encode_frames(video).frames.tokens[1:2]
+    assert close(alone, together, 1e-5)
+
+
+def test_more_than_two_frames_are_for_pairs(shaken):
+    with pytest.raises(ShapeError, match="two frames at a time and got 3"):
+        shaken(PAIRS).encode(images(3))
+
+
+def test_pair_network_learns_with_every_parameter(shaken):
+    network, sample = shaken(PAIRS).train(), toy_truth(frames=2)
+    encoded = network.encode(sample.images)
+    sample_loss(
+        network, encoded, sample, LossWeights(), sources=[0, 1], targets=[1, 0]
+    ).total.backward()
+    assert [n for n, p in network.named_parameters() if not p.grad.abs().max() > 0] == []
+
+
+@pytest.mark.parametrize("into", ["frame", "camera_token"])
+def test_every_query_is_a_pass_of_its_own(shaken, into):
+    network = shaken(told(into=into)).double()
+    video = images(3).double()
+    passes = []
+    network.aggregator.register_forward_hook(lambda *_: passes.append(None))
+    encoded = network.encode(video)
+    other = network.decode(encoded, time=2, frames=[0, 1])
+    assert len(passes) == 2
+    network.decode(encoded, time=0, frames=[1, 2])
+    assert len(passes) == 2
+    # Geometry stays that of the first pass; motion is what a clip encoded for time 2 gives.
+    direct = network.encode(video, query=2)
+    assert not close(direct.own_time.points, encoded.own_time.points, 1e-6)
+    assert not close(other.points, encoded.own_time.points[:, [0, 1]], 1e-3)
+
+
+def test_known_intrinsics_count_relative_to_the_image(shaken):
+    network = shaken(told()).double()
+    video, sample = images(2, height=16, width=24).double(), toy_truth(frames=2)
+    known = sample.intrinsics[:1].double()
+    encoded = network.encode(video, intrinsics=known)
+    assert encoded.known is not None
+    expected = known[0, 0, 0, 0] / 24, known[0, 0, 1, 1] / 16, known[0, 0, 1, 2] / 16
+    assert torch.allclose(encoded.known[0, 0], torch.stack(expected))
+    without = network.encode(video)
+    assert not close(without.own_time.points, encoded.own_time.points, 1e-6)
+    with torch.no_grad():
+        network.intrinsics_embedding.weight.zero_()
+        network.intrinsics_embedding.bias.zero_()
+    unheard = network.encode(video, intrinsics=known)
+    assert close(unheard.own_time.points, without.own_time.points, 1e-12)
+
+
+def test_network_without_an_embedding_takes_no_intrinsics(shaken):
+    network = shaken(told(intrinsics=False))
+    with pytest.raises(ShapeError, match="no embedding of intrinsics"):
+        network.encode(images(2), intrinsics=torch.eye(3).expand(1, 2, 3, 3))
+
+
+def test_compared_runs_differ_in_what_they_say_and_nothing_else():
+    base = COMPARISON["comparison-vdpm"]()
+    for name, make in COMPARISON.items():
+        config = make()
+        assert config.name == config.network.name == name
+        assert name in RECIPES
+        assert config.steps * 16 == 40_000
+        assert {phase.batch for phase in config.phases} == {16}
+        frames = 4 if name == "comparison-four-frames" else 2
+        assert {phase.frames for phase in config.phases} == {frames}
+        same = dataclasses.replace(
+            base,
+            name=name,
+            network=config.network,
+            centre_crop=config.centre_crop,
+            phases=config.phases,
+        )
+        assert same == config
