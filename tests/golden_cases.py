@@ -124,13 +124,11 @@ def find_beside(path: Path, name: str) -> Path | None:
     return next((file for file in [*above, *elsewhere] if file.is_file()), None)
 
 
-def read_case(path: Path) -> Case | None:
-    """The case of a golden file; None where it is one of another kind of network (DUSt3R)."""
+def read_case(path: Path) -> Case:
+    """The case of a golden file of V-DPM or VGGT; raises ValueError where it is of another."""
     described = path.with_name(f"{path.stem.removesuffix('_f64')}.json")
     info = json.loads(described.read_text())
     if "model" in info:
-        if not info["model"].startswith(("VDPM(", "VGGT(")):
-            return None
         config = full_size_config(info["model"])
         # Without the manifest the checksum still covers all names.
         named = re.search(r"manifest (\S+)", info["model"])
@@ -141,12 +139,10 @@ def read_case(path: Path) -> Case | None:
         if source is None:
             raise FileNotFoundError(f"no {info['config']} beside {path.name}")
         network = json.loads(source.read_text())
-        if "aggregator" not in network["config"]:
-            return None
         config = config_from_reference(source.stem, network["config"])
         entries = network.get("entries")
     else:
-        return None
+        raise ValueError(f"{described.name} describes no network that is known here")
     if entries is not None:
         entries = [(name, tuple(shape)) for name, shape, *_ in entries]
     return Case(path=path, info=info, config=config, entries=entries)

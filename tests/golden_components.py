@@ -35,6 +35,12 @@ from dynapoint.models.pose_encoding import (
 )
 from dynapoint.models.published_config import DptHeadConfig, PatchEmbedConfig
 from dynapoint.models.vggt_parts import depth_maps, point_maps
+from golden_dust3r import (
+    block_croco_decoder,
+    block_croco_encoder,
+    dust3r_dpt_adapter,
+    dust3r_postprocess,
+)
 from golden_networks import fill_part, image_batch
 
 Arrays = dict[str, Tensor]
@@ -245,9 +251,14 @@ def rotations_cameras(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) 
 
 
 def dpt_residual_unit(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:
-    """The head's residual unit, whose skip carries relu(x)."""
-    ours = fill_part(ResidualConvUnit(8), info["fill_prefix"], dtype)(stored["in_x"])
-    return {"y": ours, "y_if_skip_carried_relu_x": ours}
+    """The residual unit of VGGT's head, whose skip carries relu(x), and of DUSt3R's."""
+    ours, dust3r = (
+        fill_part(ResidualConvUnit(8, relu_in_skip=relu), info["fill_prefix"], dtype)(
+            stored["in_x"]
+        )
+        for relu in (True, False)
+    )
+    return {"y": ours, "y_if_skip_carried_relu_x": ours, "y_if_skip_carried_x": dust3r}
 
 
 def dpt_fusion_block(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:
@@ -332,12 +343,20 @@ PARTS = {
     "block_conditional": Part(give=block_conditional),
     "dpt_residual_unit": Part(
         give=dpt_residual_unit,
-        not_ours=r".*(x_after_call|y_if_skip_carried_x)$",
-        why="what the in-place ReLU does to its input, and the mistake that it invites",
+        not_ours=r".*x_after_call$",
+        why="what the in-place ReLU does to its input",
     ),
     "dpt_fusion_block": Part(give=dpt_fusion_block),
     "dpt_head": Part(give=dpt_head, limit=1e-4),
     "dpt_head_depth": Part(give=dpt_head_depth, limit=1e-4),
+    "block_croco_encoder": Part(give=block_croco_encoder),
+    "block_croco_decoder": Part(give=block_croco_decoder),
+    "dust3r_dpt_adapter": Part(give=dust3r_dpt_adapter, limit=1e-4),
+    "dust3r_postprocess": Part(
+        give=dust3r_postprocess,
+        not_ours=r"pts_(square|linear)$|conf_sigmoid_0_1$",
+        why="activations that the published checkpoints do not use",
+    ),
     "image_preparation": Part(
         give=image_preparation,
         limit=0.0,

@@ -28,8 +28,14 @@ from dynapoint.models.published_config import (
 )
 
 POSE_BIAS = np.array([0, 0, 0, 0, 0, 0, 0.25, 0.3, 0.3])
-GAINS = {"pose_branch.fc2.weight": 0.1, "updateformer.flow_head.weight": 0.1}
-TRANSPOSED = re.compile(r"resize_layers\.[01]\.weight$")
+GAINS = {
+    "pose_branch.fc2.weight": 0.1,
+    "updateformer.flow_head.weight": 0.1,
+    "dpt.head.4.weight": 0.2,
+}
+TRANSPOSED = re.compile(r"(resize_layers\.[01]|act_postprocess\.[01]\.1)\.weight$")
+# DUSt3R stores these tensors under a second name.
+ALIAS = re.compile(r"scratch\.layer_rn\.(\d)\.")
 # Depth and heads of the DINOv2 sizes that the reference knows by name.
 DINO_SIZES = {"s": (12, 6), "b": (12, 12), "l": (24, 16)}
 
@@ -39,6 +45,7 @@ Entries = list[tuple[str, tuple[int, ...]]]
 def filled(name: str, shape: Iterable[int]) -> np.ndarray:
     """The float32 value of the state dict entry of this published name."""
     shape = tuple(int(side) for side in shape)
+    name = ALIAS.sub(lambda found: f"scratch.layer{int(found[1]) + 1}_rn.", name)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     z = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape)
     leaf = name.rpartition(".")[2]

@@ -22,10 +22,14 @@ import torch
 
 from golden_cases import Case, Report, check_case, compare, label, read_case
 from golden_components import PARTS, outputs, read_component
+from golden_dust3r import (
+    PairCase,
+    build_pair_network,
+    check_pair_case,
+    check_pair_manifest,
+    read_pair_case,
+)
 from golden_networks import build, full_size_config, skeleton
-
-NOT_THIS_STAGE = "not this stage: another kind of network (DUSt3R, CroCo)"
-LATER = re.compile("dust3r|croco")
 
 
 def main() -> int:
@@ -64,28 +68,26 @@ def check_folder(folder: Path, *, only: list[str], skip_full: bool) -> Iterator[
     for path in sorted(folder.rglob("*.json")):
         if path.parent.name == "manifests" and wanted(path):
             yield guarded(label(path), partial(check_manifest, path))
-    cases: list[Case] = []
+    cases: list[Case | PairCase] = []
     for path in filter(wanted, sorted(folder.rglob("*.npz"))):
         if path.with_name("components.json").is_file():
             yield guarded(label(path), partial(check_component, path))
             continue
         try:
-            case = read_case(path)
+            case = read_pair_case(path) or read_case(path)
         except Exception as error:
             yield failed(label(path), error)
             continue
-        if case is None:
-            yield Report(case=label(path), skipped=NOT_THIS_STAGE)
-        elif skip_full and case.full_size:
+        if skip_full and case.full_size:
             yield Report(case=label(path), skipped="full size")
         else:
             cases.append(case)
     yield from check_networks(cases)
 
 
-def check_networks(cases: list[Case]) -> Iterator[Report]:
+def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
     """Reports of cases; those of one network and precision share it, and only one is held."""
-    groups: dict[tuple[bool, str, str, str], list[Case]] = {}
+    groups: dict[tuple[bool, str, str, str], list[Case | PairCase]] = {}
     for case in cases:
         key = (
             case.full_size,
@@ -97,7 +99,8 @@ def check_networks(cases: list[Case]) -> Iterator[Report]:
     for _, group in sorted(groups.items(), key=lambda item: item[0]):
         try:
             first = group[0]
-            network = build(
+            make = build_pair_network if isinstance(first, PairCase) else build
+            network = make(
                 first.config,
                 dtype=first.dtype,
                 entries=first.entries,
@@ -107,7 +110,8 @@ def check_networks(cases: list[Case]) -> Iterator[Report]:
             yield from (failed(label(case.path), error) for case in group)
             continue
         for case in group:
-            yield guarded(label(case.path), partial(check_case, case, network))
+            check = check_pair_case if isinstance(case, PairCase) else check_case
+            yield guarded(label(case.path), partial(check, case, network))
         # The next one may need all the memory there is.
         del network
         gc.collect()
@@ -115,8 +119,6 @@ def check_networks(cases: list[Case]) -> Iterator[Report]:
 
 def check_component(path: Path) -> Report:
     """Compare a part's outputs, in float32 and in float64 where these are stored."""
-    if LATER.search(path.stem):
-        return Report(case=label(path), skipped=NOT_THIS_STAGE)
     part = PARTS[path.stem]
     stored, info = read_component(path)
     ours = outputs(path.stem, stored, info, torch.float32)
@@ -144,9 +146,9 @@ def check_component(path: Path) -> Report:
 
 def check_manifest(path: Path) -> Report:
     """Compare the names and shapes of a true network's state dict with ours."""
-    model = {"vdpm": "VDPM(", "vggt": "VGGT("}.get(path.stem)
-    if model is None:
-        return Report(case=label(path), skipped=NOT_THIS_STAGE)
+    if path.stem == "dust3r_512_dpt":
+        return check_pair_manifest(path)
+    model = {"vdpm": "VDPM(", "vggt": "VGGT("}[path.stem]
     manifest = json.loads(path.read_text())
     entries = [(name, tuple(shape)) for name, shape, *_ in manifest["entries"]]
     network, wanted = skeleton(full_size_config(model), entries)

@@ -39,9 +39,11 @@ def test_stored_cases(path):
 def test_all_that_is_stored_is_compared():
     compared = {
         report.case: {c.array for c in report.comparisons}
-        for report in reports_of(STORED_FOLDER, ["s2_dino64_C", "block_conditional", "v1_A"])
+        for report in reports_of(
+            STORED_FOLDER, ["s2_dino64_C", "block_conditional", "v1_A", "d1_linear_C"]
+        )
     }
-    assert len(compared) == 3
+    assert len(compared) == 4
     for name, arrays in compared.items():
         with np.load(STORED_FOLDER / f"{name}.npz") as stored:
             inputs = {key for key in stored.files if key.startswith("in_") or key == "token_index"}
@@ -130,11 +132,11 @@ def test_an_empty_folder_is_no_success(tmp_path, monkeypatch):
     assert exit_code(monkeypatch, tmp_path) == 1
 
 
-def test_networks_of_a_later_stage_are_skipped(tmp_path):
-    (tmp_path / "d1_linear_A.json").write_text(json.dumps({"images": {"view1": [1, 3, 64, 80]}}))
-    np.savez(tmp_path / "d1_linear_A_f64.npz", pts3d_1=np.zeros(3))
+def test_unknown_kinds_of_networks_are_no_success(tmp_path):
+    (tmp_path / "x_A.json").write_text(json.dumps({"images": {"view": [1, 3, 64, 80]}}))
+    np.savez(tmp_path / "x_A_f64.npz", points=np.zeros(3))
     (report,) = reports_of(tmp_path)
-    assert report.skipped == goldens.NOT_THIS_STAGE
+    assert not report.passed and "no network that is known here" in report.error
 
 
 whole = pytest.mark.skipif(
@@ -157,7 +159,7 @@ def test_whole_collection():
 def test_full_size_cases(precision):
     # In float64 this takes 14 GB and minutes.
     ends = "_f64" if precision == "float64" else "[!4]"
-    reports = reports_of(DEFAULT_FOLDER, [f"vdpm_full/*{ends}"])
+    reports = reports_of(DEFAULT_FOLDER, [f"vdpm_full/*{ends}", f"dust3r/full_*{ends}"])
     if not reports:
         pytest.skip("no full-size case there")
     broken = [goldens.text_of(report) for report in reports if not report.passed]

@@ -35,11 +35,11 @@ HEADS = (("downstream_head1", "downstream_head2_t1"), ("downstream_head1_t2", "d
 class EncodedFrames:
     """Frames as they are encoded, each by itself: their tokens, row-major over the patches."""
 
-    tokens: Float[Tensor, "frame patch width"]
+    tokens: Float[Tensor, "frame patch channel"]
     image_hw: tuple[int, int]
 
 
-Levels = tuple[Float[Tensor, "pair patch _width"], ...]
+Levels = tuple[Float[Tensor, "pair _patch _channel"], ...]
 
 
 class DpmNetwork(nn.Module):
@@ -132,7 +132,7 @@ class DpmNetwork(nn.Module):
 
     def _encode(
         self, images: Float[Tensor, "frame rgb=3 height width"], grid_hw: tuple[int, int]
-    ) -> Float[Tensor, "frame patch width"]:
+    ) -> Float[Tensor, "frame patch channel"]:
         with autocast(images.device, self.options.precision):
             # The stream is float32 under autocast too.
             x = at_least_float32(self.patch_embed(2 * images - 1))
@@ -180,8 +180,8 @@ class DpmNetwork(nn.Module):
 
     def _decode(
         self,
-        first: Float[Tensor, "pair patch width"],
-        second: Float[Tensor, "pair patch width"],
+        first: Float[Tensor, "pair patch channel"],
+        second: Float[Tensor, "pair patch channel"],
         image_hw: tuple[int, int],
     ) -> PairMaps:
         levels = self.pair_levels(first, second, first_hw=image_hw, second_hw=image_hw)
@@ -193,8 +193,8 @@ class DpmNetwork(nn.Module):
 
     def pair_levels(
         self,
-        first: Float[Tensor, "pair first_patch width"],
-        second: Float[Tensor, "pair second_patch width"],
+        first: Float[Tensor, "pair first_patch channel"],
+        second: Float[Tensor, "pair second_patch channel"],
         *,
         first_hw: tuple[int, int],
         second_hw: tuple[int, int],
