@@ -97,8 +97,24 @@ DPM = ModelCard(
         "or our own DPM format"
     ),
 )
+DEPT3R = ModelCard(
+    name="dept3r",
+    parameters=1_223_255_835,
+    licence=(
+        "that of the weights which are given: what is trained from VGGT-1B is non-commercial, as "
+        "VGGT-1B is"
+    ),
+    source="DePT3R (arXiv 2512.13122): a motion head and a query on VGGT (arXiv 2503.11651)",
+    weights_file=None,
+    bytes=4 * 1_223_255_835,
+    free=False,
+    instead=(
+        "no code or weights of DePT3R are public; give --weights with a file that `dynapoint train "
+        "dept3r` wrote, which starts from VGGT-1B"
+    ),
+)
 
-CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT, DPM)}
+CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT, DPM, DEPT3R)}
 NEWEST = {"nano": "nano-1"}
 """Short names stand for the newest version of a model."""
 

@@ -10,6 +10,9 @@ from dynapoint.errors import ModelError
 from dynapoint.models.cards import find_card
 from dynapoint.models.compact import WeightStorage, store_compactly
 from dynapoint.models.compute import Precision, default_options
+from dynapoint.models.dept3r import Dept3rNetwork
+from dynapoint.models.dept3r_config import Dept3rConfig, dept3r
+from dynapoint.models.dept3r_weights import load_dept3r
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig, vdpm, vggt
@@ -18,7 +21,10 @@ from dynapoint.models.weight_files import require_weights
 from dynapoint.models.weights import load_network, sha256_of
 
 PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vggt}
-"""Models whose files are in the published format; those of all others tell their configuration."""
+"""Models whose files are in the published format; those of small ones tell their configuration."""
+
+DEPT3R: dict[str, Callable[[], Dept3rConfig]] = {"dept3r": dept3r}
+"""Models whose files hold VGGT's published names and those of what DePT3R adds."""
 
 
 def load_model(
@@ -29,7 +35,7 @@ def load_model(
     decoder_weights: WeightStorage = "float32",
     precision: Precision | None = None,
     compile_blocks: bool = False,
-) -> VideoPointMapNetwork | PublishedNetwork:
+) -> VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork:
     """Load a model by name, from its own weights or from a file of the same format.
 
     Args:
@@ -50,9 +56,13 @@ def load_model(
     """
     path = require_weights(name, weights)
     place = _device(device)
-    network: VideoPointMapNetwork | PublishedNetwork
-    if find_card(name).name in PUBLISHED:
-        published = load_published(PUBLISHED[name](), path)
+    network: VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork
+    if find_card(name).name in (*PUBLISHED, *DEPT3R):
+        published: PublishedNetwork | Dept3rNetwork = (
+            load_published(PUBLISHED[name](), path)
+            if name in PUBLISHED
+            else load_dept3r(DEPT3R[name](), path)
+        )
         options = default_options(place)
         options = replace(
             options, precision=precision or options.precision, compile_blocks=compile_blocks
@@ -65,7 +75,7 @@ def load_model(
         )
     else:
         network = load_network(path)
-    if network.decoder is not None:
+    if not isinstance(network, Dept3rNetwork) and network.decoder is not None:
         store_compactly(network.decoder, decoder_weights)
     network.weights_sha256 = sha256_of(path)
     return network.to(place)

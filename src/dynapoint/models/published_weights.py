@@ -16,6 +16,7 @@ from dynapoint.models.key_maps import (
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig
 from dynapoint.models.tensor_files import check_fit, read_container, write_container
+from dynapoint.models.vggt_parts import VggtParts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def read_published(
 
 
 def save_published(
-    network: PublishedNetwork, path: Path, *, record: Mapping[str, str] | None = None
+    network: VggtParts, path: Path, *, record: Mapping[str, str] | None = None
 ) -> None:
     """Write a network's weights under the published names, atomically and bit for bit.
 
