@@ -283,14 +283,15 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: recorder}))
     assert run("synth", "-o", "o", "--clips", 3, "--seed", 7, "--height", 64, "--width", 80) == 0
     assert run("train", "smoke", "-o", "d", "--steps", 5, "--start-from", "w.pt") == 0
-    words = ("--model", "nano", "--weights", "w.safetensors", "-o", "scores.json")
+    words = ("--model", "nano", "vdpm", "--weights", "a.safetensors", "b.pt", "-o", "scores.json")
     assert run("evaluate", "clips", *words) == 0
     synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     assert calls[0] == ((Path("o"),), synth)
     train = dict(resume=False, steps=5, start_from=Path("w.pt"))
     assert calls[1] == (("smoke", Path("d")), train)
-    assert calls[2][0][:3] == (Path("clips"), "nano", Path("scores.json"))
-    assert calls[2][1] == dict(weights=Path("w.safetensors"), progress=sys.stderr.isatty())
+    assert calls[2][0][:3] == (Path("clips"), ("nano", "vdpm"), Path("scores.json"))
+    weights = (Path("a.safetensors"), Path("b.pt"))
+    assert calls[2][1] == dict(weights=weights, progress=sys.stderr.isatty())
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["weights in the answer; use them with --weights", "the answer"]
 
@@ -303,7 +304,7 @@ def test_other_commands_exist_and_take_these_options():
     synthesize.bind(Path("o"), clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     train.bind("smoke", Path("d"), resume=False, steps=5, start_from=Path("w.pt"))
     evaluate_paths.bind(
-        Path("clips"), "nano", Path("scores.json"), weights=Path("w"), progress=True
+        Path("clips"), ("nano",), Path("scores.json"), weights=(Path("w"),), progress=True
     )
 
 

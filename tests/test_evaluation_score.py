@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynapoint.errors import OutputError, SceneError, ShapeError
+from dynapoint.errors import ConfigError, OutputError, SceneError, ShapeError
 from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
 from dynapoint.evaluation.predictors import (
     FlatScene,
@@ -328,7 +328,7 @@ def test_an_output_that_cannot_be_written_is_said_first(tmp_path):
     write_files(make_clip(frames=3), tmp_path / "clip")
     for output in (tmp_path, tmp_path / "none" / "scores.json"):
         with pytest.raises(OutputError):
-            evaluate_paths(tmp_path / "clip", "nano", output)
+            evaluate_paths(tmp_path / "clip", ["nano"], output)
 
 
 @dataclass
@@ -388,7 +388,7 @@ def test_a_model_is_asked_for_the_frames_of_the_pair_alone(fake_pipeline):
 
 def test_evaluate_paths_shows_the_model_beside_the_trivial_answers(fake_pipeline, tmp_path):
     write_files(make_clip(), tmp_path / "clips" / "one")
-    text = evaluate_paths(tmp_path / "clips", "nano", tmp_path / "scores.json")
+    text = evaluate_paths(tmp_path / "clips", ["nano"], tmp_path / "scores.json")
     for name in ("nano ", "nano, nothing moved", "flat scene", "truth", "margin 8", "margin 2"):
         assert name in text
     assert len({id(model) for _, model in fake_pipeline}) == 1  # Loaded once.
@@ -406,8 +406,15 @@ def test_weights_of_ones_own_are_scored_under_their_own_name(fake_pipeline, monk
     )
     write_files(make_clip(), tmp_path / "clips" / "one")
     own = Path("run") / "mine.safetensors"
-    assert "mine.safetensors, nothing" in evaluate_paths(tmp_path / "clips", "nano", weights=own)
+    clips = tmp_path / "clips"
+    assert "mine.safetensors, nothing" in evaluate_paths(clips, ["nano"], weights=[own])
     assert loaded == [("nano", own)]
+    # Files of one name are told apart by their folders.
+    other = Path("other") / "mine.safetensors"
+    text = evaluate_paths(clips, ["nano", "vdpm"], weights=[own, other])
+    assert f"\n{own} " in text and f"\n{other}, nothing moved " in text
+    with pytest.raises(ConfigError, match="2 models and 1 weights files"):
+        evaluate_paths(clips, ["nano", "vdpm"], weights=[own])
 
 
 @pytest.mark.skipif(not BENCH.is_dir(), reason="the shared bench is not beside the repository")

@@ -129,14 +129,14 @@ class Reconstruct:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score a network on clips with exact truth, beside the trivial answers."""
+    """Score networks on clips with exact truth, beside the trivial answers."""
 
     clips: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CLIPS")]
     """Folder of clips as `dynapoint synth` writes them."""
-    model: str = "nano"
-    """Name of the network."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights file to use instead of the model's own."""
+    model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("nano",)
+    """Names of networks."""
+    weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """Weights files to use instead of the models' own, one for each."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
     """JSON file for all numbers."""
 

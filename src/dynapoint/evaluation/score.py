@@ -1,11 +1,13 @@
 """Scores of predictors on clips with exact truth, beside the trivial answers."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from dynapoint.errors import ConfigError
 from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
 from dynapoint.evaluation.metrics import (
     focal_error_percent,
@@ -63,50 +65,71 @@ def evaluate_together(
 
 def evaluate_paths(
     clips_path: Path,
-    model: Any,
+    models: Sequence[str] = ("nano",),
     output: Path | None = None,
     *,
-    weights: Path | None = None,
-    model_name: str | None = None,
+    weights: Sequence[Path] = (),
     progress: bool = False,
 ) -> str:
-    """Score a model and the trivial answers on stored clips; returns the tables to print.
+    """Score models and the trivial answers on stored clips; returns the tables to print.
 
     Args:
         clips_path: a clip folder, or a folder of clips.
-        model: the name of a network, which is loaded once, or a network (`PointMapModel`).
+        models: names of networks, each of which is loaded once.
         output: a JSON file for all scores, of every clip and pooled; replaced if it exists.
-        weights: a weights file to load instead of the packaged one, where `model` is a name.
-        model_name: what the rows of a network are called; unless told, the name of the weights
-            file where one is given, else the network's.
+        weights: weights files to load instead of the models' own, one for each of `models`; rows
+            then have their names.
         progress: show a progress bar on stderr.
 
     Raises:
+        ConfigError: there are not as many weights as models.
         SceneError: there are no clips, or one is damaged.
-        ModelError: the model is unknown or cannot be loaded.
+        ModelError: a model is unknown or cannot be loaded.
         OutputError: `output` cannot be written.
     """
+    if weights and len(weights) != len(models):
+        raise ConfigError(
+            f"{len(models)} models and {len(weights)} weights files; give one file for each model, "
+            "or none"
+        )
+    # Networks are loaded only where one is scored, not for the trivial answers.
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415
+
     paths = find_clips(clips_path)
     if output is not None:
         check_writable(output)
-    known_as = model if isinstance(model, str) else type(model).__name__
-    name = model_name or (known_as if weights is None else weights.name)
-    if isinstance(model, str):
-        # Networks are loaded only where one is scored, not for the trivial answers.
-        from dynapoint.models.catalog import load_model  # noqa: PLC0415
-
-        model = load_model(model, weights=weights)
-    remembered = Remembered(ModelPredictor(model))
-    predictors: dict[str, Predictor] = {
-        name: remembered,
-        f"{name}, nothing moved": OwnGeometryNothingMoved(remembered),
-        **trivial_answers(),
+    files: Sequence[Path | None] = weights or [None] * len(models)
+    labels = _labels(models, files)
+    networks = {
+        label: load_model(model, weights=file)
+        for label, model, file in zip(labels, models, files, strict=True)
     }
     clips = (read_clip(path) for path in _with_bar(paths, progress=progress))
-    rows = evaluate_together(clips, predictors)
+    rows = evaluate_together(clips, {**model_answers(networks), **trivial_answers()})
     if output is not None:
         write_json(rows, output)
     return "\n\n".join(to_table(rows, margin=margin) for margin in reversed(PAIR_STARTS))
+
+
+def _labels(models: Sequence[str], files: Sequence[Path | None]) -> list[str]:
+    """What rows are called: the model, or its file, with folders where names alone are equal."""
+    names = [
+        model if file is None else file.name for model, file in zip(models, files, strict=True)
+    ]
+    return [
+        name if file is None or names.count(name) == 1 else str(file)
+        for name, file in zip(names, files, strict=True)
+    ]
+
+
+def model_answers(networks: Mapping[str, Any]) -> dict[str, Predictor]:
+    """Networks by their names, each followed by its own geometry without motion."""
+    answers: dict[str, Predictor] = {}
+    for name, network in networks.items():
+        remembered = Remembered(ModelPredictor(network))
+        answers[name] = remembered
+        answers[f"{name}, nothing moved"] = OwnGeometryNothingMoved(remembered)
+    return answers
 
 
 def trivial_answers() -> dict[str, Predictor]:
@@ -160,7 +183,9 @@ def _score_long(clip: TruthClip, predictor: Predictor) -> LongScores:
     frames = range(min(TRACK_FRAMES, clip.frame_count))
     if len(frames) < 2:
         return LongScores()
+    started = time.perf_counter()
     prediction = _checked(clip, predictor, frames=frames, source_frames=(0,))
+    seconds = time.perf_counter() - started
     truth = truth_points(clip, times=frames, source_frames=(0,), reference=0)
     error = track_epe(truth[:, 0], prediction.points[:, 0])
     poses = truth_poses(clip, frames=frames, reference=0)
@@ -168,6 +193,7 @@ def _score_long(clip: TruthClip, predictor: Predictor) -> LongScores:
     return LongScores(
         clips=1,
         tracked_clips=0 if np.isnan(error) else 1,
+        seconds=seconds,
         track_error=0.0 if np.isnan(error) else error,
         rotation_deg_sum=float(np.median(rotations[1:])),
         focal_percent_sum=focal_error_percent(

@@ -22,9 +22,11 @@ class MarginScores(Totals):
 
 @dataclass(frozen=True, kw_only=True)
 class LongScores(Totals):
-    """Sums over clips of what one reconstruction from up to ten frames gave."""
+    """Sums over clips of what one reconstruction from up to ten frames gave, and took."""
 
     clips: int = 0
+    # Two runs that find the same are the same, however long they took.
+    seconds: float = field(default=0.0, compare=False)
     tracked_clips: int = 0
     track_error: float = 0.0
     rotation_deg_sum: float = 0.0
@@ -44,6 +46,11 @@ class LongScores(Totals):
     def focal_percent(self) -> float:
         """Mean over clips of the error of the focal length, in per cent."""
         return self.focal_percent_sum / self.clips if self.clips else float("nan")
+
+    @property
+    def seconds_each(self) -> float:
+        """Mean time of a clip's reconstruction and of the tracks of frame 0."""
+        return self.seconds / self.clips if self.clips else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,14 @@ def list_metrics(scores: ClipScores) -> list[Metric]:
             unit=percent,
             direction="lower",
             decimals=1,
+        ),
+        Metric(
+            key="seconds_tracks",
+            title="s 10f",
+            value=scores.long.seconds_each,
+            unit="seconds",
+            direction="lower",
+            decimals=2,
         ),
     ]
 
