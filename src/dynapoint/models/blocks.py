@@ -242,7 +242,7 @@ class ConditionalBlock(nn.Module):
 _compiled: dict[type[nn.Module], Callable[..., Tensor]] = {}
 
 
-def compile_block(block: Block | ConditionalBlock, compiled: bool) -> None:
+def compile_block(block: nn.Module, compiled: bool) -> None:
     """Let a block run compiled, or as it is written.
 
     All blocks of a class share one compiled function, whose weights are arguments, so that a

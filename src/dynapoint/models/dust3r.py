@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dynapoint.errors import ShapeError
 from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block, run_block
+from dynapoint.models.blocks import Block, compile_block, run_block
 from dynapoint.models.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.dino import PatchProjection
 from dynapoint.models.dust3r_blocks import NORM_EPS, CrossBlock
@@ -91,6 +91,9 @@ class DpmNetwork(nn.Module):
     def use(self, options: ComputeOptions) -> "DpmNetwork":
         """Compute with these options from now on; returns the network itself."""
         self.options = options
+        for part in self.modules():
+            if isinstance(part, Block | CrossBlock):
+                compile_block(part, options.compile_blocks)
         return self
 
     @property
