@@ -200,15 +200,15 @@ def nano_1() -> NetworkConfig:
 
 
 def comparison(name: str) -> NetworkConfig:
-    """The V-DPM network of at most 3 M parameters that systems and ablations are compared with."""
+    """The V-DPM network, of 1.7 M parameters, that systems and ablations are compared with."""
     return NetworkConfig(
         name=name,
         image_side=96,
-        stem=StemConfig(half_width=32, quarter_width=64),
-        aggregator=AggregatorConfig(width=128, depth=3, heads=2),
-        matcher=MatcherConfig(hidden=64),
+        stem=StemConfig(half_width=24, quarter_width=48),
+        aggregator=AggregatorConfig(width=96, depth=3, heads=2),
+        matcher=MatcherConfig(width=48, hidden=48),
         decoder=TimeDecoderConfig(heads=2),
-        head=DenseHeadConfig(quarter_width=48, half_width=24),
+        head=DenseHeadConfig(quarter_width=32, half_width=16),
         camera=CameraHeadConfig(trunk_depth=1, heads=4, mlp_ratio=1.5),
     )
 
