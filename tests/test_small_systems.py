@@ -103,26 +103,23 @@ def test_every_query_is_a_pass_of_its_own(shaken, into):
     assert not close(other.points, encoded.own_time.points[:, [0, 1]], 1e-3)
 
 
-def test_known_intrinsics_count_relative_to_the_image(shaken):
+def test_known_intrinsics_are_heard(shaken):
     network = shaken(told()).double()
     video, sample = images(2, height=16, width=24).double(), toy_truth(frames=2)
     known = sample.intrinsics[:1].double()
     encoded = network.encode(video, intrinsics=known)
-    assert encoded.known is not None
-    expected = known[0, 0, 0, 0] / 24, known[0, 0, 1, 1] / 16, known[0, 0, 1, 2] / 16
-    assert torch.allclose(encoded.known[0, 0], torch.stack(expected))
     without = network.encode(video)
     assert not close(without.own_time.points, encoded.own_time.points, 1e-6)
     with torch.no_grad():
-        network.intrinsics_embedding.weight.zero_()
-        network.intrinsics_embedding.bias.zero_()
+        network.query_embedding.intrinsics.weight.zero_()
+        network.query_embedding.intrinsics.bias.zero_()
     unheard = network.encode(video, intrinsics=known)
     assert close(unheard.own_time.points, without.own_time.points, 1e-12)
 
 
 def test_network_without_an_embedding_takes_no_intrinsics(shaken):
     network = shaken(told(intrinsics=False))
-    with pytest.raises(ShapeError, match="no embedding of intrinsics"):
+    with pytest.raises(ShapeError, match="takes no intrinsics"):
         network.encode(images(2), intrinsics=torch.eye(3).expand(1, 2, 3, 3))
 
 

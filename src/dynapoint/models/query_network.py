@@ -4,25 +4,22 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynapoint.errors import ShapeError
 from dynapoint.models.aggregator import Aggregated
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.motion_hints import MotionHints
 from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
+from dynapoint.models.query_embedding import QueryEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryEncoding(VideoEncoding):
-    """A backbone pass for one query frame, and what passes for others start from.
-
-    `known` are intrinsics as the network takes them: fx / width, fy / height, cy / height.
-    """
+    """A backbone pass for one query frame, and what passes for others start from."""
 
     patches: Float[Tensor, "batch frame patch channels"]
     query: int | None
-    known: Float[Tensor, "batch frame 3"] | None
+    of_intrinsics: Float[Tensor, "batch frame channels"] | None
 
 
 class QueryPointMapNetwork(VideoPointMapNetwork):
@@ -34,13 +31,7 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         assert config.query is not None
-        width = config.aggregator.width
-        self.query_embedding = nn.Parameter(torch.randn(width) * 0.02)
-        self.intrinsics_embedding = nn.Linear(3, width) if config.query.intrinsics else None
-        if self.intrinsics_embedding is not None:
-            # Unknown intrinsics add nothing, and at the start known ones do not either.
-            nn.init.zeros_(self.intrinsics_embedding.weight)
-            nn.init.zeros_(self.intrinsics_embedding.bias)
+        self.query_embedding = QueryEmbedding(config.query, config.aggregator.width)
 
     def encode(
         self,
@@ -60,43 +51,28 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         Raises:
             ShapeError: Sides do not fit the patches, or the network takes no intrinsics.
         """
-        if intrinsics is not None and self.intrinsics_embedding is None:
-            raise ShapeError(
-                f"{self.config.name} has no embedding of intrinsics; leave them out or use a "
-                "network that has one"
-            )
         stem, patches = self._patches(images)
-        height, width = images.shape[-2:]
+        image_hw = (images.shape[-2], images.shape[-1])
         known = None
         if intrinsics is not None:
-            scale = torch.tensor([width, height, height]).to(intrinsics)
-            known = torch.stack(
-                [intrinsics[..., 0, 0], intrinsics[..., 1, 1], intrinsics[..., 1, 2]], dim=-1
-            )
-            known = known / scale
+            known = self.query_embedding.of_intrinsics(intrinsics, None, image_hw)
         aggregated = self._pass(patches, stem.grid_hw, query, known)
-        base = self._finish(stem, aggregated, (height, width))
-        return QueryEncoding(**vars(base), patches=patches, query=query, known=known)
+        base = self._finish(stem, aggregated, image_hw)
+        return QueryEncoding(**vars(base), patches=patches, query=query, of_intrinsics=known)
 
     def _pass(
         self,
         patches: Float[Tensor, "batch frame patch channels"],
         grid_hw: tuple[int, int],
         query: int | None,
-        known: Float[Tensor, "batch frame 3"] | None,
+        of_intrinsics: Float[Tensor, "batch frame channels"] | None,
     ) -> Aggregated:
         """One run of the backbone for a query."""
-        batch, frames, _, width = patches.shape
-        tokens = self.layout.patch_start + patches.shape[2]
-        added = patches.new_zeros(batch, frames, tokens, width)
-        assert self.config.query is not None
-        if query is not None and self.config.query.into == "frame":
-            added[:, query] = self.query_embedding
-        elif query is not None:
-            added[:, query, self.layout.camera] = self.query_embedding
-        if known is not None and self.intrinsics_embedding is not None:
-            camera = self.layout.camera
-            added[:, :, camera] = added[:, :, camera] + self.intrinsics_embedding(known)
+        batch, frames, count = patches.shape[:3]
+        marked = torch.full((batch,), -1 if query is None else query)
+        added = self.query_embedding(
+            marked, of_intrinsics, frames=frames, patches=count, layout=self.layout
+        )
         keep = (self.config.matcher.after_pair - 1, self.config.aggregator.depth - 1)
         aggregated: Aggregated = self.aggregator(patches, grid_hw, keep=keep, added=added)
         return aggregated
@@ -117,5 +93,5 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
     ) -> Float[Tensor, "batch frame token double_width"]:
         if query == encoded.query:
             return encoded.tokens
-        aggregated = self._pass(encoded.patches, encoded.stem.grid_hw, query, encoded.known)
+        aggregated = self._pass(encoded.patches, encoded.stem.grid_hw, query, encoded.of_intrinsics)
         return aggregated.layers[-1]
