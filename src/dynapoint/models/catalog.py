@@ -13,7 +13,12 @@ from dynapoint.models.compute import Precision, default_options
 from dynapoint.models.dept3r import Dept3rNetwork
 from dynapoint.models.dept3r_config import Dept3rConfig, dept3r
 from dynapoint.models.dept3r_weights import load_dept3r
+from dynapoint.models.dust3r import DpmNetwork
+from dynapoint.models.dust3r_config import Dust3rConfig, dpm
+from dynapoint.models.dust3r_weights import load_dpm
 from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.pairwise import PairwiseVideo
+from dynapoint.models.protocol import PairModel
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig, vdpm, vggt
 from dynapoint.models.published_weights import load_published
@@ -26,6 +31,11 @@ PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vgg
 DEPT3R: dict[str, Callable[[], Dept3rConfig]] = {"dept3r": dept3r}
 """Models whose files hold VGGT's published names and those of what DePT3R adds."""
 
+DPM: dict[str, Callable[[], Dust3rConfig]] = {"dpm": dpm}
+"""Models whose files hold DUSt3R's published names and those of the heads that DPM adds."""
+
+_Large = PublishedNetwork | Dept3rNetwork | DpmNetwork
+
 
 def load_model(
     name: str = "nano",
@@ -35,8 +45,10 @@ def load_model(
     decoder_weights: WeightStorage = "float32",
     precision: Precision | None = None,
     compile_blocks: bool = False,
-) -> VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork:
+) -> VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork | PairwiseVideo:
     """Load a model by name, from its own weights or from a file of the same format.
+
+    Networks for pairs of frames come with what makes a video of them.
 
     Args:
         name: A name that `dynapoint models` lists.
@@ -56,29 +68,36 @@ def load_model(
     """
     path = require_weights(name, weights)
     place = _device(device)
-    network: VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork
-    if find_card(name).name in (*PUBLISHED, *DEPT3R):
-        published: PublishedNetwork | Dept3rNetwork = (
-            load_published(PUBLISHED[name](), path)
-            if name in PUBLISHED
-            else load_dept3r(DEPT3R[name](), path)
-        )
+    large = _load_large(find_card(name).name, path)
+    network: VideoPointMapNetwork | _Large
+    if large is not None:
         options = default_options(place)
         options = replace(
             options, precision=precision or options.precision, compile_blocks=compile_blocks
         )
-        published.use(options)
-        network = published
+        network = large.use(options)
     elif compile_blocks or precision not in (None, "float32"):
         raise ModelError(
             f"{name} computes in float32, uncompiled; leave precision and compile_blocks out"
         )
     else:
         network = load_network(path)
-    if not isinstance(network, Dept3rNetwork) and network.decoder is not None:
+    if isinstance(network, VideoPointMapNetwork | PublishedNetwork) and network.decoder is not None:
         store_compactly(network.decoder, decoder_weights)
     network.weights_sha256 = sha256_of(path)
-    return network.to(place)
+    network.to(place)
+    return PairwiseVideo(network) if isinstance(network, PairModel) else network
+
+
+def _load_large(name: str, path: Path) -> _Large | None:
+    """A network whose file does not tell its configuration; None where `name` is another."""
+    if name in PUBLISHED:
+        return load_published(PUBLISHED[name](), path)
+    if name in DEPT3R:
+        return load_dept3r(DEPT3R[name](), path)
+    if name in DPM:
+        return load_dpm(DPM[name](), path)
+    return None
 
 
 def _device(name: str | None) -> torch.device:

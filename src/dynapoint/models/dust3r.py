@@ -11,6 +11,7 @@ further heads start as copies of them. A frame is encoded once, however many pai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,7 @@ from dynapoint.models.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.dino import PatchProjection
 from dynapoint.models.dust3r_blocks import NORM_EPS, CrossBlock
 from dynapoint.models.dust3r_config import Dust3rConfig, PairTrunkConfig
-from dynapoint.models.dust3r_heads import DptPixelHead, LinearHead, pixel_head
+from dynapoint.models.dust3r_heads import pixel_head
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps
 
@@ -235,7 +236,7 @@ class DpmNetwork(nn.Module):
     ]:
         """Points and confidence of one image of each pair at both times, from its `pair_levels`."""
 
-        def compute(part: range, head: LinearHead | DptPixelHead) -> Tensor:
+        def compute(head: nn.Module, part: range) -> Tensor:
             chosen = [at_least_float32(level[part.start : part.stop]) for level in levels]
             with autocast(chosen[0].device, self.options.head_precision):
                 return at_least_float32(head(chosen, self._grid(image_hw)))
@@ -243,11 +244,8 @@ class DpmNetwork(nn.Module):
         raw = []
         for time in range(2) if self.config.heads_per_image == 2 else (image,):
             head = self.get_submodule(HEADS[time][image])
-            parts = in_parts(
-                len(levels[0]),
-                self.options.head_frames_at_once,
-                lambda part, head=head: compute(part, head),
-            )
+            at_once = self.options.head_frames_at_once
+            parts = in_parts(len(levels[0]), at_once, partial(compute, head))
             raw.append(joined([values for _, values in parts], dim=0))
         both = torch.stack(raw * (2 // len(raw)), dim=1)
         return points_and_confidence(both)
