@@ -37,12 +37,12 @@ class PointMapModel(Protocol):
     - V-DPM (`published`, `network`): `encode` runs the backbone over all frames once. `decode` runs
       the time decoder: the published one over all frames whatever is asked for, so that all frames
       at one time cost little more than one; `nano`'s over the frames asked for and the target.
-    - DePT3R (`dept3r`, `query_network`): `encode` makes patch tokens and runs the backbone once, for
-      the time of frame 0. `decode` at another time is one more run of the backbone over all
+    - DePT3R (`dept3r`, `query_network`): `encode` makes patch tokens and runs the backbone once,
+      for the time of frame 0. `decode` at another time is one more run of the backbone over all
       frames, then a head for each frame asked for; the published size keeps its last run.
-    - DPM (`pairwise`): `encode` looks at every frame alone, then at the pairs of a graph (about 10 n,
-      n (n − 1) up to five frames), and aligns them. `decode` looks at one pair for each frame asked
-      for, in the graph or not.
+    - DPM (`pairwise`): `encode` looks at every frame alone, then at the pairs of a graph (about
+      10 n; n (n − 1) up to five frames), and aligns them. `decode` looks at one pair for each frame
+      asked for, in the graph or not.
     """
 
     @property
