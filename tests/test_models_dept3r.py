@@ -295,7 +295,10 @@ def test_full_size():
 def write_vggt(path) -> dict[str, torch.Tensor]:
     """A miniature VGGT with a track head under the published names; returns all tensors."""
     network = PublishedNetwork(dept3r_miniature().vggt)
-    tensors = {published_from_ours(k): torch.randn_like(v) for k, v in network.state_dict().items()}
+    tensors = {
+        published_from_ours(name): torch.randn_like(value) / max(1, value[0].numel()) ** 0.5
+        for name, value in network.state_dict().items()
+    }
     tensors["track_head.tracker.corr.weight"] = torch.randn(3, 4)
     torch.save(tensors, path)
     return tensors

@@ -107,13 +107,14 @@ class SampleStream:
         levels = [difficulty for difficulty, _ in phase.difficulties]
         level_shares = [share for _, share in phase.difficulties]
         first = (index * self.world_size + self.rank) * MOST_CLIPS
+        choices = self.config.sets_of(phase)
         scenes = []
         sets: list[DataSet] = []
         for k in range(phase.batch):
             difficulty = levels[int(rng.choice(len(levels), p=level_shares))]
-            if self.config.sets:
-                drawn = rng.choice(len(self.config.sets), p=shares(self.config.sets))
-                sets.append(self.config.sets[int(drawn)])
+            if choices:
+                drawn = rng.choice(len(choices), p=shares(choices))
+                sets.append(choices[int(drawn)])
             still = bool(sets) and sets[-1].still
             config = SceneConfig(
                 frames=self.config.clip_frames,

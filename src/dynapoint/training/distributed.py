@@ -26,12 +26,17 @@ class Processes:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return Processes(rank=distributed.get_rank(), count=count)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Average gradients over processes where there are several."""
+    def wrap(self, module: nn.Module, *, some_unused: bool = False) -> nn.Module:
+        """Average gradients over processes where there are several.
+
+        `some_unused` says that steps may leave parameters out, which takes looking for them.
+        """
         if self.count == 1:
             return module
         # Views spare a second copy of all gradients.
-        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(
+            module, gradient_as_bucket_view=True, find_unused_parameters=some_unused
+        )
 
     def any(self, value: bool) -> bool:
         """Whether the value is true in any process: all of them then act alike."""

@@ -1,4 +1,4 @@
-"""The data sets that V-DPM was trained on, as shares of an epoch and as what each can teach."""
+"""The data sets that the papers trained on, as shares of an epoch and as what each can teach."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,13 +17,15 @@ class DataSet:
 
     `samples` are drawn from it in an epoch. `still` sets show nothing that moves but the camera.
     `supervises` "all": the truth of every frame at every time is known; "own_time": of every frame
-    at its own time only (DPM's paper has the table).
+    at its own time only (DPM's paper has the table). What is `for_motion` false is left out where
+    motion is trained (DePT3R's second phase).
     """
 
     name: str
     samples: int
     still: bool = False
     supervises: Literal["all", "own_time"] = "all"
+    for_motion: bool = True
 
     def supervised(self, frames: int) -> Bool[Tensor, "time frame"]:
         """Which maps of a sample its truth covers."""
@@ -45,6 +47,33 @@ V_DPM_SETS = (
 None of these sets is read here (Kubric-G is not even public): the data engine stands in for each,
 its truth masked in the same way, but dense where Waymo's is sparse.
 """
+
+DPM_SETS = (
+    DataSet(name="Kubric-G", samples=5000),
+    DataSet(name="Kubric-F", samples=5000),
+    DataSet(name="Waymo", samples=4000),
+    DataSet(name="PointOdyssey", samples=10_000, supervises="own_time"),
+    DataSet(name="Spring", samples=1000, supervises="own_time"),
+    DataSet(name="ScanNet++", samples=2500, still=True),
+    DataSet(name="BlendedMVS", samples=2500, still=True),
+    DataSet(name="MegaDepth", samples=2500, still=True),
+)
+"""The sets of DPM's paper, with what each supervises.
+
+UNCONFIRMED are the samples of an epoch, of which the paper says nothing: those of PointOdyssey,
+Spring and Waymo are MonST3R's, the others V-DPM's, by the same authors, MegaDepth's as those of the
+other still sets. The data engine stands in for each, as above.
+"""
+
+
+DEPT3R_SETS = (
+    DataSet(name="PointOdyssey", samples=2000),
+    DataSet(name="DynamicReplica", samples=2000),
+    DataSet(name="Kubric-F", samples=2000),
+    DataSet(name="Virtual KITTI 2", samples=2000, supervises="own_time", for_motion=False),
+    DataSet(name="TartanAir", samples=2000, supervises="own_time", for_motion=False),
+)
+"""DePT3R's sets; that all give as many samples is UNCONFIRMED. The engine stands in for each."""
 
 
 def shares(sets: tuple[DataSet, ...]) -> list[float]:

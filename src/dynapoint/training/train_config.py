@@ -5,7 +5,11 @@ from typing import Literal
 
 from dynapoint.errors import ConfigError
 from dynapoint.models.config import NetworkConfig
+from dynapoint.models.dept3r_config import Dept3rConfig
+from dynapoint.models.dust3r_config import Dust3rConfig
 from dynapoint.models.published_config import PublishedConfig
+from dynapoint.training.dept3r_objective import Dept3rLoss
+from dynapoint.training.dpm_objective import DpmLoss
 from dynapoint.training.losses import LossWeights, PublishedLoss
 from dynapoint.training.mixture import DataSet
 from dynapoint.training.samples import Reference
@@ -30,6 +34,8 @@ class Phase:
     # Ordered (source, target) pairs decoded per sample of nano's.
     pairs: int = 2
     batch: int = 32
+    # Whether motion is trained: DePT3R's first phase does without.
+    motion: bool = True
 
     def __post_init__(self) -> None:
         shares = sum(share for _, share in self.difficulties)
@@ -59,15 +65,15 @@ class CosineDecay:
 class TrainConfig:
     """All numbers of a run.
 
-    `network` and `loss` are both nano's or both a published network's.
+    `network` and `loss` belong together: those of one system.
     """
 
     name: str
-    network: NetworkConfig | PublishedConfig
+    network: NetworkConfig | PublishedConfig | Dust3rConfig | Dept3rConfig
     phases: tuple[Phase, ...]
     # One phase after another by their samples, or a group of clips of each in turn.
     phases_in_turn: bool = False
-    loss: LossWeights | PublishedLoss = field(default_factory=LossWeights)
+    loss: LossWeights | PublishedLoss | DpmLoss | Dept3rLoss = field(default_factory=LossWeights)
     # Data sets that samples stand for, drawn by their shares; none means all is supervised.
     sets: tuple[DataSet, ...] = ()
     reference: Reference = "random"
@@ -108,11 +114,25 @@ class TrainConfig:
     validation_pixels: int = 6144
     seed: int = 0
 
+    def sets_of(self, phase: Phase) -> tuple[DataSet, ...]:
+        """The data sets that a phase draws from; raises ConfigError where it may use none."""
+        chosen = tuple(each for each in self.sets if each.for_motion or not phase.motion)
+        if self.sets and not chosen:
+            raise ConfigError(
+                f"{self.name} trains motion on sets that have none of it "
+                f"({', '.join(each.name for each in self.sets)}); add one that has"
+            )
+        return chosen
+
     @property
     def patch_size(self) -> int:
         """Sides of the network's images are multiples of this."""
+        if isinstance(self.network, Dept3rConfig):
+            return self.network.patch_size
         if isinstance(self.network, PublishedConfig):
             return self.network.patch_embed.patch_size
+        if isinstance(self.network, Dust3rConfig):
+            return self.network.patch_size
         return self.network.stem.patch_size
 
     def samples_before(self, step: int, processes: int = 1) -> int:

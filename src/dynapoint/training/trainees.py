@@ -1,7 +1,6 @@
-"""What a run can train: nano's family from nothing, and the published networks from weights."""
+"""What a run can train: nano's family from nothing, the published networks and DPM from weights."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,8 +8,11 @@ import torch
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.compute import default_options
 from dynapoint.models.config import NetworkConfig
+from dynapoint.models.dept3r import Dept3rNetwork
+from dynapoint.models.dept3r_config import Dept3rConfig
+from dynapoint.models.dust3r import DpmNetwork
+from dynapoint.models.dust3r_config import Dust3rConfig
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig
@@ -19,19 +21,24 @@ from dynapoint.models.published_weights import save_published
 from dynapoint.models.query_network import QueryPointMapNetwork
 from dynapoint.models.small_networks import build_network
 from dynapoint.models.weights import load_network, save_network
+from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts
+from dynapoint.training.dept3r_trainee import Dept3rTrainee
 from dynapoint.training.distributed import Processes
+from dynapoint.training.dpm_objective import DpmLoss, DpmLossParts
+from dynapoint.training.dpm_trainee import DpmTrainee
 from dynapoint.training.hardware import autocast_dtype
+from dynapoint.training.large_networks import open_cameras, training_options
 from dynapoint.training.losses import LossParts, LossWeights, PublishedLoss, PublishedLossParts
 from dynapoint.training.objective import choose_pairs, sample_loss
 from dynapoint.training.published_objective import choose_targets, published_loss
 from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 
-TrainedNetwork = VideoPointMapNetwork | PublishedNetwork
+TrainedNetwork = VideoPointMapNetwork | PublishedNetwork | DpmNetwork | Dept3rNetwork
 INTRINSICS_KNOWN = 0.5
 """Share of samples whose intrinsics a small network of DePT3R's kind is given (UNCONFIRMED)."""
 
-Parts = LossParts | PublishedLossParts
+Parts = LossParts | PublishedLossParts | DpmLossParts | Dept3rLossParts
 
 
 @runtime_checkable
@@ -92,13 +99,15 @@ class NanoTrainee:
         sources, targets = choose_pairs(phase.frames, phase.pairs, generator)
         told: dict[str, Any] = {}
         if isinstance(network, QueryPointMapNetwork):
-            query = targets[0]
+            query = int(torch.randint(phase.frames, (1,), generator=generator))
             sources = [frame for frame in range(phase.frames) if frame != query]
             targets = [query] * len(sources)
             known = bool(torch.rand(1, generator=generator) < INTRINSICS_KNOWN)
-            told = {"query": query}
-            if known and network.intrinsics_embedding is not None:
+            told = {"query": query if phase.motion else None}
+            if known and network.query_embedding.intrinsics is not None:
                 told["intrinsics"] = sample.intrinsics
+        if not phase.motion:
+            sources, targets = [], []
         autocast = (
             torch.autocast(self.device.split(":")[0], dtype=self._autocast)
             if self._autocast is not None
@@ -134,22 +143,12 @@ class PublishedTrainee:
     ) -> None:
         self.network_config, self.loss_config = network, loss
         self.device, self.processes = device, processes
-        # As in the public code, half precision is for aggregator and decoder, not for the heads.
-        half = autocast_dtype(config.precision, device) is not None
-        self._options = replace(
-            default_options(device),
-            precision="bfloat16" if half else "float32",
-            head_precision="float32",
-            checkpoint_blocks=config.checkpoint_blocks,
-        )
+        self._options = training_options(config, device)
 
     def build(self) -> PublishedNetwork:
         """A new network on the run's device; weights to start from replace nearly all of it."""
         network = PublishedNetwork(self.network_config)
-        # From nothing, fields of view would start at 0, where their ReLU has no gradient. Each
-        # iteration adds the bias: together an unturned camera that sees one radian.
-        with torch.no_grad():
-            network.camera_head.pose_branch.fc2.bias[6:] = 1 / self.network_config.camera.iterations
+        open_cameras(network.camera_head)
         return network.to(self.device).use(self._options)
 
     def loss(
@@ -182,9 +181,16 @@ def trainee_of(config: TrainConfig, device: str, processes: Processes) -> Traine
         if network.decoder is None:
             raise ConfigError(f"{network.name} has no decoder to train; train vdpm instead")
         return PublishedTrainee(network, loss, config, device, processes)
+    if isinstance(network, Dust3rConfig) and isinstance(loss, DpmLoss):
+        if network.heads_per_image < 2:
+            raise ConfigError(f"{network.name} has no heads for other times; train dpm instead")
+        return DpmTrainee(network, loss, config, device)
+    if isinstance(network, Dept3rConfig) and isinstance(loss, Dept3rLoss):
+        return Dept3rTrainee(network, loss, config, device, processes)
     if isinstance(network, NetworkConfig) and isinstance(loss, LossWeights):
         return NanoTrainee(network, loss, config, device)
     raise ConfigError(
         f"{type(loss).__name__} is no loss for {network.name}: give networks of nano's family "
-        "LossWeights and the published ones PublishedLoss"
+        "LossWeights, the published ones PublishedLoss, DPM's DpmLoss and "
+        "DePT3R's Dept3rLoss"
     )

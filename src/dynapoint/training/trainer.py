@@ -71,7 +71,11 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             if name.startswith(config.frozen):
                 parameter.requires_grad_(False)
-        self.objective: nn.Module = processes.wrap(Objective(self.trainee, self.network))
+        # Where motion is not trained, the parts for it have no gradient.
+        some_unused = not all(phase.motion for phase in config.phases)
+        self.objective: nn.Module = processes.wrap(
+            Objective(self.trainee, self.network), some_unused=some_unused
+        )
         self.optimisers = build_optimisers(self.network, config)
         self.average = self._fresh_average()
         self.stream = SampleStream(

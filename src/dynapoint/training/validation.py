@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynapoint.evaluation.metrics import PairScores, score_pairs
+from dynapoint.models.dust3r import DpmNetwork
 from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.models.protocol import PairMaps
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.training.data_stream import HELD_OUT_SEEDS, image_size
@@ -90,6 +92,20 @@ def bench_pairs(
     ]
 
 
+def four_maps(
+    network: TrainedNetwork, images: Float[Tensor, "pair frame=2 rgb=3 height width"]
+) -> PairMaps:
+    """Both frames of each pair at both times, in the camera of its first frame."""
+    if isinstance(network, DpmNetwork):
+        return network(images)
+    encoded: Any = network.encode(images)
+    maps = [network.decode(encoded, time=time, frames=[0, 1]) for time in (0, 1)]
+    return PairMaps(
+        points=torch.stack([each.points for each in maps], dim=1),
+        confidence=torch.stack([each.confidence for each in maps], dim=1),
+    )
+
+
 @torch.inference_mode()
 def predict_pairs(
     network: TrainedNetwork, pairs: ValidationPairs, *, chunk: int = 16
@@ -99,11 +115,8 @@ def predict_pairs(
     points, confidences = [], []
     rows, columns = pairs.truth.shape[3:5]
     for start in range(0, len(pairs.images), chunk):
-        encoded: Any = network.encode(pairs.images[start : start + chunk].to(device))
-        maps = [network.decode(encoded, time=time, frames=[0, 1]) for time in (0, 1)]
-        stacked = torch.stack([m.points for m in maps], dim=1)
-        confidence = torch.stack([m.confidence for m in maps], dim=1)
-        joined = torch.cat([stacked, confidence[..., None]], dim=-1)
+        maps = four_maps(network, pairs.images[start : start + chunk].to(device))
+        joined = torch.cat([maps.points, maps.confidence[..., None]], dim=-1)
         lead = joined.shape[:3]
         joined = joined.flatten(0, 2).permute(0, 3, 1, 2)
         joined = functional.interpolate(joined, size=(rows, columns), mode="nearest-exact")

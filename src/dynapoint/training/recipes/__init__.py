@@ -4,11 +4,17 @@ from collections.abc import Callable
 
 from dynapoint.errors import ConfigError
 from dynapoint.training.recipes.comparison import COMPARISON
+from dynapoint.training.recipes.dept3r import dept3r, dept3r_miniature
+from dynapoint.training.recipes.dpm import dpm, dpm_miniature
 from dynapoint.training.recipes.small import nano, nano_finish, smoke
 from dynapoint.training.recipes.vdpm import vdpm, vdpm_miniature
 from dynapoint.training.train_config import TrainConfig
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "dpm": dpm,
+    "dpm-miniature": dpm_miniature,
+    "dept3r": dept3r,
+    "dept3r-miniature": dept3r_miniature,
     "nano": nano,
     "nano-finish": nano_finish,
     "smoke": smoke,
