@@ -51,7 +51,7 @@ def mean_distance(
             median = torch.where(valid, distance, torch.nan).nanmedian(dim=1).values
             ceiling = (median * clip_at_medians).nan_to_num(1.0)[:, None]
         distance = torch.minimum(distance, ceiling)
-    total = (distance * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)
+    total = distance.where(valid, 0.0).sum(dim=1) / valid.sum(dim=1).clamp_min(1)
     return total.clamp_min(1e-6)
 
 
