@@ -48,6 +48,7 @@ def main() -> None:
         "hardware": options.hardware,
         "blend": f"{options.share:g} of this run's averaged weights, the rest of an earlier one's",
     }
+    assert card.weights_file is not None
     path = ASSETS / card.weights_file
     path.parent.mkdir(exist_ok=True)
     save_network(network, path, record=record)

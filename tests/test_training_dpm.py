@@ -33,7 +33,7 @@ SMALL = Phase(frames=2, batch=2, pixels=1024, largest_span=5)
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": (SMALL,), "validation_clips": 0, "steps": 3, "precision": "float32"}
+    small = {"phases": (SMALL,), "validation_clips": 0, "steps": 2, "clip_frames": 6}
     return dataclasses.replace(dpm_miniature(), **(small | changes))
 
 
@@ -92,14 +92,14 @@ def test_the_loss_is_the_papers(sets):
 def test_the_scale_of_the_prediction_does_not_count_but_that_of_one_map_does():
     sample = sample_of()
     maps = answers_to(sample)
-    before = dpm_loss(maps, sample, DpmLoss()).total
+    before = dpm_loss(maps, sample, DpmLoss()).total.detach()
     with torch.no_grad():
         maps.points.mul_(3.0)
     assert torch.allclose(dpm_loss(maps, sample, DpmLoss()).total, before, rtol=1e-5)
     # The four maps share one normaliser: one of them alone may not be of another scale.
     with torch.no_grad():
         maps.points[:, 1, 0].mul_(0.5)
-    assert float(dpm_loss(maps, sample, DpmLoss()).total - before) > 0.05
+    assert dpm_loss(maps, sample, DpmLoss()).total.item() > before + 0.05
 
 
 @pytest.mark.parametrize("name", ["PointOdyssey", "Spring"])
@@ -179,14 +179,13 @@ class FixedStream:
 
 
 def test_a_pair_of_the_engine_can_be_learned_by_heart(tmp_path):
-    config = config_of(steps=20, sets=())
+    config = config_of(steps=14, sets=())
     trainer = Trainer(config, tmp_path, processes=Processes())
     trainer.stream = FixedStream(SampleStream(config).sample(0))
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
-    assert last["total"] < 0.6 * first["total"]
-    assert last["own_time"] < 0.7 * first["own_time"]
-    assert last["other_time"] < 0.7 * first["other_time"]
+    for name in ("total", "own_time", "other_time"):
+        assert last[name] < 0.7 * first[name], name
     assert not any(report.skipped for report in reports)
 
 
