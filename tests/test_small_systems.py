@@ -8,10 +8,14 @@ import torch
 from conftest import images, toy_truth
 from dynapoint.errors import ShapeError
 from dynapoint.models.config import NetworkConfig, QueryConfig, tiny
+from dynapoint.training.distributed import Processes
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
 from dynapoint.training.recipes import RECIPES
 from dynapoint.training.recipes.comparison import COMPARISON
+from dynapoint.training.recipes.small import smoke
+from dynapoint.training.train_config import Phase
+from dynapoint.training.trainees import trainee_of
 
 PAIRS = dataclasses.replace(tiny(), decoder=None)
 
@@ -141,3 +145,26 @@ def test_compared_runs_differ_in_what_they_say_and_nothing_else():
             phases=config.phases,
         )
         assert same == config
+
+
+@pytest.mark.parametrize("motion", [False, True])
+def test_samples_of_a_told_network_have_every_time(motion):
+    config = dataclasses.replace(
+        smoke(), network=told(), phases=(Phase(batch=2, pixels=1536, motion=motion),)
+    )
+    trainee = trainee_of(config, "cpu", Processes(rank=0, count=1))
+    network, sample = trainee.build(), toy_truth(frames=2)
+    asked, intrinsics = set(), set()
+    encode = network.encode
+
+    def recorded(video, **how):
+        asked.add(how["query"])
+        intrinsics.add("intrinsics" in how)
+        return encode(video, **how)
+
+    network.encode = recorded
+    generator = torch.Generator().manual_seed(0)
+    parts = [trainee.loss(network, sample, config.phases[0], generator) for _ in range(12)]
+    assert asked == ({0, 1} if motion else {None})
+    assert intrinsics == {False, True}
+    assert all((part.motion > 0) == motion for part in parts)

@@ -46,7 +46,10 @@ def sample_loss(
     sources: list[int],
     targets: list[int],
 ) -> LossParts:
-    """Decode the given pairs of an encoded sample, and compare everything with the truth."""
+    """Decode the given pairs of an encoded sample, and compare everything with the truth.
+
+    Without pairs motion is not trained.
+    """
     own_truth = own_time_truth(sample)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
     own_mask = sample.valid & own_known[..., None, None]
@@ -54,30 +57,19 @@ def sample_loss(
     own, log_distance = own_time_terms(predicted, own_truth, own_mask)
     unit = mean_distance(own_truth, own_mask)
     own_unit = mean_distance(predicted, own_mask).detach()
-
-    decoded = network.decode_pairs(encoded, sources=sources, targets=targets)
-    truth_shift = sample.points[:, targets, sources] - own_truth[:, sources]
     lead = (slice(None), None, None, None, None)
-    # A displacement is known where both of its ends are.
-    pair_known = sample.supervised[:, targets, sources] & own_known[:, sources]
-    pair_mask = sample.valid[:, sources] & pair_known[..., None, None]
-    motion = motion_term(
-        decoded.displacement / own_unit[lead],
-        truth_shift / unit[lead],
-        pair_mask,
-        moving_above=MOVING_ABOVE,
-        quadratic_below=weights.motion_quadratic_below,
-    )
     camera = camera_term(encoded.encodings, camera_truth(sample, unit))
     # Matches are cheap beside decoding, so every pair of frames teaches them.
     every_source, every_target = all_pairs(sample.images.shape[1])
     match = match_loss(network, encoded, sample, sources=every_source, targets=every_target)
     own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
-    pair_error = norm(decoded.displacement / own_unit[lead] - truth_shift / unit[lead])
     confidence = _confidence(encoded.log_confidence, own_error, sample.valid, own_known, weights)
-    confidence = confidence + _confidence(
-        decoded.log_confidence, pair_error, sample.valid[:, sources], pair_known, weights
-    )
+    motion = own.new_zeros(())
+    if sources:
+        motion, of_motion = _motion_terms(
+            network, encoded, sample, weights, pairs=(sources, targets), units=(own_unit, unit)
+        )
+        confidence = confidence + of_motion
     total = (
         weights.own_time * own
         + weights.log_distance * log_distance
@@ -95,6 +87,36 @@ def sample_loss(
         match=match.detach(),
         confidence=confidence.detach(),
     )
+
+
+def _motion_terms(
+    network: VideoPointMapNetwork,
+    encoded: VideoEncoding,
+    sample: TruthSample,
+    weights: LossWeights,
+    *,
+    pairs: tuple[list[int], list[int]],
+    units: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Terms of displacements and of their confidence; `units` are mean distances, ours and true."""
+    sources, targets = pairs
+    lead = (slice(None), None, None, None, None)
+    own_unit, unit = (each[lead] for each in units)
+    own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
+    decoded = network.decode_pairs(encoded, sources=sources, targets=targets)
+    truth_shift = sample.points[:, targets, sources] - own_time_truth(sample)[:, sources]
+    # A displacement is known where both of its ends are.
+    known = sample.supervised[:, targets, sources] & own_known[:, sources]
+    valid = sample.valid[:, sources]
+    motion = motion_term(
+        decoded.displacement / own_unit,
+        truth_shift / unit,
+        valid & known[..., None, None],
+        moving_above=MOVING_ABOVE,
+        quadratic_below=weights.motion_quadratic_below,
+    )
+    error = norm(decoded.displacement / own_unit - truth_shift / unit)
+    return motion, _confidence(decoded.log_confidence, error, valid, known, weights)
 
 
 def own_time_truth(

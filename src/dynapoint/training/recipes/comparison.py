@@ -96,7 +96,10 @@ def conditioned_head() -> TrainConfig:
 
 def _dept3r(name: str, query: QueryConfig) -> TrainConfig:
     config = comparison_run(name, comparison_dept3r(name, query))
-    return replace(config, centre_crop=DEPT3R_CROP)
+    # The paper's two phases: geometry and intrinsics first, then the query and motion.
+    first, second = config.phases
+    phases = (replace(first, motion=False), second)
+    return replace(config, centre_crop=DEPT3R_CROP, phases=phases)
 
 
 def _decoder(name: str, decoder: TimeDecoderConfig) -> TrainConfig:
