@@ -1,6 +1,9 @@
 """DePT3R: a query frame, motion towards its time, known intrinsics, and files."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -360,3 +363,12 @@ def test_loading_by_name(tmp_path, monkeypatch):
         found, exact = (n.decode(n.encode(images), time=1, frames=[0]) for n in (half, network))
     change = (found.points - exact.points).std() / exact.points.std()
     assert 1e-5 < change < 0.05
+
+
+@pytest.mark.slow
+def test_traced_memory_is_what_a_run_takes():
+    benchmark = Path(__file__).parent.parent / "benchmarks" / "dept3r_memory.py"
+    done = subprocess.run(
+        [sys.executable, benchmark, "--check"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

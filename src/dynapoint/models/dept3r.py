@@ -32,9 +32,9 @@ Levels = tuple[Float[Tensor, "batch frame token double_width"], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class BackbonePass:
-    """The levels that the heads read, for the query frame of each example."""
+    """The levels that the heads read; `time` is the query frame, None where examples differ."""
 
-    queries: Int[Tensor, " batch"]
+    time: int | None
     levels: Levels
 
 
@@ -96,9 +96,10 @@ class Dept3rNetwork(VggtParts):
         batch, frames, _, height, width = images.shape
         image_hw = (height, width)
         self._check_sides(height, width)
+        time = 0 if queries is None else None
         if queries is None:
             queries = torch.zeros(batch, dtype=torch.long)
-        if not ((queries >= -1) & (queries < frames)).all():
+        elif not ((queries >= -1) & (queries < frames)).all():
             raise ShapeError(
                 f"query frames are {queries.tolist()}; give some from 0 to {frames - 1}, or -1"
             )
@@ -121,7 +122,7 @@ class Dept3rNetwork(VggtParts):
             depth=depth,
             patches=patches,
             of_intrinsics=of_intrinsics,
-            passes=[BackbonePass(queries=queries, levels=levels)],
+            passes=[BackbonePass(time=time, levels=levels)],
             image_hw=image_hw,
         )
 
@@ -163,13 +164,13 @@ class Dept3rNetwork(VggtParts):
     def _pass_for(self, encoded: Dept3rEncoding, time: int) -> BackbonePass:
         """The pass whose query is `time`, kept from before or new."""
         for done in encoded.passes:
-            if (done.queries == time).all():
+            if done.time == time:
                 return done
         # Dropped beforehand, so that two are never held besides the first.
         del encoded.passes[1:]
         queries = torch.full((len(encoded.patches),), time)
         levels = self._pass(encoded.patches, encoded.of_intrinsics, queries, encoded.image_hw)
-        encoded.passes.append(BackbonePass(queries=queries, levels=levels))
+        encoded.passes.append(BackbonePass(time=time, levels=levels))
         return encoded.passes[-1]
 
     def _pass(
