@@ -18,7 +18,13 @@ from dynapoint.models.dust3r_weights import load_dpm, read_dpm, save_dpm
 from dynapoint.models.key_maps import dust3r_from_ours, ours_from_dust3r
 from dynapoint.models.pairwise import PairwiseVideo
 from dynapoint.models.weights import sha256_of
-from golden_dust3r import public_entries
+from golden_cases import DEFAULT_FOLDER
+from golden_dust3r import (
+    build_pair_network,
+    check_pair_case,
+    public_entries,
+    read_pair_case,
+)
 from test_models_dust3r import frames_of, linear_config, random_network
 
 
@@ -328,3 +334,16 @@ def test_model_by_name(monkeypatch, published, single):
     assert torch.allclose(maps.points[0], maps_of(single).points[0, 1], atol=1e-5)
     with pytest.raises(ModelError, match="does not fit the network 'vggt'"):
         load_model("vggt", weights=published)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DEFAULT_FOLDER.is_dir(), reason="no goldens")
+def test_a_file_of_full_size_gives_the_official_numbers(tmp_path):
+    case = read_pair_case(DEFAULT_FOLDER / "dust3r" / "full_A.npz")
+    network = build_pair_network(case.config, dtype=torch.float32)
+    path = write_published(tmp_path / "dust3r.pth", public_state(network))
+    assert path.stat().st_size > 4 * 571_171_208
+    del network
+    loaded = load_dpm(dpm(), path)
+    report = check_pair_case(case, loaded)
+    assert report.passed and len(report.comparisons) == 12
