@@ -110,7 +110,7 @@ def predict(
         model_name: Recorded in the result.
         prepare: How frames are brought to the network's size (`inference.prepare`).
         reference: The frame in whose camera the network works, where it leaves a choice.
-        progress: Passed on to the result.
+        progress: Passed on to the result, and to networks that take their time over encoding.
 
     Raises:
         ConfigError: The preparation does not fit the frames.
@@ -122,7 +122,9 @@ def predict(
         frames, how=prepare, image_side=model.image_side, patch_size=model.patch_size
     )
     pixel_map = prepared.pixel_map
-    encoded = _encode(model, prepared.images, reference=reference, model_name=model_name)
+    encoded = _encode(
+        model, prepared.images, reference=reference, model_name=model_name, progress=progress
+    )
     raw_points = _to_numpy(encoded.own_time.points)[0]
     if raw_points.shape != (frames.count, *pixel_map.map_hw, 3):
         raise ModelError(
@@ -152,7 +154,9 @@ def predict(
     )
 
 
-def _encode(model: "PointMapModel", images: Tensor, *, reference: int, model_name: str) -> Any:
+def _encode(
+    model: "PointMapModel", images: Tensor, *, reference: int, model_name: str, progress: bool
+) -> Any:
     """Encode images on the device of the network, in the camera of the reference."""
     count, _, height, width = images.shape[1:]
     if not 0 <= reference < count:
@@ -160,8 +164,11 @@ def _encode(model: "PointMapModel", images: Tensor, *, reference: int, model_nam
             f"reference is {reference} but the {count} frames used are 0 to {count - 1}"
         )
     choice: dict[str, Any] = {}
+    known = inspect.signature(model.encode).parameters
+    if progress and "progress" in known:
+        choice["progress"] = True
     if reference != 0:
-        if "reference" not in inspect.signature(model.encode).parameters:
+        if "reference" not in known:
             raise ModelError(
                 f"model {model_name} leaves no choice of the reference frame; leave it at 0, or "
                 "use vdpm or vggt"

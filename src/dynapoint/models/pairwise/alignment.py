@@ -106,13 +106,13 @@ def refine(
         parameters = _Parameters(given, state, config)
         optimiser = torch.optim.Adam(parameters.free, lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
-        best, best_loss = parameters.state(), float("inf")
+        best, best_loss = parameters.copy(), float("inf")
         steps = range(config.iterations + 1)
         for step in tqdm(steps, desc="align", unit="step", leave=False, disable=not progress):
             loss = _backward(given, parameters, config)
             losses.append(loss)
             if loss < best_loss:
-                best, best_loss = parameters.state(), loss
+                best, best_loss = parameters.copy(), loss
             share = step / max(config.iterations - 1, 1)
             rate = config.learning_rate + share * (
                 config.final_learning_rate - config.learning_rate
@@ -120,20 +120,22 @@ def refine(
             optimiser.param_groups[0]["lr"] = rate
             if step < config.iterations:
                 optimiser.step()
-    return _in_units_of_pairs(best, losses)
+        parameters.restore(best)
+    return _in_units_of_pairs(parameters.state(), losses)
 
 
 def _backward(given: PairObservations, parameters: "_Parameters", config: AlignmentConfig) -> float:
     """The objective; sets the parameters' gradients to those of the objective times n."""
-    points = parameters.points()
+    rotations, positions = parameters.rotations(), parameters.positions()
+    points = parameters.points(rotations, positions)
     matrices = parameters.pair_matrices()
     total, by_points, by_matrices = data_term(
         given, points.detach(), matrices.detach(), pixels_at_once=config.pixels_at_once
     )
     terms = len(given.firsts) * points.shape[-1]
     smooth = smoothness(
-        parameters.quaternions(),
-        parameters.positions(),
+        rotations,
+        positions,
         translation_weight=config.smoothness_of_translation,
     )
     for parameter in parameters.free:
@@ -170,10 +172,20 @@ class _Parameters:
             self._log_scale, self._pair_turn, self._pair_position,
         ]  # fmt: skip
 
-    def quaternions(self) -> Float[Tensor, "frame 4"]:
-        """Of all cameras, not normalised."""
-        first = self._turn.new_tensor([[0.0, 0.0, 0.0, 1.0]])
-        return torch.cat([first, self._turn])
+    def copy(self) -> list[Tensor]:
+        """The values of all parameters."""
+        return [parameter.detach().clone() for parameter in self.free]
+
+    @torch.no_grad()
+    def restore(self, values: list[Tensor]) -> None:
+        """Go back to what `copy` gave."""
+        for parameter, value in zip(self.free, values, strict=True):
+            parameter.copy_(value)
+
+    def rotations(self) -> Float[Tensor, "frame 3 3"]:
+        """Of all cameras."""
+        first = torch.eye(3, dtype=self._turn.dtype, device=self._turn.device)
+        return torch.cat([first[None], matrix_from_quaternion_xyzw(self._turn)])
 
     def positions(self) -> Float[Tensor, "frame xyz=3"]:
         """Of all cameras."""
@@ -183,11 +195,13 @@ class _Parameters:
         """Of all frames."""
         return (self._focal / self._slowness).exp().expand(len(self._log_depth))
 
-    def points(self) -> Float[Tensor, "frame 3 pixel"]:
+    def points(
+        self, rotations: Float[Tensor, "frame 3 3"], positions: Float[Tensor, "frame xyz=3"]
+    ) -> Float[Tensor, "frame xyz=3 pixel"]:
         """Of all frames' pixels, in the world."""
         return frame_points(
-            quaternions=self.quaternions(),
-            positions=self.positions(),
+            rotations=rotations,
+            positions=positions,
             depth=self._log_depth.exp(),
             focal_px=self.focals(),
             centred_xy=self._centred_xy,
@@ -207,11 +221,13 @@ class _Parameters:
     def state(self) -> AlignmentState:
         """A copy of where the parameters are."""
         return AlignmentState(
-            world_from_camera=_rigid(self.quaternions(), self.positions()),
+            world_from_camera=_rigid(self.rotations(), self.positions()),
             focal_px=self.focals().clone(),
             depth=self._log_depth.exp().unflatten(1, self._grid_hw),
             pair_scale=self.pair_scales(),
-            world_from_pair=_rigid(self._pair_turn, self._pair_position),
+            world_from_pair=_rigid(
+                matrix_from_quaternion_xyzw(self._pair_turn), self._pair_position
+            ),
         )
 
 
@@ -221,13 +237,13 @@ def _free(value: Tensor) -> Tensor:
 
 
 def _rigid(
-    quaternions: Float[Tensor, "count 4"], positions: Float[Tensor, "count xyz=3"]
+    rotations: Float[Tensor, "count 3 3"], positions: Float[Tensor, "count xyz=3"]
 ) -> Float[Tensor, "count 4 4"]:
     """Rigid transforms."""
     matrix = torch.eye(4, dtype=positions.dtype, device=positions.device).repeat(
         len(positions), 1, 1
     )
-    matrix[:, :3, :3] = matrix_from_quaternion_xyzw(quaternions)
+    matrix[:, :3, :3] = rotations
     matrix[:, :3, 3] = positions
     return matrix
 

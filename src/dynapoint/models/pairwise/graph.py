@@ -30,12 +30,8 @@ class PairGraphConfig:
         """Refuse what would leave frames without a partner.
 
         Raises:
-            ConfigError: The kind is unknown, or `window` or `stride` is not positive.
+            ConfigError: `window` or `stride` is not positive.
         """
-        if self.kind not in ("complete", "window", "logarithmic"):
-            raise ConfigError(
-                f"pair graph kind is {self.kind!r}; give complete, window or logarithmic"
-            )
         if min(self.window, self.stride) < 1:
             raise ConfigError(
                 f"pair graph window is {self.window} and stride {self.stride}; both must be at "

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynapoint.models.pairwise.observations import PairObservations
-from dynapoint.models.pose_encoding import matrix_from_quaternion_xyzw
 
 _LEAST_DISTANCE = 1e-20
 
@@ -60,7 +59,7 @@ def data_term(
 
 def frame_points(
     *,
-    quaternions: Float[Tensor, "frame 4"],
+    rotations: Float[Tensor, "frame 3 3"],
     positions: Float[Tensor, "frame xyz=3"],
     depth: Float[Tensor, "frame pixel"],
     focal_px: Float[Tensor, " frame"],
@@ -69,11 +68,11 @@ def frame_points(
     """The points of all frames' pixels in the world."""
     rays = centred_xy / focal_px[:, None, None]
     camera = torch.cat([rays * depth[:, None], depth[:, None]], dim=1)
-    return matrix_from_quaternion_xyzw(quaternions) @ camera + positions[:, :, None]
+    return rotations @ camera + positions[:, :, None]
 
 
 def smoothness(
-    quaternions: Float[Tensor, "frame 4"],
+    rotations: Float[Tensor, "frame 3 3"],
     positions: Float[Tensor, "frame xyz=3"],
     *,
     translation_weight: float,
@@ -82,7 +81,6 @@ def smoothness(
 
     Σ_t ‖R_tᵀ R_{t+1} - I‖_F + w · ‖the position of camera t + 1 in camera t‖.
     """
-    rotations = matrix_from_quaternion_xyzw(quaternions)
     turns = rotations[:-1].transpose(1, 2) @ rotations[1:]
     turns = turns - torch.eye(3, dtype=turns.dtype, device=turns.device)
     steps = positions[1:] - positions[:-1]

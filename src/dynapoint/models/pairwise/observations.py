@@ -112,8 +112,8 @@ class PairCollector:
         own = self.own_points[:, rows, columns]
         own_weight = pixel_weight(own, self.own_confidence[:, rows, columns])
         usable = own.isfinite().all(dim=-1) & (own[..., 2] > 0)
-        _require_points(usable.flatten(1).any(dim=1).tolist())
         _require_connected(self._pairs, self._frame_count)
+        _require_points(usable.flatten(1).any(dim=1).tolist())
         own = torch.where(usable[..., None], own, 0.0)
         y = torch.arange(height, device=own.device, dtype=own.dtype)[rows] + 0.5 - height / 2
         x = torch.arange(width, device=own.device, dtype=own.dtype)[columns] + 0.5 - width / 2

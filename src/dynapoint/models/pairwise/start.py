@@ -18,7 +18,7 @@ from dynapoint.models.pairwise.similarity import (
 )
 
 # Transforms are fitted to at most so many pixels of each map.
-_FITTED_PIXELS = 4096
+_FITTED_PIXELS = 2048
 # Depths start at no less than this share of their frame's median.
 _SMALLEST_DEPTH = 1e-2
 # What pixels weigh that no pair is sure of: enough to decide where there is nothing else.
@@ -154,17 +154,10 @@ def _laid_on_frames(
     given: PairObservations, chosen: Tensor, world_from_own: Float64[Tensor, "frame 4 4"]
 ) -> Float64[Tensor, "pair 4 4"]:
     """Similarities that lay both maps of every pair on the frames as they were placed."""
-    laid = []
-    for k, frames in enumerate(zip(given.firsts, given.seconds, strict=True)):
-        both = list(frames)
-        source = given.points[k].flatten(2)[..., chosen].transpose(1, 2)
-        own = given.own_points[both].flatten(2)[..., chosen].transpose(1, 2)
-        weight = given.weight[k].flatten(1)[:, chosen]
-        weight = weight + _LEAST_WEIGHT * ((source != 0) & (own != 0)).all(dim=-1)
-        target = move(world_from_own[both], own)
-        laid.append(
-            fit_similarity_robustly(
-                source.flatten(0, 1)[None], target.flatten(0, 1)[None], weight.flatten()[None]
-            )
-        )
-    return torch.cat(laid)
+    frames = torch.tensor([given.firsts, given.seconds], device=chosen.device).T
+    own = given.own_points.flatten(2)[..., chosen].transpose(1, 2)
+    target = move(world_from_own, own)[frames]
+    source = given.points.flatten(3)[..., chosen].transpose(2, 3)
+    weight = given.weight.flatten(2)[..., chosen]
+    weight = weight + _LEAST_WEIGHT * ((source != 0) & (own[frames] != 0)).all(dim=-1)
+    return fit_similarity_robustly(source.flatten(1, 2), target.flatten(1, 2), weight.flatten(1))

@@ -93,7 +93,7 @@ class PairwiseVideo(nn.Module):
     @torch.no_grad()
     def encode(
         self,
-        images: Float[Tensor, "batch=1 frame rgb=3 height width"],
+        images: Float[Tensor, "batch frame rgb=3 height width"],
         *,
         progress: bool = False,
     ) -> PairwiseEncoding:
