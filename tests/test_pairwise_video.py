@@ -184,6 +184,20 @@ def test_what_cannot_be_asked_for_is_refused(clip):
             PairwiseVideo(Blind(clip)).encode(blank(frames))
 
 
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_maps_behind_the_camera_give_a_finite_answer(clip, frames):
+    class Behind(ExactPairs):
+        def pair(self, a, b):
+            points, confidence = super().pair(a, b)
+            return -points, confidence
+
+    video = PairwiseVideo(Behind(clip), alignment=BRIEF)
+    encoded = video.encode(blank(frames))
+    assert encoded.cameras.world_from_camera.isfinite().all()
+    assert (encoded.cameras.intrinsics[0, :, 0, 0] > 0).all()
+    assert video.decode(encoded, time=0, frames=range(frames)).points.isfinite().all()
+
+
 class WithWeights(torch.nn.Module):
     """A pair network with a parameter, a hash and a configuration."""
 

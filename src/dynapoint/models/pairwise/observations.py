@@ -20,9 +20,9 @@ class PairObservations:
 
     `points[k, 0]` is P_a(t_a) and `points[k, 1]` P_b(t_b), both in the camera of the pair's first
     frame a and in units of the pair's own. `own_points[i]` is P_i(t_i) of a pair whose first frame
-    is i, in the camera of i. All are finite; a weight is the logarithm of the network's
-    confidence, 0 where nothing is known. `centred_xy` are the pixels' centres less the principal
-    point, which is the middle of images of `image_hw` pixels.
+    is i, in the camera of i, and 0 where that is not in front of it. All are finite. A weight is
+    the logarithm of the network's confidence, 0 where nothing is known. `centred_xy` are the
+    pixels' centres less the principal point, which is the middle of images of `image_hw` pixels.
     """
 
     firsts: tuple[int, ...]
@@ -104,16 +104,17 @@ class PairCollector:
         """What was taken, all of which must have been.
 
         Raises:
-            ModelError: Some frame has no finite point in front of its camera, or the pairs do not
-                connect all frames, so that nothing relates some of them to the others.
+            ModelError: Some frame's own map has no finite point, or the pairs do not connect all
+                frames, so that nothing relates some of them to the others.
         """
         height, width = self.own_points.shape[1:3]
         rows, columns = pixel_grid((height, width), self._stride)
         own = self.own_points[:, rows, columns]
         own_weight = pixel_weight(own, self.own_confidence[:, rows, columns])
-        usable = own.isfinite().all(dim=-1) & (own[..., 2] > 0)
+        finite = own.isfinite().all(dim=-1)
         _require_connected(self._pairs, self._frame_count)
-        _require_points(usable.flatten(1).any(dim=1).tolist())
+        _require_points(finite.flatten(1).any(dim=1).tolist())
+        usable = finite & (own[..., 2] > 0)
         own = torch.where(usable[..., None], own, 0.0)
         y = torch.arange(height, device=own.device, dtype=own.dtype)[rows] + 0.5 - height / 2
         x = torch.arange(width, device=own.device, dtype=own.dtype)[columns] + 0.5 - width / 2
@@ -133,13 +134,13 @@ class PairCollector:
         )
 
 
-def _require_points(usable: Sequence[bool]) -> None:
-    """Raises ModelError if a frame has no usable point."""
-    if not all(usable):
-        bad = [frame for frame, good in enumerate(usable) if not good]
+def _require_points(known: Sequence[bool]) -> None:
+    """Raises ModelError if a frame has no point."""
+    if not all(known):
+        bad = [frame for frame, good in enumerate(known) if not good]
         raise ModelError(
-            f"the network gave no finite point in front of the camera for frames {bad}; leave "
-            "them out, or use other weights"
+            f"the network gave no finite point for frames {bad}; leave them out, or use other "
+            "weights"
         )
 
 

@@ -128,9 +128,12 @@ def _first_own_from_second_own(
 def usable_depth(
     depth: Float[Tensor, "frame row column"],
 ) -> Float[Tensor, "frame row column"]:
-    """Depths with what is not clearly in front of the camera brought there; 0 is no depth."""
+    """Depths with what is not clearly in front of the camera brought there; 0 is no depth.
+
+    A frame that has nothing in front of it is given the depth 1.
+    """
     known = torch.where(depth > 0, depth, torch.nan)
-    median = known.flatten(1).nanmedian(dim=1).values[:, None, None]
+    median = known.flatten(1).nanmedian(dim=1).values.nan_to_num(1.0)[:, None, None]
     return torch.where(depth > 0, depth.maximum(_SMALLEST_DEPTH * median), median)
 
 

@@ -108,8 +108,7 @@ class PairwiseVideo(nn.Module):
             progress: Show bars on standard error.
 
         Raises:
-            ModelError: The maps of some frame have no finite point in front of its camera, or
-                memory does not suffice.
+            ModelError: The maps of some frame have no finite point, or memory does not suffice.
             ShapeError: There is more than one clip, or the sides do not fit the network's patches.
         """
         if images.ndim != 5 or images.shape[0] != 1:
