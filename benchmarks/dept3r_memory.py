@@ -148,7 +148,8 @@ def check() -> bool:
         good &= abs(measured / traced - 1) <= 0.1
         print(
             f"{shape[0]} frames of {shape[1]} × {shape[2]}: traced {traced / 1e6:.1f} MB, "
-            f"measured {measured / 1e6:.1f} MB ({measured / traced - 1:+.1%}); at the peak {largest}",
+            f"measured {measured / 1e6:.1f} MB ({measured / traced - 1:+.1%}); "
+            f"at the peak {largest}",
             flush=True,
         )
     return good

@@ -1,4 +1,4 @@
-"""Two processes against one that sees both their batches, for nano's training and for V-DPM's.
+"""Two processes against one that sees both their batches, for the training of three systems.
 
 Run by pytest this file starts itself twice as workers; `python test_training_ddp.py FOLDER` is one.
 """
@@ -16,6 +16,7 @@ import torch
 from conftest import toy_truth
 from dynapoint.training.checkpoints import load_state
 from dynapoint.training.distributed import Processes
+from dynapoint.training.recipes.dept3r import dept3r_miniature
 from dynapoint.training.recipes.small import smoke
 from dynapoint.training.recipes.vdpm import vdpm_miniature
 from dynapoint.training.train_config import Phase, TrainConfig
@@ -26,13 +27,18 @@ STEPS = 3
 BAD_STEP = 1
 
 
-def published_config() -> TrainConfig:
-    """The miniature of V-DPM's recipe, a rate that does not depend on processes."""
-    config = vdpm_miniature()
+RECIPES = {"nano": smoke, "vdpm": vdpm_miniature, "dept3r": dept3r_miniature}
+
+
+def config_of(system: str) -> TrainConfig:
+    """A recipe in small, with a rate that does not depend on processes."""
+    config = RECIPES[system]()
+    if system == "nano":
+        return config
     return dataclasses.replace(config, cosine=None, warmup_steps=3, learning_rate=1e-3)
 
 
-def published_truth() -> TruthSample:
+def uneven_truth() -> TruthSample:
     """Four examples that differ in how many of their pixels and maps have truth."""
     whole = toy_truth(4, 3, 28, 42)
     valid, supervised = whole.valid.clone(), whole.supervised.clone()
@@ -57,22 +63,29 @@ class Part:
         return Phase(until_samples=10**6)
 
 
+class TwoPhases(Part):
+    """One step without motion, which leaves parts of DePT3R's network without gradients."""
+
+    def phase_of(self, step):
+        return Phase(until_samples=10**6, motion=step != 1)
+
+
 def train(
     folder: Path,
     processes: Processes,
     part: slice,
     *,
     bad: bool = False,
-    published: bool = False,
+    system: str = "nano",
 ) -> dict:
     """Three steps; gradients of the first, losses, and weights at the end."""
-    config = published_config() if published else smoke()
     trainer = Trainer(
-        dataclasses.replace(config, steps=STEPS, clip_norm=1e9, precision="float32"),
+        dataclasses.replace(config_of(system), steps=STEPS, clip_norm=1e9, precision="float32"),
         folder,
         processes=processes,
     )
-    trainer.stream = Part(published_truth() if published else toy_truth(batch=4), part, bad=bad)
+    whole = toy_truth(batch=4) if system == "nano" else uneven_truth()
+    trainer.stream = (TwoPhases if system == "dept3r" else Part)(whole, part, bad=bad)
     gradients, losses, skipped = {}, [], []
 
     def look(report):
@@ -101,7 +114,8 @@ def worker(folder: Path) -> None:
     for bad in (False, True):
         name = "bad" if bad else "good"
         results.append(train(folder / name, processes, part, bad=bad and processes.rank == 1))
-    results.append(train(folder / "published", processes, part, published=True))
+    for system in ("vdpm", "dept3r"):
+        results.append(train(folder / system, processes, part, system=system))
     torch.save(results, folder / f"rank{processes.rank}.pt")
     processes.stop()
 
@@ -142,7 +156,7 @@ def ranks(tmp_path_factory):
 
 def test_both_processes_hold_the_same_weights(ranks):
     (first, second), _ = ranks
-    for run in range(3):
+    for run in range(4):
         for kind in ("weights", "average"):
             for name, value in first[run][kind].items():
                 assert torch.equal(value, second[run][kind][name]), (run, kind, name)
@@ -151,12 +165,12 @@ def test_both_processes_hold_the_same_weights(ranks):
     assert first[0]["samples"] == second[0]["samples"] == 4 * STEPS
 
 
-@pytest.mark.parametrize(("run", "published"), [(0, False), (2, True)])
-def test_two_processes_equal_one_with_both_batches(ranks, tmp_path, run, published):
-    # Nano's terms are means over equally many pixels in both halves, V-DPM's over examples, so
+@pytest.mark.parametrize(("run", "system"), [(0, "nano"), (2, "vdpm"), (3, "dept3r")])
+def test_two_processes_equal_one_with_both_batches(ranks, tmp_path, run, system):
+    # Nano's terms are means over equally many pixels in both halves, the others' over examples, so
     # that the mean of the halves' gradients is the gradient of the whole.
     first, second = (results[run] for results in ranks[0])
-    alone = train(tmp_path, Processes(), slice(0, 4), published=published)
+    alone = train(tmp_path, Processes(), slice(0, 4), system=system)
     largest = max(gradient.abs().max() for gradient in alone["gradients"].values())
     for name, gradient in alone["gradients"].items():
         for rank in (first, second):

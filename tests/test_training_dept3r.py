@@ -33,7 +33,7 @@ from dynapoint.training.trainer import Trainer
 from dynapoint.types import TruthSample
 from test_models_dept3r import write_vggt
 
-FIRST = Phase(frames=3, batch=1, pixels=1200, largest_span=4, motion=False)
+FIRST = Phase(frames=2, batch=1, pixels=1200, largest_span=4, motion=False)
 SECOND = dataclasses.replace(FIRST, motion=True)
 
 
@@ -216,18 +216,18 @@ def test_what_each_phase_trains():
 def test_phases_follow_one_another(tmp_path):
     """A run goes through both; motion is learned in the second alone."""
     phases = (
-        dataclasses.replace(FIRST, until_samples=4),
-        dataclasses.replace(SECOND, until_samples=8),
+        dataclasses.replace(FIRST, until_samples=2),
+        dataclasses.replace(SECOND, until_samples=4),
     )
-    config = config_of(phases=phases, steps=8, draws_per_clip=1, groups_held=1)
+    config = config_of(phases=phases, steps=4, draws_per_clip=1, groups_held=1)
     trainer = Trainer(config, tmp_path, processes=Processes())
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
     added = ("motion_head", "query_embedding.into")
-    for step in range(8):
+    for step in range(4):
         report = trainer.train_step()
-        assert (report.losses["motion"] > 0) == (step >= 4)
+        assert (report.losses["motion"] > 0) == (step >= 2)
         state = trainer.network.state_dict()
-        if step == 3:
+        if step == 1:
             for name, value in state.items():
                 still = name.startswith((*added, "patch_embed"))
                 assert torch.equal(value, before[name]) == still, name
@@ -328,7 +328,7 @@ def test_sets_of_the_paper():
 
 
 def test_sets_without_motion_are_for_the_first_phase_alone():
-    first = Phase(frames=2, batch=40, pixels=256, largest_span=3, motion=False)
+    first = Phase(frames=2, batch=16, pixels=256, largest_span=3, motion=False)
     config = config_of(
         phases=(first, dataclasses.replace(first, motion=True)),
         phases_in_turn=True,
@@ -339,7 +339,7 @@ def test_sets_without_motion_are_for_the_first_phase_alone():
     stream = SampleStream(config)
     whole = [stream.sample(step).supervised.flatten(1).all(dim=1).float().mean() for step in (0, 1)]
     # Two of five sets know own times only.
-    assert 0.3 < whole[0] < 0.85 and whole[1] == 1
+    assert 0.25 < whole[0] < 0.95 and whole[1] == 1
     only = (DataSet(name="TartanAir", samples=1, for_motion=False),)
     with pytest.raises(ConfigError, match=r"sets that have none of it \(TartanAir\)"):
         SampleStream(dataclasses.replace(config, sets=only)).sample(1)
