@@ -13,12 +13,16 @@ from pathlib import Path
 import torch
 
 from dynapoint.models.cards import ASSETS, CARDS
-from dynapoint.models.config import NetworkConfig, nano_1
-from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
+from dynapoint.models.small_networks import build_network
 from dynapoint.models.weights import save_network, sha256_of
 from dynapoint.training.checkpoints import load_state
 
-NETWORKS = {"nano-1": nano_1}
+NETWORKS = {
+    "nano-1": nano_1,
+    "dpm-nano-1": lambda: comparison_dpm("dpm-nano-1"),
+    "dept3r-nano-1": lambda: comparison_dept3r("dept3r-nano-1"),
+}
 
 
 def main() -> None:
@@ -30,12 +34,13 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
     options = parser.parse_args()
     state = load_state(options.run)
-    weights = state.ema
+    weights, blend = state.ema, "none"
     if options.blend is not None:
+        blend = f"{options.share:g} of this run's averaged weights, the rest of an earlier one's"
         other = load_state(options.blend).ema
         weights = {k: torch.lerp(other[k], v, options.share) for k, v in weights.items()}
     config: NetworkConfig = NETWORKS[options.name]()
-    network = VideoPointMapNetwork(config)
+    network = build_network(config)
     network.load_state_dict(weights)
     card = CARDS[options.name]
     record = {
@@ -46,8 +51,9 @@ def main() -> None:
         "steps": str(state.step),
         "seconds": f"{state.seconds:.0f}",
         "hardware": options.hardware,
-        "blend": f"{options.share:g} of this run's averaged weights, the rest of an earlier one's",
+        "blend": blend,
     }
+    assert card.weights_file is not None
     assert card.weights_file is not None
     path = ASSETS / card.weights_file
     path.parent.mkdir(exist_ok=True)
