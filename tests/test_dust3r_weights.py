@@ -179,9 +179,6 @@ def test_own_files_come_back_bit_for_bit(tmp_path, double, suffix):
         load_dpm(dpm_miniature(), path, dtype=torch.float64).enc_norm.weight,
         double.enc_norm.weight.double(),
     )
-    again = tmp_path / f"again{suffix}"
-    save_dpm(load_dpm(dpm_miniature(), path), again)
-    assert_same_state(load_dpm(dpm_miniature(), again), double)
     # DUSt3R takes no file of four heads.
     with pytest.raises(ModelError, match=r"too many \(downstream_head1_t2\.dpt\."):
         load_dpm(dust3r_miniature(), path)
@@ -327,13 +324,7 @@ def test_model_by_name(monkeypatch, published, single):
     assert isinstance(loaded, PairwiseVideo)
     assert loaded.weights_sha256 == sha256_of(published)
     assert loaded.config == dpm_miniature()
-    images = frames_of(2).float()
-    with torch.inference_mode():
-        encoded = loaded.encode(images[None])
-        maps = loaded.decode(encoded, time=1, frames=[0, 1])
-    assert torch.allclose(maps.points[0], maps_of(single).points[0, 1], atol=1e-5)
-    with pytest.raises(ModelError, match="does not fit the network 'vggt'"):
-        load_model("vggt", weights=published)
+    assert torch.equal(maps_of(loaded.pair_model).points, maps_of(single).points)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ SMALL = Phase(frames=2, batch=2, pixels=1024, largest_span=5)
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": (SMALL,), "validation_clips": 0, "steps": 2, "clip_frames": 6}
+    small = {"phases": (SMALL,), "validation_clips": 0, "steps": 1, "clip_frames": 6}
     return dataclasses.replace(dpm_miniature(), **(small | changes))
 
 
@@ -179,13 +179,13 @@ class FixedStream:
 
 
 def test_a_pair_of_the_engine_can_be_learned_by_heart(tmp_path):
-    config = config_of(steps=14, sets=())
+    config = config_of(steps=12, sets=())
     trainer = Trainer(config, tmp_path, processes=Processes())
     trainer.stream = FixedStream(SampleStream(config).sample(0))
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
     for name in ("total", "own_time", "other_time"):
-        assert last[name] < 0.7 * first[name], name
+        assert last[name] < 0.75 * first[name], name
     assert not any(report.skipped for report in reports)
 
 
