@@ -129,6 +129,26 @@ def test_a_shaken_start_comes_back_to_the_truth_and_the_loss_descends(clip):
     assert smooth[60] < 0.2 * loss[0] and smooth[120] < smooth[60]
 
 
+def test_smoothness_is_part_of_the_loss_and_draws_cameras_together(clip):
+    given = gathered(ExactPairs(clip))
+    start = spanning_tree_start(given, share_focal=True)
+    rotations, positions = start.world_from_camera[:, :3, :3], start.world_from_camera[:, :3, 3]
+    free, bound = (
+        align(given, AlignmentConfig(iterations=40, smoothness=w, smoothness_of_translation=0.5))
+        for w in (0.0, 3.0)
+    )
+    rough = smoothness(rotations, positions, translation_weight=0.5)
+    assert free.loss[0] < 1e-6
+    assert bound.loss[0] == pytest.approx(3 * float(rough), rel=1e-4)
+
+    def travelled(aligned):
+        turns = aligned.world_from_camera[:, :3, :3]
+        return float(turn_between_deg(turns[:-1], turns[1:]).sum())
+
+    # As strong as this it outweighs the maps, which are in full agreement.
+    assert travelled(bound) < 0.5 * travelled(free)
+
+
 @pytest.mark.parametrize("noise", [0.05, pytest.param(0.01, marks=pytest.mark.slow)])
 def test_noise_is_averaged_over_pairs(clip, noise):
     model = ExactPairs(clip, noise=noise, dtype=torch.float32)
