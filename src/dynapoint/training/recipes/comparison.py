@@ -1,4 +1,7 @@
-"""One size, one diet, three systems: the runs behind the table of docs/comparison.md."""
+"""One size, one diet, three systems: the runs behind the table of docs/comparison.md.
+
+`dpm-nano` and `dept3r-nano` are two of them, and what the package ships under these names.
+"""
 
 from dataclasses import replace
 
@@ -53,14 +56,14 @@ def vdpm_four_frames() -> TrainConfig:
     return comparison_run("comparison-four-frames", comparison("comparison-four-frames"), frames=4)
 
 
-def dpm_small() -> TrainConfig:
+def dpm_nano() -> TrainConfig:
     """DPM: pairs through twin decoders."""
-    return comparison_run("comparison-dpm", comparison_dpm("comparison-dpm"))
+    return comparison_run("dpm-nano", comparison_dpm("dpm-nano-1"))
 
 
-def dept3r_small() -> TrainConfig:
+def dept3r_nano() -> TrainConfig:
     """DePT3R, its query added to all tokens of the query frame."""
-    return _dept3r("comparison-dept3r", QueryConfig(into="frame"))
+    return _dept3r("dept3r-nano", QueryConfig(into="frame"), network="dept3r-nano-1")
 
 
 def dept3r_camera_token() -> TrainConfig:
@@ -94,8 +97,8 @@ def conditioned_head() -> TrainConfig:
     return _decoder("comparison-head", TimeDecoderConfig(depth=0, conditioning="head"))
 
 
-def _dept3r(name: str, query: QueryConfig) -> TrainConfig:
-    config = comparison_run(name, comparison_dept3r(name, query))
+def _dept3r(name: str, query: QueryConfig, *, network: str | None = None) -> TrainConfig:
+    config = comparison_run(name, comparison_dept3r(network or name, query))
     # The paper's two phases: geometry and intrinsics first, then the query and motion.
     first, second = config.phases
     phases = (replace(first, motion=False), second)
@@ -110,8 +113,8 @@ COMPARISON = {
     recipe().name: recipe
     for recipe in (
         vdpm_small,
-        dpm_small,
-        dept3r_small,
+        dpm_nano,
+        dept3r_nano,
         dept3r_camera_token,
         vdpm_four_frames,
         additive,
