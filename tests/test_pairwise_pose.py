@@ -43,11 +43,15 @@ def test_similarities_are_recovered_whatever_their_rotation():
     torch.testing.assert_close(rebuilt, true)
 
 
-def test_no_similarity_near_the_fitted_one_is_better():
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_no_similarity_near_the_fitted_one_is_better(mirrored):
+    """Nor for a mirror image, which is met by a proper rotation."""
     rng = np.random.default_rng(1)
-    source, target = cloud(rng)[None], cloud(rng)[None]
+    source = cloud(rng)[None]
+    target = source * torch.tensor([-1.0, 1, 1]) if mirrored else cloud(rng)[None]
     weight = torch.from_numpy(rng.uniform(0, 1, (1, 60)))
     found = fit_similarity(source, target, weight)
+    assert torch.linalg.det(found[0, :3, :3]) > 0
 
     def cost(matrix):
         return float((weight * (move(matrix, source) - target).square().sum(-1)).sum())
@@ -58,9 +62,6 @@ def test_no_similarity_near_the_fitted_one_is_better():
         change[:3, :3] = turn * np.exp(1e-2 * rng.normal())
         change[:3, 3] = rng.normal(size=3) * 1e-2
         assert cost(torch.from_numpy(change)[None] @ found) > cost(found)
-    # A mirror image is met by a proper rotation.
-    mirrored = fit_similarity(source, source * torch.tensor([-1.0, 1, 1]), weight)
-    assert torch.linalg.det(mirrored[0, :3, :3]) > 0
 
 
 def test_the_robust_fit_passes_over_outliers():
