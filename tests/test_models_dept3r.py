@@ -32,7 +32,7 @@ def small(into: str = "frame", intrinsics: bool = True) -> Dept3rConfig:
 
 
 def at_start(config: Dept3rConfig | None = None, seed: int = 0) -> Dept3rNetwork:
-    """A new network in float64, whose embeddings are zero."""
+    """A new network in float64, whose embedding of intrinsics is zero."""
     torch.manual_seed(seed)
     return Dept3rNetwork(config or small()).double().eval()
 
@@ -129,6 +129,7 @@ def test_motion_is_the_head_on_the_levels_of_the_pass(images):
 @torch.no_grad()
 def test_without_a_learned_query_all_times_are_one(images):
     network = at_start()
+    network.query_embedding.into_frame.zero_()
     encoded = network.encode(images)
     first, second = (network.decode(encoded, time=time, frames=[2]).points for time in (0, 1))
     assert torch.equal(first, second)

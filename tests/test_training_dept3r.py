@@ -209,7 +209,7 @@ def test_what_each_phase_trains():
         if name.startswith("motion_head"):
             assert value is None, name
         elif not name.startswith("camera_head"):
-            # The query embedding is there and still, so that optimisers leave it at zero.
+            # The query embedding has a gradient of zero, so that optimisers leave it alone.
             assert value.any() == (name != "query_embedding.into_frame"), name
 
 
@@ -237,14 +237,16 @@ def test_phases_follow_one_another(tmp_path):
 @pytest.mark.parametrize("phase", [FIRST, SECOND], ids=["first", "second"])
 def test_a_clip_of_the_engine_can_be_learned_by_heart(tmp_path, phase):
     loss = Dept3rLoss(intrinsics_known=1.0)
-    config = config_of(steps=18, sets=(), loss=loss, cosine=None, warmup_steps=4)
+    config = config_of(
+        steps=14, sets=(), loss=loss, cosine=None, warmup_steps=3, learning_rate=7e-4
+    )
     trainer = Trainer(config, tmp_path, processes=Processes())
     trainer.stream = FixedStream(SampleStream(config).sample(3), phase)
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
-    assert last["own_time"] < first["own_time"] / 2
+    assert last["own_time"] < first["own_time"] * 0.6
     assert last["depth"] < first["depth"] * 0.8
-    assert last["camera"] < first["camera"] * 0.8
+    assert last["camera"] < first["camera"] * 0.7
     if phase.motion:
         assert last["motion"] < first["motion"] / 2
     assert not any(report.skipped for report in reports)
@@ -252,29 +254,25 @@ def test_a_clip_of_the_engine_can_be_learned_by_heart(tmp_path, phase):
 
 @pytest.mark.slow
 def test_motion_towards_the_asked_time_is_learned(tmp_path):
-    # The left half of the toy truth moves by a quarter of the mean distance.
-    config = config_of(steps=240, sets=())
+    # The left half of the toy truth moves by a quarter of the mean distance, or not at all where
+    # a frame's own time is asked for: only the query tells which.
+    config = config_of(steps=130, sets=(), cosine=None, warmup_steps=10, learning_rate=7e-4)
     trainer = Trainer(config, tmp_path, processes=Processes())
-    truth = toy_truth(1, 3, 28, 42)
-    frames = torch.arange(3)
-    own = truth.points[:, frames, frames]
+    truth = toy_truth(1, 2, 28, 42)
+    own = truth.points[:, [0, 1], [0, 1]]
     points = own[:, None] + 5 * (truth.points - own[:, None])
     trainer.stream = FixedStream(dataclasses.replace(truth, points=points), SECOND)
     for _ in range(config.steps):
         trainer.train_step()
     unit = own[truth.valid].norm(dim=-1).mean()
     with torch.no_grad():
-        encoded = trainer.network.encode(truth.images)
-        errors, still = [], []
-        for time in range(3):
-            others = [frame for frame in range(3) if frame != time]
-            moved = trainer.network.decode(encoded, time=time, frames=others)
-            mask = truth.moving[:, others]
-            wanted = points[:, time, others] / unit
-            errors.append((moved.points - wanted).norm(dim=-1)[mask].mean())
-            still.append((own[:, others] / unit - wanted).norm(dim=-1)[mask].mean())
-    assert torch.stack(still).min() > 0.2
-    assert torch.stack(errors).mean() < 0.6 * torch.stack(still).mean()
+        for query in range(2):
+            encoded = trainer.network.encode(truth.images, queries=torch.tensor([query]))
+            wanted = (points[:, query] - own) / unit
+            assert wanted[truth.moving].norm(dim=-1).max() > 0.2
+            error = (trainer.network.motion_maps(encoded) - wanted).norm(dim=-1)
+            assert error[:, 0][truth.moving[:, 0]].mean() < 0.1
+            assert error[:, 1][truth.moving[:, 1]].mean() < 0.1
 
 
 def test_two_processes_draw_what_one_does(monkeypatch):
@@ -348,10 +346,12 @@ def test_sets_without_motion_are_for_the_first_phase_alone():
 def test_vggt_starts_it(tmp_path):
     published = write_vggt(tmp_path / "vggt.pt")
     trainer = Trainer(config_of(), tmp_path, processes=Processes())
+    query = trainer.network.query_embedding.into_frame.clone()
     trainer.start_from(trainer.trainee.read_start(tmp_path / "vggt.pt"))
     state = trainer.network.state_dict()
     assert torch.equal(state["motion_head.norm.bias"], published["point_head.norm.bias"])
-    assert not state["query_embedding.into_frame"].any()
+    assert torch.equal(state["query_embedding.into_frame"], query)
+    assert not state["query_embedding.intrinsics.weight"].any()
     assert not trainer.train_step().skipped
 
 

@@ -12,15 +12,17 @@ from dynapoint.models.tokens import TokenLayout
 class QueryEmbedding(nn.Module):
     """Vectors added to the tokens of all frames before a backbone's first block.
 
-    Both embeddings start at zero, so that a network that learned without them is left as it was.
-    How the query is marked is part of the parameter's name: weights of one kind do not fit another.
+    The query's starts at random as V-DPM's time token does: from zero it is hardly learned, since
+    blocks scarcely notice it (docs/dept3r.md). That of intrinsics starts at zero, so that a network
+    that learned without is left as it was. How the query is marked is part of the parameter's name:
+    weights of one kind do not fit another.
     """
 
     def __init__(self, config: QueryConfig, width: int) -> None:
         super().__init__()
         self.config = config
         self.mark = f"into_{config.into}"
-        self.register_parameter(self.mark, nn.Parameter(torch.zeros(width)))
+        self.register_parameter(self.mark, nn.Parameter(torch.randn(width)))
         self.intrinsics = nn.Linear(3, width) if config.intrinsics else None
         if self.intrinsics is not None:
             nn.init.zeros_(self.intrinsics.weight)
