@@ -325,6 +325,30 @@ def collected(pairs: list[tuple[int, int]], frames: int, points: torch.Tensor) -
     return collector
 
 
+@pytest.mark.parametrize("at_once", [1, 5, 12])
+def test_a_frames_own_map_is_of_the_surest_pair_and_its_confidence_of_all(at_once):
+    generator = torch.Generator().manual_seed(0)
+    pairs = frame_pairs(4, PairGraphConfig())
+    points = torch.rand(12, 2, 2, 6, 8, 3, generator=generator) + 1
+    confidence = 1 + torch.rand(12, 2, 2, 6, 8, generator=generator)
+    collector = PairCollector(pairs, 4, stride=2)
+    for part in torch.arange(12).split(at_once):
+        collector.add(PairMaps(points=points[part], confidence=confidence[part]))
+    given = collector.observations()
+    for frame in range(4):
+        own = [k for k, (first, _) in enumerate(pairs) if first == frame]
+        sureness = confidence[own, 0, 0][:, 1::2, 1::2].log().mean(dim=(1, 2))
+        surest = points[own[int(sureness.argmax())], 0, 0]
+        assert torch.equal(collector.own_points[frame], surest)
+        assert torch.equal(given.own_points[frame], surest[1::2, 1::2].movedim(-1, 0))
+        assert torch.equal(collector.own_confidence[frame], confidence[own, 0, 0].amax(dim=0))
+    assert torch.equal(given.points[:, 1], points[:, 1, 1, 1::2, 1::2].movedim(-1, 1))
+    torch.testing.assert_close(given.weight[:, 1], confidence[:, 1, 1, 1::2, 1::2].log())
+    # Pixel centres less the middle of the image, at columns 1, 3, … and rows 1, 3, 5.
+    assert given.centred_xy[0, 0].tolist() == [-2.5, -0.5, 1.5, 3.5]
+    assert given.centred_xy[1, :, 0].tolist() == [-1.5, 0.5, 2.5]
+
+
 def test_maps_without_points_and_graphs_in_parts_are_refused():
     pairs = frame_pairs(3, PairGraphConfig())
     with pytest.raises(ModelError, match=r"frames \[0, 1, 2\]"):

@@ -56,11 +56,14 @@ def test_no_similarity_near_the_fitted_one_is_better(mirrored):
     def cost(matrix):
         return float((weight * (move(matrix, source) - target).square().sum(-1)).sum())
 
-    for _ in range(50):
+    # Turns are about the middle of the points, so that they do not move them as well.
+    middle = ((weight[..., None] * target).sum(1) / weight.sum()).numpy()[0]
+    for turned, scaled, shifted in [*np.eye(3), np.ones(3)] * 15:
         change = np.eye(4)
-        turn = Rotation.from_rotvec(rng.normal(size=3) * 1e-2).as_matrix()
-        change[:3, :3] = turn * np.exp(1e-2 * rng.normal())
-        change[:3, 3] = rng.normal(size=3) * 1e-2
+        turn = Rotation.from_rotvec(turned * rng.normal(size=3) * 1e-2).as_matrix()
+        change[:3, :3] = turn * np.exp(1e-2 * scaled * rng.normal())
+        change[:3, 3] = middle - change[:3, :3] @ middle
+        change[:3, 3] += shifted * rng.normal(size=3) * 1e-2
         assert cost(torch.from_numpy(change)[None] @ found) > cost(found)
 
 
