@@ -10,7 +10,7 @@ from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 
-SURE, UNSURE = 8.0, 1.0
+SURE, SURE_ELSEWHEN, UNSURE = 8.0, 4.0, 1.0
 
 
 def exact_clip(
@@ -87,7 +87,8 @@ class ExactPairs:
         valid = self.valid[both].expand(2, -1, -1, -1)
         far = torch.randn(camera.shape, generator=generator, dtype=torch.float64) + 20
         points = torch.where(valid[..., None], camera, far) * scale
-        confidence = torch.where(valid, SURE, UNSURE)
+        sureness = torch.tensor([[SURE, SURE_ELSEWHEN], [SURE_ELSEWHEN, SURE]])[..., None, None]
+        confidence = torch.where(valid, sureness, UNSURE)
         return points.to(self.dtype), confidence.to(self.dtype)
 
     @property

@@ -10,7 +10,7 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.pairwise import AlignmentConfig, PairGraphConfig, PairwiseVideo
 from dynapoint.models.pairwise.graph import frame_pairs
 from dynapoint.models.protocol import PairModel
-from exact_pairs import SURE, UNSURE, ExactPairs, exact_clip, turn_between_deg
+from exact_pairs import SURE, SURE_ELSEWHEN, UNSURE, ExactPairs, exact_clip, turn_between_deg
 
 # Float32 vertices and poses of the renderer limit what can be recovered, in scene units.
 EXACT = 2e-5
@@ -70,7 +70,9 @@ def test_every_frame_at_every_time_is_recovered(clip, stride):
         moved = (maps.points - own.points)[0].norm(dim=-1) / scale
         assert moved[model.valid & ~model.moving].max() < EXACT
         largest = max(largest, float(moved[model.moving].max()))
-        assert ((maps.confidence[0] == SURE) == model.valid).all()
+        assert ((maps.confidence[0, time] == SURE) == model.valid[time]).all()
+        others = [frame for frame in range(FRAMES) if frame != time]
+        assert ((maps.confidence[0, others] == SURE_ELSEWHEN) == model.valid[others]).all()
     assert largest > 0.3
     # Pairs (0, 2), (0, 4), … are in no graph of odd offsets, and are decoded all the same.
     assert not {(0, 2), (4, 0)} & set(graph)
@@ -240,7 +242,8 @@ def test_reconstructions_answer_in_original_pixels(clip, capsys, frames):
         np.testing.assert_allclose(
             answer.points[:, sure] / scale, expected[:, sure], atol=2e-4, rtol=1e-4
         )
-        assert (answer.confidence[:, sure] == SURE).all()
+        expected_confidence = np.where(np.arange(frames) == frame, SURE, SURE_ELSEWHEN)
+        assert (answer.confidence[:, sure] == expected_confidence[:, None]).all()
         assert (answer.confidence[:, ~sure] == UNSURE).all()
     tracks = rec.tracks(frame=0)
     assert tracks.points.shape == (frames, 32, 40, 3)
