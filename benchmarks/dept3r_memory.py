@@ -30,7 +30,7 @@ from dynapoint.models.dept3r_config import Dept3rConfig, dept3r, dept3r_miniatur
 from dynapoint.models.published_config import DptHeadConfig, PatchEmbedConfig
 
 PAPER_GIGABYTES = 12.0
-CHECKED = ((4, 168, 224), (2, 280, 350))
+CHECKED = ((40, 84, 112), (2, 280, 350))
 """Frames and sizes of the checked runs: most memory in the blocks, and in the heads."""
 
 
