@@ -234,6 +234,17 @@ def test_a_small_network_has_one_precision():
         catalog.load_model("nano", precision="bfloat16")
 
 
+def test_what_has_no_decoder_keeps_none_in_fewer_bits(tmp_path, monkeypatch):
+    still = replace(vdpm_miniature(), name="vggt", decoder=None)
+    monkeypatch.setitem(catalog.PUBLISHED, "vggt", lambda: still)
+    save_published(PublishedNetwork(still), tmp_path / "vggt.pt")
+    assert catalog.load_model("vggt", weights=tmp_path / "vggt.pt", device="cpu").decoder is None
+    with pytest.raises(ModelError, match="vggt has no time decoder"):
+        catalog.load_model(
+            "vggt", weights=tmp_path / "vggt.pt", decoder_weights="int8", device="cpu"
+        )
+
+
 @pytest.mark.parametrize("device", ["toaster", "cuda:77", "meta"])
 def test_a_device_that_is_not_there_is_an_error_of_one_line(device):
     with pytest.raises(ModelError, match="cannot be used"):

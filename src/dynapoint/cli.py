@@ -57,11 +57,11 @@ class Reconstruct:
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
     precision: Literal["float32", "bfloat16"] | None = None
-    """Of vdpm's and vggt's transformer blocks; the default is bfloat16 on a GPU only."""
+    """Of the large networks' transformer blocks; the default is bfloat16 on a GPU only."""
     decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"
-    """How the time decoder's weights are kept: in fewer bits they take less memory."""
+    """How vdpm's or nano's time decoder is kept: in fewer bits its weights take less memory."""
     compile: _Flag = False
-    """Compile vdpm's and vggt's blocks first: a minute or two that pays for long or many clips."""
+    """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
     overwrite: _Flag = False
     """Replace a scene that is already there (never anything else)."""
 
@@ -203,7 +203,7 @@ class Train:
     """Train a network on clips that the package makes itself."""
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """Name of the recipe, e.g. nano, smoke or vdpm."""
+    """Name of the recipe, e.g. nano, smoke, vdpm, dpm or dept3r."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for checkpoints, logs and weights."""
     resume: _Flag = False
@@ -211,7 +211,7 @@ class Train:
     steps: int | None = None
     """Stop after this many steps instead of the recipe's."""
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
-    """Begin with these weights, e.g. those of VGGT-1B for vdpm."""
+    """Begin with these weights: of VGGT-1B for vdpm and dept3r, of DUSt3R for dpm, or a run's."""
 
     def run(self) -> int:
         """Train until the recipe, or `steps`, says so."""

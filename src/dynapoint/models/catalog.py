@@ -54,17 +54,17 @@ def load_model(
         name: A name that `dynapoint models` lists.
         weights: A file to use in place of the model's own.
         device: Where to compute; None takes a GPU where there is one.
-        decoder_weights: How the time decoder's weights are kept. "bfloat16" and "int8" take a half
-            and a quarter of the memory; docs/published.md says what they cost in accuracy.
-        precision: Of the published networks' transformer blocks; None is "float32" on a CPU and
+        decoder_weights: How V-DPM's time decoder keeps its weights. "bfloat16" and "int8" take a
+            half and a quarter of the memory; docs/published.md says what they cost in accuracy.
+        precision: Of the large networks' transformer blocks; None is "float32" on a CPU and
             "bfloat16" on a GPU, as in the public code.
-        compile_blocks: Compile the published networks' blocks when they first run, which takes a
+        compile_blocks: Compile the large networks' blocks when they first run, which takes a
             minute or two for each image size and pays for long clips and many of them.
 
     Raises:
-        ModelError: The name is unknown or retired, the weights of a published network are not on
-            this machine, the file cannot be used, there is no such device, or the network has one
-            precision only.
+        ModelError: The name is unknown or retired, the weights of a large network are not on this
+            machine, the file cannot be used, there is no such device, or the network has one
+            precision only or no time decoder.
     """
     path = require_weights(name, weights)
     place = _device(device)
@@ -82,8 +82,11 @@ def load_model(
         )
     else:
         network = load_network(path)
-    if isinstance(network, VideoPointMapNetwork | PublishedNetwork) and network.decoder is not None:
-        store_compactly(network.decoder, decoder_weights)
+    decoder = getattr(network, "decoder", None)
+    if decoder is not None:
+        store_compactly(decoder, decoder_weights)
+    elif decoder_weights != "float32":
+        raise ModelError(f"{name} has no time decoder; leave decoder_weights out")
     network.weights_sha256 = sha256_of(path)
     network.to(place)
     return PairwiseVideo(network) if isinstance(network, PairModel) else network
