@@ -97,14 +97,19 @@ def test_every_query_is_a_pass_of_its_own(shaken, into):
     passes = []
     network.aggregator.register_forward_hook(lambda *_: passes.append(None))
     encoded = network.encode(video)
-    other = network.decode(encoded, time=2, frames=[0, 1])
+    other = network.decode(encoded, time=2, frames=[0, 1], chunk=1)
     assert len(passes) == 2
     network.decode(encoded, time=0, frames=[1, 2])
+    network.decode(encoded, time=2, frames=[2])
     assert len(passes) == 2
-    # Geometry stays that of the first pass; motion is what a clip encoded for time 2 gives.
+    # Geometry stays that of the first pass; motion comes from the tokens of a pass for time 2.
     direct = network.encode(video, query=2)
     assert not close(direct.own_time.points, encoded.own_time.points, 1e-6)
     assert not close(other.points, encoded.own_time.points[:, [0, 1]], 1e-3)
+    mixed = dataclasses.replace(encoded, tokens=direct.tokens, query=2)
+    assert close(network.decode(mixed, time=2, frames=[0, 1]).points, other.points, 1e-9)
+    unasked = dataclasses.replace(encoded, query=2)
+    assert not close(network.decode(unasked, time=2, frames=[0, 1]).points, other.points, 1e-3)
 
 
 def test_known_intrinsics_are_heard(shaken):

@@ -1,6 +1,7 @@
 """DePT3R in small: the backbone itself is told the time that points are asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from dynapoint.models.config import NetworkConfig
 from dynapoint.models.motion_hints import MotionHints
 from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
 from dynapoint.models.query_embedding import QueryEmbedding
+from dynapoint.types import PointMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,15 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         aggregated = self._pass(patches, stem.grid_hw, query, known)
         base = self._finish(stem, aggregated, image_hw)
         return QueryEncoding(**vars(base), patches=patches, query=query, of_intrinsics=known)
+
+    def decode(
+        self, encoded: VideoEncoding, *, time: int, frames: Sequence[int], chunk: int = 8
+    ) -> PointMaps:
+        """As for V-DPM, by one run of the backbone however many frames are asked for."""
+        assert isinstance(encoded, QueryEncoding)
+        if any(frame != time for frame in frames):
+            encoded = replace(encoded, tokens=self._tokens_for(encoded, time), query=time)
+        return super().decode(encoded, time=time, frames=frames, chunk=chunk)
 
     def _pass(
         self,
