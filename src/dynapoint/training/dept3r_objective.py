@@ -118,15 +118,10 @@ def dense_term(
     Every part is a mean over each example's valid pixels and then over examples; a difference is
     valid where both its pixels are and is weighed by the confidence of the one it starts at.
     """
-    total = per_example_mean(confidence * norm_of(error) - alpha * confidence.log(), mask)
+    total = per_example_mean(confidence * norm(error) - alpha * confidence.log(), mask)
     for dim in (2, 3):
         inner = error.shape[dim] - 1
         both = mask.narrow(dim, 0, inner) & mask.narrow(dim, 1, inner)
-        weighed = confidence.narrow(dim, 0, inner) * norm_of(error.diff(dim=dim))
+        weighed = confidence.narrow(dim, 0, inner) * norm(error.diff(dim=dim))
         total = total + gradient * per_example_mean(weighed, both)
     return total
-
-
-def norm_of(error: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape"]:
-    """Euclidean norms with a finite gradient at zero."""
-    return (error.square().sum(dim=-1) + 1e-12).sqrt()

@@ -61,9 +61,7 @@ def huber(error: Float[Tensor, "*shape"], quadratic_below: float) -> Float[Tenso
     return torch.where(error < delta, error.square() / (2 * delta), error - delta / 2)
 
 
-def norm(
-    vectors: Float[Tensor, "*shape xyz=3"],
-) -> Float[Tensor, "*shape"]:
+def norm(vectors: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape"]:
     """Euclidean norms with a finite gradient at zero."""
     return (vectors.square().sum(dim=-1) + 1e-12).sqrt()
 
