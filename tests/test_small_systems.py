@@ -43,17 +43,6 @@ def test_pairs_of_a_clip_are_those_of_two_frames_alone(shaken):
             assert close(maps.confidence[k, time], alone.confidence[0], 1e-9)
 
 
-def test_pairs_in_parts_are_pairs_at_once(shaken, monkeypatch):
-    network = shaken(PAIRS).double()
-    encoded = network.encode_frames(images(3)[0].double())
-    asked = {"firsts": [0, 1, 2, 0, 2], "seconds": [1, 2, 0, 2, 1]}
-    whole = network.decode_frame_pairs(encoded, **asked)
-    monkeypatch.setattr("dynapoint.models.pair_network.PAIRS_AT_ONCE", 2)
-    parts = network.decode_frame_pairs(encoded, **asked)
-    assert close(parts.points, whole.points, 1e-8)
-    assert close(parts.confidence, whole.confidence, 1e-8)
-
-
 def test_swapped_pairs_answer_in_the_other_camera(shaken):
     # Own-time maps are factored: rays of the own frame, in the camera of whichever is first.
     network = shaken(PAIRS).double()

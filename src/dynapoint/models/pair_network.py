@@ -16,8 +16,6 @@ from dynapoint.models.stem import StemFeatures
 from dynapoint.models.tokens import TokenLayout
 from dynapoint.models.twin_backbone import FrameTokens, TwinBackbone
 
-PAIRS_AT_ONCE = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedFrames:
@@ -64,16 +62,6 @@ class PairPointMapNetwork(VideoPointMapNetwork):
 
         Confidence of a map at the other frame's time is that of its motion and its own-time map.
         """
-        parts = []
-        for start in range(0, len(firsts), PAIRS_AT_ONCE):
-            chosen = slice(start, start + PAIRS_AT_ONCE)
-            parts.append(self._four_maps(encoded, list(firsts)[chosen], list(seconds)[chosen]))
-        return PairMaps(
-            points=torch.cat([part.points for part in parts]),
-            confidence=torch.cat([part.confidence for part in parts]),
-        )
-
-    def _four_maps(self, encoded: EncodedFrames, firsts: list[int], seconds: list[int]) -> PairMaps:
         index = [frame for pair in zip(firsts, seconds, strict=True) for frame in pair]
         frames = encoded.frames
         pairs = FrameTokens(
