@@ -133,6 +133,20 @@ def test_two_frames_are_the_networks_own_answer(pair_clip):
     assert turn_between_deg(noisy, exact.poses[:, :3, :3]).max() < 0.05
 
 
+def test_the_second_camera_is_found_without_confidence_too(pair_clip):
+    class Unsure(ExactPairs):
+        def pair(self, a, b):
+            points, confidence = super().pair(a, b)
+            return points.where(self.valid[[a, b], ..., None], 0.0), torch.ones_like(confidence)
+
+    model = Unsure(pair_clip)
+    cameras = PairwiseVideo(model).encode(blank(2)).cameras
+    turn = turn_between_deg(cameras.world_from_camera[0, :, :3, :3], model.poses[:, :3, :3])
+    assert (
+        turn.max() < 1e-4 and turn_between_deg(model.poses[0, :3, :3], model.poses[1, :3, :3]) > 9
+    )
+
+
 def test_a_single_frame_is_paired_with_itself(pair_clip):
     model = ExactPairs(pair_clip)
     video = PairwiseVideo(model)

@@ -122,6 +122,7 @@ class PairCollector:
         if not weight.any():
             # A network that is sure of nothing is as sure of all pixels.
             weight = (self._points[:, :, 2] != 0).to(weight)
+            own_weight = torch.ones_like(own_weight)
         return PairObservations(
             firsts=tuple(first for first, _ in self._pairs),
             seconds=tuple(second for _, second in self._pairs),
