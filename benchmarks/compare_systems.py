@@ -1,12 +1,13 @@
 """One table of systems: motion, geometry and matches on several sets of clips, seconds, memory.
 
     python benchmarks/compare_systems.py --clips bench=CLIPS easy=CLIPS -o table.json
-        --rows nano V-DPM=runs/vdpm/weights.safetensors DPM=runs/dpm/weights.safetensors
+        --rows nano V-DPM=runs/vdpm/weights.safetensors
 
-A row is a model's name, or LABEL=FILE for weights of a small network. Each is scored by `dynapoint
-evaluate` in a process of its own, so that its peak memory is its own; seconds are those of ten
-frames reconstructed and the tracks of frame 0 decoded, loading apart. Without -o the JSON is not
-kept; finished rows of an existing one are not scored again.
+A row is a model's name, or LABEL=FILE for weights of a small network; a label that ends in "in
+pairs" shows a video network two frames at a time, aligned as DPM's pairs are. Each row is scored in
+a process of its own, so that its peak memory is its own; seconds are those of ten frames
+reconstructed and the tracks of frame 0 decoded, loading apart. Rows that the JSON file has already
+are not scored again.
 """
 
 import argparse
@@ -15,7 +16,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+
+from dynapoint.evaluation.clips import find_clips, read_clip
+from dynapoint.evaluation.report import to_json
+from dynapoint.evaluation.score import evaluate_together, model_answers, trivial_answers
+from dynapoint.models.catalog import load_model
+from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.pairwise import PairwiseVideo
+from dynapoint.models.protocol import PairMaps
 
 KEYS = {
     "own EPE m8": "own_time_epe_m8",
@@ -32,24 +44,55 @@ KEYS = {
 }
 
 
+class AsPairs:
+    """A video network as a network for pairs: what is left of it without its other frames."""
+
+    def __init__(self, network: VideoPointMapNetwork) -> None:
+        self.network, self.config = network, network.config
+        self.patch_size, self.image_side = network.patch_size, network.image_side
+
+    def encode_frames(self, images: torch.Tensor) -> torch.Tensor:
+        """Nothing can be computed for a frame alone."""
+        return images
+
+    def decode_frame_pairs(
+        self, encoded: torch.Tensor, *, firsts: Sequence[int], seconds: Sequence[int]
+    ) -> PairMaps:
+        """All frames of each pair, at both times."""
+        index = torch.tensor([list(firsts), list(seconds)]).T
+        video = self.network.encode(encoded[index])
+        maps = [self.network.decode(video, time=time, frames=[0, 1]) for time in (0, 1)]
+        return PairMaps(
+            points=torch.stack([each.points for each in maps], dim=1),
+            confidence=torch.stack([each.confidence for each in maps], dim=1),
+        )
+
+
+def score(row: str, clips: Path, output: Path) -> None:
+    """Score one row, in this process."""
+    label, _, weights = row.partition("=")
+    model = load_model(weights=weights) if weights else load_model(label)
+    if label.endswith("in pairs"):
+        model = PairwiseVideo(AsPairs(model))
+    answers = {**model_answers({label: model}), **trivial_answers()}
+    scored = evaluate_together((read_clip(path) for path in find_clips(clips)), answers)
+    output.write_text(to_json(scored))
+
+
 def scores_of(row: str, clips: Path) -> dict[str, dict[str, float | None]]:
     """Pooled scores of a row, of its geometry without motion, and its process's peak memory."""
-    label, _, weights = row.partition("=")
+    label = row.partition("=")[0]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "scores.json"
-        words = ["evaluate", str(clips), "-o", str(output)]
-        words += ["--weights", weights] if weights else ["--model", label]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dynapoint", *words], stdout=subprocess.DEVNULL
-        )
+        words = [sys.executable, __file__, "--score", row, str(clips), str(output)]
+        process = subprocess.Popen(words)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{row} on {clips} failed with status {status}")
         rows = json.loads(output.read_text())["rows"]
-    name = Path(weights).name if weights else label
     return {
-        label: {**rows[name]["pooled"], "peak_mib": usage.ru_maxrss / 1024},
-        f"{label}, nothing moved": rows[f"{name}, nothing moved"]["pooled"],
+        label: {**rows[label]["pooled"], "peak_mib": usage.ru_maxrss / 1024},
+        f"{label}, nothing moved": rows[f"{label}, nothing moved"]["pooled"],
         "flat scene": rows["flat scene"]["pooled"],
         "true geometry, nothing moved": rows["true geometry, nothing moved"]["pooled"],
     }
@@ -71,20 +114,23 @@ def table(found: dict[str, dict[str, float | None]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", nargs="+", required=True, metavar="LABEL=FOLDER")
-    parser.add_argument("--rows", nargs="+", required=True, metavar="NAME or LABEL=FILE")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--clips", nargs="+", default=(), metavar="LABEL=FOLDER")
+    parser.add_argument("--rows", nargs="+", default=(), metavar="NAME or LABEL=FILE")
+    parser.add_argument("-o", "--output", type=Path, default=Path("comparison.json"))
+    parser.add_argument("--score", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    kept = arguments.output and arguments.output.exists()
-    found = json.loads(arguments.output.read_text()) if kept else {}
+    if arguments.score:
+        row, clips, output = arguments.score
+        score(row, Path(clips), Path(output))
+        return
+    found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     for named in arguments.clips:
         label, _, folder = named.partition("=")
         of_set = found.setdefault(label, {})
         for row in arguments.rows:
             if row.partition("=")[0] not in of_set:
                 of_set.update(scores_of(row, Path(folder)))
-                if arguments.output:
-                    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+                arguments.output.write_text(json.dumps(found, indent=1) + "\n")
         print(f"\n{label}\n\n{table(of_set)}", flush=True)
 
 
