@@ -161,6 +161,7 @@ def _laid_on_frames(
     own = given.own_points.flatten(2)[..., chosen].transpose(1, 2)
     target = move(world_from_own, own)[frames]
     source = given.points.flatten(3)[..., chosen].transpose(2, 3)
-    weight = given.weight.flatten(2)[..., chosen]
-    weight = weight + _LEAST_WEIGHT * ((source != 0) & (own[frames] != 0)).all(dim=-1)
+    weight = given.weight.flatten(2)[..., chosen] + _LEAST_WEIGHT * (source != 0).all(dim=-1)
+    # Where a frame's own map has no point, nothing is known to lay a pair on.
+    weight = weight * (own[frames] != 0).any(dim=-1)
     return fit_similarity_robustly(source.flatten(1, 2), target.flatten(1, 2), weight.flatten(1))
