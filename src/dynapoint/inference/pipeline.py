@@ -36,7 +36,8 @@ def reconstruct(
             and VGGT does, and takes images of different sizes.
         reference: The frame (of those used) in whose camera the network works, for `vdpm` and
             `vggt`. Results are in the camera of frame 0 all the same.
-        progress: Show a bar on standard error while the tracks of a frame are worked out.
+        progress: Show a bar on standard error while pairs of frames are aligned (`dpm`) and while
+            the tracks of a frame are worked out.
 
     Returns:
         Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
