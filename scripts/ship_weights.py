@@ -54,7 +54,6 @@ def main() -> None:
         "blend": blend,
     }
     assert card.weights_file is not None
-    assert card.weights_file is not None
     path = ASSETS / card.weights_file
     path.parent.mkdir(exist_ok=True)
     save_network(network, path, record=record)

@@ -413,6 +413,8 @@ def test_weights_of_ones_own_are_scored_under_their_own_name(fake_pipeline, monk
     other = Path("other") / "mine.safetensors"
     text = evaluate_paths(clips, ["nano", "vdpm"], weights=[own, other])
     assert f"\n{own} " in text and f"\n{other}, nothing moved " in text
+    with pytest.raises(ConfigError, match="nano, nano are not all different"):
+        evaluate_paths(clips, ["nano", "nano"])
     with pytest.raises(ConfigError, match="2 models and 1 weights files"):
         evaluate_paths(clips, ["nano", "vdpm"], weights=[own])
 

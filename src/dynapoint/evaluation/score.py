@@ -82,7 +82,7 @@ def evaluate_paths(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: there are not as many weights as models.
+        ConfigError: there are not as many weights as models, or a model is given twice.
         SceneError: there are no clips, or one is damaged.
         ModelError: a model is unknown or cannot be loaded.
         OutputError: `output` cannot be written.
@@ -100,6 +100,8 @@ def evaluate_paths(
         check_writable(output)
     files: Sequence[Path | None] = weights or [None] * len(models)
     labels = _labels(models, files)
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"the models {', '.join(labels)} are not all different; give each once")
     networks = {
         label: load_model(model, weights=file)
         for label, model, file in zip(labels, models, files, strict=True)

@@ -94,6 +94,9 @@ class QueryConfig:
 
     into: Literal["frame", "camera_token"] = "frame"
     intrinsics: bool = True
+    # Spread of the learned vector at the start. Blocks with layer scale hardly notice a small one;
+    # where there is none, one as large as the tokens would drown what they say (rms .6 there).
+    mark_spread: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,9 +227,9 @@ def comparison_dept3r(name: str, query: QueryConfig | None = None) -> NetworkCon
     # One more pair of blocks stands for the decoder that it has none of.
     return replace(
         base,
-        aggregator=replace(base.aggregator, depth=4),
+        aggregator=replace(base.aggregator, depth=4, time_token=False),
         decoder=None,
-        query=query or QueryConfig(),
+        query=replace(query or QueryConfig(), mark_spread=0.1),
     )
 
 

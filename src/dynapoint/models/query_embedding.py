@@ -22,7 +22,7 @@ class QueryEmbedding(nn.Module):
         super().__init__()
         self.config = config
         self.mark = f"into_{config.into}"
-        self.register_parameter(self.mark, nn.Parameter(torch.randn(width)))
+        self.register_parameter(self.mark, nn.Parameter(torch.randn(width) * config.mark_spread))
         self.intrinsics = nn.Linear(3, width) if config.intrinsics else None
         if self.intrinsics is not None:
             nn.init.zeros_(self.intrinsics.weight)
