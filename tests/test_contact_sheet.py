@@ -87,3 +87,12 @@ def test_a_sheet_can_be_stored_as_png(tmp_path):
     rec = dynapoint.reconstruct(picture_array(2, 40, 60), FakeModel(32))
     contact_sheet.draw(rec).save(tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").size == contact_sheet.draw(rec).size
+
+
+def test_points_of_the_grid_lie_in_the_map_whatever_its_size():
+    for height in range(8, 130):
+        for width in (16, 96, 112, 128, 518):
+            rows, columns = panels._grid((height, width))
+            assert len(rows) == len(columns) > 0
+            assert 0 <= rows.min() and rows.max() < height
+            assert 0 <= columns.min() and columns.max() < width

@@ -50,6 +50,13 @@ NANO_1 = ModelCard(
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="nano-1.safetensors",
 )
+DPM_NANO_1 = ModelCard(
+    name="dpm-nano-1",
+    parameters=1_631_652,
+    licence="Apache-2.0",
+    source="trained by the dynapoint authors on the package's own data engine",
+    weights_file="dpm-nano-1.safetensors",
+)
 VDPM = ModelCard(
     name="vdpm",
     parameters=1_661_508_918,
@@ -114,8 +121,8 @@ DEPT3R = ModelCard(
     ),
 )
 
-CARDS = {card.name: card for card in (NANO_1, VDPM, VGGT, DPM, DEPT3R)}
-NEWEST = {"nano": "nano-1"}
+CARDS = {card.name: card for card in (NANO_1, DPM_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
+NEWEST = {"nano": "nano-1", "dpm-nano": "dpm-nano-1"}
 """Short names stand for the newest version of a model."""
 
 RETIRED: dict[str, str] = {}

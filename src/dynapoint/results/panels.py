@@ -167,7 +167,14 @@ def image_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Image
 def _grid(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a square grid of map pixels, away from the border."""
     step = max(2.0, max(map_hw) / _GRID_POINTS_ALONG_LONGER_SIDE)
-    along = [np.arange(step / 2, side, step).astype(np.int64) for side in map_hw]
+    # Whole numbers of steps: a range that ends at the side may, by rounding, reach it. A side that
+    # is shorter than a step has one point, in its middle.
+    along = [
+        ((np.arange(side // step) + 0.5) * step).astype(np.int64)
+        if side >= step
+        else np.array([side // 2])
+        for side in map_hw
+    ]
     rows, columns = np.meshgrid(*along, indexing="ij")
     return rows.ravel(), columns.ravel()
 
