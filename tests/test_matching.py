@@ -11,7 +11,6 @@ from dynapoint.models.ego_motion import cross_matrix
 from dynapoint.models.matching import CELL_PX, Matcher, Matches
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
-    MotionHints,
     PairGeometry,
     cell_centres,
     motion_hints,
@@ -163,16 +162,3 @@ def test_hints_of_exact_matches_are_the_true_motion(camera_step_cells, order):
     assert (lateral - sideways)[seen].norm(dim=-1).max() < 0.02
     residual = hints.features[0, 6:8].flatten(1).norm(dim=0)
     assert (residual[block] > 1.9).all() and (residual[seen & ~block] < 0.05).all()
-
-
-def test_chosen_hints_are_slices():
-    values = torch.arange(6.0)[:, None, None, None]
-    hints = MotionHints(
-        features=values.expand(6, 2, 1, 1),
-        lateral=values.expand(6, 3, 1, 1),
-        inward=-values.expand(6, 3, 1, 1),
-    )
-    # Two examples of three pairs each; of both the last and then the first.
-    chosen = hints.chosen(2, [2, 0])
-    assert chosen.features[:, 0, 0, 0].tolist() == [2, 0, 5, 3]
-    assert chosen.inward[:, 0, 0, 0].tolist() == [-2, 0, -5, -3]
