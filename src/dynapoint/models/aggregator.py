@@ -24,6 +24,20 @@ class Aggregated:
     positions: RotaryPositions
 
 
+def stack_of_blocks(config: AggregatorConfig) -> nn.ModuleList:
+    """As many plain blocks as the configuration's depth."""
+    return nn.ModuleList(
+        Block(
+            config.width,
+            config.heads,
+            mlp_ratio=config.mlp_ratio,
+            scale_init=config.layer_scale_init,
+            qk_norm=True,
+        )
+        for _ in range(config.depth)
+    )
+
+
 class Aggregator(nn.Module):
     """Adds camera, time and register tokens to each frame's patches and lets all frames talk.
 
@@ -42,20 +56,8 @@ class Aggregator(nn.Module):
             nn.Parameter(torch.randn(1, 1, width)) if config.time_token else None
         )
 
-        def blocks() -> nn.ModuleList:
-            return nn.ModuleList(
-                Block(
-                    width,
-                    config.heads,
-                    mlp_ratio=config.mlp_ratio,
-                    scale_init=config.layer_scale_init,
-                    qk_norm=True,
-                )
-                for _ in range(config.depth)
-            )
-
-        self.frame_blocks = blocks()
-        self.global_blocks = blocks()
+        self.frame_blocks = stack_of_blocks(config)
+        self.global_blocks = stack_of_blocks(config)
         self.checkpoint_blocks = False
 
     def forward(

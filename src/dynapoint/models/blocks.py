@@ -11,6 +11,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from dynapoint.models.attention import Attention, RotaryPositions
+from dynapoint.models.config import TimeDecoderConfig
+from dynapoint.models.published_config import LevelDecoderConfig
 
 # Without gradients the MLP works on so many tokens at a time, which bounds its hidden layer.
 MLP_TOKENS_AT_ONCE = 2048
@@ -237,6 +239,28 @@ class ConditionalBlock(nn.Module):
             )
         x = x + (attended.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
         return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+def steered_block(
+    config: TimeDecoderConfig | LevelDecoderConfig, *, width: int, condition: int
+) -> Block | ConditionalBlock:
+    """A block of a decoder that is told the time: a plain one where its tokens have been told."""
+    if config.conditioning == "additive":
+        return Block(
+            width,
+            config.heads,
+            mlp_ratio=config.mlp_ratio,
+            scale_init=config.layer_scale_init,
+            qk_norm=True,
+        )
+    return ConditionalBlock(
+        width,
+        config.heads,
+        condition=condition,
+        mlp_ratio=config.mlp_ratio,
+        scale_init=config.layer_scale_init,
+        zero_modulation=config.modulation_init == "zero",
+    )
 
 
 _compiled: dict[type[nn.Module], Callable[..., Tensor]] = {}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block, ConditionalBlock, run_block
+from dynapoint.models.blocks import ConditionalBlock, run_block, steered_block
 from dynapoint.models.published_config import LevelDecoderConfig
 
 
@@ -22,30 +22,15 @@ class LevelDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.rope_base = rope_base
-        self.frame_blocks = nn.ModuleList(self._block(width) for _ in range(config.depth))
-        self.global_blocks = nn.ModuleList(self._block(width) for _ in range(config.depth))
+        self.frame_blocks = nn.ModuleList(
+            steered_block(config, width=width, condition=width) for _ in range(config.depth)
+        )
+        self.global_blocks = nn.ModuleList(
+            steered_block(config, width=width, condition=width) for _ in range(config.depth)
+        )
         additive = config.conditioning == "additive"
         self.condition = nn.Linear(width, width) if additive else None
         self.checkpoint_blocks = False
-
-    def _block(self, width: int) -> nn.Module:
-        config = self.config
-        if config.conditioning == "additive":
-            return Block(
-                width,
-                config.heads,
-                mlp_ratio=config.mlp_ratio,
-                scale_init=config.layer_scale_init,
-                qk_norm=True,
-            )
-        return ConditionalBlock(
-            width,
-            config.heads,
-            condition=width,
-            mlp_ratio=config.mlp_ratio,
-            scale_init=config.layer_scale_init,
-            zero_modulation=config.modulation_init == "zero",
-        )
 
     def forward(
         self,

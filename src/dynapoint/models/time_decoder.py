@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block, ConditionalBlock
+from dynapoint.models.blocks import ConditionalBlock, steered_block
 from dynapoint.models.config import TimeDecoderConfig
 
 
@@ -24,10 +24,10 @@ class TimeDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.frame_blocks = nn.ModuleList(
-            self._block(width, condition) for _ in range(config.depth)
+            steered_block(config, width=width, condition=condition) for _ in range(config.depth)
         )
         self.global_blocks = nn.ModuleList(
-            self._block(width, condition) for _ in range(config.depth)
+            steered_block(config, width=width, condition=condition) for _ in range(config.depth)
         )
         self.target_embedding = (
             nn.Parameter(torch.randn(width) * 0.02) if config.target_flag and config.depth else None
@@ -39,25 +39,6 @@ class TimeDecoder(nn.Module):
             self.condition = nn.Linear(condition, outputs)
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)
-
-    def _block(self, width: int, condition: int) -> nn.Module:
-        config = self.config
-        if config.conditioning == "additive":
-            return Block(
-                width,
-                config.heads,
-                mlp_ratio=config.mlp_ratio,
-                scale_init=config.layer_scale_init,
-                qk_norm=True,
-            )
-        return ConditionalBlock(
-            width,
-            config.heads,
-            condition=condition,
-            mlp_ratio=config.mlp_ratio,
-            scale_init=config.layer_scale_init,
-            zero_modulation=config.modulation_init == "zero",
-        )
 
     def forward(
         self,

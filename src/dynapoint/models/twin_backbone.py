@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynapoint.models.aggregator import Aggregated
+from dynapoint.models.aggregator import Aggregated, stack_of_blocks
 from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block
 from dynapoint.models.config import AggregatorConfig
 from dynapoint.models.tokens import TokenLayout
 
@@ -39,22 +38,9 @@ class TwinBackbone(nn.Module):
         self.special_tokens = nn.Parameter(
             torch.randn(self.layout.patch_start, config.width) * 0.02
         )
-
-        def blocks() -> nn.ModuleList:
-            return nn.ModuleList(
-                Block(
-                    config.width,
-                    config.heads,
-                    mlp_ratio=config.mlp_ratio,
-                    scale_init=config.layer_scale_init,
-                    qk_norm=True,
-                )
-                for _ in range(config.depth)
-            )
-
-        self.encoder_blocks = blocks()
-        self.first_blocks = blocks()
-        self.second_blocks = blocks()
+        self.encoder_blocks = stack_of_blocks(config)
+        self.first_blocks = stack_of_blocks(config)
+        self.second_blocks = stack_of_blocks(config)
 
     def encode(
         self, patches: Float[Tensor, "image patch width"], grid_hw: tuple[int, int]
