@@ -99,3 +99,16 @@ def toy_truth(
         world_from_camera=poses,
         intrinsics=intrinsics.expand(batch, frames, 3, 3).clone(),
     )
+
+
+class FixedStream:
+    """The same sample at every step of a training run, or another one where `at` says so."""
+
+    def __init__(self, sample, phase, at=None):
+        self.fixed, self.phase, self.at = sample, phase, at or {}
+
+    def sample(self, step):
+        return self.at.get(step, self.fixed)
+
+    def phase_of(self, step):
+        return self.phase

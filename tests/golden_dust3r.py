@@ -24,7 +24,14 @@ from dynapoint.models.dust3r_config import Dust3rConfig, PairHeadConfig, PairTru
 from dynapoint.models.dust3r_heads import DptPixelHead
 from dynapoint.models.key_maps import dust3r_from_ours, ours_from_dust3r
 from golden_cases import Report, compare, find_beside, label
-from golden_networks import Entries, digest_of, fill_part, filled, image_batch
+from golden_networks import (
+    Entries,
+    digest_of,
+    fill_part,
+    filled,
+    image_batch,
+    require_same_shapes,
+)
 
 Arrays = dict[str, torch.Tensor]
 CLASS = "dust3r.model.AsymmetricCroCo3DStereo"
@@ -167,10 +174,7 @@ def pair_skeleton(
         network = DpmNetwork(config)
     ours = public_entries(network)
     theirs = ours if entries is None else dict(entries)
-    if theirs != ours:
-        missing, extra = sorted(theirs.keys() - ours.keys()), sorted(ours.keys() - theirs.keys())
-        odd = [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
-        raise ValueError(f"missing {missing[:3]}, extra {extra[:3]}, of other shape {odd[:3]}")
+    require_same_shapes(ours, theirs)
     return network, theirs
 
 

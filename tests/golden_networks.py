@@ -7,7 +7,7 @@ the name seeds, so no weight has to be stored (the rule is in words in the golde
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from dynapoint.models.published_config import (
     vggt,
 )
 
+Shapes = Mapping[str, tuple[int, ...]]
 POSE_BIAS = np.array([0, 0, 0, 0, 0, 0, 0.25, 0.3, 0.3])
 GAINS = {
     "pose_branch.fc2.weight": 0.1,
@@ -109,11 +110,16 @@ def skeleton(
     }
     wanted = dict(ours) if entries is None else {name: tuple(shape) for name, shape in entries}
     theirs = {name: v for name, v in wanted.items() if not name.startswith("track_head.")}
+    require_same_shapes(ours, theirs)
+    return network, wanted
+
+
+def require_same_shapes(ours: Shapes, theirs: Shapes) -> None:
+    """Raise ValueError where names or shapes of two state dicts differ."""
     if theirs != ours:
         missing, extra = sorted(theirs.keys() - ours.keys()), sorted(ours.keys() - theirs.keys())
         odd = [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
         raise ValueError(f"missing {missing[:3]}, extra {extra[:3]}, of other shape {odd[:3]}")
-    return network, wanted
 
 
 def build(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from conftest import toy_truth
+from conftest import FixedStream, toy_truth
 from dynapoint import cli
 from dynapoint.errors import ConfigError
 from dynapoint.models.dept3r import Dept3rNetwork
@@ -68,19 +68,6 @@ def uneven_truth(frames: int = 3) -> TruthSample:
     valid[0, 1, :, ::3] = False
     supervised[0, 2, 1] = False
     return dataclasses.replace(truth, valid=valid, supervised=supervised)
-
-
-class FixedStream:
-    """One sample at every step."""
-
-    def __init__(self, sample, phase):
-        self.fixed, self.phase = sample, phase
-
-    def sample(self, step):
-        return self.fixed
-
-    def phase_of(self, step):
-        return self.phase
 
 
 def dense_by_hand(error, confidence, mask, *, alpha: float, gradient: float) -> float:

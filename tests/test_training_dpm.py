@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from conftest import toy_truth
+from conftest import FixedStream, toy_truth
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.dust3r import DpmNetwork
 from dynapoint.models.dust3r_config import dpm_miniature as miniature_network
@@ -165,23 +165,10 @@ def test_samples_of_the_stream_are_masked_by_their_sets():
     assert sample.images.shape[-2] % 16 == 0 and sample.images.shape[-1] % 16 == 0
 
 
-class FixedStream:
-    """One sample at every step."""
-
-    def __init__(self, sample):
-        self.fixed = sample
-
-    def sample(self, step):
-        return self.fixed
-
-    def phase_of(self, step):
-        return SMALL
-
-
 def test_a_pair_of_the_engine_can_be_learned_by_heart(tmp_path):
     config = config_of(steps=12, sets=())
     trainer = Trainer(config, tmp_path, processes=Processes())
-    trainer.stream = FixedStream(SampleStream(config).sample(0))
+    trainer.stream = FixedStream(SampleStream(config).sample(0), SMALL)
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
     for name in ("total", "own_time", "other_time"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from conftest import toy_truth
+from conftest import FixedStream, toy_truth
 from dynapoint import cli
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.blocks import Block, ConditionalBlock
@@ -46,19 +46,6 @@ def config_of(**changes) -> TrainConfig:
 def sample_of(batch: int = 1, frames: int = 3):
     """A toy truth of 2 × 3 patches."""
     return toy_truth(batch, frames, 28, 42)
-
-
-class FixedStream:
-    """One sample at every step."""
-
-    def __init__(self, sample, phase):
-        self.fixed, self.phase = sample, phase
-
-    def sample(self, step):
-        return self.fixed
-
-    def phase_of(self, step):
-        return self.phase
 
 
 def copied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from conftest import toy_truth
+from conftest import FixedStream, toy_truth
 from dynapoint.errors import ConfigError, ModelError, OutputError
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.weights import load_network, save_network
@@ -36,22 +36,9 @@ def toy_config(**changes) -> TrainConfig:
     return dataclasses.replace(smoke(), **({"phases": phases, "warmup_steps": 3} | changes))
 
 
-class FixedStream:
-    """The same toy batch at every step, or another one where `at` says so."""
-
-    def __init__(self, sample, at=None):
-        self.fixed, self.at = sample, at or {}
-
-    def sample(self, step):
-        return self.at.get(step, self.fixed)
-
-    def phase_of(self, step):
-        return toy_config().phases[0]
-
-
 def toy_trainer(folder, *, at=None, batch=2, **changes) -> Trainer:
     trainer = Trainer(toy_config(**changes), folder, processes=Processes())
-    trainer.stream = FixedStream(toy_truth(batch), at)
+    trainer.stream = FixedStream(toy_truth(batch), toy_config().phases[0], at)
     return trainer
 
 
