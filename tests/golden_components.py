@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from dynapoint.data.frames import load_frames
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.inference.prepare import prepare_images
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.blocks import Block, ConditionalBlock
@@ -29,7 +30,6 @@ from dynapoint.models.pose_encoding import (
     camera_from_world,
     encode_cameras,
     intrinsics_px,
-    invert_rigid,
     matrix_from_quaternion_xyzw,
     quaternion_xyzw_from_matrix,
 )

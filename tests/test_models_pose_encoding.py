@@ -6,13 +6,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.pose_encoding import (
     MAX_FIELD_OF_VIEW,
     MIN_FIELD_OF_VIEW,
     camera_from_world,
     encode_cameras,
     intrinsics_px,
-    invert_rigid,
     matrix_from_quaternion_xyzw,
     quaternion_xyzw_from_matrix,
 )

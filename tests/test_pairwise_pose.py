@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from dynapoint.models.pairwise.pose import scale_between, second_camera
-from dynapoint.models.pairwise.similarity import (
+from dynapoint.geometry.similarity import (
     fit_similarity,
     fit_similarity_robustly,
     move,
@@ -14,6 +13,7 @@ from dynapoint.models.pairwise.similarity import (
     split_similarity,
     weighted_median,
 )
+from dynapoint.models.pairwise.pose import scale_between, second_camera
 from exact_pairs import turn_between_deg
 
 

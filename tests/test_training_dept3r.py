@@ -11,10 +11,11 @@ from safetensors import safe_open
 from conftest import FixedStream, toy_truth
 from dynapoint import cli
 from dynapoint.errors import ConfigError
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.dept3r import Dept3rNetwork
 from dynapoint.models.dept3r_config import dept3r_miniature as miniature_network
 from dynapoint.models.dept3r_weights import load_dept3r
-from dynapoint.models.pose_encoding import encode_cameras, invert_rigid
+from dynapoint.models.pose_encoding import encode_cameras
 from dynapoint.training.data_stream import SampleStream
 from dynapoint.training.dept3r_objective import (
     Dept3rLoss,

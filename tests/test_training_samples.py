@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.training.data_stream import (

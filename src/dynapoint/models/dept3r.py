@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.compute import autocast
 from dynapoint.models.dept3r_config import Dept3rConfig
 from dynapoint.models.dpt_head import DptHead, inverse_log
-from dynapoint.models.pose_encoding import intrinsics_px, invert_rigid
+from dynapoint.models.pose_encoding import intrinsics_px
 from dynapoint.models.query_embedding import QueryEmbedding
 from dynapoint.models.vggt_parts import DepthMaps, VggtParts, point_maps, poses
 from dynapoint.types import Cameras, PointMaps

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion, transform
 from dynapoint.models.matching import CELL_PX, Matches
-from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.models.precision import at_least_float32
 
 HINT_CHANNELS = 17

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.aggregator import Aggregated, Aggregator
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.camera_head import CameraHead
@@ -32,7 +33,7 @@ from dynapoint.models.motion_hints import (
     motion_hints,
 )
 from dynapoint.models.placing import at_cells, place, to_cells, to_pixels
-from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px, invert_rigid
+from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.stem import ConvStem, StemFeatures
 from dynapoint.models.time_decoder import TimeDecoder

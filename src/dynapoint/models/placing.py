@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.matching import CELL_PX
-from dynapoint.models.pose_encoding import invert_rigid
 
 
 def place(

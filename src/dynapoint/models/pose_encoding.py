@@ -59,14 +59,6 @@ def camera_from_world(encoding: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*ba
     return torch.cat([top, bottom.expand(*top.shape[:-2], 1, 4)], dim=-2)
 
 
-def invert_rigid(target_from_source: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """The inverse of rigid transforms."""
-    rotation = target_from_source[..., :3, :3].transpose(-1, -2)
-    # Written out, because autocast would round a matrix product to half precision.
-    shift = -(rotation * target_from_source[..., None, :3, 3]).sum(dim=-1, keepdim=True)
-    return torch.cat([torch.cat([rotation, shift], dim=-1), target_from_source[..., 3:, :]], dim=-2)
-
-
 def intrinsics_px(
     encoding: Float[Tensor, "*batch 9"],
     image_hw: tuple[int, int],

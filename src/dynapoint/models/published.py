@@ -16,10 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ModelError, ShapeError
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.compute import autocast, in_parts, joined
 from dynapoint.models.dpt_head import DptHead
 from dynapoint.models.level_decoder import LevelDecoder
-from dynapoint.models.pose_encoding import intrinsics_px, invert_rigid
+from dynapoint.models.pose_encoding import intrinsics_px
 from dynapoint.models.published_config import PublishedConfig
 from dynapoint.models.vggt_parts import POINT_OUTPUTS, DepthMaps, VggtParts, point_maps, poses
 from dynapoint.types import Cameras, PointMaps

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.matching import CELL_PX
 from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
-from dynapoint.models.pose_encoding import encode_cameras, invert_rigid
+from dynapoint.models.pose_encoding import encode_cameras
 from dynapoint.training.losses import (
     LossParts,
     LossWeights,

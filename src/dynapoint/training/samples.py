@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
+from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import transform
-from dynapoint.models.pose_encoding import invert_rigid
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
 

@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from dynapoint.models.ego_motion import project, solve_ego_motion, transform
-from dynapoint.models.pairwise.similarity import (
+from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     split_similarity,
     weighted_median,
 )
-from dynapoint.models.pose_encoding import invert_rigid
+from dynapoint.models.ego_motion import project, solve_ego_motion, transform
 
 _ITERATIONS = 20
 

@@ -8,14 +8,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
 
-from dynapoint.models.pairwise.observations import PairObservations
-from dynapoint.models.pairwise.pose import scale_between, second_camera
-from dynapoint.models.pairwise.similarity import (
+from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     move,
     shared_focal,
     split_similarity,
 )
+from dynapoint.models.pairwise.observations import PairObservations
+from dynapoint.models.pairwise.pose import scale_between, second_camera
 
 # Transforms are fitted to at most so many pixels of each map.
 _FITTED_PIXELS = 2048

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.similarity import split_similarity
 from dynapoint.models.compute import in_parts
 from dynapoint.models.pairwise.alignment import AlignmentConfig, align
 from dynapoint.models.pairwise.graph import PairGraphConfig, frame_pairs
@@ -20,7 +21,6 @@ from dynapoint.models.pairwise.placing import (
     points_in_world,
 )
 from dynapoint.models.pairwise.pose import scale_between, second_camera
-from dynapoint.models.pairwise.similarity import split_similarity
 from dynapoint.models.pairwise.start import focal_lengths
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps, PairModel

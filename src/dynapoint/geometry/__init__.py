@@ -1,0 +1,1 @@
+"""Cameras, rigid motions and similarities: small exact formulas that every part may use."""

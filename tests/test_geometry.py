@@ -1,0 +1,58 @@
+"""Pinhole cameras and rigid transforms against SciPy, written-out formulas and their inverses."""
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from dynapoint.geometry.pinhole import pixel_centres, project, unproject
+from dynapoint.geometry.rigid import invert_rigid, rotation_angle_rad, transform_points
+
+
+def random_poses(rng: np.random.Generator, *batch: int) -> torch.Tensor:
+    count = int(np.prod(batch))
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, :3, :3] = Rotation.random(count, random_state=rng).as_matrix()
+    poses[:, :3, 3] = rng.normal(size=(count, 3))
+    return torch.from_numpy(poses.reshape(*batch, 4, 4))
+
+
+def test_rigid_transforms_are_matrix_products():
+    rng = np.random.default_rng(0)
+    poses = random_poses(rng, 2, 3)
+    points = torch.from_numpy(rng.normal(size=(2, 3, 5, 3)))
+    homogeneous = torch.cat([points, torch.ones(2, 3, 5, 1)], dim=-1).double()
+    expected = torch.einsum("abij,abnj->abni", poses, homogeneous)[..., :3]
+    torch.testing.assert_close(transform_points(poses, points), expected)
+    torch.testing.assert_close(invert_rigid(poses), torch.linalg.inv(poses))
+    assert transform_points(poses.float(), points.float()).dtype == torch.float32
+
+
+def test_rotation_angles_near_zero_and_near_a_half_turn():
+    rng = np.random.default_rng(1)
+    for angle in (0.0, 1e-9, 1e-4, 1.0, 3.0, np.pi - 1e-7, np.pi):
+        axis = rng.normal(size=3)
+        turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
+        base = Rotation.random(random_state=rng)
+        first, second = (torch.from_numpy(r.as_matrix().copy()) for r in (base, base * turn))
+        assert abs(float(rotation_angle_rad(first, second)) - angle) < 1e-9
+
+
+def test_projection_is_undone_by_unprojection():
+    rng = np.random.default_rng(2)
+    intrinsics = torch.tensor([[50.0, 0, 11.5], [0, 47.0, 8.25], [0, 0, 1]]).double()
+    points = torch.from_numpy(rng.normal([0, 0, 5], 1, size=(3, 20, 3)))
+    xy = project(points, intrinsics.expand(3, 3, 3))
+    homogeneous = points @ intrinsics.T
+    torch.testing.assert_close(xy, homogeneous[..., :2] / homogeneous[..., 2:])
+    torch.testing.assert_close(unproject(xy, points[..., 2], intrinsics.expand(3, 3, 3)), points)
+
+
+def test_nothing_behind_the_camera_has_a_pixel():
+    points = torch.tensor([[0.1, 0.2, 0.0], [0.1, 0.2, -1.0], [0.1, 0.2, 1.0]])
+    finite = project(points, torch.eye(3)).isfinite().all(dim=-1)
+    assert finite.tolist() == [False, False, True]
+
+
+def test_pixel_centres_are_at_half_integers():
+    centres = pixel_centres((2, 3), dtype=torch.float64)
+    assert centres[0, 0].tolist() == [0.5, 0.5] and centres[1, 2].tolist() == [2.5, 1.5]
