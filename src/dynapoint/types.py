@@ -6,8 +6,12 @@ half-integers, world = the camera of frame 0, `world_from_camera` maps camera to
 
 from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+Array = Tensor | np.ndarray
+"""What results of `reductions` hold: tensors from tensors, NumPy arrays in a `Reconstruction`."""
 
 
 @dataclass(frozen=True, kw_only=True)

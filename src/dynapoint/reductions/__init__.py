@@ -1,0 +1,1 @@
+"""Answers that dynamic point maps give: one function and one result type each."""
