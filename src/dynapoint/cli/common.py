@@ -1,0 +1,24 @@
+"""What the commands share: option types, exit codes, and how errors are printed."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dynapoint.errors import DynapointError
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes; 0 is success."""
+
+OutputOption = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+class UsageError(Exception):
+    """Options that parse but make no sense; exit code 2, like those that do not parse."""
+
+
+def print_error(error: DynapointError) -> None:
+    """One line on standard error, whatever the message looks like."""
+    print(f"dynapoint: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
