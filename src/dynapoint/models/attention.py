@@ -1,6 +1,7 @@
 """Multi-head attention with q/k norm and two-dimensional rotary positions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from dynapoint.models.compact import CompactLinear, linear_rows
 EXPLICIT_SOFTMAX_MAX_KEYS = 1024
 
 
+@dataclass(frozen=True, eq=False)
 class RotaryPositions:
     """Cosines and sines of a frame's token positions.
 
@@ -25,9 +27,8 @@ class RotaryPositions:
     published code.
     """
 
-    def __init__(self, cosine: Float[Tensor, "token head"], sine: Float[Tensor, "token head"]):
-        self.cosine = cosine
-        self.sine = sine
+    cosine: Float[Tensor, "token head"]
+    sine: Float[Tensor, "token head"]
 
     @staticmethod
     def for_grid(

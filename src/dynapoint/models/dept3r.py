@@ -10,7 +10,7 @@ is unstated and what was chosen.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -55,6 +55,10 @@ class Dept3rEncoding:
     of_intrinsics: Float[Tensor, "batch frame channel"] | None
     passes: list[BackbonePass]
     image_hw: tuple[int, int]
+
+    def to_keep(self) -> "Dept3rEncoding":
+        """What a stored scene keeps: other times' passes are run again when they are needed."""
+        return replace(self, passes=self.passes[:1])
 
 
 class Dept3rNetwork(VggtParts):

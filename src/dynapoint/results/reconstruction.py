@@ -1,9 +1,10 @@
 """A reconstruction: cameras, and where any pixel's point is at any time, in original pixels."""
 
 import operator
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -81,6 +82,9 @@ class Reconstruction:
         model_name: Which network made it.
         weights_sha256: Hash of the network's weights where known.
         progress: Whether to show a bar on standard error while tracks are worked out.
+        settings: How it was made, in names and plain values.
+        kept_tracks: Those of frame 0 where they are at hand, e.g. memory-mapped.
+        folder: The stored scene that it was opened from.
     """
 
     frames: Frames
@@ -93,6 +97,9 @@ class Reconstruction:
     model_name: str
     weights_sha256: str | None = None
     progress: bool = False
+    settings: Mapping[str, str | int] = field(default_factory=dict)
+    kept_tracks: FrameTracks | None = None
+    folder: Path | None = None
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
@@ -222,6 +229,8 @@ class Reconstruction:
         Raises:
             InputError: `frame` is no index of a frame used.
         """
+        if self.kept_tracks is not None and self._checked_index(frame, "frame") == 0:
+            return self.kept_tracks
         shape = (self.frame_count, *self.map_hw)
         tracks = FrameTracks(
             points=np.empty((*shape, 3), dtype=np.float32),
@@ -251,6 +260,10 @@ class Reconstruction:
             InputError: `frame` is no index of a frame used.
         """
         source = self._checked_index(frame, "frame")
+        kept = self.kept_tracks if source == 0 else None
+        if kept is not None:
+            yield from zip(kept.points, kept.visible, kept.confidence, strict=True)
+            return
         for time in self._bar(range(self.frame_count)):
             points, confidence = self._maps(source, time, keep=keep)
             yield points, self._visible(points, source, time), confidence
