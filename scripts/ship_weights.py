@@ -15,8 +15,9 @@ import torch
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
 from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import save_network, sha256_of
+from dynapoint.models.weights import save_network
 from dynapoint.training.checkpoints import load_state
+from dynapoint.whole_file import sha256_of
 
 NETWORKS = {
     "nano-1": nano_1,

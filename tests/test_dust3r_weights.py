@@ -17,7 +17,7 @@ from dynapoint.models.dust3r_config import Dust3rConfig, dpm, dpm_miniature, dus
 from dynapoint.models.dust3r_weights import load_dpm, read_dpm, save_dpm
 from dynapoint.models.key_maps import dust3r_from_ours, ours_from_dust3r
 from dynapoint.models.pairwise import PairwiseVideo
-from dynapoint.models.weights import sha256_of
+from dynapoint.whole_file import sha256_of
 from golden_cases import DEFAULT_FOLDER
 from golden_dust3r import (
     build_pair_network,

@@ -23,7 +23,7 @@ from dynapoint.models.key_maps import (
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import vdpm, vdpm_miniature, vggt
 from dynapoint.models.published_weights import load_published, read_published, save_published
-from dynapoint.models.weights import sha256_of
+from dynapoint.whole_file import sha256_of
 
 MANIFESTS = Path(__file__).parent / "data" / "published_manifests.txt"
 CONTAINERS = ["bare.pt", "bare.safetensors", "wrapped.pt"]

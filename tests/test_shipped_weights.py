@@ -7,7 +7,7 @@ from dynapoint.errors import ModelError
 from dynapoint.models import cards
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.catalog import load_model
-from dynapoint.models.weights import sha256_of
+from dynapoint.whole_file import sha256_of
 
 SHIPPED = [name for name, card in CARDS.items() if card.hub is None and card.weights_file]
 LARGEST_BYTES = 24_000_000

@@ -11,7 +11,8 @@ from conftest import images
 from dynapoint.errors import ModelError, OutputError
 from dynapoint.models.catalog import load_model
 from dynapoint.models.config import NetworkConfig, tiny
-from dynapoint.models.weights import FORMAT, load_network, save_network, sha256_of
+from dynapoint.models.weights import FORMAT, load_network, save_network
+from dynapoint.whole_file import sha256_of
 
 
 @pytest.fixture

@@ -22,8 +22,10 @@ from dynapoint.models.protocol import PairModel
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig, vdpm, vggt
 from dynapoint.models.published_weights import load_published
+from dynapoint.models.source import ModelSource
 from dynapoint.models.weight_files import require_weights
-from dynapoint.models.weights import load_network, sha256_of
+from dynapoint.models.weights import load_network
+from dynapoint.whole_file import sha256_of
 
 PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vggt}
 """Models whose files are in the published format; those of small ones tell their configuration."""
@@ -88,6 +90,13 @@ def load_model(
     elif decoder_weights != "float32":
         raise ModelError(f"{name} has no time decoder; leave decoder_weights out")
     network.weights_sha256 = sha256_of(path)
+    network.source = ModelSource(
+        name=name,
+        weights=path,
+        weights_sha256=network.weights_sha256,
+        decoder_weights=decoder_weights,
+        precision=precision,
+    )
     network.to(place)
     return PairwiseVideo(network) if isinstance(network, PairModel) else network
 

@@ -27,6 +27,7 @@ from dynapoint.models.dust3r_config import Dust3rConfig, PairTrunkConfig
 from dynapoint.models.dust3r_heads import pixel_head
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps
+from dynapoint.models.source import ModelSource
 
 HEADS = (("downstream_head1", "downstream_head2_t1"), ("downstream_head1_t2", "downstream_head2"))
 """Names of the four heads, `HEADS[time][image]`; on the diagonal are those that DUSt3R has."""
@@ -53,6 +54,8 @@ class DpmNetwork(nn.Module):
 
     weights_sha256: str | None = None
     """The hash of the file that the weights came from, where it is known."""
+    source: ModelSource | None = None
+    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: Dust3rConfig) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ from dynapoint.models.motion_hints import (
 from dynapoint.models.placing import at_cells, place, to_cells, to_pixels
 from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px
 from dynapoint.models.precision import at_least_float32
+from dynapoint.models.source import ModelSource
 from dynapoint.models.stem import ConvStem, StemFeatures
 from dynapoint.models.time_decoder import TimeDecoder
 from dynapoint.models.tokens import TokenLayout
@@ -85,6 +86,8 @@ class VideoPointMapNetwork(nn.Module):
 
     weights_sha256: str | None = None
     """The hash of the file that the weights came from, where they came from one."""
+    source: ModelSource | None = None
+    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from dynapoint.models.level_decoder import LevelDecoder
 from dynapoint.models.pose_encoding import camera_from_world
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.published_config import PublishedConfig
+from dynapoint.models.source import ModelSource
 from dynapoint.types import PointMaps
 
 Own = TypeVar("Own", bound="VggtParts")
@@ -42,6 +43,8 @@ class VggtParts(nn.Module):
 
     weights_sha256: str | None = None
     """The hash of the file that the weights came from, where it is known."""
+    source: ModelSource | None = None
+    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__()

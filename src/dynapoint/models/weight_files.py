@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dynapoint.errors import ModelError
 from dynapoint.models.cards import ASSETS, CARDS, NEWEST, HubFile, ModelCard, find_card
+from dynapoint.whole_file import sha256_of
 
 
 def weights_folder() -> Path:
@@ -98,7 +99,7 @@ def fetch(card: ModelCard, *, accept_license: bool) -> Path:
     path = weights_folder() / card.weights_file
     try:
         partial, wanted = _download(card.hub, path)
-        found = _sha256_of(partial)
+        found = sha256_of(partial)
         if found == wanted:
             partial.replace(path)
             return path
@@ -145,12 +146,6 @@ def _download(file: HubFile, path: Path) -> tuple[Path, str]:
             displayed_filename=path.name,
         )
     return partial, wanted
-
-
-def _sha256_of(path: Path) -> str:
-    from dynapoint.models.weights import sha256_of  # noqa: PLC0415 - loads torch.
-
-    return sha256_of(path)
 
 
 def _find_in_hub_cache(file: HubFile) -> Path | None:

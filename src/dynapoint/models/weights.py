@@ -1,6 +1,5 @@
 """Weight files: safetensors with the configuration and the training record inside."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -78,9 +77,3 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
     network = build_network(config)
     network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
     return network.eval()
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,6 +24,7 @@ from dynapoint.models.pairwise.pose import scale_between, second_camera
 from dynapoint.models.pairwise.start import focal_lengths
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps, PairModel
+from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps
 
 _PAIRS_AT_ONCE = 4
@@ -61,6 +62,8 @@ class PairwiseVideo(nn.Module):
 
     weights_sha256: str | None = None
     """The hash of the file that the weights came from, where it is known."""
+    source: ModelSource | None = None
+    """What `load_model` was asked for, where it made the network."""
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class PairwiseVideo(nn.Module):
         self.graph = graph or PairGraphConfig()
         self.alignment = alignment or AlignmentConfig()
         self.weights_sha256 = getattr(pair_model, "weights_sha256", None)
+        self.source = getattr(pair_model, "source", None)
 
     @property
     def patch_size(self) -> int:
