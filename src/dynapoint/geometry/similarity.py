@@ -13,11 +13,13 @@ def fit_similarity(
     source: Float[Tensor, "fit point xyz=3"],
     target: Float[Tensor, "fit point xyz=3"],
     weight: Float[Tensor, "fit point"],
+    *,
+    rigid: bool = False,
 ) -> Float64[Tensor, "fit 4 4"]:
     """Matrices [s·R | t] that minimise the weighted squared distances (Umeyama 1991), in float64.
 
-    Points that all lie in one place leave the scale at 1, and those on one line a turn about it
-    undetermined; the answer is finite all the same.
+    With `rigid` s is 1. Points that all lie in one place leave the scale at 1, and those on one
+    line a turn about it undetermined; the answer is finite all the same.
     """
     p, q, w = source.double(), target.double(), weight.double()
     share = (w / w.sum(dim=1, keepdim=True).clamp_min(1e-300))[..., None]
@@ -29,7 +31,7 @@ def fit_similarity(
     rotation = (left * sign[:, None]) @ right
     spread = (share * p * p).sum(dim=(1, 2))
     scale = (singular * sign).sum(dim=1) / spread.clamp_min(1e-300)
-    usable = (spread > 0) & (scale > 0) & scale.isfinite()
+    usable = (spread > 0) & (scale > 0) & scale.isfinite() & (not rigid)
     scale = torch.where(usable, scale, 1.0)
     turned = scale[:, None, None] * rotation
     shift = q_mean - (turned @ p_mean[..., None]).squeeze(-1)
@@ -42,14 +44,16 @@ def fit_similarity_robustly(
     source: Float[Tensor, "fit point xyz=3"],
     target: Float[Tensor, "fit point xyz=3"],
     weight: Float[Tensor, "fit point"],
+    *,
+    rigid: bool = False,
 ) -> Float64[Tensor, "fit 4 4"]:
     """The same for distances that are not squared, by iteratively re-weighted least squares."""
-    matrix = fit_similarity(source, target, weight)
+    matrix = fit_similarity(source, target, weight, rigid=rigid)
     for _ in range(_ROBUST_ITERATIONS):
         residual = (move(matrix, source) - target).norm(dim=-1)
         typical = residual.median(dim=1, keepdim=True).values
         floor = (_SMALLEST_RESIDUAL * typical).clamp_min(1e-12)
-        matrix = fit_similarity(source, target, weight / residual.maximum(floor))
+        matrix = fit_similarity(source, target, weight / residual.maximum(floor), rigid=rigid)
     return matrix
 
 
