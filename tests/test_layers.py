@@ -22,6 +22,7 @@ RANKS = {
     "data": 4,
     "results": 5,
     "inference": 6,
+    "exports": 6,
     "evaluation": 7,
     "training": 8,
     "cli": 9,

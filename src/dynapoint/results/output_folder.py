@@ -3,15 +3,20 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.results.manifest import read_manifest
 
+# Raises an OutputError unless what is there may be replaced: (path, overwrite).
+ReplaceCheck = Callable[[Path, bool], None]
 
-def check_output(output: Path, *, overwrite: bool) -> None:
+
+def check_output(
+    output: Path, *, overwrite: bool, check_replaceable: ReplaceCheck | None = None
+) -> None:
     """Make sure, before any heavy work, that a scene may and can be written as the folder `output`.
 
     Leaves nothing behind: a folder is made and removed again where the scene would be written.
@@ -21,7 +26,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
             holds files besides the scene; or nothing can be written there.
     """
     if os.path.lexists(output):
-        _check_replaceable(output, overwrite=overwrite)
+        (check_replaceable or _check_scene)(output, overwrite)
     made: list[Path] = []
     try:
         # The very name is tried, because its length or characters may be what is refused.
@@ -38,15 +43,18 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def whole_folder(
+    output: Path, *, overwrite: bool, check_replaceable: ReplaceCheck | None = None
+) -> Iterator[Path]:
     """Give an empty folder beside `output`, which takes its place if the block succeeds.
 
     If the block fails or is interrupted, what was there before is there again and nothing else.
+    What may be replaced is a scene of ours, or what `check_replaceable` allows.
 
     Raises:
         OutputError: As `check_output`, or writing fails midway.
     """
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, check_replaceable=check_replaceable)
     output = output.resolve()
     made: list[Path] = []
     temporary: Path | None = None
@@ -68,7 +76,7 @@ def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
             _remove_empty(made)
 
 
-def _check_replaceable(output: Path, *, overwrite: bool) -> None:
+def _check_scene(output: Path, overwrite: bool) -> None:
     """Refuse to replace anything but a scene of ours, and that only if told to."""
     if not output.is_dir():
         kind = "a file" if output.is_file() else "no folder"

@@ -1,0 +1,1 @@
+"""Reconstructions handed on: one module for each format that other programs read."""

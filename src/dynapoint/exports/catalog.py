@@ -1,0 +1,68 @@
+"""The formats by name."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynapoint.errors import ConfigError
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import with_suffix
+from dynapoint.results.reconstruction import Reconstruction
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    """Where a format's writer is and what it writes.
+
+    `writer` is MODULE:FUNCTION within this package; `suffixes` are those its file may have, none
+    for a folder; `folder_of_times` says that all times make a folder of such files.
+    """
+
+    writer: str
+    suffixes: tuple[str, ...] = ()
+    folder_of_times: bool = False
+
+
+FORMATS = {
+    "ply": _Format(writer="ply:write_ply", suffixes=(".ply",), folder_of_times=True),
+    "glb": _Format(writer="glb:write_glb", suffixes=(".glb",)),
+    "tum": _Format(writer="tum:write_tum", suffixes=(".txt", ".tum")),
+    "tapvid3d": _Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
+    "depth": _Format(writer="depth:write_depth"),
+    "depth-exr": _Format(writer="depth:write_depth_exr"),
+    "mp4": _Format(writer="mp4:write_mp4", suffixes=(".mp4",)),
+}
+
+
+def export(
+    rec: Reconstruction, to: str, path: Path | str, options: ExportOptions | None = None
+) -> Path:
+    """Write a reconstruction in another program's format.
+
+    Args:
+        rec: The scene.
+        to: Name of the format, one of `FORMATS`.
+        path: The file or folder to write. Its name says nothing about the format; a file whose
+            name lacks the format's suffix gets it appended.
+        options: What to write of the scene.
+
+    Returns:
+        The file or folder written.
+
+    Raises:
+        ConfigError: The format is unknown.
+        InputError: The time asked for is no index of a frame used.
+        OutputError: `path` exists or cannot be written, or a library is missing.
+    """
+    known = FORMATS.get(to)
+    if known is None:
+        raise ConfigError(f"{to!r} is no format to export to; give one of {', '.join(FORMATS)}")
+    options = ExportOptions() if options is None else options
+    options.times(rec)
+    path = Path(path)
+    if known.suffixes and not (known.folder_of_times and options.time is None):
+        path = with_suffix(path, *known.suffixes)
+    module, function = known.writer.split(":")
+    writer = getattr(importlib.import_module(f"dynapoint.exports.{module}"), function)
+    writer(rec, path, options)
+    return path

@@ -1,0 +1,188 @@
+"""Clouds of coloured points, still or moving, as most formats want them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from dynapoint.data.selection import evenly_spaced
+from dynapoint.exports.options import ExportOptions
+from dynapoint.reductions.fusion import FusedCloud, fuse
+from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.reconstruction import Reconstruction
+
+# Colours with all channels below the first are black, those with all above the second are white.
+_BLACK, _WHITE = 16, 240
+# Moving clouds are made of the pixels of so many frames: each has to be placed at every time.
+_SOURCE_FRAMES = 16
+# Seconds that one time is shown where neither the source nor the user says.
+_DEFAULT_STEP_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """Points at one time, in the world (OpenCV axes, scene units), with sRGB colours."""
+
+    points: Float32[np.ndarray, "point xyz=3"]
+    colors: UInt8[np.ndarray, "point rgb=3"]
+    confidence: Float32[np.ndarray, " point"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingCloud:
+    """The same points at several times.
+
+    Attributes:
+        times: The times, as indices of frames.
+        points: World (OpenCV axes), scene units.
+        usable: Where a point's position at a time means something.
+        colors: sRGB.
+        confidence: Larger is better.
+        spacing: About how far each point is from its neighbours, in scene units.
+    """
+
+    times: list[int]
+    points: Float32[np.ndarray, "time point xyz=3"]
+    usable: Bool[np.ndarray, "time point"]
+    colors: UInt8[np.ndarray, "point rgb=3"]
+    confidence: Float32[np.ndarray, " point"]
+    spacing: Float32[np.ndarray, " point"]
+
+
+def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> Cloud:
+    """The pixels of one frame, where they are at its own time."""
+    points, colors = rec.own_time_points[frame], map_colors(rec, [frame])[0]
+    weight = _weight(points, rec.own_time_confidence[frame], colors, options)
+    chosen = np.flatnonzero(weight)
+    if options.max_points is not None and len(chosen) > options.max_points:
+        # Not every n-th pixel, which would leave stripes.
+        random = np.random.default_rng(0)
+        chosen = np.sort(random.choice(chosen, options.max_points, replace=False))
+    return Cloud(
+        points=points.reshape(-1, 3)[chosen],
+        colors=colors.reshape(-1, 3)[chosen],
+        confidence=weight.reshape(-1)[chosen],
+    )
+
+
+def fused_cloud(rec: Reconstruction, time: int, options: ExportOptions) -> Cloud:
+    """The pixels of all frames, where they are at one time, each piece of surface once."""
+    fused = _fused(rec, list(range(rec.frame_count)), time, options, options.max_points)
+    return Cloud(
+        points=np.asarray(fused.points),
+        colors=np.asarray(fused.colors),
+        confidence=np.asarray(fused.confidence),
+    )
+
+
+def moving_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int) -> MovingCloud:
+    """A fused cloud and where its points are at all times wanted.
+
+    The points are those of at most 16 evenly spaced frames, fused at the middle one's time (at the
+    time wanted if it is one).
+
+    Raises:
+        InputError: The time wanted is no index of a frame used.
+    """
+    times = options.times(rec)
+    sources = [int(frame) for frame in evenly_spaced(rec.frame_count, _SOURCE_FRAMES)]
+    meeting = times[0] if len(times) == 1 else sources[len(sources) // 2]
+    fused = _fused(rec, sources, meeting, options, max_points)
+    pixel = np.asarray(fused.frame), np.asarray(fused.row), np.asarray(fused.column)
+    count = len(fused.points)
+    points = np.empty((len(times), count, 3), dtype=np.float32)
+    usable = np.empty((len(times), count), dtype=bool)
+    for index, time in enumerate(tqdm(times, desc="points", disable=not rec.progress, leave=False)):
+        now, confidence = _maps_at(rec, sources, time)
+        points[index] = now[pixel]
+        usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
+    source = np.array(sources)[pixel[0]]
+    footprint = rec.own_time_depth[source, *pixel[1:]] / rec.map_intrinsics[source, 0, 0]
+    return MovingCloud(
+        times=times,
+        points=points,
+        usable=usable,
+        colors=np.asarray(fused.colors),
+        confidence=np.asarray(fused.confidence),
+        spacing=np.maximum(footprint, fused.voxel_size).astype(np.float32),
+    )
+
+
+def map_colors(
+    rec: Reconstruction, frames: Sequence[int]
+) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
+    """Colours (sRGB) of the map pixels of some frames."""
+    size = rec.map_hw[::-1]
+    pictures = [picture_in_map(rec, frame, size, Image.Resampling.BOX) for frame in frames]
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndarray, " times+1"]:
+    """When each time wanted begins to be shown, and when the last one ends, in seconds from 0.
+
+    As in the source, unless `fps` is given, or the source's times are missing or do not increase.
+    """
+    times = options.times(rec)
+    stamps = rec.timestamps_s[times]
+    steps = np.diff(stamps)
+    if options.fps is not None:
+        return np.arange(len(times) + 1) / options.fps
+    if not len(steps) or not np.isfinite(stamps).all() or not (steps > 0).all():
+        return np.arange(len(times) + 1) * _DEFAULT_STEP_S
+    return np.append(stamps, stamps[-1] + np.median(steps)) - stamps[0]
+
+
+def _fused(
+    rec: Reconstruction,
+    frames: list[int],
+    time: int,
+    options: ExportOptions,
+    max_points: int | None,
+) -> FusedCloud:
+    """Some frames' pixels fused at one time; what the options hide takes no part."""
+    points, confidence = _maps_at(rec, frames, time)
+    colors = map_colors(rec, frames)
+    weight = _weight(points, confidence, colors, options)
+    return fuse(
+        torch.from_numpy(points),
+        torch.from_numpy(weight),
+        torch.from_numpy(colors),
+        max_points=max_points,
+    )
+
+
+def _maps_at(
+    rec: Reconstruction, frames: list[int], time: int
+) -> tuple[
+    Float32[np.ndarray, "frame map_height map_width xyz=3"],
+    Float32[np.ndarray, "frame map_height map_width"],
+]:
+    """`Reconstruction.maps_at` of some frames only."""
+    points, confidence = rec.own_time_points[frames].copy(), rec.own_time_confidence[frames].copy()
+    others = [index for index, frame in enumerate(frames) if frame != time]
+    if others:
+        decoded = rec.decoder.decode([frames[index] for index in others], time, keep=False)
+        for index, maps in zip(others, decoded, strict=True):
+            points[index], confidence[index] = maps
+    return points, confidence
+
+
+def _weight(
+    points: Float32[np.ndarray, "*map xyz=3"],
+    confidence: Float32[np.ndarray, "*map"],
+    colors: UInt8[np.ndarray, "*map rgb=3"],
+    options: ExportOptions,
+) -> Float32[np.ndarray, "*map"]:
+    """Confidence of the points to be shown; 0 where there is none or the options hide a point."""
+    usable = np.isfinite(points).all(axis=-1) & np.isfinite(confidence) & (confidence > 0)
+    if options.confidence_percentile > 0 and usable.any():
+        usable &= confidence >= np.percentile(confidence[usable], options.confidence_percentile)
+    if options.background == "black":
+        usable &= (colors >= _BLACK).any(axis=-1)
+    elif options.background == "white":
+        usable &= (colors <= _WHITE).any(axis=-1)
+    return np.where(usable, confidence, np.float32(0))

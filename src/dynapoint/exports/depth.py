@@ -1,0 +1,125 @@
+"""Depth maps: 16-bit PNG with the scale in a JSON beside them, or float32 OpenEXR."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import export_folder, require
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.sampling import pixel_sampler, surface_cells
+
+SCALE_FILE = "depth.json"
+# Depth beyond so many medians is not held by PNGs, or the steps between near depths were coarse.
+_FARTHEST_MEDIANS = 64.0
+_LARGEST_VALUE = 2**16 - 1
+# Pixels that are sampled at a time, which bounds memory for large pictures.
+_BAND = 2**20
+
+
+def write_depth(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write a folder of `frame_0000.png` and so on: depth along the axis of each frame's camera.
+
+    At the original resolution, 16 bits without sign; value times `scale` of `depth.json` is the
+    depth in scene units, to within half a `scale`; 0 where there is none. With `options.time`, of
+    that frame only.
+
+    Raises:
+        InputError: The time is no index of a frame used.
+        OutputError: `path` exists or cannot be written.
+    """
+    import cv2  # noqa: PLC0415 - only exports of pictures need it.
+
+    frames = options.times(rec)
+    coarse = np.stack([_map_depth(rec, frame, options) for frame in frames])
+    known = coarse[coarse > 0]
+    farthest = 1.0
+    if known.size:
+        farthest = min(float(known.max()), _FARTHEST_MEDIANS * float(np.median(known)))
+    scale = farthest / _LARGEST_VALUE
+    about = _about(rec, frames) | {
+        "scale": scale,
+        "depth": "value * scale, in scene units; 0 where there is none",
+        "largest_depth": farthest,
+    }
+    with export_folder(path, "depth", overwrite=options.overwrite) as folder:
+        (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        for frame, depth in _image_depths(rec, frames, options):
+            value = np.round(depth.astype(np.float64) / scale)
+            # What is nearer than one step is still there; what is beyond the last is not held.
+            value = np.where(depth > 0, np.maximum(value, 1), 0)
+            value[value > _LARGEST_VALUE] = 0
+            png = cv2.imencode(".png", value.astype(np.uint16))[1].tobytes()
+            (folder / f"frame_{frame:04d}.png").write_bytes(png)
+
+
+def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write a folder of `frame_0000.exr` and so on: channel Z, float32, in scene units.
+
+    Otherwise as `write_depth`.
+
+    Raises:
+        InputError: The time is no index of a frame used.
+        OutputError: `path` exists or cannot be written, or OpenEXR is not installed.
+    """
+    exr = require("OpenEXR", extra="exr", format_name="depth-exr")
+    frames = options.times(rec)
+    about = _about(rec, frames) | {"depth": "channel Z, in scene units; 0 where there is none"}
+    with export_folder(path, "depth-exr", overwrite=options.overwrite) as folder:
+        (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        for frame, depth in _image_depths(rec, frames, options):
+            header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
+            target = folder / f"frame_{frame:04d}.exr"
+            try:
+                exr.File(header, {"Z": depth}).write(str(target))
+            except RuntimeError as error:
+                raise OSError(f"OpenEXR: {error}") from error
+
+
+def _about(rec: Reconstruction, frames: list[int]) -> dict[str, Any]:
+    """What holds for both kinds of files."""
+    return {
+        "image_hw": list(rec.frames.image_hw),
+        "axis": "depth along the camera's optical axis (z), not along the ray",
+        "units": "scene units",
+        "frames": frames,
+        "timestamps_s": [float(rec.timestamps_s[frame]) for frame in frames],
+        "intrinsics": rec.intrinsics[frames].tolist(),
+        "pixels": "centres at half-integers",
+    }
+
+
+def _map_depth(
+    rec: Reconstruction, frame: int, options: ExportOptions
+) -> Float32[np.ndarray, "map_height map_width"]:
+    """A frame's depth at its own time at the resolution of the maps; 0 where there is none."""
+    depth, confidence = rec.own_time_depth[frame], rec.own_time_confidence[frame]
+    known = np.isfinite(depth) & (depth > 0) & (confidence > 0)
+    if options.confidence_percentile > 0 and known.any():
+        known &= confidence >= np.percentile(confidence[known], options.confidence_percentile)
+    return np.where(known, depth, np.float32(0))
+
+
+def _image_depths(
+    rec: Reconstruction, frames: list[int], options: ExportOptions
+) -> Iterator[tuple[int, Float32[np.ndarray, "height width"]]]:
+    """Depth of frames at the resolution of the images: bilinear on surfaces, sharp at edges."""
+    height, width = rec.frames.image_hw
+    rows_at_once = max(1, _BAND // width)
+    for frame in frames:
+        coarse = _map_depth(rec, frame, options)
+        # Depth 0 joins no surface, so that a hole's neighbours are read as they are.
+        cells = surface_cells(coarse)
+        depth = np.zeros((height, width), dtype=np.float32)
+        for top in range(0, height, rows_at_once):
+            rows = np.arange(top, min(height, top + rows_at_once))
+            grid = np.stack(np.meshgrid(np.arange(width) + 0.5, rows + 0.5), axis=-1)
+            xy = grid.reshape(-1, 2)
+            sampler = pixel_sampler(cells, rec.pixel_map.to_map(frame, xy))
+            read = np.where(rec.pixel_map.shows(frame, xy), sampler.scores(coarse), 0.0)
+            depth[rows] = read.reshape(len(rows), width)
+        yield frame, depth

@@ -1,0 +1,57 @@
+"""What a user may choose about an export."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dynapoint.errors import ConfigError, InputError
+from dynapoint.results.reconstruction import Reconstruction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Choices that all writers share; each uses those that its format has a place for.
+
+    Attributes:
+        time: Index of the one time to write; None for all times.
+        max_points: At most this many points in a cloud; None leaves it to the format.
+        confidence_percentile: This share of a cloud's points, in percent, is left out: those of
+            least confidence. Points with confidence 0 are always left out.
+        background: Leave out points whose pixel is nearly black, or nearly white.
+        fps: Times per second in animations; None plays them as the source did.
+        overwrite: Replace an earlier export.
+    """
+
+    time: int | None = None
+    max_points: int | None = None
+    confidence_percentile: float = 0.0
+    background: Literal["none", "black", "white"] = "none"
+    fps: float | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_points is not None and self.max_points < 1:
+            raise ConfigError(f"max_points is {self.max_points}; give 1 or more")
+        if not 0 <= self.confidence_percentile < 100:
+            raise ConfigError(
+                f"confidence_percentile is {self.confidence_percentile:g}; give a share in percent "
+                "from 0 (hide nothing) to below 100"
+            )
+        if self.background not in ("none", "black", "white"):
+            raise ConfigError(f"background is {self.background!r}; give none, black or white")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise ConfigError(f"fps is {self.fps:g}; give a positive number of times per second")
+
+    def times(self, rec: Reconstruction) -> list[int]:
+        """The times to write.
+
+        Raises:
+            InputError: `time` is no index of a frame used.
+        """
+        if self.time is None:
+            return list(range(rec.frame_count))
+        if not 0 <= self.time < rec.frame_count:
+            raise InputError(
+                f"time is {self.time} but the {rec.frame_count} frames used are 0 to "
+                f"{rec.frame_count - 1}; source_frame_index names them in the source"
+            )
+        return [self.time]

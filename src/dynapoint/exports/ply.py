@@ -1,0 +1,63 @@
+"""PLY (Stanford polygon format, binary little endian): clouds for MeshLab, CloudCompare, Open3D."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dynapoint.exports.clouds import Cloud, fused_cloud, own_time_cloud
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import export_file, export_folder
+from dynapoint.results.reconstruction import Reconstruction
+
+_VERTEX = np.dtype(
+    [
+        *((axis, "<f4") for axis in "xyz"),
+        *((channel, "u1") for channel in ("red", "green", "blue")),
+        ("confidence", "<f4"),
+    ]
+)
+_TYPES = {"<f4": "float", "|u1": "uchar"}
+
+
+def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write points, colours (sRGB, as images have them) and confidence.
+
+    With `options.time`, one file: the pixels of all frames at that time, fused. Without, a folder
+    with a file per time, `time_0000.ply` and so on: each frame's pixels at its own time.
+    Positions are in the world as it is (OpenCV axes: image-up is -y), which a comment in the file
+    says, because PLY has no axes of its own.
+
+    Raises:
+        InputError: The time is no index of a frame used.
+        OutputError: `path` exists or cannot be written.
+    """
+    if options.time is not None:
+        time = options.times(rec)[0]
+        with export_file(path, ".ply", overwrite=options.overwrite) as partial:
+            partial.write_bytes(_ply_bytes(fused_cloud(rec, time, options), rec, time))
+        return
+    with export_folder(path, "ply", overwrite=options.overwrite) as folder:
+        for time in range(rec.frame_count):
+            cloud = own_time_cloud(rec, time, options)
+            (folder / f"time_{time:04d}.ply").write_bytes(_ply_bytes(cloud, rec, time))
+
+
+def _ply_bytes(cloud: Cloud, rec: Reconstruction, time: int) -> bytes:
+    """A cloud as the content of a file."""
+    vertices = np.empty(len(cloud.points), dtype=_VERTEX)
+    for column, axis in enumerate("xyz"):
+        vertices[axis] = cloud.points[:, column]
+    for column, channel in enumerate(("red", "green", "blue")):
+        vertices[channel] = cloud.colors[:, column]
+    vertices["confidence"] = cloud.confidence
+    properties = [f"property {_TYPES[_VERTEX[name].str]} {name}" for name in _VERTEX.names or ()]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"comment written by dynapoint; time {time}, {rec.timestamps_s[time]:.6f} s",
+        "comment world: camera of frame 0; x right, y down, z forward; scene units",
+        f"element vertex {len(vertices)}",
+        *properties,
+        "end_header",
+    ]
+    return ("\n".join(header) + "\n").encode("ascii") + vertices.tobytes()

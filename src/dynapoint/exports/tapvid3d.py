@@ -1,0 +1,80 @@
+"""TAPVid-3D npz (arXiv 2407.05921): tracks in the cameras, as its evaluation code reads them."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from dynapoint.data.selection import evenly_spaced
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import export_file
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.visibility import points_in_camera
+
+_DEFAULT_TRACKS = 1024
+_QUERY_FRAMES = 4
+_JPEG_QUALITY = 95
+_SEEN = 0.5
+
+
+def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write tracks of a grid of pixels in up to four evenly spaced frames.
+
+    Arrays of the file: `images_jpeg_bytes` (frame) the frames as JPEG; `queries_xyt` (track, 3)
+    pixels (centres at half-integers) and frame; `tracks_XYZ` (frame, track, 3) in the CAMERA of
+    each frame, scene units; `visibility` (frame, track); `fx_fy_cx_cy` (4) medians over frames, in
+    pixels of the frames; `extrinsics_w2c` (frame, 4, 4) camera from world; and, beyond the format,
+    `intrinsics` (frame, 3, 3).
+
+    Raises:
+        OutputError: `path` exists or cannot be written.
+    """
+    import cv2  # noqa: PLC0415 - only exports of pictures need it.
+
+    frames = [int(frame) for frame in evenly_spaced(rec.frame_count, _QUERY_FRAMES)]
+    per_frame = max(1, (options.max_points or _DEFAULT_TRACKS) // len(frames))
+    queries, points, visible = [], [], []
+    for frame in frames:
+        xy = _grid(rec, frame, per_frame)
+        answer = rec.query(frame=frame, xy=xy)
+        # A track needs something to begin with; elsewhere than it begins it may be unsure.
+        good = answer.valid[frame] & (answer.confidence[frame] > 0)
+        queries.append(np.column_stack([xy, np.full(len(xy), frame)])[good])
+        points.append(answer.points[:, good])
+        visible.append((answer.visible > _SEEN)[:, good] & (answer.confidence > 0)[:, good])
+    limit = options.max_points
+    tracks = np.concatenate(points, axis=1).astype(np.float64)[:, :limit]
+    in_cameras = np.stack(
+        [
+            points_in_camera(now, pose)
+            for now, pose in zip(tracks, rec.world_from_camera, strict=True)
+        ]
+    )
+    focal_and_center = rec.intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    jpegs = [cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in rec.images]
+    with (
+        export_file(path, ".npz", overwrite=options.overwrite) as partial,
+        partial.open("wb") as file,
+    ):
+        np.savez_compressed(
+            file,
+            # Plain bytes and no objects, so that no unpickling is needed; a JPEG ends in no zero.
+            images_jpeg_bytes=np.array(jpegs),
+            queries_xyt=np.concatenate(queries)[:limit].astype(np.float32),
+            tracks_XYZ=in_cameras.astype(np.float32),
+            visibility=np.concatenate(visible, axis=1)[:, :limit],
+            fx_fy_cx_cy=np.median(focal_and_center, axis=0).astype(np.float32),
+            extrinsics_w2c=np.linalg.inv(rec.world_from_camera).astype(np.float32),
+            intrinsics=rec.intrinsics.astype(np.float32),
+        )
+
+
+def _grid(rec: Reconstruction, frame: int, count: int) -> Float64[np.ndarray, "place xy=2"]:
+    """About `count` places, never more, evenly over a frame's picture, in original pixels."""
+    height, width = (int(side) for side in rec.frames.picture_hw[frame])
+    columns = int(np.clip(round((count * width / height) ** 0.5), 1, count))
+    rows = max(1, count // columns)
+    x = (np.arange(columns) + 0.5) * width / columns
+    y = (np.arange(rows) + 0.5) * height / rows
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
