@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from exact_pairs import exact_clip
 
 from dynapoint.reductions.flow import object_flow, optical_flow, scene_flow
 from dynapoint.synthetic.clip import ClipTruth
+from exact_pairs import exact_clip
 
 _FRAMES = 4
 _HW = (48, 64)
