@@ -10,7 +10,7 @@ from PIL import Image
 from dynapoint.data import video as video_module
 from dynapoint.data.frames import load_frames
 from dynapoint.data.images import read_image
-from dynapoint.data.selection import evenly_spaced
+from dynapoint.data.selection import FrameSelection, evenly_spaced
 from dynapoint.errors import InputError
 from video_files import number_in, numbered_picture, set_display_matrix, write_video
 
@@ -40,11 +40,11 @@ def test_selection_is_even_and_includes_both_ends(count, most):
 
 def test_video_frames_times_and_selection(tmp_path):
     path = write_video(tmp_path / "clip.mp4", frames=30)
-    everything = load_frames(path, max_frames=100)
+    everything = load_frames(path, FrameSelection(max_frames=100))
     assert numbers(everything) == list(range(30))
     assert everything.note is None and everything.name == "clip"
     np.testing.assert_allclose(everything.timestamps_s, np.arange(30) / 30, atol=1e-6)
-    some = load_frames(str(path), max_frames=7)
+    some = load_frames(str(path), FrameSelection(max_frames=7))
     assert some.source_frame_index.tolist() == evenly_spaced(30, 7).tolist() == numbers(some)
     assert some.note == "7 of 30 frames used, evenly spaced"
     np.testing.assert_allclose(some.timestamps_s, some.source_frame_index / 30, atol=1e-6)
@@ -94,13 +94,13 @@ def test_a_sound_video_is_decoded_once_holding_only_what_is_wanted(tmp_path, mon
     passes = []
     decode = video_module._decode
 
-    def counted(path, wanted):
-        found = decode(path, wanted)
+    def counted(*arguments):
+        found = decode(*arguments)
         passes.append(len(found.images))
         return found
 
     monkeypatch.setattr(video_module, "_decode", counted)
-    load_frames(path, max_frames=4)
+    load_frames(path, FrameSelection(max_frames=4))
     assert passes == [4]
 
 
@@ -111,7 +111,7 @@ def test_a_video_that_breaks_off_is_used_up_to_there(tmp_path, most):
     path = write_video(tmp_path / "cut.mp4", frames=40, size_wh=(160, 128), options=options)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * 0.6)])
-    frames = load_frames(path, max_frames=most)
+    frames = load_frames(path, FrameSelection(max_frames=most))
     assert frames.note is not None and "\n" not in frames.note
     assert "breaks off" in frames.note and "of 40 frames could be read" in frames.note
     shown = numbers(frames)
@@ -125,7 +125,7 @@ def test_a_matroska_file_that_breaks_off_says_so(tmp_path):
     path = write_video(tmp_path / "cut.mkv", frames=120, size_wh=(160, 128))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 3])
-    frames = load_frames(path, max_frames=6)
+    frames = load_frames(path, FrameSelection(max_frames=6))
     assert "breaks off" in frames.note and len(frames.images) == 6
     assert numbers(frames) == [n % 50 for n in frames.source_frame_index]
 
@@ -153,7 +153,9 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
     assert numbers(frames) == [0, 1, 2, 3, 4]
     assert frames.name == "walk" and frames.note is None
     assert frames.timestamps_s.tolist() == [0, 1, 2, 3, 4]
-    assert load_frames(tmp_path / "walk", max_frames=2).source_frame_index.tolist() == [0, 4]
+    assert load_frames(
+        tmp_path / "walk", FrameSelection(max_frames=2)
+    ).source_frame_index.tolist() == [0, 4]
 
 
 def test_a_folder_with_a_folder_of_images(tmp_path):
@@ -184,7 +186,7 @@ def test_arrays(tmp_path):
     assert np.array_equal(load_frames(pictures).images, pictures)
     for dtype in (np.float32, np.float64):
         assert np.array_equal(load_frames((pictures / 255).astype(dtype)).images, pictures)
-    chosen = load_frames(pictures, max_frames=3)
+    chosen = load_frames(pictures, FrameSelection(max_frames=3))
     assert np.array_equal(chosen.images, pictures[[0, 2, 4]]) and "3 of 5" in chosen.note
 
 

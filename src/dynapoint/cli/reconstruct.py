@@ -85,12 +85,13 @@ class Reconstruct:
     def _run_scene(self, scene: "ScenePlan", load_model: "Callable[[], PointMapModel]") -> None:
         """Reconstruct one scene and say how long each stage took."""
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
+        from dynapoint.data.selection import FrameSelection  # noqa: PLC0415
 
         clock = _Stages()
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
             one_size = self.prepare != "published"
-            frames = load_frames(source, max_frames=self.frames, one_size=one_size)
+            frames = load_frames(source, FrameSelection(max_frames=self.frames), one_size=one_size)
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.results import contact_sheet, store  # noqa: PLC0415

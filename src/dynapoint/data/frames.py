@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from dynapoint.data.images import images_in_folder, is_image_path, natural_key, read_image
-from dynapoint.data.selection import evenly_spaced
+from dynapoint.data.masks import read_ignore_masks
+from dynapoint.data.memory import require_room
+from dynapoint.data.selection import FrameSelection, first_of_equal
+from dynapoint.data.times import frame_times
 from dynapoint.errors import InputError
 
 _ASPECT_TOLERANCE = 0.01
@@ -22,12 +26,19 @@ _ASPECT_TOLERANCE = 0.01
 class Frames:
     """The frames used of one scene.
 
-    `images` are RGB; those of different sizes lie in the top left corners of one white canvas, and
-    `sizes_hw` says how high and wide each is (None: all fill it). `timestamps_s` are seconds since
-    the source's first frame (images and arrays carry no times: there, one frame of the source
-    counts as one second); `source_frame_index` says which frame of the source each one is, from 0;
-    `name` is short and fit for a file name; `note` is one line about what was left out (selection,
-    a video that breaks off), or None.
+    Attributes:
+        images: RGB; those of different sizes lie in the top left corners of one white canvas.
+        timestamps_s: When each frame is shown, in seconds since the source's first frame; as given
+            where times were given, NaN for images without one. Images and arrays carry no times of
+            their own: there, one frame of the source counts as one second.
+        source_frame_index: Which frame of the source each one is, from 0.
+        name: Short and fit for a file name.
+        note: One line about what was left out (selection, a video that breaks off), or None.
+        sizes_hw: How high and wide each picture is (None: all fill `images`).
+        source_count: How many frames the source has, where that is known.
+        file_names: Names of the image files, where the frames are such.
+        from_video: Whether the times are those of a video.
+        ignore: Pixels that were masked out, or None.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -36,6 +47,10 @@ class Frames:
     name: str
     note: str | None = None
     sizes_hw: Int64[np.ndarray, "frame hw=2"] | None = None
+    source_count: int | None = None
+    file_names: tuple[str, ...] | None = None
+    from_video: bool = False
+    ignore: Bool[np.ndarray, "frame height width"] | None = None
 
     @property
     def count(self) -> int:
@@ -60,33 +75,74 @@ class Frames:
             return self.sizes_hw
         return np.tile(np.array(self.image_hw, dtype=np.int64), (self.count, 1))
 
+    @property
+    def target_of_frame(self) -> Int64[np.ndarray, " frame"]:
+        """For each frame the first one of equal time, at which points at that time are decoded.
 
-def load_frames(source: Any, *, max_frames: int = 24, one_size: bool = True) -> Frames:
-    """Read at most `max_frames` evenly spaced frames from nearly anything.
+        A frame without a time (NaN) shares its own with no other.
+        """
+        return first_of_equal(self.timestamps_s)
+
+
+def load_frames(
+    source: Any,
+    selection: FrameSelection | None = None,
+    *,
+    one_size: bool = True,
+    times_s: ArrayLike | Path | None = None,
+    ignore_masks: Path | str | None = None,
+) -> Frames:
+    """Read frames from nearly anything.
 
     Args:
         source: A video file, a folder of images (natural order), one image file, a glob pattern
             for images or one video, a list of image files (in the order given), or an array
-            (frame, height, width, 3), uint8 or float in [0, 1].
-        max_frames: Upper limit of the number of frames, at least 1.
+            (frame, height, width, 3), uint8, uint16 or float in [0, 1].
+        selection: Which frames; at most 24 evenly spaced ones unless it is given.
         one_size: Image files of one aspect are brought to the size of the first, others refused.
             False leaves every image as it is (`Frames.sizes_hw`).
+        times_s: When images were taken, in seconds, one value for each of the source's (or of those
+            used), NaN where that is not known; or a text file of them (`data.times`).
+        ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
 
     Raises:
-        InputError: The source is missing, empty, damaged or of another kind; the message is one
-            line that says what was found, what was wanted and what to do.
+        ConfigError: The selection does not fit the source.
+        InputError: The source, or what was given with it, is missing, empty, damaged or of another
+            kind; the message is one line that says what was found, what was wanted and what to do.
     """
-    if max_frames < 1:
-        raise InputError(f"at most {max_frames} frames were asked for; ask for 1 or more")
+    frames = _read(source, selection or FrameSelection(), one_size)
+    if times_s is not None:
+        if frames.from_video:
+            raise InputError(
+                f"{frames.name} is a video, which has times of its own; leave out --times, which "
+                "is for images"
+            )
+        index = frames.source_frame_index
+        given = frame_times(times_s, index=index, source_count=frames.source_count)
+        frames = replace(frames, timestamps_s=given)
+    if ignore_masks is not None:
+        ignore = read_ignore_masks(
+            Path(ignore_masks),
+            file_names=frames.file_names,
+            index=frames.source_frame_index,
+            source_count=frames.source_count,
+            picture_hw=frames.picture_hw,
+        )
+        frames = replace(frames, ignore=ignore)
+    return frames
+
+
+def _read(source: Any, selection: FrameSelection, one_size: bool) -> Frames:
+    """Frames of any source."""
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), max_frames, one_size)
+        return _from_path(Path(source), selection, one_size)
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
-        return _from_array(np.asarray(source), max_frames)
+        return _from_array(np.asarray(source), selection)
     if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
         paths = [Path(item) for item in source]
         if len(paths) == 1:
-            return _from_path(paths[0], max_frames, one_size)
-        return _from_image_files(paths, max_frames, one_size, name=_folder_name(paths))
+            return _from_path(paths[0], selection, one_size)
+        return _from_image_files(paths, selection, one_size, name=_folder_name(paths))
     raise InputError(
         f"source is a {type(source).__name__}; give the path of a video or folder, a list of image "
         "files, or an array (frame, height, width, 3)"
@@ -107,18 +163,18 @@ def expand_pattern(path: Path) -> list[Path]:
     return matches
 
 
-def _from_path(path: Path, max_frames: int, one_size: bool) -> Frames:
+def _from_path(path: Path, selection: FrameSelection, one_size: bool) -> Frames:
     """Frames of a folder, an image, a video or a pattern."""
     matches = expand_pattern(path)
     if len(matches) > 1:
-        return _from_image_files(matches, max_frames, one_size, name=_folder_name(matches))
+        return _from_image_files(matches, selection, one_size, name=_folder_name(matches))
     path = matches[0]
     if not os.path.exists(path):
         raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if path.is_dir():
         found = images_in_folder(path)
         name = path.resolve().name or "scene"
-        frames = _from_image_files(found, max_frames, one_size, name=name)
+        frames = _from_image_files(found, selection, one_size, name=name)
         if found[0].parent == path:
             return frames
         notes = [f"images taken from {found[0].parent}", *([frames.note] if frames.note else [])]
@@ -128,28 +184,31 @@ def _from_path(path: Path, max_frames: int, one_size: bool) -> Frames:
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read; change its permissions")
     if is_image_path(path):
-        return _from_image_files([path], max_frames, one_size, name=path.stem)
-    return _from_video(path, max_frames)
+        return _from_image_files([path], selection, one_size, name=path.stem)
+    return _from_video(path, selection)
 
 
-def _from_video(path: Path, max_frames: int) -> Frames:
+def _from_video(path: Path, selection: FrameSelection) -> Frames:
     """Frames of a video file."""
     from dynapoint.data.video import read_video  # noqa: PLC0415 - pictures do without FFmpeg.
 
-    video = read_video(path, max_frames=max_frames)
-    selected = _selection_note(len(video.images), video.readable_count)
-    notes = [note for note in (video.damage, selected) if note]
+    video = read_video(path, selection)
+    selected = selection.note(video.source_frame_index, video.readable_count)
+    bright = f"{video.hdr} brought to sRGB" if video.hdr else None
+    notes = [note for note in (video.damage, selected, bright) if note]
     return Frames(
         images=video.images,
         timestamps_s=video.timestamps_s,
         source_frame_index=video.source_frame_index,
         name=path.stem,
         note="; ".join(notes) or None,
+        source_count=video.readable_count,
+        from_video=True,
     )
 
 
 def _from_image_files(
-    paths: Sequence[Path], max_frames: int, one_size: bool, *, name: str
+    paths: Sequence[Path], selection: FrameSelection, one_size: bool, *, name: str
 ) -> Frames:
     """Frames of image files; only the chosen ones are read."""
     if not paths:
@@ -163,36 +222,34 @@ def _from_image_files(
             )
         if not os.path.exists(path):
             raise InputError(f"image {path} does not exist; check the list of image files")
-    index = evenly_spaced(len(paths), max_frames)
-    first = read_image(paths[index[0]])
-    images = [first]
-    for chosen in index[1:]:
-        image = read_image(paths[chosen])
-        if one_size:
-            image = _fit_to_first(image, first, paths[chosen], paths[index[0]])
-        images.append(image)
-    canvas, sizes_hw = _on_one_canvas(images)
+    index = selection.choose_without_times(len(paths))
+    chosen = [paths[each] for each in index]
+    canvas, sizes_hw = _of_one_size(chosen) if one_size else _on_one_canvas(chosen)
     return Frames(
         images=canvas,
         sizes_hw=sizes_hw,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name=name,
-        note=_selection_note(len(index), len(paths)),
+        note=selection.note(index, len(paths)),
+        source_count=len(paths),
+        file_names=tuple(path.name for path in chosen),
     )
 
 
-def _from_array(array: np.ndarray, max_frames: int) -> Frames:
-    """Frames of an array (frame, height, width, 3), uint8 or float in [0, 1]."""
+def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
+    """Frames of an array (frame, height, width, 3), uint8, uint16 or float in [0, 1]."""
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise InputError(
             f"array has shape {array.shape}; give (frame, height, width, 3) with none of them zero"
         )
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"array holds {array.dtype}; give uint8, or floats from 0 to 1")
-    index = evenly_spaced(len(array), max_frames)
+    if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"array holds {array.dtype}; give uint8, uint16, or floats from 0 to 1")
+    index = selection.choose_without_times(len(array))
     images = array[index]
-    if images.dtype != np.uint8:
+    if images.dtype == np.uint16:
+        images = np.round(images / np.float32(257)).astype(np.uint8)
+    elif images.dtype != np.uint8:
         low, high = float(images.min()), float(images.max())
         # Written so that NaN, which compares false with everything, is refused as well.
         if not (low >= -1e-6 and high <= 1 + 1e-6):
@@ -206,8 +263,23 @@ def _from_array(array: np.ndarray, max_frames: int) -> Frames:
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name="array",
-        note=_selection_note(len(index), len(array)),
+        note=selection.note(index, len(array)),
+        source_count=len(array),
     )
+
+
+def _of_one_size(
+    paths: Sequence[Path],
+) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], None]:
+    """Image files of one aspect at the size of the first."""
+    first = read_image(paths[0])
+    require_room(len(paths), (first.shape[0], first.shape[1]))
+    # Filled one after another, so that large pictures are never held twice.
+    canvas = np.empty((len(paths), *first.shape), dtype=np.uint8)
+    canvas[0] = first
+    for place, path in zip(canvas[1:], paths[1:], strict=True):
+        place[:] = _fit_to_first(read_image(path), first, path, paths[0])
+    return canvas, None
 
 
 def _fit_to_first(
@@ -232,9 +304,10 @@ def _fit_to_first(
 
 
 def _on_one_canvas(
-    images: Sequence[UInt8[np.ndarray, "_ _ rgb=3"]],
+    paths: Sequence[Path],
 ) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], Int64[np.ndarray, "frame hw=2"] | None]:
-    """Images in the top left corners of one white canvas, and their sizes if they differ."""
+    """Image files in the top left corners of one white canvas, and their sizes if they differ."""
+    images = [read_image(path) for path in paths]
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
     if (sizes == sizes[0]).all():
         return np.stack(images), None
@@ -242,11 +315,6 @@ def _on_one_canvas(
     for place, image in zip(canvas, images, strict=True):
         place[: image.shape[0], : image.shape[1]] = image
     return canvas, sizes
-
-
-def _selection_note(used: int, available: int) -> str | None:
-    """One line if not all frames are used."""
-    return f"{used} of {available} frames used, evenly spaced" if used < available else None
 
 
 def _folder_name(paths: Sequence[Path]) -> str:

@@ -68,6 +68,19 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
     Raises:
         InputError: The file is missing, empty, damaged or of an unknown kind.
     """
+    image = open_image(path)
+    try:
+        return _to_rgb8(image)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def open_image(path: Path) -> Image.Image:
+    """Read an image file, upright by EXIF, with the values and bands that it has.
+
+    Raises:
+        InputError: The file is missing, empty, damaged or of an unknown kind.
+    """
     if not os.path.isfile(path):
         raise InputError(f"image {path} does not exist; give the path of an image file")
     if path.stat().st_size == 0:
@@ -75,12 +88,17 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
     try:
         with Image.open(path) as opened:
             opened.load()
-            return _to_rgb8(ImageOps.exif_transpose(opened))
+            return ImageOps.exif_transpose(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"image {path} cannot be read ({reason}); give an undamaged JPEG, PNG, TIFF or WebP"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """What to say of an image that an error stops from being read."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"image {path} cannot be read ({reason}); give an undamaged JPEG, PNG, TIFF or WebP"
+    )
 
 
 def _to_rgb8(image: Image.Image) -> UInt8[np.ndarray, "height width rgb=3"]:

@@ -1,7 +1,130 @@
-"""Choosing evenly spaced frames."""
+"""Choosing which frames of a source are used."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
+
+from dynapoint.errors import ConfigError, InputError
+
+DEFAULT_FRAMES = 24
+
+# Two times closer than this are one: containers round to milliseconds at worst.
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSelection:
+    """Which frames of a source are used.
+
+    Only frames from `start_s` to `end_s` (both included) are looked at. Of these, `fps` takes the
+    one nearest to every 1 / fps seconds by the frames' own times, each at most once, and `stride`
+    every so many-th; both begin with the first and stop after `max_frames`. Without the two,
+    `max_frames` evenly spaced ones are taken, the first and the last included.
+
+    Attributes:
+        max_frames: Upper limit; None is 24 evenly spaced frames, or no limit with `fps` or
+            `stride`.
+        fps: Frames per second.
+        stride: Take every `stride`-th frame.
+        start_s: Seconds since the first frame of the source.
+        end_s: The same.
+
+    Raises:
+        ConfigError: A value is out of range, or two of them contradict each other.
+    """
+
+    max_frames: int | None = None
+    fps: float | None = None
+    stride: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("frames", self.max_frames), ("stride", self.stride)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; give 1 or more")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ConfigError(f"fps is {self.fps:g}; give a positive number of frames per second")
+        for name, seconds in (("start", self.start_s), ("end", self.end_s)):
+            if seconds is not None and not 0 <= seconds < math.inf:
+                raise ConfigError(f"{name} is {seconds:g} s; give 0 or more seconds")
+        if self.fps is not None and self.stride is not None:
+            raise ConfigError(
+                f"fps ({self.fps:g}) and stride ({self.stride}) both say how far apart frames are; "
+                "give one of them"
+            )
+        if self.start_s is not None and self.end_s is not None and self.start_s > self.end_s:
+            raise ConfigError(
+                f"start ({self.start_s:g} s) is after end ({self.end_s:g} s); give an earlier one"
+            )
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether it makes sense only for a source that has times."""
+        return any(value is not None for value in (self.fps, self.start_s, self.end_s))
+
+    def choose(self, times_s: Float64[np.ndarray, " available"]) -> Int64[np.ndarray, " chosen"]:
+        """Indices, strictly increasing, of the frames used.
+
+        Args:
+            times_s: Seconds since the first frame of the source, increasing.
+
+        Raises:
+            InputError: Not one frame lies between `start_s` and `end_s`.
+        """
+        inside = np.arange(len(times_s))
+        if self.start_s is not None:
+            inside = inside[times_s[inside] >= self.start_s - _ROUNDING_S]
+        if self.end_s is not None:
+            inside = inside[times_s[inside] <= self.end_s + _ROUNDING_S]
+        if len(times_s) and not len(inside):
+            raise InputError(
+                f"no frame lies from {self.start_s or 0:g} s to "
+                f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the source lasts "
+                f"{times_s[-1]:.2f} s; give another --start or --end"
+            )
+        if self.fps is not None:
+            inside = inside[_nearest_to_beats(times_s[inside], 1 / self.fps)]
+        elif self.stride is not None:
+            inside = inside[:: self.stride]
+        else:
+            return inside[evenly_spaced(len(inside), self.max_frames or DEFAULT_FRAMES)]
+        return inside[: self.max_frames]
+
+    def choose_without_times(self, count: int) -> Int64[np.ndarray, " chosen"]:
+        """Indices of the frames used of a source that has an order but no times.
+
+        Raises:
+            ConfigError: The selection speaks of seconds.
+        """
+        if self.needs_times:
+            raise ConfigError(
+                "--fps, --start and --end need a video: images and arrays carry no times; choose "
+                "them by --frames and --stride"
+            )
+        return self.choose(np.arange(count, dtype=np.float64))
+
+    def note(self, chosen: Int64[np.ndarray, " chosen"], available: int) -> str | None:
+        """One line for people if not all frames are used."""
+        used = len(chosen)
+        if used == available:
+            return None
+        words = [f"{used} of {available} frames used"]
+        if self.fps is not None:
+            words.append(f"{self.fps:g} a second")
+        elif self.stride is not None and self.stride > 1:
+            words.append(f"one in {self.stride}")
+        elif used == (self.max_frames or DEFAULT_FRAMES):
+            words.append("evenly spaced")
+        if self.start_s is not None:
+            words.append(f"from {self.start_s:g} s")
+        if self.end_s is not None:
+            words.append(f"up to {self.end_s:g} s")
+        if (self.fps is not None or self.stride is not None) and used == self.max_frames:
+            words.append("no more were asked for")
+        return ", ".join(words)
 
 
 def evenly_spaced(count: int, max_frames: int) -> Int64[np.ndarray, " chosen"]:
@@ -13,3 +136,29 @@ def evenly_spaced(count: int, max_frames: int) -> Int64[np.ndarray, " chosen"]:
     """
     chosen = min(count, max_frames)
     return np.round(np.linspace(0.0, max(count - 1, 0), chosen)).astype(np.int64)
+
+
+def first_of_equal(values: Float64[np.ndarray, " frame"]) -> Int64[np.ndarray, " frame"]:
+    """For each value the index of the first equal one; NaN equals nothing, itself neither."""
+    _, first, group = np.unique(values, return_index=True, return_inverse=True, equal_nan=False)
+    return first[group].astype(np.int64)
+
+
+def _nearest_to_beats(
+    times_s: Float64[np.ndarray, " available"], period_s: float
+) -> Int64[np.ndarray, " chosen"]:
+    """Indices of the times nearest to every multiple of `period_s` after the first time.
+
+    Of two that are equally near the earlier one counts. A frame that stands for longer than a
+    period is taken once.
+    """
+    if not len(times_s):
+        return np.zeros(0, dtype=np.int64)
+    since = times_s - times_s[0]
+    # Which frame is nearest changes midway between two, so that every frame is asked in turn
+    # which beats are its own; a rate beyond the source's then costs no more than the source.
+    midway = (since[1:] + since[:-1]) / 2
+    end = since[-1] + _ROUNDING_S
+    last_beat = np.floor(np.append(np.minimum(midway, end), end) / period_s + 1e-9)
+    first_beat = np.append(-1.0, last_beat[:-1])
+    return np.flatnonzero(last_beat > first_beat)

@@ -1,6 +1,6 @@
-"""Reading evenly spaced frames of a video, once through, holding only the frames wanted."""
+"""Reading chosen frames of a video, once through, holding only the frames wanted."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from dynapoint.data.selection import evenly_spaced
+from dynapoint.data.memory import require_room
+from dynapoint.data.selection import FrameSelection
+from dynapoint.data.video_picture import PictureStyle
 from dynapoint.errors import InputError
 
 # FFmpeg opens text as a terminal session and single pictures as one-frame videos; text is no video.
@@ -19,9 +21,10 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "srt", "webvtt", "ass"})
 class VideoFrames:
     """Chosen frames of a video.
 
-    `source_frame_index` counts the decoded frames from 0; `timestamps_s` are seconds since the
-    first of them; `readable_count` is how many frames could be read; `damage` is one line if the
-    video breaks off or holds frames that could not be decoded, else None.
+    `source_frame_index` counts the decoded frames from 0; `timestamps_s` are the times at which
+    they are shown, in seconds since the first frame of the video; `readable_count` is how many
+    frames could be read; `damage` is one line if the video breaks off or holds frames that could
+    not be decoded, else None; `hdr` is PQ or HLG where that was brought to sRGB, else None.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -29,59 +32,88 @@ class VideoFrames:
     source_frame_index: Int64[np.ndarray, " frame"]
     readable_count: int
     damage: str | None
+    hdr: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Survey:
-    """What the container says before anything is decoded."""
+    """What the container says before anything is decoded.
 
-    packets: int
+    `ticks` are the presentation times of all packets in order, in units of the stream, or None
+    where the file lacks some or gives one twice; `breaks_off` says that it promises more.
+    """
+
+    ticks: list[int] | None
+    times_s: Float64[np.ndarray, " packet"]
     declared_frames: int
-    declared_duration_s: float
     frame_duration_s: float
-    damaged: bool
+    breaks_off: bool
+
+    @property
+    def packets(self) -> int:
+        """How many frames there should be."""
+        return len(self.times_s)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """What one decoding pass found: pictures of the wanted frames, times of all good frames."""
+    """What one decoding pass found: pictures of the wanted frames, times of all good frames.
 
-    images: dict[int, np.ndarray]
+    `kept` are the indices of the frames in `images`.
+    """
+
+    images: UInt8[np.ndarray, "frame height width rgb=3"]
+    kept: list[int]
     times_s: dict[int, float | None]
     damaged_frames: int
+    hdr: str | None
 
 
-def read_video(path: Path, *, max_frames: int) -> VideoFrames:
-    """Decode a video and keep at most `max_frames` evenly spaced frames, upright, in eight-bit RGB.
+def read_video(path: Path, selection: FrameSelection) -> VideoFrames:
+    """Decode a video and keep the frames selected, upright, in eight-bit sRGB.
 
-    Packets are counted first, without decoding, so that one decoding pass suffices and only the
-    frames wanted are held. Only a video that turns out damaged is decoded a second time.
+    Packets are listed first, without decoding, so that one decoding pass, from the key frame before
+    the first frame wanted to the last one wanted, suffices and only those are held. Only a video
+    that turns out damaged is decoded a second time.
 
     Raises:
-        InputError: The file is no video, or not one of its frames can be decoded.
+        InputError: The file is no video, not one of its frames can be decoded, none lies in the
+            span selected, or they do not fit into memory.
     """
     survey = _survey(path)
-    wanted = evenly_spaced(survey.packets, max_frames).tolist()
+    wanted = selection.choose(survey.times_s).tolist()
+    if wanted and not survey.breaks_off:
+        found = _decode(path, wanted, survey)
+        if found.kept == wanted and not found.damaged_frames:
+            return _chosen(found, dict(enumerate(survey.times_s.tolist())), survey.packets, None)
+        del found
     found = _decode(path, wanted)
-    good = sorted(found.times_s)
-    if not good:
+    if not found.times_s:
         raise InputError(
             f"video {path} was opened but not one of its frames could be decoded; "
             "give an undamaged video file"
         )
-    if len(good) != survey.packets or set(found.images) != set(wanted):
-        wanted = [good[index] for index in evenly_spaced(len(good), max_frames)]
-        if not set(wanted) <= set(found.images):
-            found = _decode(path, wanted)
-    wanted = [index for index in wanted if index in found.images]
     times_s = _times_s(found.times_s, survey.frame_duration_s)
-    images = [found.images[index] for index in wanted]
+    damage = _damage_note(path, survey, found, last_time_s=max(times_s.values()))
+    if len(times_s) != survey.packets or found.kept != wanted:
+        good = sorted(times_s)
+        shown = np.array([times_s[index] for index in good])
+        wanted = [good[index] for index in selection.choose(shown)]
+        found = _decode(path, wanted)
+    return _chosen(found, times_s, len(times_s), damage)
+
+
+def _chosen(
+    found: _Pass, times_s: dict[int, float], readable_count: int, damage: str | None
+) -> VideoFrames:
+    """The frames of a pass with their times."""
     return VideoFrames(
-        images=np.stack(images),
-        timestamps_s=np.array([times_s[index] for index in wanted], dtype=np.float64),
-        source_frame_index=np.array(wanted, dtype=np.int64),
-        readable_count=len(good),
-        damage=_damage_note(path, survey, found, last_time_s=max(times_s.values())),
+        images=found.images,
+        timestamps_s=np.array([times_s[index] for index in found.kept], dtype=np.float64),
+        source_frame_index=np.array(found.kept, dtype=np.int64),
+        readable_count=readable_count,
+        damage=damage,
+        hdr=found.hdr,
     )
 
 
@@ -123,22 +155,33 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _survey(path: Path) -> _Survey:
-    """Count packets without decoding and note what the header promises."""
+    """List packets without decoding and note what the header promises."""
     container, stream = _open(path)
     with container:
         rate = stream.average_rate or stream.guessed_rate
-        packets, damaged = 0, False
+        frame_duration_s = float(1 / rate) if rate else 1 / 30
+        stamps: list[int | None] = []
+        damaged = False
         for packet in _packets(container, stream):
             if packet is None or packet.is_corrupt:
                 damaged = True
             elif packet.size and not packet.is_discard:
-                packets += 1
+                stamps.append(packet.pts)
+        ticks = sorted(stamp for stamp in stamps if stamp is not None)
+        sound = len(set(ticks)) == len(stamps)
+        times_s = np.arange(len(stamps)) * frame_duration_s
+        if sound and stamps:
+            times_s = (np.array(ticks) - ticks[0]) * float(stream.time_base)
+        declared_s = _declared_duration_s(container, stream)
+        end_s = float(times_s[-1]) + frame_duration_s if stamps else 0.0
+        # Headers round durations and sound may outlast the picture, so a second of slack is given.
+        short = declared_s - end_s > max(1.0, 0.1 * declared_s)
         return _Survey(
-            packets=packets,
+            ticks=ticks if sound else None,
+            times_s=times_s,
             declared_frames=stream.frames,
-            declared_duration_s=_declared_duration_s(container, stream),
-            frame_duration_s=float(1 / rate) if rate else 1 / 30,
-            damaged=damaged,
+            frame_duration_s=frame_duration_s,
+            breaks_off=damaged or short or len(stamps) < stream.frames,
         )
 
 
@@ -159,61 +202,82 @@ def _declared_duration_s(container: Any, stream: Any) -> float:
     return container.duration / 1_000_000 if alone and container.duration else 0.0
 
 
-def _decode(path: Path, wanted: Collection[int]) -> _Pass:
-    """Decode in presentation order and keep the wanted frames' pictures, stepping over damage."""
+def _decode(path: Path, wanted: Sequence[int], survey: _Survey | None = None) -> _Pass:
+    """Decode in presentation order and keep the wanted frames' pictures, stepping over damage.
+
+    With a survey only what is needed is decoded: from the key frame before the first frame wanted
+    to the last one; frames are then known by their times. Without, they are counted from the start.
+    """
+    ticks = survey.ticks if survey is not None else None
+    index_of = None if ticks is None else {tick: index for index, tick in enumerate(ticks)}
+    container, stream = _open(path)
+    keeper = _Keeper(wanted, stream)
+    times_s: dict[int, float | None] = {}
+    damaged = emitted = 0
+    with container:
+        if ticks is not None and wanted[0] > 0:
+            container.seek(ticks[wanted[0]], stream=stream)
+        for frame in _decoded(container, stream):
+            if frame is None:
+                damaged += 1
+                continue
+            index = emitted if index_of is None else index_of.get(frame.pts, -1)
+            emitted += 1
+            if frame.is_corrupt or index < 0:
+                # What leads up to the first frame wanted, behind a jump, may well be incomplete.
+                damaged += not (survey is not None and 0 <= index < wanted[0])
+            else:
+                times_s[index] = frame.time
+                keeper.offer(index, frame)
+            if survey is not None and len(keeper.kept) == len(wanted):
+                break
+    return _Pass(
+        images=keeper.images[: len(keeper.kept)],
+        kept=keeper.kept,
+        times_s=times_s,
+        damaged_frames=damaged,
+        hdr=keeper.style.hdr if keeper.style else None,
+    )
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames of a stream in presentation order; None for every packet that cannot be decoded."""
     import av  # noqa: PLC0415
 
-    container, stream = _open(path)
-    images: dict[int, np.ndarray] = {}
-    times_s: dict[int, float | None] = {}
-    wanted = set(wanted)
-    damaged = emitted = 0
-    size: tuple[int, int] | None = None
-    with container:
-        for packet in _packets(container, stream):
-            if packet is not None and packet.is_corrupt:
-                damaged += 1
-                continue
-            try:
-                frames = stream.codec_context.decode(packet)
-            except (av.FFmpegError, OSError):
-                damaged += 1
-                continue
-            for frame in frames:
-                index, emitted = emitted, emitted + 1
-                if frame.is_corrupt:
-                    damaged += 1
-                    continue
-                times_s[index] = frame.time
-                if index in wanted:
-                    size = size or (frame.width, frame.height)
-                    images[index] = _upright_rgb(frame, size)
-    return _Pass(images=images, times_s=times_s, damaged_frames=damaged)
+    for packet in _packets(container, stream):
+        if packet is not None and packet.is_corrupt:
+            yield None
+            continue
+        try:
+            frames = stream.codec_context.decode(packet)
+        except (av.FFmpegError, OSError):
+            yield None
+            continue
+        yield from frames
 
 
-def _upright_rgb(frame: Any, size: tuple[int, int]) -> UInt8[np.ndarray, "height width rgb=3"]:
-    """Picture of a frame, scaled to the first one's (width, height) and turned as the file says."""
-    picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        picture = _displayed(picture, np.frombuffer(bytes(matrix), np.int32).tolist())
-    return np.ascontiguousarray(picture)
+class _Keeper:
+    """Keeps the pictures of the wanted frames in one array, made when the first one comes."""
 
+    def __init__(self, wanted: Sequence[int], stream: Any) -> None:
+        self.images = np.zeros((0, 1, 1, 3), dtype=np.uint8)
+        self.kept: list[int] = []
+        self.style: PictureStyle | None = None
+        self._wanted = set(wanted)
+        self._stream = stream
 
-def _displayed(
-    picture: UInt8[np.ndarray, "height width rgb=3"], matrix: list[int]
-) -> UInt8[np.ndarray, "shown_height shown_width rgb=3"]:
-    """Turn and mirror a stored picture as a display matrix (a b u / c d v / x y w) says.
-
-    Stored (x, y) is shown at (a x + c y, b x + d y) up to a shift; only quarter turns are meant.
-    """
-    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
-    across, down = a, d
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, across, down = picture.transpose(1, 0, 2), c, b
-    if across < 0:
-        picture = picture[:, ::-1]
-    return picture[::-1] if down < 0 else picture
+    def offer(self, index: int, frame: Any) -> None:
+        """Keep the picture of a frame if it is wanted."""
+        if index not in self._wanted:
+            return
+        if self.style is None:
+            self.style = PictureStyle.of(frame, self._stream)
+        picture = self.style.picture(frame)
+        if not self.kept:
+            require_room(len(self._wanted), (picture.shape[0], picture.shape[1]))
+            self.images = np.empty((len(self._wanted), *picture.shape), dtype=np.uint8)
+        self.images[len(self.kept)] = picture
+        self.kept.append(index)
 
 
 def _times_s(times_s: dict[int, float | None], frame_duration_s: float) -> dict[int, float]:
@@ -227,13 +291,10 @@ def _times_s(times_s: dict[int, float | None], frame_duration_s: float) -> dict[
 def _damage_note(path: Path, survey: _Survey, found: _Pass, *, last_time_s: float) -> str | None:
     """One line saying how many frames could be read and up to where, or None if all is well."""
     readable = len(found.times_s)
-    end_s = last_time_s + survey.frame_duration_s
-    missing_s = survey.declared_duration_s - end_s
-    # Headers round durations and sound may outlast the picture, so a second of slack is given.
-    short = missing_s > max(1.0, 0.1 * survey.declared_duration_s)
-    declared = survey.declared_frames
-    if survey.packets < declared or short or survey.damaged:
+    if survey.breaks_off:
+        declared = survey.declared_frames
         of_all = f" of {declared}" if declared > readable else ""
+        end_s = last_time_s + survey.frame_duration_s
         return (
             f"{path.name} breaks off: {readable}{of_all} frames could be read, up to {end_s:.2f} s"
         )

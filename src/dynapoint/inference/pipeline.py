@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from dynapoint.data.frames import Frames, load_frames
+from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import ModelError
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
@@ -53,7 +54,7 @@ def reconstruct(
             f"model is a {type(model).__name__}; give the name of a network, or a network such as "
             "dynapoint.load_model(weights=FILE) gives"
         )
-    loaded = load_frames(source, max_frames=frames, one_size=prepare != "published")
+    loaded = load_frames(source, FrameSelection(max_frames=frames), one_size=prepare != "published")
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options: dict[str, Any] = {

@@ -1,0 +1,88 @@
+"""Frames of a video as people see them: upright, square pixels, opaque, eight bits, sRGB."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from dynapoint.data.hdr import hdr_name, srgb_from_hdr
+
+# Pixels further from square than this are taken for a mistake in the header.
+_WIDEST_PIXEL = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureStyle:
+    """How the frames of a video are shown; all are shown like the first one wanted.
+
+    `size_wh` is the size with square pixels, before any turn; `matrix` are the nine numbers of the
+    display matrix, or None; `hdr` is PQ, HLG or None.
+    """
+
+    size_wh: tuple[int, int]
+    matrix: tuple[int, ...] | None
+    has_alpha: bool
+    hdr: str | None
+
+    @classmethod
+    def of(cls, frame: Any, stream: Any) -> "PictureStyle":
+        """The style of a decoded frame of a stream."""
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        values = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
+        return cls(
+            size_wh=(_square_width(frame.width, stream.sample_aspect_ratio), frame.height),
+            matrix=values,
+            has_alpha=any(component.is_alpha for component in frame.format.components),
+            hdr=hdr_name(frame.color_trc),
+        )
+
+    def picture(self, frame: Any) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """The picture of a frame, scaled to the style's size and turned as the header says."""
+        width, height = self.size_wh
+        if self.hdr is not None:
+            coded = frame.to_ndarray(format="rgb48le", width=width, height=height)
+            picture = srgb_from_hdr(
+                coded, transfer=int(frame.color_trc), primaries=int(frame.color_primaries)
+            )
+        elif self.has_alpha:
+            rgba = frame.to_ndarray(format="rgba", width=width, height=height)
+            picture = _on_white(rgba)
+        else:
+            picture = frame.to_ndarray(format="rgb24", width=width, height=height)
+        if self.matrix is not None:
+            picture = _displayed(picture, self.matrix)
+        return np.ascontiguousarray(picture)
+
+
+def _square_width(width: int, pixel_aspect: Fraction | None) -> int:
+    """The width that a picture has when its pixels are made square, as players show it."""
+    if not pixel_aspect or not 1 / _WIDEST_PIXEL <= pixel_aspect <= _WIDEST_PIXEL:
+        return width
+    return max(1, round(width * pixel_aspect))
+
+
+def _on_white(
+    rgba: UInt8[np.ndarray, "height width rgba=4"],
+) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A picture with transparency laid on white."""
+    white = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, Image.fromarray(rgba)).convert("RGB"))
+
+
+def _displayed(
+    picture: UInt8[np.ndarray, "height width rgb=3"], matrix: tuple[int, ...]
+) -> UInt8[np.ndarray, "shown_height shown_width rgb=3"]:
+    """Turn and mirror a stored picture as a display matrix (a b u / c d v / x y w) says.
+
+    Stored (x, y) is shown at (a x + c y, b x + d y) up to a shift; only quarter turns are meant.
+    """
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    across, down = a, d
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, across, down = picture.transpose(1, 0, 2), c, b
+    if across < 0:
+        picture = picture[:, ::-1]
+    return picture[::-1] if down < 0 else picture
