@@ -20,7 +20,7 @@ from .map_surface import MapSurface, map_surface
 
 # A match is valid if the two surfaces lie no farther apart than so many sample spacings, or than
 # so many times the distance that is usual between the two maps.
-_SPACINGS_APART = 1.0
+_SPACINGS_APART = 0.5
 _USUAL_DISTANCES_APART = 3.0
 # A way back that ends within so many pixels of the start, in x and in y, is mutual.
 _MUTUAL_PX = 1.0
