@@ -17,7 +17,7 @@ from dynapoint.geometry.similarity import (
     split_similarity,
     weighted_median,
 )
-from dynapoint.reductions.intrinsics import cauchy_weight, choose_pixels
+from dynapoint.reductions.intrinsics import cauchy_weight, choose_pixels, usable_points
 from dynapoint.types import Array
 
 # Points that random samples are drawn from and judged by; all chosen ones refine the pose.
@@ -25,8 +25,8 @@ _DRAWN_FROM = 1024
 _MOST_DRAWS = 300
 _PNP_ITERATIONS = 20
 # Gauss-Newton ends when steps move no point by more than about this.
-_SMALLEST_STEP_PX = 1e-8
-_PROCRUSTES_ITERATIONS = 15
+_SMALLEST_STEP_PX = 1e-5
+_PROCRUSTES_ITERATIONS = 12
 # Of the longer side of the map: a point this far from its pixel is an outlier.
 _INLIER_SHARE_OF_SIDE = 0.01
 # Of a point's distance from the camera: a point this far from its other place is an outlier.
@@ -111,7 +111,7 @@ def camera_motion_by_pnp(
     """
     width = confidence.shape[2]
     points, given = own_points.detach().flatten(1, 2), confidence.detach().flatten(1)
-    index, known = choose_pixels(points.isfinite().all(dim=-1) & (given > 0) & given.isfinite())
+    index, known = choose_pixels(usable_points(points, given))
     index, known, lenses = index.cpu(), known.cpu(), intrinsics.detach().cpu().double()
     threshold_px = max(_INLIER_SHARE_OF_SIDE * max(confidence.shape[1:]), 1.0)
     poses, shares, residuals = [], [], []
@@ -225,14 +225,14 @@ class _Perspective:
         focal, centre = self.lens.diagonal()[:2], self.lens[:2, 2]
         for _ in range(_PNP_ITERATIONS):
             camera = transform_points(pose, self.points)
-            slope = camera[:, :2] / camera[:, 2:]
+            in_front = camera[:, 2] > 0
+            near = 1 / torch.where(in_front, camera[:, 2], 1.0)
+            slope = camera[:, :2] * near[:, None]
             left = self.xy - (slope * focal + centre)
-            left = torch.where(camera[:, 2:] > 0, left, torch.nan)
-            weight = cauchy_weight(left, self.weight)
-            seen = weight > 0
-            jacobian = _pixel_by_motion(slope[seen], camera[seen, 2], focal)
-            weighted = (jacobian * weight[seen, None, None]).flatten(0, 1).T
-            normal, gradient = weighted @ jacobian.flatten(0, 1), weighted @ left[seen].flatten()
+            weight = cauchy_weight(left, self.weight * in_front)
+            jacobian = _pixel_by_motion(slope, near, focal)
+            weighted = (jacobian * weight[:, None, None]).flatten(0, 1).T
+            normal, gradient = weighted @ jacobian.flatten(0, 1), weighted @ left.flatten()
             size = normal.diagonal().sqrt()
             if not ((size > 0).all() and size.isfinite().all()):
                 return pose, False
@@ -250,12 +250,15 @@ class _Perspective:
 
 def _pixel_by_motion(
     slope: Float64[Tensor, "point xy=2"],
-    depth: Float64[Tensor, " point"],
+    near: Float64[Tensor, " point"],
     focal: Float64[Tensor, "xy=2"],
 ) -> Float64[Tensor, "point xy=2 6"]:
-    """Derivatives of pixels by a small turn about, and a shift along, the camera's axes."""
+    """Derivatives of pixels by a small turn about, and a shift along, the camera's axes.
+
+    `near` is the inverse depth, `slope` the point divided by its depth.
+    """
     u, v = slope.unbind(-1)
-    near, zero = 1 / depth, torch.zeros_like(u)
+    zero = torch.zeros_like(u)
     by_x = torch.stack([-u * v, 1 + u * u, -v, near, zero, -u * near], dim=-1)
     by_y = torch.stack([-1 - v * v, u * v, u, zero, near, -v * near], dim=-1)
     return torch.stack([by_x, by_y], dim=-2) * focal[:, None]
@@ -301,8 +304,7 @@ def camera_motion_by_procrustes(
         points_world.flatten(1, 2),
         weight.flatten(1),
     )
-    usable = (source.isfinite() & target.isfinite()).all(dim=-1) & (weight > 0) & weight.isfinite()
-    index, known = choose_pixels(usable)
+    index, known = choose_pixels(usable_points(source, weight) & usable_points(target, weight))
     frames = [
         _aligned(source[k, chosen], target[k, chosen], weight[k, chosen], fit_scale=fit_scale)
         for k, chosen in ((k, index[k, known[k]]) for k in range(len(index)))

@@ -13,8 +13,8 @@ from dynapoint.types import Array
 MOST_PIXELS = 4096
 """Pixels of one map that take part; more of them hardly lower the error."""
 
-_ITERATIONS = 20
-_REDESCENDING_ITERATIONS = 15
+_ITERATIONS = 12
+_REDESCENDING_ITERATIONS = 12
 # Residuals below this slope (x/z or y/z) weigh no more than it.
 _SMALLEST_RESIDUAL = 1e-9
 # A longer focal length, in longer sides of the map, is none: all points lie on one ray.
@@ -102,24 +102,35 @@ def fit_focal_and_principal_point(
     )
 
 
+def usable_points(
+    points: Float[Tensor, "map pixel xyz=3"], weight: Float[Tensor, "map pixel"]
+) -> Bool[Tensor, "map pixel"]:
+    """Which points may take part in anything: finite, with a positive finite weight."""
+    # One sum is finite if its terms are, and several times faster than asking each.
+    total = points[..., 0] + points[..., 1] + points[..., 2] + weight
+    return total.isfinite() & (weight > 0)
+
+
 def choose_pixels(
     usable: Bool[Tensor, "map pixel"], *, most: int = MOST_PIXELS
 ) -> tuple[Int[Tensor, "map chosen"], Bool[Tensor, "map chosen"]]:
     """Up to `most` usable pixels of every map, spread evenly over them, and which are no filling.
 
     One pixel is drawn at random, with a fixed seed, from each of equally long stretches of the
-    usable pixels in row-major order: regular steps could fall on a few columns only.
+    usable pixels in row-major order: regular steps could fall on a few columns only. There is at
+    least one place for each map, so that what follows need not ask for emptiness.
     """
     generator = torch.Generator().manual_seed(0)
     chosen = []
     for row in usable:
         index = row.nonzero().squeeze(1)
         if len(index) > most:
-            place = torch.arange(most) + torch.rand(most, generator=generator, dtype=torch.float64)
-            step = (place * (len(index) / most)).long().clamp_max(len(index) - 1)
-            index = index[step.to(index.device)]
+            edge = torch.arange(most + 1) * len(index) // most
+            drawn = torch.rand(most, generator=generator, dtype=torch.float64)
+            place = edge[:-1] + (drawn * edge.diff()).long()
+            index = index[place.to(index.device)]
         chosen.append(index)
-    longest = max([len(index) for index in chosen], default=0)
+    longest = max([1, *(len(index) for index in chosen)])
     filled = [torch.nn.functional.pad(index, (0, longest - len(index))) for index in chosen]
     known = [torch.arange(longest, device=usable.device) < len(index) for index in chosen]
     if not chosen:
@@ -130,13 +141,14 @@ def choose_pixels(
 def cauchy_weight(
     residual: Float64[Tensor, "*batch point axis"], prior: Float64[Tensor, "*batch point"]
 ) -> Float64[Tensor, "*batch point"]:
-    """Weights prior / (1 + (r / s)²) of residuals of length r, s being their weighted median.
+    """Weights prior / (1 + (r / s)²) of residuals of length r, s being their median.
 
     They let go of a residual that is far larger than the others, whichever way it points; those of
     distances that are not squared only limit it. Residuals that are not finite weigh nothing.
     """
     size = residual.norm(dim=-1).nan_to_num(torch.inf)
-    scale = weighted_median(size, prior).clamp_min(_SMALLEST_RESIDUAL)[..., None]
+    counted = torch.where(prior > 0, size, torch.nan)
+    scale = counted.nanmedian(dim=-1, keepdim=True).values.clamp_min(_SMALLEST_RESIDUAL)
     return torch.where(size.isfinite(), prior / (1 + (size / scale) ** 2), 0.0)
 
 
@@ -152,7 +164,7 @@ def _fit(
     """Robust least squares for one or two focal lengths and perhaps the principal point."""
     *batch, height, width, _ = points_camera.shape
     points, given = points_camera.reshape(-1, height * width, 3), weight.reshape(-1, height * width)
-    usable = points.isfinite().all(dim=-1) & (points[..., 2] > 0) & (given > 0) & given.isfinite()
+    usable = (points[..., 2] > 0) & usable_points(points, given)
     index, known = choose_pixels(usable)
     points = points.gather(1, index[..., None].expand(-1, -1, 3)).double()
     # What fills short rows must not turn into NaN, which a weight of 0 would not remove.
