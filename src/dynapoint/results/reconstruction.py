@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError, ShapeError
+from dynapoint.results.answers import Answers
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import points_in_camera, visibility
@@ -64,7 +65,7 @@ class FrameTracks:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reconstruction:
+class Reconstruction(Answers):
     """A 4D scene: the frames used, their cameras, and points for every (frame, time).
 
     The world is the camera of frame 0 (OpenCV axes); translations and points share one unit, which
