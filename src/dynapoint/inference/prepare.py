@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -99,6 +99,34 @@ def network_images(
         )
         resized[:, index] = small.clamp(0.0, 1.0)
     return resized
+
+
+def ignored_pixels(
+    frames: Frames, pixel_map: PixelMap
+) -> Bool[np.ndarray, "frame map_height map_width"]:
+    """Which pixels of the maps show any pixel of the pictures that is to be ignored."""
+    ignored = np.zeros((frames.count, *pixel_map.map_hw), dtype=bool)
+    if frames.ignore is None:
+        return ignored
+    for frame, (height, width) in enumerate(frames.picture_hw.tolist()):
+        # Sums over all pixels above and to the left: those over a box follow from its corners.
+        sums = np.zeros((height + 1, width + 1), dtype=np.int64)
+        sums[1:, 1:] = frames.ignore[frame, :height, :width].cumsum(axis=0).cumsum(axis=1)
+        edges = []
+        for axis, (side, map_side) in enumerate(
+            ((width, pixel_map.map_hw[1]), (height, pixel_map.map_hw[0]))
+        ):
+            place = (np.arange(map_side + 1) - pixel_map.offset[frame, axis]) / (
+                pixel_map.scale[frame, axis]
+            )
+            place = np.round(place, 6)
+            low, high = np.floor(place[:-1]), np.ceil(place[1:])
+            edges.append([np.clip(edge, 0, side).astype(np.int64) for edge in (low, high)])
+        (left, right), (top, bottom) = edges
+        inside = sums[bottom][:, right] - sums[top][:, right]
+        inside -= sums[bottom][:, left] - sums[top][:, left]
+        ignored[frame] = inside > 0
+    return ignored
 
 
 def _published(frames: Frames, *, image_side: int, patch_size: int) -> PreparedImages:

@@ -1,0 +1,273 @@
+"""Making a reconstruction metric by something whose length is known."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from dynapoint.data.images import is_image_path, open_image
+from dynapoint.errors import ConfigError, InputError
+from dynapoint.geometry.similarity import (
+    fit_similarity_robustly,
+    split_similarity,
+    weighted_median,
+)
+from dynapoint.inference.predict import NetworkDecoder
+from dynapoint.results.reconstruction import Reconstruction
+
+ScaleSource = Literal["depth", "trajectory", "distance"]
+SCALE_SOURCES: tuple[str, ...] = get_args(ScaleSource)
+
+_ASPECT_TOLERANCE = 0.01
+# A camera that moves less than this share of the scene's depth says nothing of its size.
+_LEAST_MOTION = 1e-3
+# Poses are those of a frame if they are at most this far from it.
+_SAME_TIME_S = 0.02
+
+
+def make_metric(
+    reconstruction: Reconstruction, scale_from: ScaleSource, value: str | Path
+) -> Reconstruction:
+    """The same reconstruction with points and translations in metres.
+
+    Args:
+        reconstruction: As a network made it.
+        scale_from: What `value` is: "depth", the depth in metres of frame 0, or of each frame, as a
+            .npy file (frame, height, width) or points in the frames' cameras, or a 16-bit image in
+            millimetres (`depth_scale`); "trajectory", a file of true camera positions in TUM's
+            format (`trajectory_scale`); "distance", "frame,x1,y1,x2,y2,metres" (`distance_scale`).
+        value: A path, or the six numbers.
+
+    Raises:
+        ConfigError: `scale_from` is something else.
+        InputError: What was given cannot be read, does not fit the frames, or says nothing of the
+            scale.
+    """
+    if scale_from == "depth":
+        metres_per_unit = depth_scale(reconstruction, Path(value))
+    elif scale_from == "trajectory":
+        metres_per_unit = trajectory_scale(reconstruction, Path(value))
+    elif scale_from == "distance":
+        metres_per_unit = distance_scale(reconstruction, str(value))
+    else:
+        raise ConfigError(
+            f"the scale cannot be had from {scale_from!r}; give {', '.join(SCALE_SOURCES)}"
+        )
+    return scaled(reconstruction, metres_per_unit, scale_from=scale_from)
+
+
+def scaled(
+    reconstruction: Reconstruction, metres_per_unit: float, *, scale_from: ScaleSource
+) -> Reconstruction:
+    """The reconstruction with all lengths multiplied, recorded in its settings."""
+    decoder = reconstruction.decoder
+    if not isinstance(decoder, NetworkDecoder):
+        raise ConfigError("only a reconstruction that a network has just made can be scaled")
+    poses = reconstruction.world_from_camera.copy()
+    poses[:, :3, 3] *= metres_per_unit
+    decoder = decoder.scaled(metres_per_unit)
+    return replace(
+        reconstruction,
+        world_from_camera=poses,
+        own_time_points=decoder.own_time_points,
+        decoder=decoder,
+        settings={
+            **reconstruction.settings,
+            "units": "metres",
+            "scale_from": scale_from,
+            "metres_per_unit": f"{metres_per_unit:.9g}",
+        },
+    )
+
+
+def depth_scale(reconstruction: Reconstruction, path: Path) -> float:
+    """Metres per unit: the median ratio of true to predicted depth, weighted by confidence.
+
+    The file holds depths along the cameras' axes, 0 or NaN where unknown, of frame 0, of all frames
+    of the source or of those used, in any resolution of the frames' aspect.
+
+    Raises:
+        InputError: See `make_metric`.
+    """
+    true_depth = _read_depth(path)
+    frames = reconstruction.frames
+    if len(true_depth) == frames.source_count:
+        pairs = list(enumerate(frames.source_frame_index.tolist()))
+    elif len(true_depth) in (1, frames.count):
+        pairs = [(frame, frame) for frame in range(len(true_depth))]
+    else:
+        raise InputError(
+            f"{path} holds the depth of {len(true_depth)} frames but the source has "
+            f"{frames.source_count}; give that of the first frame or of all"
+        )
+    ratios, weights = [np.zeros(0)], [np.zeros(0)]
+    for frame, place in pairs:
+        metres = _depth_at_map_pixels(reconstruction, frame, true_depth[place], path)
+        units = reconstruction.own_time_depth[frame].astype(np.float64)
+        confidence = reconstruction.own_time_confidence[frame].astype(np.float64)
+        usable = np.isfinite(metres) & (metres > 0) & (units > 0) & (confidence > 0)
+        ratios.append(metres[usable] / units[usable])
+        weights.append(confidence[usable])
+    ratio, weight = np.concatenate(ratios), np.concatenate(weights)
+    if not len(ratio):
+        raise InputError(
+            f"{path} has no positive depth where the reconstruction has one; give depths in metres"
+        )
+    return float(weighted_median(torch.from_numpy(ratio), torch.from_numpy(weight)))
+
+
+def trajectory_scale(reconstruction: Reconstruction, path: Path) -> float:
+    """Metres per unit: the scale of the similarity that lays camera positions on the true ones.
+
+    Each line of the file is `time x y z qx qy qz qw` (TUM RGB-D), in metres; only positions are
+    used. Lines belong to the frames of the source (or those used) in order where they are as many,
+    otherwise to the frames whose timestamps are theirs.
+
+    Raises:
+        InputError: See `make_metric`; also where the camera hardly moves.
+    """
+    lines = _read_trajectory(path)
+    chosen, line_of = _matched(reconstruction, lines[:, 0], path)
+    true = torch.from_numpy(lines[line_of, 1:4])
+    estimated = torch.from_numpy(reconstruction.world_from_camera[chosen, :3, 3].copy())
+    depth = reconstruction.own_time_depth
+    typical_depth = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    if (
+        float((estimated - estimated.mean(dim=0)).norm(dim=1).max()) < _LEAST_MOTION * typical_depth
+        or float((true - true.mean(dim=0)).norm(dim=1).max()) == 0
+    ):
+        raise InputError(
+            f"the camera hardly moves in the {len(chosen)} frames that {path} has positions of, "
+            "which says nothing of the scale; use --scale-from depth or distance"
+        )
+    weight = torch.ones(1, len(true), dtype=torch.float64)
+    matrix = fit_similarity_robustly(estimated[None], true[None], weight)
+    return float(split_similarity(matrix)[0])
+
+
+def distance_scale(reconstruction: Reconstruction, text: str) -> float:
+    """Metres per unit: the known distance between the points at two pixels of a frame.
+
+    Args:
+        reconstruction: Asked for the two points at the frame's own time.
+        text: "frame,x1,y1,x2,y2,metres": the index of a frame used, two places in original pixels
+            and the distance.
+
+    Raises:
+        InputError: See `make_metric`.
+    """
+    try:
+        frame, x1, y1, x2, y2, metres = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"distance {text[:80]!r} is not frame,x1,y1,x2,y2,metres; give these six numbers"
+        ) from error
+    if not 0 < metres < np.inf or frame != int(frame):
+        raise InputError(
+            f"distance {text!r}: give the index of a frame first and a positive number of metres "
+            "last"
+        )
+    answer = reconstruction.query(frame=int(frame), xy=[[x1, y1], [x2, y2]], time=int(frame))
+    if not (answer.valid & (answer.confidence > 0)).all():
+        raise InputError(f"distance {text!r}: one of the pixels lies where nothing is known")
+    units = float(np.linalg.norm(answer.points[0].astype(np.float64) - answer.points[1]))
+    if not units > 0:
+        raise InputError(f"distance {text!r}: the two pixels show the same point; give others")
+    return metres / units
+
+
+def _read_depth(path: Path) -> Float64[np.ndarray, "given height width"]:
+    """Depths in metres."""
+    if not os.path.isfile(path):
+        raise InputError(f"file of depths {path} does not exist; give a .npy file or an image")
+    if is_image_path(path):
+        image = open_image(path)
+        values = np.asarray(image).astype(np.float64)
+        if values.ndim != 2 or not image.mode.startswith(("I", "F")):
+            raise InputError(
+                f"depth image {path} is {image.mode}; give one channel of 16 bits in millimetres "
+                "or of floats in metres"
+            )
+        return (values if image.mode == "F" else values / 1000)[None]
+    try:
+        values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise InputError(f"file of depths {path} cannot be read; give a .npy file") from error
+    if values.ndim >= 3 and values.shape[-1] == 3:
+        values = values[..., 2]
+    values = values[None] if values.ndim == 2 else values
+    if values.ndim != 3 or 0 in values.shape:
+        raise InputError(
+            f"{path} holds an array of shape {values.shape}; give depths (frame, height, width) or "
+            "points (frame, height, width, 3)"
+        )
+    return values
+
+
+def _depth_at_map_pixels(
+    reconstruction: Reconstruction,
+    frame: int,
+    true_depth: Float64[np.ndarray, "height width"],
+    path: Path,
+) -> Float64[np.ndarray, "map_height map_width"]:
+    """The true depth at the centres of a map's pixels; NaN where the map shows nothing."""
+    pixel_map = reconstruction.pixel_map
+    (map_height, map_width), (height, width) = pixel_map.map_hw, true_depth.shape
+    picture_height, picture_width = pixel_map.picture_hw[frame].tolist()
+    if abs((width * picture_height) / (height * picture_width) - 1) > _ASPECT_TOLERANCE:
+        raise InputError(
+            f"{path} holds depths of {width}x{height} for frames of {picture_width}x"
+            f"{picture_height}; give depths of the frames' aspect"
+        )
+    (scale_x, scale_y), (left, top) = pixel_map.scale[frame], pixel_map.offset[frame]
+    x = (np.arange(map_width) + 0.5 - left) / scale_x * width / picture_width
+    y = (np.arange(map_height) + 0.5 - top) / scale_y * height / picture_height
+    columns = np.clip(np.floor(x).astype(np.int64), 0, width - 1)
+    rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
+    return np.where(pixel_map.shown_pixels(frame), true_depth[rows[:, None], columns], np.nan)
+
+
+def _read_trajectory(path: Path) -> Float64[np.ndarray, "pose 8"]:
+    """The lines of a file in TUM's format."""
+    if not os.path.isfile(path):
+        raise InputError(f"trajectory {path} does not exist; give a file of poses in TUM's format")
+    try:
+        lines = np.loadtxt(path, dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"trajectory {path} cannot be read; give lines of time x y z qx qy qz qw"
+        ) from error
+    if lines.shape[1] != 8 or not len(lines) or not np.isfinite(lines).all():
+        raise InputError(
+            f"trajectory {path} has {len(lines)} lines of {lines.shape[1]} numbers; give lines of "
+            "time x y z qx qy qz qw, all finite"
+        )
+    return lines
+
+
+def _matched(
+    reconstruction: Reconstruction, times_s: Float64[np.ndarray, " pose"], path: Path
+) -> tuple[Int64[np.ndarray, " matched"], Int64[np.ndarray, " matched"]]:
+    """Frames that have a true position, and which line that is."""
+    frames = reconstruction.frames
+    every = np.arange(frames.count)
+    if len(times_s) == frames.source_count:
+        chosen, line_of = every, frames.source_frame_index
+    elif len(times_s) == frames.count:
+        chosen, line_of = every, every
+    else:
+        apart = np.abs(times_s - frames.timestamps_s[:, None])
+        apart = np.where(np.isfinite(apart), apart, np.inf)
+        line_of = apart.argmin(axis=1)
+        chosen = np.flatnonzero(apart.min(axis=1) <= _SAME_TIME_S)
+        line_of = line_of[chosen]
+    if len(chosen) < 2:
+        raise InputError(
+            f"trajectory {path} has positions of {len(chosen)} of {frames.count} frames, 2 are "
+            "needed; give one line for each frame of the source, or times that are the frames'"
+        )
+    return chosen, line_of
