@@ -64,9 +64,9 @@ def test_a_video_becomes_a_scene(tmp_path, loads, capsys):
         assert f"{stage} " in printed.out
     assert str(tmp_path / "out.any" / "contact_sheet.png") in printed.out
     assert (tmp_path / "out.any" / "contact_sheet.png").is_file()
-    scene = store.load(tmp_path / "out.any")
-    assert scene.manifest.name == "walk" and scene.manifest.model == "nano"
-    assert scene.manifest.frame_count == 5
+    scene = dynapoint.open(tmp_path / "out.any")
+    assert scene.frames.name == "walk" and scene.model_name == "nano"
+    assert scene.frame_count == 5
     assert listing(tmp_path)[0] == "out.any"
 
 
@@ -75,8 +75,8 @@ def test_a_folder_images_and_a_pattern_are_one_scene_each(tmp_path, loads):
     assert run("reconstruct", tmp_path / "pictures", "-o", tmp_path / "a") == 0
     assert run("reconstruct", *paths, "-o", tmp_path / "b") == 0
     assert run("reconstruct", tmp_path / "pictures" / "*.png", "-o", tmp_path / "c") == 0
-    scenes = [store.load(tmp_path / name) for name in "abc"]
-    assert all(scene.manifest.frame_count == 3 for scene in scenes)
+    scenes = [dynapoint.open(tmp_path / name) for name in "abc"]
+    assert all(scene.frame_count == 3 for scene in scenes)
     assert np.array_equal(scenes[0].images, scenes[1].images)
     assert np.array_equal(scenes[0].images, scenes[2].images)
 
@@ -103,9 +103,9 @@ def test_every_time_is_decoded_once(tmp_path, monkeypatch):
     assert run("reconstruct", video, "-o", tmp_path / "out") == 0
     assert model.decoded == [(0, time) for time in range(1, 6)]
     tracks = dynapoint.reconstruct(video, FakeModel(32)).tracks()
-    scene = store.load(tmp_path / "out")
+    stored = dynapoint.open(tmp_path / "out").tracks()
     for name in ("points", "visible", "confidence"):
-        assert np.array_equal(getattr(scene, f"track_{name}"), getattr(tracks, name))
+        assert np.array_equal(getattr(stored, name), getattr(tracks, name))
 
 
 def test_preparation_and_reference_reach_the_network(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_preparation_and_reference_reach_the_network(tmp_path, monkeypatch):
     assert run("reconstruct", *tmp_path.glob("*.png"), "-o", tmp_path / "out", *options) == 0
     # 32 pixels wide both, 16 and 40 high: one is padded, the other cropped.
     assert references == [(1, (32, 32))]
-    assert store.load(tmp_path / "out").manifest.map_hw == (32, 32)
+    assert dynapoint.open(tmp_path / "out").map_hw == (32, 32)
 
 
 def test_one_scene_that_fails_does_not_stop_the_others(tmp_path, loads, capsys):
@@ -262,7 +262,7 @@ def test_a_video_that_breaks_off_says_so(tmp_path, loads, capsys):
     video.write_bytes(video.read_bytes()[: int(video.stat().st_size * 0.6)])
     assert run("reconstruct", video, "-o", tmp_path / "out") == 0
     assert "breaks off" in capsys.readouterr().out
-    assert "breaks off" in store.load(tmp_path / "out").manifest.note
+    assert "breaks off" in dynapoint.open(tmp_path / "out").frames.note
 
 
 OTHER_COMMANDS = (

@@ -163,18 +163,18 @@ def test_stored_maps_find_their_pixels(tmp_path, layout):
     (tmp_path / "images").mkdir()
     rec = reconstruct(tmp_path / "images", layout)
     store.save(rec, tmp_path / "scene")
-    scene = store.load(tmp_path / "scene")
-    assert np.array_equal(scene.map_from_image, rec.pixel_map.map_from_image)
+    scene = store.read_arrays(tmp_path / "scene").arrays
+    assert np.array_equal(scene["map_from_image"], rec.pixel_map.map_from_image)
     last = rec.frame_count - 1
-    map_intrinsics = scene.map_from_image[last] @ scene.intrinsics[last]
+    map_intrinsics = scene["map_from_image"][last] @ scene["intrinsics"][last]
     projected = (
-        scene.own_time_points[last] - rec.world_from_camera[last, :3, 3]
+        scene["own_time_points"][last] - rec.world_from_camera[last, :3, 3]
     ) @ map_intrinsics.T
-    rows, columns = np.nonzero(scene.own_time_confidence[last])
+    rows, columns = np.nonzero(scene["own_time_confidence"][last])
     found = projected[rows, columns]
     np.testing.assert_allclose(found[:, 0] / found[:, 2], columns + 0.5, atol=1e-3)
     np.testing.assert_allclose(found[:, 1] / found[:, 2], rows + 0.5, atol=1e-3)
-    assert (scene.images[last][scene.own_time_confidence[last] == 0] == 255).all()
+    assert (scene["images"][last][scene["own_time_confidence"][last] == 0] == 255).all()
 
 
 @layouts

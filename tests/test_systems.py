@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import dynapoint
 from dynapoint.errors import ModelError
 from dynapoint.inference.pipeline import reconstruct
 from dynapoint.models.catalog import load_model
@@ -129,9 +130,9 @@ def test_pictures_and_files(rec, tmp_path):
     picture = contact_sheet.draw(rec)
     assert picture.size[0] > 100
     store.save(rec, tmp_path / "scene.4d")
-    kept = store.load(tmp_path / "scene.4d")
+    kept = dynapoint.open(tmp_path / "scene.4d")
     assert np.array_equal(kept.own_time_points, rec.own_time_points)
-    assert np.array_equal(kept.track_points[3], rec.maps(frame=0, time=3)[0])
+    assert np.array_equal(kept.tracks().points[3], rec.maps(frame=0, time=3)[0])
 
 
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 60, 80), (2, 90, 50), (2, 64, 64)])

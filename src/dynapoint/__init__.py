@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dynapoint.inference.opening import open_scene as open
     from dynapoint.inference.pipeline import reconstruct as reconstruct
     from dynapoint.models.catalog import load_model as load_model
     from dynapoint.results.reconstruction import Reconstruction as Reconstruction
 
 _LAZY = {
-    "reconstruct": "dynapoint.inference.pipeline",
-    "load_model": "dynapoint.models.catalog",
-    "Reconstruction": "dynapoint.results.reconstruction",
+    "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
+    "open": ("dynapoint.inference.opening", "open_scene"),
+    "load_model": ("dynapoint.models.catalog", "load_model"),
+    "Reconstruction": ("dynapoint.results.reconstruction", "Reconstruction"),
 }
 
-__all__ = ["Reconstruction", "__version__", "load_model", "reconstruct"]
+__all__ = ["Reconstruction", "__version__", "load_model", "open", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562), so that `import dynapoint` stays quick."""
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'dynapoint' has no attribute {name!r}")
 
 

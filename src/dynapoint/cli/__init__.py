@@ -11,11 +11,13 @@ from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, p
 from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.models import Models
 from dynapoint.cli.reconstruct import Reconstruct
+from dynapoint.cli.scene import Info
 from dynapoint.cli.train import Synth, Train
 from dynapoint.errors import DynapointError
 
 _Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]

@@ -77,7 +77,7 @@ def _described(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if isinstance(value, Tensor):
         name = f"{len(tensors):04d}"
         # Which products of matrices are taken depends on strides, and their last bits on that.
-        order = sorted(range(value.ndim), key=lambda axis: -value.stride(axis))
+        order = sorted(range(value.ndim), key=value.stride().__getitem__, reverse=True)
         kept = value.detach().permute(order).contiguous().cpu()
         # safetensors refuses tensors that share memory.
         shared = {other.untyped_storage().data_ptr() for other in tensors.values()}

@@ -15,6 +15,7 @@ from dynapoint.results.panels import (
     track_panel,
 )
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.summary import SceneSummary, summarize
 
 _ROWS = 4
 _PANEL_AREA = 320 * 184
@@ -44,14 +45,14 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
     tracks = rec.tracks() if tracks is None else tracks
     times = [int(time) for time in evenly_spaced(rec.frame_count, _ROWS)]
     size = _panel_size(rec)
-    typical_depth = _typical_depth(rec)
+    summary = summarize(rec)
     scaled = (
         depth_panels(rec.own_time_depth[times]),
         confidence_panels(rec.own_time_confidence[times]),
-        motion_panels(tracks, times, typical_depth=typical_depth),
+        motion_panels(tracks, times, typical_depth=summary.typical_depth),
     )
     width = 5 * (size[0] + _MARGIN) + _MARGIN
-    heading = _wrapped(_heading(rec, typical_depth), width - 2 * _MARGIN)
+    heading = _wrapped(_heading(rec, summary), width - 2 * _MARGIN)
     top = _MARGIN + 22 * len(heading) + _LABEL_HEIGHT
     row_height = size[1] + _LABEL_HEIGHT
     path_height = max(200, min(300, size[1]))
@@ -90,35 +91,19 @@ def _panel_size(rec: Reconstruction) -> tuple[int, int]:
     return width, max(60, round(width / aspect))
 
 
-def _typical_depth(rec: Reconstruction) -> float:
-    """Median depth of frame 0; 1 if nothing lies before the camera."""
-    depth = rec.own_time_depth[0]
-    return float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
-
-
-def _heading(rec: Reconstruction, typical_depth: float) -> list[str]:
+def _heading(rec: Reconstruction, summary: SceneSummary) -> list[str]:
     """What the scene is and how its camera moved."""
-    height, width = rec.frames.picture_hw[0]
     map_height, map_width = rec.map_hw
-    focal_x, focal_y = float(rec.intrinsics[0, 0, 0]), float(rec.intrinsics[0, 1, 1])
-    view = [
-        2 * np.degrees(np.arctan(side / 2 / f)) for side, f in ((width, focal_x), (height, focal_y))
-    ]
-    steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
-    length = float(np.linalg.norm(steps, axis=1).sum())
-    traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
-    turned = float(np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1))).max())
     parts = [
-        rec.frames.name,
-        f"{rec.frame_count} frames of {rec.frames.size_words}",
+        summary.name,
+        f"{summary.frames} frames of {rec.frames.size_words}",
         f"maps {map_width}x{map_height}",
-        f"model {rec.model_name}",
-        f"focal {focal_x:.0f} px (view {view[0]:.0f}x{view[1]:.0f} deg)",
-        f"median depth {typical_depth:.3g}",
-        f"camera path {length:.2g} ({100 * length / typical_depth:.0f} % of depth), "
-        f"turned up to {turned:.1f} deg",
+        f"model {summary.model}",
+        summary.lens_words,
+        f"median depth {summary.typical_depth:.3g}",
+        summary.camera_words,
     ]
-    return [" | ".join(parts), *([rec.frames.note] if rec.frames.note else [])]
+    return [" | ".join(parts), *([summary.note] if summary.note else [])]
 
 
 def _row_label(rec: Reconstruction, time: int) -> str:

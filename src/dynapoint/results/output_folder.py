@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
-from dynapoint.results.manifest import read_manifest
+from dynapoint.results.manifest import CACHE_FOLDER, files_of_scene
 
 # Raises an OutputError unless what is there may be replaced: (path, overwrite).
 ReplaceCheck = Callable[[Path, bool], None]
@@ -82,7 +82,7 @@ def _check_scene(output: Path, overwrite: bool) -> None:
         kind = "a file" if output.is_file() else "no folder"
         raise OutputError(f"{output} exists and is {kind}; give a path that does not exist yet")
     try:
-        manifest = read_manifest(output)
+        ours = files_of_scene(output)
     except SceneError as error:
         raise OutputError(
             f"{output} exists and is not a scene of dynapoint; give a path that does not exist yet"
@@ -91,7 +91,13 @@ def _check_scene(output: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{output} holds a scene already; add --overwrite (overwrite=True) or give another path"
         )
-    foreign = sorted({path.name for path in output.iterdir()} - set(manifest.files))
+    foreign = sorted(
+        str(path.relative_to(output))
+        for path in output.rglob("*")
+        if not path.is_dir()
+        and path.relative_to(output).as_posix() not in ours
+        and path.relative_to(output).parts[0] != CACHE_FOLDER
+    )
     if foreign:
         raise OutputError(
             f"{output} holds {len(foreign)} files besides the scene ({foreign[0]}); "

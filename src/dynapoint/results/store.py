@@ -4,25 +4,35 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float32
 from PIL import Image
 
 import dynapoint
 from dynapoint.errors import SceneError
-from dynapoint.results.manifest import MANIFEST_FILE, ArrayEntry, Manifest, read_manifest
+from dynapoint.results.manifest import (
+    ENCODED_FILE,
+    MANIFEST_FILE,
+    ArrayEntry,
+    Manifest,
+    NetworkEntry,
+    read_manifest,
+)
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.stored_frames import write_frames
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
 # A word for every axis of every array of a scene, and its element type.
 _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
-    "world_from_camera": (("frame", "row", "column"), "float32"),
-    "intrinsics": (("frame", "row", "column"), "float32"),
+    "world_from_camera": (("frame", "row", "column"), "float64"),
+    "intrinsics": (("frame", "row", "column"), "float64"),
     "map_from_image": (("frame", "row", "column"), "float64"),
+    "picture_hw": (("frame", "hw"), "int64"),
     "timestamps_s": (("frame",), "float64"),
     "source_frame_index": (("frame",), "int64"),
     "images": (("frame", "height", "width", "rgb"), "uint8"),
@@ -35,27 +45,25 @@ _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
 _TRACKS = ("track_points", "track_visible", "track_confidence")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StoredScene:
-    """A scene read from disk; arrays are memory-mapped and read-only.
+@runtime_checkable
+class StorableDecoder(Protocol):
+    """A decoder that can be opened again from what it writes into a scene."""
 
-    Points are in the world (the camera of frame 0); `images` are what the maps show of the frames,
-    at the maps' resolution; `map_from_image` are matrices to map pixels from those of the original
-    images; `track_*` say where the pixels of frame 0 are at all times.
-    """
+    def store(self, folder: Path) -> NetworkEntry | None:
+        """Write the network and what it keeps of the clip; None where that cannot be.
+
+        Raises:
+            OSError: `folder` cannot be written to.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredArrays:
+    """What a scene's manifest says, and its arrays by name: memory-mapped and read-only."""
 
     manifest: Manifest
-    world_from_camera: Float32[np.ndarray, "frame 4 4"]
-    intrinsics: Float32[np.ndarray, "frame 3 3"]
-    map_from_image: Float64[np.ndarray, "frame 3 3"]
-    timestamps_s: Float64[np.ndarray, " frame"]
-    source_frame_index: Int64[np.ndarray, " frame"]
-    images: UInt8[np.ndarray, "frame height width rgb=3"]
-    own_time_points: Float32[np.ndarray, "frame height width xyz=3"]
-    own_time_confidence: Float32[np.ndarray, "frame height width"]
-    track_points: Float32[np.ndarray, "frame height width xyz=3"]
-    track_visible: Float32[np.ndarray, "frame height width"]
-    track_confidence: Float32[np.ndarray, "frame height width"]
+    arrays: dict[str, np.ndarray]
 
 
 def save(
@@ -68,7 +76,8 @@ def save(
     """Write a scene as the folder `output`, whatever its name ends in.
 
     Args:
-        reconstruction: What to write: cameras, own-time maps and the tracks of frame 0.
+        reconstruction: What to write: frames, cameras, own-time maps, the tracks of frame 0, and
+            the network and what it keeps of the clip where it was loaded by name.
         output: The folder; missing folders above it are made.
         overwrite: Replace a scene that is there already. Anything else is never replaced.
         contact_sheet: A picture to put beside the arrays.
@@ -116,6 +125,11 @@ def write_scene(
     np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
     np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
     files = [MANIFEST_FILE, *(f"{name}.npy" for name in _LAYOUT)]
+    files += write_frames(reconstruction.frames, folder)
+    decoder = reconstruction.decoder
+    network = decoder.store(folder) if isinstance(decoder, StorableDecoder) else None
+    if network is not None:
+        files += [ENCODED_FILE, *([network.weights_file] if network.weights_file else [])]
     if contact_sheet is not None:
         contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
@@ -129,6 +143,8 @@ def write_scene(
         image_hw=reconstruction.frames.image_hw,
         map_hw=map_hw,
         note=reconstruction.frames.note,
+        settings=dict(reconstruction.settings),
+        network=network,
         arrays={
             name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
             for name, (axes, dtype) in _LAYOUT.items()
@@ -138,7 +154,7 @@ def write_scene(
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
 
-def load(scene: Path | str) -> StoredScene:
+def read_arrays(scene: Path | str) -> StoredArrays:
     """Open a stored scene without reading its arrays into memory.
 
     Raises:
@@ -147,8 +163,13 @@ def load(scene: Path | str) -> StoredScene:
     """
     folder = Path(scene)
     manifest = read_manifest(folder)
-    arrays = {name: _open_array(folder, name, manifest) for name in _LAYOUT}
-    return StoredScene(manifest=manifest, **arrays)
+    for name in manifest.files:
+        # A contact sheet is for people, who may have moved it.
+        if name != CONTACT_SHEET_FILE and not (folder / name).is_file():
+            raise SceneError(f"{folder / name} is missing; reconstruct the scene again")
+    return StoredArrays(
+        manifest=manifest, arrays={name: _open_array(folder, name, manifest) for name in _LAYOUT}
+    )
 
 
 def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
@@ -162,6 +183,7 @@ def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
         "world_from_camera": reconstruction.world_from_camera,
         "intrinsics": reconstruction.intrinsics,
         "map_from_image": reconstruction.pixel_map.map_from_image,
+        "picture_hw": reconstruction.pixel_map.picture_hw,
         "timestamps_s": reconstruction.timestamps_s,
         "source_frame_index": reconstruction.source_frame_index,
         "images": np.stack([np.asarray(picture) for picture in pictures]),
@@ -214,5 +236,6 @@ def _shape(name: str, frame_count: int, map_hw: tuple[int, int]) -> tuple[int, .
         "column": side,
         "rgb": 3,
         "xyz": 3,
+        "hw": 2,
     }
     return tuple(lengths[axis] for axis in _LAYOUT[name][0])

@@ -1,0 +1,113 @@
+"""Commands for stored scenes: what they share, and `dynapoint info`."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from dynapoint.cli.common import Flag
+
+if TYPE_CHECKING:
+    from dynapoint.results.reconstruction import Reconstruction
+
+SceneArgument = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneCommand:
+    """A command for a stored scene that may ask its network."""
+
+    scene: SceneArgument
+    """Folder that `dynapoint reconstruct` wrote."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The network's weights file, where it is neither in the scene nor found by name."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
+
+    def open(self, *, progress: bool = False) -> "Reconstruction":
+        """The scene; raises SceneError where it cannot be opened."""
+        from dynapoint.inference.opening import open_scene  # noqa: PLC0415
+
+        return open_scene(self.scene, weights=self.weights, device=self.device, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what a stored scene is, what it holds, and whether it can be asked more."""
+
+    scene: SceneArgument
+    """Folder that `dynapoint reconstruct` wrote."""
+    json: Flag = False
+    """Print JSON instead of lines."""
+
+    def run(self) -> int:
+        """Print the summary."""
+        facts = _facts(self.scene)
+        print(json.dumps(facts, indent=2) if self.json else "\n".join(_lines(facts)))
+        return 0
+
+
+def _facts(scene: Path) -> dict[str, Any]:
+    """All that `info` says, as JSON would have it."""
+    from dynapoint.inference.opening import StoredDecoder, open_scene  # noqa: PLC0415
+    from dynapoint.results.manifest import read_manifest  # noqa: PLC0415
+    from dynapoint.results.summary import summarize  # noqa: PLC0415
+
+    rec = open_scene(scene)
+    summary = summarize(rec)
+    manifest = read_manifest(scene)
+    assert isinstance(rec.decoder, StoredDecoder)
+    possible, why = rec.decoder.further_questions()
+    return {
+        "scene": str(scene),
+        **asdict(summary),
+        "size": rec.frames.size_words,
+        "lens": summary.lens_words,
+        "camera": summary.camera_words,
+        "package_version": manifest.package_version,
+        "weights_sha256": manifest.weights_sha256,
+        "settings": manifest.settings,
+        "network": None if manifest.network is None else asdict(manifest.network),
+        "bytes": _sizes(scene),
+        "further_questions": {"possible": possible, "why": why},
+    }
+
+
+def _sizes(scene: Path) -> dict[str, int]:
+    """Bytes of what a scene holds, by kind and in all."""
+    kinds: dict[str, int] = {}
+    for path in sorted(scene.rglob("*")):
+        if path.is_file():
+            kind = _kind(path.relative_to(scene))
+            kinds[kind] = kinds.get(kind, 0) + path.stat().st_size
+    return {**kinds, "in all": sum(kinds.values())}
+
+
+def _kind(path: Path) -> str:
+    if len(path.parts) > 1:
+        return path.parts[0]
+    if path.suffix == ".npy":
+        return "tracks of frame 0" if path.name.startswith("track_") else "cameras and maps"
+    return path.name
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    """The facts for people."""
+    height, width = facts["map_hw"]
+    weights = (facts["weights_sha256"] or "unknown")[:12]
+    settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
+    sizes = ", ".join(f"{kind} {count / 1e6:.1f} MB" for kind, count in facts["bytes"].items())
+    lines = {
+        "scene": f"{facts['scene']} ({facts['name']})",
+        "frames": f"{facts['frames']} of {facts['size']}, {facts['duration_s']:.2f} s",
+        "maps": f"{width}x{height}, median depth {facts['typical_depth']:.3g} (not metric)",
+        "camera": f"{facts['lens']}; {facts['camera']}",
+        "model": f"{facts['model']} (weights {weights}), dynapoint {facts['package_version']}",
+        "settings": settings,
+        "note": facts["note"],
+        "stored": sizes,
+        "further questions": facts["further_questions"]["why"],
+    }
+    return [f"{name}: {value}" for name, value in lines.items() if value]

@@ -1,0 +1,233 @@
+"""Opening a stored scene: what it holds is there at once, its network comes when it is needed."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from dynapoint.errors import ModelError, SceneError
+from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
+from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.store import StoredArrays, read_arrays
+from dynapoint.results.stored_frames import StoredFrames
+from dynapoint.whole_file import sha256_of
+
+if TYPE_CHECKING:
+    from dynapoint.inference.predict import NetworkDecoder
+
+
+def open_scene(
+    scene: Path | str,
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    progress: bool = False,
+) -> Reconstruction:
+    """Open a stored scene as the reconstruction that was stored.
+
+    Arrays are memory-mapped and read-only, and images are read on first use. Cameras, own-time maps
+    and the tracks of frame 0 are answered from the scene; the first question beyond them loads the
+    network and what it kept of the clip, and then answers as the fresh reconstruction did.
+
+    Args:
+        scene: A folder that `dynapoint reconstruct` or `store.save` wrote.
+        weights: The network's weights file, where it is neither in the scene nor found by name.
+        device: Where further questions are computed; None takes a GPU where there is one.
+        progress: Show a bar on standard error while the tracks of a frame are worked out.
+
+    Raises:
+        SceneError: It is no scene, of another version, damaged, or made with other weights.
+    """
+    folder = Path(scene)
+    stored = read_arrays(folder)
+    if weights is not None:
+        _check_weights(Path(weights), folder, stored)
+    arrays, manifest = stored.arrays, stored.manifest
+    sizes, map_from_image = np.array(arrays["picture_hw"]), np.array(arrays["map_from_image"])
+    return Reconstruction(
+        frames=StoredFrames(
+            timestamps_s=arrays["timestamps_s"],
+            source_frame_index=arrays["source_frame_index"],
+            name=manifest.name,
+            note=manifest.note,
+            sizes_hw=None if (sizes == manifest.image_hw).all() else sizes,
+            scene=folder,
+            canvas_hw=manifest.image_hw,
+        ),
+        world_from_camera=arrays["world_from_camera"],
+        intrinsics=arrays["intrinsics"],
+        own_time_points=arrays["own_time_points"],
+        own_time_confidence=arrays["own_time_confidence"],
+        pixel_map=PixelMap(
+            scale=map_from_image[:, [0, 1], [0, 1]],
+            offset=map_from_image[:, :2, 2],
+            picture_hw=sizes,
+            map_hw=manifest.map_hw,
+        ),
+        decoder=StoredDecoder(
+            folder, stored, weights=None if weights is None else Path(weights), device=device
+        ),
+        model_name=manifest.model,
+        weights_sha256=manifest.weights_sha256,
+        progress=progress,
+        settings=manifest.settings,
+        kept_tracks=FrameTracks(
+            points=arrays["track_points"],
+            visible=arrays["track_visible"],
+            confidence=arrays["track_confidence"],
+        ),
+        folder=folder,
+    )
+
+
+class StoredDecoder:
+    """Answers from the scene what it holds, and loads the network for the rest."""
+
+    def __init__(
+        self, folder: Path, stored: StoredArrays, *, weights: Path | None, device: str | None
+    ) -> None:
+        self._folder = folder
+        self._stored = stored
+        self._weights = weights
+        self._device = device
+        self._network: NetworkDecoder | None = None
+
+    def decode(
+        self, frames: Sequence[int], time: int, *, keep: bool = True
+    ) -> list[
+        tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]
+    ]:
+        """As `NetworkDecoder.decode`; frame 0 alone, and frames at their own time, are stored.
+
+        Raises:
+            ModelError: Memory does not suffice, or there is no such device.
+            SceneError: The scene holds no network, or its network cannot be had.
+        """
+        # What is asked for together is decoded together, so that answers are those of the network
+        # to the last bit.
+        if all(frame in (0, time) for frame in frames):
+            return [self._held(frame, time) for frame in frames]
+        if self._network is None:
+            self._network = self._load()
+        return self._network.decode(frames, time, keep=keep)
+
+    def store(self, folder: Path) -> NetworkEntry | None:
+        """Copy the network's files into another scene; None where there are none.
+
+        Raises:
+            OSError: They cannot be copied.
+        """
+        entry = self._stored.manifest.network
+        if entry is not None:
+            for name in (ENCODED_FILE, *([entry.weights_file] if entry.weights_file else [])):
+                shutil.copyfile(self._folder / name, folder / name)
+        return entry
+
+    def further_questions(self) -> tuple[bool, str]:
+        """Whether more than the scene holds can be answered on this machine, and why."""
+        entry = self._stored.manifest.network
+        if entry is None:
+            return False, "no: the model was not loaded from a file by name"
+        if self._weights is not None or entry.weights_file is not None:
+            return True, f"yes: {self._weights or 'the network is in the scene'}"
+        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415 - rarely needed.
+
+        try:
+            return True, f"yes: with the weights at {require_weights(entry.name)}"
+        except ModelError as error:
+            return False, f"no: {error}"
+
+    def _held(
+        self, frame: int, time: int
+    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
+        arrays = self._stored.arrays
+        if frame == time:
+            return arrays["own_time_points"][frame], arrays["own_time_confidence"][frame]
+        return arrays["track_points"][time], arrays["track_confidence"][time]
+
+    def _load(self) -> "NetworkDecoder":
+        """The network and what it kept of the clip, both checked."""
+        entry = self._stored.manifest.network
+        if entry is None:
+            raise SceneError(_without_network(self._folder, self._stored))
+        _check_file(self._folder / ENCODED_FILE, entry.encoded_sha256)
+        weights = self._weights
+        if weights is None and entry.weights_file is not None:
+            weights = self._folder / entry.weights_file
+            _check_file(weights, entry.weights_sha256)
+        # Loading torch takes longer than all that the scene answers itself.
+        from dynapoint.inference.predict import NetworkDecoder  # noqa: PLC0415
+        from dynapoint.models.catalog import load_model  # noqa: PLC0415
+        from dynapoint.models.encoded_files import read_encoded  # noqa: PLC0415
+        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
+
+        try:
+            weights = require_weights(entry.name, weights)
+        except ModelError as error:
+            raise SceneError(
+                f"{self._folder} was made by {self._stored.manifest.model} and does not hold its "
+                f"weights, which further questions need: {error} (weights=FILE)"
+            ) from error
+        model = load_model(
+            entry.name,
+            weights=weights,
+            device=self._device,
+            decoder_weights=entry.decoder_weights,  # type: ignore[arg-type]
+            precision=entry.precision,  # type: ignore[arg-type]
+        )
+        if model.weights_sha256 != entry.weights_sha256:
+            raise SceneError(_other_weights(weights, self._folder, entry, model.weights_sha256))
+        place = next(model.parameters()).device
+        return NetworkDecoder(
+            model,
+            read_encoded(self._folder / ENCODED_FILE, place),
+            self._stored.arrays["own_time_points"],
+            self._stored.arrays["own_time_confidence"],
+        )
+
+
+def _check_weights(weights: Path, folder: Path, stored: StoredArrays) -> None:
+    """Refuse weights that are not there or not those which made a scene."""
+    entry = stored.manifest.network
+    if entry is None:
+        raise SceneError(f"weights are of no use: {_without_network(folder, stored)}")
+    if not weights.is_file():
+        raise SceneError(f"no weights file at {weights}; give the one that made {folder}")
+    found = sha256_of(weights)
+    if found != entry.weights_sha256:
+        raise SceneError(_other_weights(weights, folder, entry, found))
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    """Refuse a file of the scene that has changed since it was written."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise SceneError(
+            f"{path} cannot be read ({error.strerror}); reconstruct the scene again"
+        ) from error
+    if found != sha256:
+        raise SceneError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...; reconstruct "
+            "the scene again"
+        )
+
+
+def _without_network(folder: Path, stored: StoredArrays) -> str:
+    return (
+        f"{folder} holds no network, as its model {stored.manifest.model!r} was not loaded from a "
+        "file by name, so that only frames at their own time and frame 0 at all times can be "
+        "asked for; reconstruct it with a model that `dynapoint models` lists"
+    )
+
+
+def _other_weights(weights: Path, folder: Path, entry: NetworkEntry, found: str | None) -> str:
+    return (
+        f"{weights} has SHA-256 {str(found)[:12]}... but {folder} was made with weights of "
+        f"{entry.weights_sha256[:12]}...; give those with --weights (weights=FILE), or reconstruct "
+        "the scene again"
+    )

@@ -1,0 +1,49 @@
+"""What a stored scene keeps of a network, so that it can be asked further questions."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dynapoint.models.encoded_files import write_encoded
+from dynapoint.models.source import ModelSource
+from dynapoint.results.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
+from dynapoint.whole_file import sha256_of
+
+LARGEST_WEIGHTS_BYTES = 32 * 1024**2
+"""Larger weights files are not copied into scenes."""
+
+
+def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEntry:
+    """Write what a network keeps of a clip, and its weights where they are small.
+
+    Raises:
+        OSError: `folder` cannot be written to.
+    """
+    path = folder / ENCODED_FILE
+    write_encoded(encoded, path)
+    # The file may have gone since the network was loaded, which is no reason to lose a scene.
+    there = source.weights.is_file()
+    return NetworkEntry(
+        name=source.name,
+        weights_sha256=source.weights_sha256,
+        weights_bytes=source.weights.stat().st_size if there else 0,
+        weights_file=_copy_weights(source, folder) if there else None,
+        decoder_weights=source.decoder_weights,
+        precision=source.precision,
+        encoded_sha256=sha256_of(path),
+        encoded_bytes=path.stat().st_size,
+    )
+
+
+def _copy_weights(source: ModelSource, folder: Path) -> str | None:
+    """Copy a small weights file that has not changed since; returns its name in the scene."""
+    names = {Path(name).suffix: name for name in WEIGHTS_FILES}
+    name = names.get(source.weights.suffix)
+    if name is None or source.weights.stat().st_size > LARGEST_WEIGHTS_BYTES:
+        return None
+    copy = folder / name
+    shutil.copyfile(source.weights, copy)
+    if sha256_of(copy) == source.weights_sha256:
+        return name
+    copy.unlink()
+    return None

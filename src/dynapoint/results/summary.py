@@ -1,0 +1,85 @@
+"""What a scene is, in a few numbers: for `dynapoint info` and the heading of contact sheets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynapoint.results.reconstruction import Reconstruction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSummary:
+    """A scene in a few numbers.
+
+    Attributes:
+        focal_px: (x, y) of frame 0, in original pixels.
+        view_deg: Field of view of frame 0, (across, down).
+        typical_depth: Median depth of frame 0 along the axis, in scene units; 1 if nothing lies
+            before the camera.
+        camera_path: Length of the camera's path in scene units.
+        largest_turn_deg: The largest angle between a camera and that of frame 0.
+        duration_s: From the first to the last frame used.
+    """
+
+    name: str
+    model: str
+    frames: int
+    image_hw: tuple[int, int]
+    map_hw: tuple[int, int]
+    duration_s: float
+    focal_px: tuple[float, float]
+    view_deg: tuple[float, float]
+    typical_depth: float
+    camera_path: float
+    largest_turn_deg: float
+    note: str | None
+
+    @property
+    def lens_words(self) -> str:
+        """The focal length and field of view, for people."""
+        return (
+            f"focal {self.focal_px[0]:.0f} px (view {self.view_deg[0]:.0f}x{self.view_deg[1]:.0f} "
+            "deg)"
+        )
+
+    @property
+    def camera_words(self) -> str:
+        """How the camera moved, for people."""
+        share = 100 * self.camera_path / self.typical_depth
+        return (
+            f"camera path {self.camera_path:.2g} ({share:.0f} % of depth), turned up to "
+            f"{self.largest_turn_deg:.1f} deg"
+        )
+
+
+def summarize(rec: Reconstruction) -> SceneSummary:
+    """Sum a scene up; asks the network for nothing."""
+    height, width = rec.frames.picture_hw[0].tolist()
+    focal_x, focal_y = float(rec.intrinsics[0, 0, 0]), float(rec.intrinsics[0, 1, 1])
+    across, down = (
+        float(2 * np.degrees(np.arctan(side / 2 / focal)))
+        for side, focal in ((width, focal_x), (height, focal_y))
+    )
+    steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
+    traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
+    turns = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
+    return SceneSummary(
+        name=rec.frames.name,
+        model=rec.model_name,
+        frames=rec.frame_count,
+        image_hw=rec.frames.image_hw,
+        map_hw=rec.map_hw,
+        duration_s=float(rec.timestamps_s[-1] - rec.timestamps_s[0]),
+        focal_px=(focal_x, focal_y),
+        view_deg=(across, down),
+        typical_depth=typical_depth(rec),
+        camera_path=float(np.linalg.norm(steps, axis=1).sum()),
+        largest_turn_deg=float(turns.max()),
+        note=rec.frames.note,
+    )
+
+
+def typical_depth(rec: Reconstruction) -> float:
+    """Median depth of frame 0; 1 if nothing lies before the camera."""
+    depth = rec.own_time_depth[0]
+    return float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
