@@ -24,8 +24,10 @@ _SPACINGS_APART = 0.5
 _USUAL_DISTANCES_APART = 3.0
 # A way back that ends within so many pixels of the start, in x and in y, is mutual.
 _MUTUAL_PX = 1.0
-# About how many pixels, spread over the image, tell what distance is usual.
+# About how many pixels, spread over the image, tell what distance is usual, if at least a share of
+# them is mutual: frames that see nothing in common are mutual along their borders alone.
 _PROBES = 2048
+_LEAST_MUTUAL_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +153,11 @@ def _matched(
 
 
 def _usual_spacings(probes: _Ways) -> float:
-    """The median distance of mutual matches, in sample spacings; 0 if there is none."""
+    """The median distance of mutual matches, in sample spacings; 0 if there are too few."""
     chosen = (probes.return_px <= _MUTUAL_PX) & (probes.spacing > 0)
-    return (
-        float(np.median(probes.distance[chosen] / probes.spacing[chosen])) if chosen.any() else 0.0
-    )
+    if not chosen.any() or chosen.mean() < _LEAST_MUTUAL_SHARE:
+        return 0.0
+    return float(np.median(probes.distance[chosen] / probes.spacing[chosen]))
 
 
 def _put(

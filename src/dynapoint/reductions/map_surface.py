@@ -23,6 +23,8 @@ _LARGEST_GROWTH = 2.0
 _REACH_BEYOND_PX = 0.5
 # Steps in x and y that enclose an angle whose squared sine is below this span no area.
 _SMALLEST_SQUARED_SINE = 1e-12
+# Beyond this, squares of coordinates overflow.
+_FARTHEST = 1e150
 # Far from all points large leaves search faster, and near them as fast as smaller ones.
 _LEAF_POINTS = 32
 
@@ -140,7 +142,9 @@ def map_surface(
     points: Float[Tensor, "height width xyz=3"], confidence: Float[Tensor, "height width"]
 ) -> MapSurface:
     """The surface of a map without pixels of confidence 0 or with points that are not finite."""
-    usable = ((confidence > 0) & points.isfinite().all(dim=-1)).cpu().numpy()
+    # Not a number is not below any bound either.
+    near = (points.detach().cpu().double().abs() < _FARTHEST).all(dim=-1)
+    usable = ((confidence > 0).cpu() & near).numpy()
     grid = np.where(usable[..., None], points.detach().cpu().double().numpy(), 0.0)
     right, left, to_right = _line_steps(grid, usable)
     below, above, to_below = _line_steps(grid.swapaxes(0, 1), usable.T)

@@ -135,8 +135,8 @@ def segment_clip(
     square = torch.zeros_like(own[..., 0])
     for index, time in enumerate(others):
         at_time = known_there[..., index, :, :, None]
-        there = torch.where(at_time, points[..., time, :, :, :] - own, 0.0)
-        square = square + there.square().sum(dim=-1)
+        x, y, z = torch.where(at_time, points[..., time, :, :, :] - own, 0.0).unbind(dim=-1)
+        square = square + (x * x + y * y + z * z)
     square = square / count
     if expected_error is None:
         camera = world_from_camera[..., None, None, :3, 3].to(own.dtype)
