@@ -24,6 +24,22 @@ def with_suffix(path: Path, *suffixes: str) -> Path:
     return path.parent / (path.name + suffixes[0])
 
 
+def check_free(path: Path, *suffixes: str, overwrite: bool) -> Path:
+    """The file that `export_file` would write, once it is sure that it may.
+
+    Raises:
+        OutputError: It is a folder, or exists and may not be replaced.
+    """
+    path = with_suffix(path, *suffixes)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder but a file is to be written; give another path")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(
+            f"{path} exists already; add --overwrite (overwrite=True) or give another path"
+        )
+    return path
+
+
 @contextmanager
 def export_file(path: Path, *suffixes: str, overwrite: bool) -> Iterator[Path]:
     """Give a temporary name to write a file to, which becomes `path` if the block succeeds.
@@ -37,13 +53,7 @@ def export_file(path: Path, *suffixes: str, overwrite: bool) -> Iterator[Path]:
     Raises:
         OutputError: `path` exists and may not be replaced, or cannot be written.
     """
-    path = with_suffix(path, *suffixes)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder but a file is to be written; give another path")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(
-            f"{path} exists already; add --overwrite (overwrite=True) or give another path"
-        )
+    path = check_free(path, *suffixes, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

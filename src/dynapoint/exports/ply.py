@@ -34,16 +34,21 @@ def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     if options.time is not None:
         time = options.times(rec)[0]
         with export_file(path, ".ply", overwrite=options.overwrite) as partial:
-            partial.write_bytes(_ply_bytes(fused_cloud(rec, time, options), rec, time))
+            partial.write_bytes(ply_bytes(fused_cloud(rec, time, options), _moment(rec, time)))
         return
     with export_folder(path, "ply", overwrite=options.overwrite) as folder:
         for time in range(rec.frame_count):
             cloud = own_time_cloud(rec, time, options)
-            (folder / f"time_{time:04d}.ply").write_bytes(_ply_bytes(cloud, rec, time))
+            (folder / f"time_{time:04d}.ply").write_bytes(ply_bytes(cloud, _moment(rec, time)))
 
 
-def _ply_bytes(cloud: Cloud, rec: Reconstruction, time: int) -> bytes:
-    """A cloud as the content of a file."""
+def _moment(rec: Reconstruction, time: int) -> str:
+    """A time in words."""
+    return f"time {time}, {rec.timestamps_s[time]:.6f} s"
+
+
+def ply_bytes(cloud: Cloud, moment: str) -> bytes:
+    """A cloud as the content of a file, whose comment says of which time it is."""
     vertices = np.empty(len(cloud.points), dtype=_VERTEX)
     for column, axis in enumerate("xyz"):
         vertices[axis] = cloud.points[:, column]
@@ -54,7 +59,7 @@ def _ply_bytes(cloud: Cloud, rec: Reconstruction, time: int) -> bytes:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        f"comment written by dynapoint; time {time}, {rec.timestamps_s[time]:.6f} s",
+        f"comment written by dynapoint; {moment}",
         "comment world: camera of frame 0; x right, y down, z forward; scene units",
         f"element vertex {len(vertices)}",
         *properties,
