@@ -101,8 +101,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     sizes = ", ".join(f"{kind} {count / 1e6:.1f} MB" for kind, count in facts["bytes"].items())
     lines = {
         "scene": f"{facts['scene']} ({facts['name']})",
-        "frames": f"{facts['frames']} of {facts['size']}, {facts['duration_s']:.2f} s",
-        "maps": f"{width}x{height}, median depth {facts['typical_depth']:.3g} (not metric)",
+        "frames": f"{facts['frames']} of {facts['size']}"
+        + ("" if facts["duration_s"] is None else f", {facts['duration_s']:.2f} s"),
+        "maps": f"{width}x{height}, median depth {facts['typical_depth']:.3g} "
+        f"{facts['settings'].get('units', 'scene units, not metric')}",
         "camera": f"{facts['lens']}; {facts['camera']}",
         "model": f"{facts['model']} (weights {weights}), dynapoint {facts['package_version']}",
         "settings": settings,

@@ -13,7 +13,7 @@ from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.store import StoredArrays, read_arrays
-from dynapoint.results.stored_frames import StoredFrames
+from dynapoint.results.stored_frames import open_frames
 from dynapoint.whole_file import sha256_of
 
 if TYPE_CHECKING:
@@ -47,40 +47,57 @@ def open_scene(
     if weights is not None:
         _check_weights(Path(weights), folder, stored)
     arrays, manifest = stored.arrays, stored.manifest
-    sizes, map_from_image = np.array(arrays["picture_hw"]), np.array(arrays["map_from_image"])
+    frames = open_frames(
+        folder,
+        timestamps_s=arrays["timestamps_s"],
+        source_frame_index=arrays["source_frame_index"],
+        picture_hw=np.array(arrays["picture_hw"]),
+        canvas_hw=manifest.image_hw,
+        name=manifest.name,
+        note=manifest.note,
+        source=manifest.source,
+    )
+    decoder = StoredDecoder(
+        folder,
+        stored,
+        target_of_frame=frames.target_of_frame.tolist(),
+        weights=None if weights is None else Path(weights),
+        device=device,
+    )
     return Reconstruction(
-        frames=StoredFrames(
-            timestamps_s=arrays["timestamps_s"],
-            source_frame_index=arrays["source_frame_index"],
-            name=manifest.name,
-            note=manifest.note,
-            sizes_hw=None if (sizes == manifest.image_hw).all() else sizes,
-            scene=folder,
-            canvas_hw=manifest.image_hw,
-        ),
+        frames=frames,
         world_from_camera=arrays["world_from_camera"],
         intrinsics=arrays["intrinsics"],
         own_time_points=arrays["own_time_points"],
         own_time_confidence=arrays["own_time_confidence"],
-        pixel_map=PixelMap(
-            scale=map_from_image[:, [0, 1], [0, 1]],
-            offset=map_from_image[:, :2, 2],
-            picture_hw=sizes,
-            map_hw=manifest.map_hw,
-        ),
-        decoder=StoredDecoder(
-            folder, stored, weights=None if weights is None else Path(weights), device=device
-        ),
+        pixel_map=_pixel_map(stored),
+        decoder=decoder,
         model_name=manifest.model,
         weights_sha256=manifest.weights_sha256,
         progress=progress,
         settings=manifest.settings,
-        kept_tracks=FrameTracks(
-            points=arrays["track_points"],
-            visible=arrays["track_visible"],
-            confidence=arrays["track_confidence"],
-        ),
+        kept_tracks=_kept_tracks(stored),
         folder=folder,
+    )
+
+
+def _pixel_map(stored: StoredArrays) -> PixelMap:
+    """Where the pixels of the frames lie in the maps, from its matrices."""
+    map_from_image = np.array(stored.arrays["map_from_image"])
+    return PixelMap(
+        scale=map_from_image[:, [0, 1], [0, 1]],
+        offset=map_from_image[:, :2, 2],
+        picture_hw=np.array(stored.arrays["picture_hw"]),
+        map_hw=stored.manifest.map_hw,
+    )
+
+
+def _kept_tracks(stored: StoredArrays) -> FrameTracks:
+    """The tracks of frame 0."""
+    return FrameTracks(
+        points=stored.arrays["track_points"],
+        visible=stored.arrays["track_visible"],
+        confidence=stored.arrays["track_confidence"],
     )
 
 
@@ -88,9 +105,16 @@ class StoredDecoder:
     """Answers from the scene what it holds, and loads the network for the rest."""
 
     def __init__(
-        self, folder: Path, stored: StoredArrays, *, weights: Path | None, device: str | None
+        self,
+        folder: Path,
+        stored: StoredArrays,
+        *,
+        target_of_frame: Sequence[int],
+        weights: Path | None,
+        device: str | None,
     ) -> None:
         self._folder = folder
+        self._target_of_frame = target_of_frame
         self._stored = stored
         self._weights = weights
         self._device = device
@@ -109,7 +133,7 @@ class StoredDecoder:
         """
         # What is asked for together is decoded together, so that answers are those of the network
         # to the last bit.
-        if all(frame in (0, time) for frame in frames):
+        if all(frame == 0 or self._at_home(frame, time) for frame in frames):
             return [self._held(frame, time) for frame in frames]
         if self._network is None:
             self._network = self._load()
@@ -141,11 +165,15 @@ class StoredDecoder:
         except ModelError as error:
             return False, f"no: {error}"
 
+    def _at_home(self, frame: int, time: int) -> bool:
+        """Whether a frame is asked for at its own time, which others may share."""
+        return self._target_of_frame[frame] == self._target_of_frame[time]
+
     def _held(
         self, frame: int, time: int
     ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
         arrays = self._stored.arrays
-        if frame == time:
+        if self._at_home(frame, time):
             return arrays["own_time_points"][frame], arrays["own_time_confidence"][frame]
         return arrays["track_points"][time], arrays["track_confidence"][time]
 

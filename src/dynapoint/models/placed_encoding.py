@@ -38,7 +38,7 @@ class PlacedEncoding:
     @property
     def stays(self) -> bool:
         """Whether the network's world is the scene's."""
-        return torch.equal(self.world_from_network, torch.eye(4, dtype=torch.float64))
+        return torch.equal(self.world_from_network.cpu(), torch.eye(4, dtype=torch.float64))
 
     def scaled(self, factor: float) -> "PlacedEncoding":
         """The same in a world in which all lengths are multiplied by a factor."""
@@ -52,12 +52,12 @@ class PlacedEncoding:
         """Points of the network in the world of the scene."""
         if self.stays:
             return points
-        matrix = self.world_from_network.numpy()
+        matrix = self.world_from_network.cpu().numpy()
         return (points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
 
     def to_keep(self) -> Any:
         """What a stored scene keeps: the network's part alone where nothing was changed."""
         inner = self.encoded
         inner = inner.to_keep() if hasattr(inner, "to_keep") else inner
-        plain = torch.equal(self.target_of_frame, torch.arange(len(self.target_of_frame)))
+        plain = torch.equal(self.target_of_frame.cpu(), torch.arange(len(self.target_of_frame)))
         return inner if plain and self.stays else replace(self, encoded=inner)

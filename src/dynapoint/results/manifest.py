@@ -24,7 +24,7 @@ CONVENTIONS = {
     "maps": "map_from_image leads from (x, y, 1) in a frame's image to its map; what a map shows "
     "beyond the image has confidence 0",
     "frames": "frames/NUMBER.jpg are the frames used, upright, in original resolution, from 000000",
-    "units": "scene units, the same for points and translations; not metric",
+    "units": "scene units, the same for points and translations; metres where settings.units says so",
 }
 
 
@@ -70,6 +70,7 @@ class Manifest:
         image_hw: Size of the original images, or of the canvas that holds them all.
         map_hw: Size of the point maps.
         note: What was left out of the source, if anything.
+        source: What else `Frames` says of the source: plain values by the names of its fields.
         settings: How the scene was made.
         network: What answers questions beyond the arrays; None where nothing does.
         arrays: Each array's name (file `NAME.npy`) and its entry.
@@ -84,6 +85,7 @@ class Manifest:
     image_hw: tuple[int, int]
     map_hw: tuple[int, int]
     note: str | None
+    source: dict[str, Any]
     settings: dict[str, str | int]
     network: NetworkEntry | None
     arrays: dict[str, ArrayEntry]
@@ -153,6 +155,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         image_hw=(int(content["image_hw"][0]), int(content["image_hw"][1])),
         map_hw=(int(content["map_hw"][0]), int(content["map_hw"][1])),
         note=content["note"],
+        source=dict(content["source"]),
         settings=dict(content["settings"]),
         network=None if content["network"] is None else _network_entry(content["network"]),
         arrays={

@@ -23,7 +23,7 @@ from dynapoint.results.manifest import (
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.results.stored_frames import write_frames
+from dynapoint.results.stored_frames import source_facts, write_frames
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
@@ -143,6 +143,7 @@ def write_scene(
         image_hw=reconstruction.frames.image_hw,
         map_hw=map_hw,
         note=reconstruction.frames.note,
+        source=source_facts(reconstruction.frames),
         settings=dict(reconstruction.settings),
         network=network,
         arrays={

@@ -1,11 +1,15 @@
-"""The frames of a stored scene: a JPEG each, in original resolution, read when they are wanted."""
+"""The frames of a stored scene: a JPEG each, in original resolution, read when they are wanted.
 
+Pixels that were to be ignored are white in a PNG beside it.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
 from dynapoint.data.frames import Frames
@@ -20,6 +24,21 @@ _JPEG = {"quality": 95, "subsampling": "4:4:4"}
 def frame_file(index: int) -> str:
     """Where a frame lies in a scene."""
     return f"{FRAMES_FOLDER}/{index:06d}.jpg"
+
+
+def ignore_file(index: int) -> str:
+    """Where a frame's ignored pixels lie in a scene, if any were masked out."""
+    return f"{FRAMES_FOLDER}/{index:06d}.ignore.png"
+
+
+def source_facts(frames: Frames) -> dict[str, Any]:
+    """What frames know of their source, as JSON would have it."""
+    return {
+        "source_count": frames.source_count,
+        "file_names": None if frames.file_names is None else list(frames.file_names),
+        "from_video": frames.from_video,
+        "masked": frames.ignore is not None,
+    }
 
 
 def write_frames(frames: Frames, folder: Path) -> tuple[str, ...]:
@@ -38,7 +57,11 @@ def write_frames(frames: Frames, folder: Path) -> tuple[str, ...]:
         else:
             picture = Image.fromarray(frames.images[index, :height, :width])
             picture.save(folder / name, "JPEG", **_JPEG)
-    return names
+    if frames.ignore is None:
+        return names
+    for index, mask in enumerate(frames.ignore):
+        Image.fromarray(mask).save(folder / ignore_file(index))
+    return names + tuple(ignore_file(index) for index in range(frames.count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +103,44 @@ class StoredFrames(Frames):
         return images
 
 
+def open_frames(
+    scene: Path,
+    *,
+    timestamps_s: Float64[np.ndarray, " frame"],
+    source_frame_index: Int64[np.ndarray, " frame"],
+    picture_hw: Int64[np.ndarray, "frame hw=2"],
+    canvas_hw: tuple[int, int],
+    name: str,
+    note: str | None,
+    source: Mapping[str, Any],
+) -> StoredFrames:
+    """The frames of a scene, from its arrays and its manifest.
+
+    Raises:
+        SceneError: A mask of what is ignored is damaged.
+    """
+    ignore = None
+    if source.get("masked"):
+        paths = [scene / ignore_file(index) for index in range(len(timestamps_s))]
+        ignore = np.stack([_read(path, canvas_hw)[..., 0] > 0 for path in paths])
+    file_names = source.get("file_names")
+    return StoredFrames(
+        timestamps_s=timestamps_s,
+        source_frame_index=source_frame_index,
+        name=name,
+        note=note,
+        sizes_hw=None if (picture_hw == canvas_hw).all() else picture_hw,
+        source_count=source.get("source_count"),
+        file_names=None if file_names is None else tuple(file_names),
+        from_video=bool(source.get("from_video")),
+        ignore=ignore,
+        scene=scene,
+        canvas_hw=canvas_hw,
+    )
+
+
 def _read(path: Path, picture_hw: tuple[int, int]) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """An image file as RGB; raises SceneError where it is missing, damaged or of another size."""
     try:
         with Image.open(path) as image:
             picture = np.asarray(image.convert("RGB"))

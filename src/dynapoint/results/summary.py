@@ -18,7 +18,7 @@ class SceneSummary:
             before the camera.
         camera_path: Length of the camera's path in scene units.
         largest_turn_deg: The largest angle between a camera and that of frame 0.
-        duration_s: From the first to the last frame used.
+        duration_s: From the first to the last time of a frame used; None where none is known.
     """
 
     name: str
@@ -26,7 +26,7 @@ class SceneSummary:
     frames: int
     image_hw: tuple[int, int]
     map_hw: tuple[int, int]
-    duration_s: float
+    duration_s: float | None
     focal_px: tuple[float, float]
     view_deg: tuple[float, float]
     typical_depth: float
@@ -60,6 +60,7 @@ def summarize(rec: Reconstruction) -> SceneSummary:
         float(2 * np.degrees(np.arctan(side / 2 / focal)))
         for side, focal in ((width, focal_x), (height, focal_y))
     )
+    times_s = rec.timestamps_s[np.isfinite(rec.timestamps_s)]
     steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
     traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
     turns = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
@@ -69,7 +70,7 @@ def summarize(rec: Reconstruction) -> SceneSummary:
         frames=rec.frame_count,
         image_hw=rec.frames.image_hw,
         map_hw=rec.map_hw,
-        duration_s=float(rec.timestamps_s[-1] - rec.timestamps_s[0]),
+        duration_s=float(np.ptp(times_s)) if len(times_s) else None,
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
         typical_depth=typical_depth(rec),
