@@ -25,8 +25,8 @@ _DRAWN_FROM = 1024
 _MOST_DRAWS = 300
 _PNP_ITERATIONS = 20
 # Gauss-Newton ends when steps move no point by more than about this.
-_SMALLEST_STEP_PX = 1e-5
-_PROCRUSTES_ITERATIONS = 12
+_SMALLEST_STEP_PX = 1e-4
+_PROCRUSTES_ITERATIONS = 8
 # Of the longer side of the map: a point this far from its pixel is an outlier.
 _INLIER_SHARE_OF_SIDE = 0.01
 # Of a point's distance from the camera: a point this far from its other place is an outlier.
@@ -309,12 +309,10 @@ def camera_motion_by_procrustes(
         _aligned(source[k, chosen], target[k, chosen], weight[k, chosen], fit_scale=fit_scale)
         for k, chosen in ((k, index[k, known[k]]) for k in range(len(index)))
     ]
-    if not frames:
-        empty = points_world.new_zeros(0)
-        frames_of = (empty.view(0, 4, 4), empty, empty, empty)
-    else:
-        frames_of = tuple(torch.stack(part).to(points_world) for part in zip(*frames, strict=True))
-    poses, scale, share, residual = frames_of
+    none = points_world.new_zeros(0)
+    # An empty part lets a clip of no frames through.
+    parts = zip((none.view(0, 4, 4), none, none, none), *frames, strict=True)
+    poses, scale, share, residual = (torch.cat(part).to(points_world) for part in parts)
     return ProcrustesCameraMotion(
         world_from_camera=poses,
         scale=scale,
@@ -331,10 +329,10 @@ def _aligned(
     *,
     fit_scale: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pose, scale, inlier share and residual of one frame."""
+    """Pose, scale, inlier share and residual of one frame, each with a dimension of length 1."""
     p, q, w = source.double()[None], target.double()[None], weight.double()[None]
-    one = p.new_ones(())
-    nothing = torch.eye(4, dtype=p.dtype, device=p.device), one, 0 * one, torch.nan * one
+    one = p.new_ones(1)
+    nothing = torch.eye(4, dtype=p.dtype, device=p.device)[None], one, 0 * one, torch.nan * one
     if p.shape[1] < 3:
         return nothing
     matrix = fit_similarity_robustly(p, q, w, rigid=not fit_scale)
@@ -350,8 +348,8 @@ def _aligned(
     scale, rigid = split_similarity(matrix)
     left = (move(matrix, p) - q).norm(dim=-1)
     distance = (q - matrix[:, None, :3, 3]).norm(dim=-1)
-    inliers = (left < _INLIER_SHARE_OF_DISTANCE * distance).to(left).mean()
-    return rigid[0], scale[0], inliers, weighted_median(left, w)[0]
+    inliers = (left < _INLIER_SHARE_OF_DISTANCE * distance).to(left).mean(dim=1)
+    return rigid, scale, inliers, weighted_median(left, w)
 
 
 def camera_disagreement(
