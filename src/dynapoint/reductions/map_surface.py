@@ -88,7 +88,7 @@ class MapSurface:
         Beyond the surface's reach the answer is the point where it ends.
         """
         height, width = self.image_hw
-        inside = ((xy_px >= 0) & (xy_px <= [width, height])).all(axis=1)
+        inside = np.all((xy_px >= 0) & (xy_px <= [width, height]), axis=1)
         cell = np.where(inside[:, None], xy_px, 0).astype(np.int64).clip(0, [width - 1, height - 1])
         pixel = cell[:, 1] * width + cell[:, 0]
         offset = np.where(inside[:, None], xy_px - cell - 0.5, 0.0)
@@ -148,8 +148,7 @@ def map_surface(
     grid = np.where(usable[..., None], points.detach().cpu().double().numpy(), 0.0)
     right, left, to_right = _line_steps(grid, usable)
     below, above, to_below = _line_steps(grid.swapaxes(0, 1), usable.T)
-    below, above = (tuple(part.swapaxes(0, 1) for part in side) for side in (below, above))
-    sides = (right, left, below, above)
+    sides = [right, left, *((step.swapaxes(0, 1), reach.T) for step, reach in (below, above))]
     lengths = np.full((4, *usable.shape), np.inf)
     lengths[0, :, :-1] = lengths[1, :, 1:] = to_right
     lengths[2, :-1] = lengths[3, 1:] = to_below.T
