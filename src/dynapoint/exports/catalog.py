@@ -11,7 +11,7 @@ from dynapoint.results.reconstruction import Reconstruction
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Format:
+class Format:
     """Where a format's writer is and what it writes.
 
     `writer` is MODULE:FUNCTION within this package; `suffixes` are those its file may have, none
@@ -24,13 +24,13 @@ class _Format:
 
 
 FORMATS = {
-    "ply": _Format(writer="ply:write_ply", suffixes=(".ply",), folder_of_times=True),
-    "glb": _Format(writer="glb:write_glb", suffixes=(".glb",)),
-    "tum": _Format(writer="tum:write_tum", suffixes=(".txt", ".tum")),
-    "tapvid3d": _Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
-    "depth": _Format(writer="depth:write_depth"),
-    "depth-exr": _Format(writer="depth:write_depth_exr"),
-    "mp4": _Format(writer="mp4:write_mp4", suffixes=(".mp4",)),
+    "ply": Format(writer="ply:write_ply", suffixes=(".ply",), folder_of_times=True),
+    "glb": Format(writer="glb:write_glb", suffixes=(".glb",)),
+    "tum": Format(writer="tum:write_tum", suffixes=(".txt", ".tum")),
+    "tapvid3d": Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
+    "depth": Format(writer="depth:write_depth"),
+    "depth-exr": Format(writer="depth:write_depth_exr"),
+    "mp4": Format(writer="mp4:write_mp4", suffixes=(".mp4",)),
 }
 
 
@@ -54,9 +54,7 @@ def export(
         InputError: The time asked for is no index of a frame used.
         OutputError: `path` exists or cannot be written, or a library is missing.
     """
-    known = FORMATS.get(to)
-    if known is None:
-        raise ConfigError(f"{to!r} is no format to export to; give one of {', '.join(FORMATS)}")
+    known = find_format(to)
     options = ExportOptions() if options is None else options
     options.times(rec)
     path = Path(path)
@@ -66,3 +64,14 @@ def export(
     writer = getattr(importlib.import_module(f"dynapoint.exports.{module}"), function)
     writer(rec, path, options)
     return path
+
+
+def find_format(name: str) -> Format:
+    """The format of a name.
+
+    Raises:
+        ConfigError: It is unknown; the message lists all.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"{name!r} is no format to export to; give one of {', '.join(FORMATS)}")
+    return FORMATS[name]
