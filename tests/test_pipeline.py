@@ -173,7 +173,7 @@ def test_reconstruct_uses_24_frames_unless_told_otherwise():
 def test_reconstruct_refuses_before_the_network_is_needed(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         dynapoint.reconstruct(tmp_path / "none.mp4", FakeModel())
-    with pytest.raises(InputError, match="at most 0 frames"):
+    with pytest.raises(ConfigError, match="frames is 0"):
         dynapoint.reconstruct(picture_array(2, 24, 24), FakeModel(), frames=0)
 
 

@@ -73,3 +73,38 @@ def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     matrix = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
     struct.pack_into(">9i", content, header + 40, *matrix)
     path.write_bytes(bytes(content))
+
+
+def write_planes(
+    path: Path,
+    planes: list[list[np.ndarray]],
+    *,
+    codec: str,
+    pix_fmt: str,
+    tags: dict[str, int] | None = None,
+    pixel_aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write frames given by their planes as they are; `tags` are colour tags by name (H.273)."""
+    height, width = planes[0][0].shape[:2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.options = options or {}
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
+        if pixel_aspect is not None:
+            stream.sample_aspect_ratio = pixel_aspect
+        for number, arrays in enumerate(planes):
+            frame = av.VideoFrame(width, height, pix_fmt)
+            for plane, array in zip(frame.planes, arrays, strict=True):
+                rows = np.zeros((array.shape[0], plane.line_size), np.uint8)
+                coded = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
+                rows[:, : coded.shape[1]] = coded
+                plane.update(rows)
+            for name, value in (tags or {}).items():
+                setattr(frame, name, value)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

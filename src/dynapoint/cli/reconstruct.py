@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, print_error
-from dynapoint.errors import DynapointError
+from dynapoint.errors import ConfigError, DynapointError
 
 if TYPE_CHECKING:
+    from dynapoint.data.selection import FrameSelection
     from dynapoint.inference.scenes import ScenePlan
     from dynapoint.models.protocol import PointMapModel
 
@@ -36,8 +37,31 @@ class Reconstruct:
     """Folder to write."""
     model: str = "nano"
     """Name of the network."""
-    frames: int = 24
-    """At most this many evenly spaced frames are used."""
+    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """At most this many evenly spaced frames are used, 24 unless told; with --fps or --stride this
+    many from the start, all unless told."""
+    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """Use this many frames of a video per second, by their own times."""
+    stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Use every so many-th frame."""
+    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Leave out what a video shows earlier, counted from its first frame."""
+    end: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Leave out what a video shows later."""
+    times: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Text file of when each image was taken, in seconds, one on a line, nan where not known: for
+    photographs of a moving scene in any order, and several cameras at one moment."""
+    ignore_masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of images, not zero where frames are to be ignored, named like them or numbered."""
+    intrinsics: Annotated[str | None, tyro.conf.arg(metavar="FILE|FX,FY,CX,CY")] = None
+    """Known intrinsics in original pixels, for all frames or for each (.json, .npy)."""
+    scale_from: Annotated[
+        tuple[Literal["depth", "trajectory", "distance"], str] | None,
+        tyro.conf.arg(metavar="KIND VALUE"),
+    ] = None
+    """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
+    first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
+    FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
@@ -60,38 +84,96 @@ class Reconstruct:
         """Reconstruct every scene; one that fails does not stop the others."""
         if not self.inputs:
             raise UsageError("no INPUT was given")
-        if self.frames < 1:
-            raise UsageError(f"--frames is {self.frames}; give 1 or more")
+        selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
-        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
 
         require_weights(self.model, self.weights)
         scenes = plan_scenes(self.inputs, self.output)
-        for scene in scenes:
-            check_output(scene.output, overwrite=self.overwrite)
+        if len(scenes) > 1:
+            for name in ("times", "ignore_masks", "scale_from"):
+                if getattr(self, name) is not None:
+                    option = name.replace("_", "-")
+                    raise UsageError(
+                        f"--{option} belongs to one scene but {len(scenes)} were given"
+                    )
+        failures: dict[str, DynapointError] = {}
+        waiting = self._waiting(scenes, failures)
         loader = _ModelLoader(self)
-        failures = 0
-        for scene in scenes:
+        for scene in waiting:
             try:
-                self._run_scene(scene, loader)
+                self._run_scene(scene, selection, loader)
             except DynapointError as error:
                 print_error(error)
-                failures += 1
+                failures[scene.label] = error
         if failures and len(scenes) > 1:
-            print(f"{len(scenes) - failures} of {len(scenes)} scenes reconstructed")
+            print(f"{len(scenes) - len(failures)} of {len(scenes)} scenes are there; failed were:")
+            for label, failure in failures.items():
+                print(f"  {label}: {' '.join(str(failure).splitlines())}")
         return FAILED if failures else 0
 
-    def _run_scene(self, scene: "ScenePlan", load_model: "Callable[[], PointMapModel]") -> None:
+    def _selection(self) -> "FrameSelection":
+        """The frames asked for."""
+        from dynapoint.data.selection import FrameSelection  # noqa: PLC0415
+
+        try:
+            return FrameSelection(
+                max_frames=self.frames,
+                fps=self.fps,
+                stride=self.stride,
+                start_s=self.start,
+                end_s=self.end,
+            )
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+
+    def _waiting(
+        self, scenes: "list[ScenePlan]", failures: dict[str, DynapointError]
+    ) -> "list[ScenePlan]":
+        """The scenes still to be made; of several, those that are there already are left alone.
+
+        Raises:
+            OutputError: Not one of them can be written.
+        """
+        from dynapoint.inference.scenes import is_finished  # noqa: PLC0415
+        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+
+        waiting = []
+        for scene in scenes:
+            if len(scenes) > 1 and not self.overwrite and is_finished(scene.output):
+                print(f"{scene.label}: {scene.output} is there already; --overwrite makes it anew")
+                continue
+            try:
+                check_output(scene.output, overwrite=self.overwrite)
+            except DynapointError as error:
+                failures[scene.label] = error
+                continue
+            waiting.append(scene)
+        if len(failures) == len(scenes):
+            raise next(iter(failures.values()))
+        for failure in failures.values():
+            print_error(failure)
+        return waiting
+
+    def _run_scene(
+        self,
+        scene: "ScenePlan",
+        selection: "FrameSelection",
+        load_model: "Callable[[], PointMapModel]",
+    ) -> None:
         """Reconstruct one scene and say how long each stage took."""
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
-        from dynapoint.data.selection import FrameSelection  # noqa: PLC0415
 
         clock = _Stages()
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
-            one_size = self.prepare != "published"
-            frames = load_frames(source, FrameSelection(max_frames=self.frames), one_size=one_size)
+            frames = load_frames(
+                source,
+                selection,
+                one_size=self.prepare != "published",
+                times_s=self.times,
+                ignore_masks=self.ignore_masks,
+            )
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.results import contact_sheet, store  # noqa: PLC0415
@@ -108,6 +190,8 @@ class Reconstruct:
                     model_name=self.model,
                     prepare=self.prepare,
                     reference=self.reference,
+                    intrinsics=self.intrinsics,
+                    scale_from=self.scale_from,
                     progress=sys.stderr.isatty(),
                 )
                 tracks = store.write_tracks(rec, folder)

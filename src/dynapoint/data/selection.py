@@ -82,7 +82,7 @@ class FrameSelection:
         if len(times_s) and not len(inside):
             raise InputError(
                 f"no frame lies from {self.start_s or 0:g} s to "
-                f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the source lasts "
+                f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the last one is at "
                 f"{times_s[-1]:.2f} s; give another --start or --end"
             )
         if self.fps is not None:

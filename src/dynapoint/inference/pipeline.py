@@ -1,13 +1,18 @@
 """`reconstruct`: from any source to a reconstruction."""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import ModelError
+from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
+from dynapoint.inference.scale import ScaleSource, make_metric
 from dynapoint.results.reconstruction import Reconstruction
 
 _LOG = logging.getLogger("dynapoint")
@@ -20,23 +25,32 @@ def reconstruct(
     source: Any,
     model: "str | PointMapModel" = "nano",
     *,
-    frames: int = 24,
+    frames: int | FrameSelection = 24,
+    times_s: ArrayLike | Path | None = None,
+    ignore_masks: Path | str | None = None,
     prepare: Preparation = "default",
     reference: int = 0,
+    intrinsics: ArrayLike | Path | str | None = None,
+    scale_from: tuple[ScaleSource, str | Path] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Turn a video, images or an array into a 4D reconstruction.
 
     Args:
-        source: A video file, a folder of images, one image, a glob pattern, a list of image files,
-            or an array (frame, height, width, 3), uint8 or float in [0, 1].
+        source: What `data.frames.load_frames` takes: a video file, a folder of images, one image, a
+            glob pattern, a list of image files, or an array (frame, height, width, 3).
         model: The name of a network, or a network itself.
-        frames: At most this many evenly spaced frames are used; one line of the log says so, and
-            `rec.frames.note`.
+        frames: At most this many evenly spaced ones, or a selection by rate, stride or span; one
+            line of the log says so, and `rec.frames.note`.
+        times_s: When images were taken, or a file of that (`data.times`).
+        ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
         prepare: "default" neither crops nor pads; "published" is what the public code of V-DPM
             and VGGT does, and takes images of different sizes.
         reference: The frame (of those used) in whose camera the network works, for `vdpm` and
             `vggt`. Results are in the camera of frame 0 all the same.
+        intrinsics: Known ones, or a file of them (`inference.known_cameras`).
+        scale_from: What makes lengths metric: ("depth", FILE), ("trajectory", FILE) or ("distance",
+            "frame,x1,y1,x2,y2,metres") (`inference.scale`).
         progress: Show a bar on standard error while pairs of frames are aligned (`dpm`) and while
             the tracks of a frame are worked out.
 
@@ -44,24 +58,23 @@ def reconstruct(
         Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
 
     Raises:
-        ConfigError: The preparation is unknown.
-        InputError: The source cannot be used, or the reference is no index of a frame used.
-        ModelError: The network is unknown or its weights cannot be loaded, it leaves no choice of
-            reference, or memory does not suffice.
+        DynapointError: ConfigError or InputError where the source, or what was given with it,
+            cannot be used; ModelError where the network cannot.
     """
     if not isinstance(model, str) and not hasattr(model, "encode"):
         raise ModelError(
             f"model is a {type(model).__name__}; give the name of a network, or a network such as "
             "dynapoint.load_model(weights=FILE) gives"
         )
-    loaded = load_frames(source, FrameSelection(max_frames=frames), one_size=prepare != "published")
+    selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
+    one_size = prepare != "published"
+    loaded = load_frames(
+        source, selection, one_size=one_size, times_s=times_s, ignore_masks=ignore_masks
+    )
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
-    options: dict[str, Any] = {
-        "prepare": prepare,
-        "reference": reference,
-        "progress": progress,
-    }
+    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "progress": progress}
+    options |= {"intrinsics": intrinsics, "scale_from": scale_from}
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
@@ -76,24 +89,30 @@ def reconstruct_frames(
     model_name: str | None = None,
     prepare: Preparation = "default",
     reference: int = 0,
+    intrinsics: ArrayLike | Path | str | None = None,
+    scale_from: tuple[ScaleSource, str | Path] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames already loaded with a network already loaded.
 
     Raises:
         ConfigError: The preparation does not fit the frames.
-        InputError: The reference is no index of a frame used.
+        InputError: The reference is no index of a frame used, or the intrinsics, or what the scale
+            is to be had from, cannot be used.
         ModelError: The network's maps do not have the size of its images, it leaves no choice of
             reference, or memory does not suffice.
     """
     # A network knows its versioned name, e.g. `nano-1` where `nano` was asked for.
     version = getattr(getattr(model, "config", None), "name", None)
     name = version or model_name or getattr(model, "name", None) or type(model).__name__
-    return predict(
+    known = None if intrinsics is None else known_intrinsics(intrinsics, frames)
+    reconstruction = predict(
         frames,
         model,
         model_name=name,
         prepare=prepare,
         reference=reference,
+        intrinsics=known,
         progress=progress,
     )
+    return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)

@@ -4,11 +4,13 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from dynapoint.data.frames import Frames
@@ -19,8 +21,13 @@ from dynapoint.inference.cleaning import (
     clean_own_time,
     clean_poses,
 )
-from dynapoint.inference.prepare import Preparation, prepare_images
+from dynapoint.inference.known_cameras import poses_of_known_cameras
+from dynapoint.inference.prepare import Preparation, ignored_pixels, prepare_images
+from dynapoint.inference.storing import store_network
 from dynapoint.models.compute import is_out_of_memory
+from dynapoint.models.placed_encoding import PlacedEncoding
+from dynapoint.results.manifest import NetworkEntry
+from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
@@ -31,7 +38,11 @@ _CACHE_BYTES = 512 * 1024**2
 
 
 class NetworkDecoder:
-    """Decodes further (frame, time) on demand and keeps what it decoded, within bounds."""
+    """Decodes further (frame, time) on demand and keeps what it decoded, within bounds.
+
+    Frames of equal time share the first of them as target, and answer each other's time with their
+    own-time maps: points depend on the frame and on the time alone (docs/conventions.md).
+    """
 
     def __init__(
         self,
@@ -41,8 +52,8 @@ class NetworkDecoder:
         own_time_confidence: Float32[np.ndarray, "frame height width"],
     ) -> None:
         self._model = model
-        self._encoded = encoded
-        self._own_time_points = own_time_points
+        self._placed = PlacedEncoding.of(encoded, len(own_time_points))
+        self.own_time_points = own_time_points
         self._own_time_confidence = own_time_confidence
         self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
         bytes_per_map = own_time_points[0].nbytes + own_time_confidence[0].nbytes
@@ -66,6 +77,7 @@ class NetworkDecoder:
         Raises:
             ModelError: Memory does not suffice.
         """
+        time = int(self._placed.target_of_frame[time])
         known = {frame: self._kept[frame, time] for frame in frames if (frame, time) in self._kept}
         for frame in known:
             self._kept.move_to_end((frame, time))
@@ -77,16 +89,39 @@ class NetworkDecoder:
         known.update(fresh)
         return [known[frame] for frame in frames]
 
+    def store(self, folder: Path) -> NetworkEntry | None:
+        """Write the network and what it keeps of the clip; None unless `load_model` made it.
+
+        Raises:
+            OSError: `folder` cannot be written to.
+        """
+        source = getattr(self._model, "source", None)
+        return None if source is None else store_network(self._placed, source, folder)
+
+    def scaled(self, factor: float) -> "NetworkDecoder":
+        """The same with all points multiplied by a factor."""
+        return NetworkDecoder(
+            self._model,
+            self._placed.scaled(factor),
+            _read_only(self.own_time_points * np.float32(factor)),
+            self._own_time_confidence,
+        )
+
     def _decode(self, frames: list[int], time: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        decoded = {
+            frame: (self.own_time_points[frame], self._own_time_confidence[frame])
+            for frame in frames
+            if int(self._placed.target_of_frame[frame]) == time
+        }
+        frames = [frame for frame in frames if frame not in decoded]
         if not frames:
-            return {}
+            return decoded
         with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"):
-            maps = self._model.decode(self._encoded, time=time, frames=frames)
+            maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
             all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
-        decoded = {}
         for k, frame in enumerate(frames):
             points, confidence = clean_maps(
-                all_points[k], all_confidence[k], self._own_time_points[frame]
+                self._placed.moved(all_points[k]), all_confidence[k], self.own_time_points[frame]
             )
             confidence[self._own_time_confidence[frame] == 0] = 0.0
             decoded[frame] = points, confidence
@@ -100,6 +135,7 @@ def predict(
     model_name: str,
     prepare: Preparation = "default",
     reference: int = 0,
+    intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames with a network: cameras and own-time maps; the rest when it is asked for.
@@ -108,8 +144,10 @@ def predict(
         frames: The frames of one scene.
         model: A network in evaluation mode, on any device.
         model_name: Recorded in the result.
-        prepare: How frames are brought to the network's size (`inference.prepare`).
+        prepare: See `inference.prepare`.
         reference: The frame in whose camera the network works, where it leaves a choice.
+        intrinsics: In original pixels, where they are known: networks that can are told, and poses
+            are then solved again on the own-time maps.
         progress: Passed on to the result, and to networks that take their time over encoding.
 
     Raises:
@@ -122,40 +160,99 @@ def predict(
         frames, how=prepare, image_side=model.image_side, patch_size=model.patch_size
     )
     pixel_map = prepared.pixel_map
-    encoded = _encode(
-        model, prepared.images, reference=reference, model_name=model_name, progress=progress
+    known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
+    options: dict[str, Any] = {
+        "reference": reference,
+        "model_name": model_name,
+        "progress": progress,
+    }
+    encoded = _encode(model, prepared.images, intrinsics=known, **options)
+    answer = _cleaned(encoded, frames, pixel_map, known, model_name)
+    return Reconstruction(
+        frames=frames,
+        world_from_camera=answer.world_from_camera,
+        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ answer.map_intrinsics,
+        own_time_points=answer.points,
+        own_time_confidence=answer.confidence,
+        pixel_map=pixel_map,
+        decoder=NetworkDecoder(model, answer.placed, answer.points, answer.confidence),
+        model_name=model_name,
+        weights_sha256=getattr(model, "weights_sha256", None),
+        progress=progress,
+        settings={"prepare": prepare, "reference": reference}
+        | {"device": str(_device_of(model)), "precision": _precision_of(model)}
+        | ({} if known is None else {"intrinsics": "given"}),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cleaned:
+    """What a network says of its frames, made safe and brought into the world of the scene."""
+
+    world_from_camera: Float64[np.ndarray, "frame 4 4"]
+    map_intrinsics: Float64[np.ndarray, "frame 3 3"]
+    points: Float32[np.ndarray, "frame height width xyz=3"]
+    confidence: Float32[np.ndarray, "frame height width"]
+    placed: PlacedEncoding
+
+
+def _cleaned(
+    encoded: Any,
+    frames: Frames,
+    pixel_map: PixelMap,
+    known: Float64[np.ndarray, "frame 3 3"] | None,
+    model_name: str,
+) -> _Cleaned:
+    """Cameras and own-time maps: finite, rigid, doubted where asked, for `known` intrinsics."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
     if raw_points.shape != (frames.count, *pixel_map.map_hw, 3):
         raise ModelError(
             f"model {model_name} gave maps of shape {raw_points.shape} for {frames.count} images "
             f"of {pixel_map.map_hw}; its maps must have the size of its images"
         )
-    world_from_camera = clean_poses(_to_numpy(encoded.cameras.world_from_camera)[0])
-    map_intrinsics = clean_intrinsics(_to_numpy(encoded.cameras.intrinsics)[0], pixel_map.map_hw)
+    poses = clean_poses(_to_numpy(encoded.cameras.world_from_camera)[0])
+    predicted = clean_intrinsics(_to_numpy(encoded.cameras.intrinsics)[0], pixel_map.map_hw)
+    map_intrinsics = predicted if known is None else known
     points, confidence = clean_own_time(
         raw_points,
         _to_numpy(encoded.own_time.confidence)[0],
-        world_from_camera=world_from_camera,
+        world_from_camera=poses,
         intrinsics=map_intrinsics,
         pixel_map=pixel_map,
     )
-    return Reconstruction(
-        frames=frames,
-        world_from_camera=world_from_camera,
-        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ map_intrinsics,
-        own_time_points=_read_only(points),
-        own_time_confidence=_read_only(confidence),
-        pixel_map=pixel_map,
-        decoder=NetworkDecoder(model, encoded, points, confidence),
-        model_name=model_name,
-        weights_sha256=getattr(model, "weights_sha256", None),
-        progress=progress,
+    if frames.ignore is not None:
+        confidence = np.where(ignored_pixels(frames, pixel_map), np.float32(0), confidence)
+    placed = replace(
+        PlacedEncoding.of(encoded, frames.count),
+        target_of_frame=torch.from_numpy(frames.target_of_frame),
+    )
+    if known is not None:
+        poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
+        placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
+        points = placed.moved(points)
+    return _Cleaned(
+        world_from_camera=poses,
+        map_intrinsics=map_intrinsics,
+        points=_read_only(points),
+        confidence=_read_only(confidence),
+        placed=placed,
     )
 
 
+def _precision_of(model: "PointMapModel") -> str:
+    """What a network's large parts compute in."""
+    inner = getattr(model, "pair_model", model)
+    return str(getattr(getattr(inner, "options", None), "precision", "float32"))
+
+
 def _encode(
-    model: "PointMapModel", images: Tensor, *, reference: int, model_name: str, progress: bool
+    model: "PointMapModel",
+    images: Tensor,
+    *,
+    reference: int,
+    intrinsics: Float64[np.ndarray, "frame 3 3"] | None,
+    model_name: str,
+    progress: bool,
 ) -> Any:
     """Encode images on the device of the network, in the camera of the reference."""
     count, _, height, width = images.shape[1:]
@@ -174,6 +271,9 @@ def _encode(
                 "use vdpm or vggt"
             )
         choice["reference"] = reference
+    embedding = getattr(model, "query_embedding", None)
+    if intrinsics is not None and getattr(embedding, "intrinsics", None) is not None:
+        choice["intrinsics"] = torch.from_numpy(intrinsics).float()[None].to(_device_of(model))
     with torch.inference_mode(), _advice_on_memory(f"for {count} frames of {width}x{height}"):
         return model.encode(images.to(_device_of(model)), **choice)
 

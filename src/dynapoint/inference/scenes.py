@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dynapoint.data.frames import expand_pattern
 from dynapoint.data.images import is_image_path
-from dynapoint.errors import InputError
+from dynapoint.errors import InputError, SceneError
+from dynapoint.results import store
 
 SCENE_SUFFIX = ".4d"
 
@@ -49,6 +50,15 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
         ScenePlan(source=(path,), label=path.name, output=output / f"{name}{SCENE_SUFFIX}")
         for path, name in zip(paths, names, strict=True)
     ]
+
+
+def is_finished(output: Path) -> bool:
+    """Whether a whole scene lies there: everything that its manifest lists, in the right shapes."""
+    try:
+        store.read_arrays(output)
+    except SceneError:
+        return False
+    return True
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
