@@ -37,10 +37,10 @@ def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEnt
 
 def _copy_weights(source: ModelSource, folder: Path) -> str | None:
     """Copy a small weights file that has not changed since; returns its name in the scene."""
-    names = {Path(name).suffix: name for name in WEIGHTS_FILES}
-    name = names.get(source.weights.suffix)
-    if name is None or source.weights.stat().st_size > LARGEST_WEIGHTS_BYTES:
+    if source.weights.stat().st_size > LARGEST_WEIGHTS_BYTES:
         return None
+    # Loaders go by the suffix, and take any other for torch's own.
+    name = WEIGHTS_FILES[source.weights.suffix != ".safetensors"]
     copy = folder / name
     shutil.copyfile(source.weights, copy)
     if sha256_of(copy) == source.weights_sha256:

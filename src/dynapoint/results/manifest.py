@@ -24,7 +24,7 @@ CONVENTIONS = {
     "maps": "map_from_image leads from (x, y, 1) in a frame's image to its map; what a map shows "
     "beyond the image has confidence 0",
     "frames": "frames/NUMBER.jpg are the frames used, upright, in original resolution, from 000000",
-    "units": "scene units, the same for points and translations; metres where settings.units says so",
+    "units": "scene units, the same for points and translations; metres only where settings say so",
 }
 
 
