@@ -19,6 +19,8 @@ from dynapoint.results.reconstruction import Reconstruction
 _BLACK, _WHITE = 16, 240
 # Moving clouds are made of the pixels of so many frames: each has to be placed at every time.
 _SOURCE_FRAMES = 16
+# This share of pixels, in percent, is seen more finely than the voxels of a fused cloud.
+_NEAR_PERCENTILE = 10.0
 # Seconds that one time is shown where neither the source nor the user says.
 _DEFAULT_STEP_S = 0.1
 
@@ -101,7 +103,7 @@ def moving_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int
         points[index] = now[pixel]
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
     source = np.array(sources)[pixel[0]]
-    footprint = rec.own_time_depth[source, *pixel[1:]] / rec.map_intrinsics[source, 0, 0]
+    footprint = _footprint(rec)[source, *pixel[1:]]
     return MovingCloud(
         times=times,
         points=points,
@@ -147,12 +149,21 @@ def _fused(
     points, confidence = _maps_at(rec, frames, time)
     colors = map_colors(rec, frames)
     weight = _weight(points, confidence, colors, options)
+    footprint = _footprint(rec)[frames][weight > 0]
     return fuse(
         torch.from_numpy(points),
         torch.from_numpy(weight),
         torch.from_numpy(colors),
+        # As fine as near things were seen, or they would lose detail that only far things lack.
+        voxel_size=float(np.percentile(footprint, _NEAR_PERCENTILE)) if len(footprint) else None,
         max_points=max_points,
     )
+
+
+def _footprint(rec: Reconstruction) -> Float32[np.ndarray, "frame map_height map_width"]:
+    """How far apart neighbouring map pixels are at their points' depths, in scene units."""
+    focal_px = rec.map_intrinsics[:, 0, 0].astype(np.float32)
+    return rec.own_time_depth.clip(0) / focal_px[:, None, None]
 
 
 def _maps_at(
@@ -168,6 +179,8 @@ def _maps_at(
         decoded = rec.decoder.decode([frames[index] for index in others], time, keep=False)
         for index, maps in zip(others, decoded, strict=True):
             points[index], confidence[index] = maps
+    # A pixel without a point at its own time has none at any.
+    confidence[rec.own_time_confidence[frames] == 0] = 0.0
     return points, confidence
 
 

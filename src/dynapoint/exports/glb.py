@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8, UInt16
+from jaxtyping import Float, Float64, UInt8
 from scipy.spatial.transform import Rotation
 
 import dynapoint
@@ -23,7 +23,9 @@ from dynapoint.results.reconstruction import Reconstruction
 # By default a file stays below 30 MB, of which cameras and the JSON part take a little.
 _DEFAULT_BYTES = 28_000_000
 _MOST_POINTS = 200_000
-_BYTES_PER_POSITION, _BYTES_PER_COLOR = 8, 8
+_BYTES_PER_POSITION, _BYTES_PER_COLOR = 8, 12
+# Indices, which say what is hidden at a time, take two bytes for so many points, else four.
+_SHORT_INDICES = 2**16 - 1
 # Points farther away than so many median distances are left out, for the steps of 16-bit
 # positions are a share of the largest coordinate.
 _FARTHEST_MEDIANS = 60.0
@@ -35,20 +37,28 @@ _GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 def write_glb(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """Write a cloud whose points move, a camera per frame, and one that goes along.
 
-    Y is up, units are scene units, colours are linear as glTF demands (16 bits, so that sRGB comes
-    back exactly), positions 16-bit integers (KHR_mesh_quantization) whose largest error
-    `asset.extras.position_error` states. By default there are as many points as keep the file below
-    30 MB, at most 200000. With `options.time`, the cloud of that time stands still.
+    Y is up, units are scene units, colours are linear as glTF demands. Positions are 16-bit
+    integers (KHR_mesh_quantization) whose largest error per coordinate `asset.extras` states as
+    `position_error`. By default there are as many points as keep the file below 30 MB, at most
+    200000. With `options.time`, the cloud of that time stands still.
 
     Raises:
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written.
     """
-    times = len(options.times(rec))
-    limit = _DEFAULT_BYTES // (_BYTES_PER_POSITION * times + _BYTES_PER_COLOR)
-    cloud = moving_cloud(rec, options, max_points=options.max_points or min(_MOST_POINTS, limit))
+    limit = options.max_points or _default_points(len(options.times(rec)))
     with export_file(path, ".glb", overwrite=options.overwrite) as partial:
+        cloud = moving_cloud(rec, options, max_points=limit)
         partial.write_bytes(_glb(rec, cloud, play_times_s(rec, options)))
+
+
+def _default_points(times: int) -> int:
+    """As many points as fit into the default size whatever is hidden when."""
+    short, long = (
+        _DEFAULT_BYTES // ((_BYTES_PER_POSITION + index) * times + _BYTES_PER_COLOR)
+        for index in (2, 4)
+    )
+    return max(1, min(_MOST_POINTS, max(min(short, _SHORT_INDICES), long)))
 
 
 def linear_from_srgb(srgb: UInt8[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
@@ -127,13 +137,15 @@ def _add_points(
         nodes.append({"name": f"time_{time:04d}", "scale": [1.0 if visible else 0.0] * 3})
     if not len(present):
         return 0.0
-    colors = buffer.add(_gltf_colors(cloud.colors[kept]), "vertex", normalized=True)
+    # As floats, because not every reader knows that integers are shares here.
+    linear = linear_from_srgb(cloud.colors[kept]).astype(np.float32)
+    colors = buffer.add(linear, "vertex")
     for index, time in enumerate(cloud.times):
         now = shown[index]
         if not now.any():
             continue
-        # What is hidden now is placed with the others, so that bounds stay true.
-        placed = np.where(now[:, None], points[index], center)
+        # What is hidden now lies on a point that is not, for readers that know no indices.
+        placed = np.where(now[:, None], points[index], points[index, np.argmax(now)])
         steps = np.round((placed - center) / step).clip(-_LARGEST, _LARGEST).astype(np.int16)
         primitive: dict[str, Any] = {
             "attributes": {"POSITION": buffer.add(steps, "vertex", bounds=True), "COLOR_0": colors},
@@ -141,7 +153,8 @@ def _add_points(
             "mode": 0,
         }
         if not now.all():
-            primitive["indices"] = buffer.add(np.flatnonzero(now).astype(np.uint32), "index")
+            kind = np.uint16 if len(now) <= _SHORT_INDICES else np.uint32
+            primitive["indices"] = buffer.add(np.flatnonzero(now).astype(kind), "index")
         nodes[index]["children"] = [len(nodes)]
         nodes.append(
             {
@@ -160,13 +173,6 @@ def _near(cloud: MovingCloud) -> np.ndarray:
     distance = np.linalg.norm(cloud.points, axis=-1)
     typical = float(np.median(distance[cloud.usable])) if cloud.usable.any() else 0.0
     return distance <= _FARTHEST_MEDIANS * typical
-
-
-def _gltf_colors(srgb: UInt8[np.ndarray, "point rgb=3"]) -> UInt16[np.ndarray, "point rgba=4"]:
-    """Linear light as shares of 65535, opaque."""
-    linear = np.ones((len(srgb), 4))
-    linear[:, :3] = linear_from_srgb(srgb)
-    return np.round(linear * 65535).astype(np.uint16)
 
 
 def _add_toggle(

@@ -25,7 +25,6 @@ class GltfBuffer:
         values: np.ndarray,
         use: Literal["vertex", "index", "animation"],
         *,
-        normalized: bool = False,
         bounds: bool = False,
     ) -> int:
         """Append an array and return the number of its accessor.
@@ -34,7 +33,6 @@ class GltfBuffer:
             values: (entry) or (entry, 2 to 4), of a type that glTF has. Entries of vertices are
                 filled up to whole words of four bytes, as glTF demands.
             use: What the array is for.
-            normalized: Whether integers stand for shares of the largest one.
             bounds: Whether to state the least and largest values, as positions and times need.
         """
         kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
@@ -44,8 +42,6 @@ class GltfBuffer:
             "count": len(values),
             "type": kind,
         }
-        if normalized:
-            accessor["normalized"] = True
         if bounds:
             table = values.reshape(len(values), -1)
             accessor["min"] = table.min(axis=0).tolist()

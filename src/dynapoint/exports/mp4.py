@@ -1,10 +1,11 @@
 """MP4: a video of the cloud while the camera swings about it."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
@@ -15,12 +16,12 @@ from dynapoint.exports.splats import draw_points
 from dynapoint.results.reconstruction import Reconstruction
 
 _RATE = 24
-_LONGER_SIDE = 960
+_LONGER_SIDE = 720
 _SHORTEST_S, _LONGEST_S = 6.0, 60.0
 _MOST_POINTS = 200_000
 # The camera swings so far to both sides and up and down, and stands back by a share of the
 # distance to what it looks at, so that the edges of the scene come into view.
-_SWING_RAD, _NOD_RAD, _STEP_BACK = np.radians(22.0), np.radians(6.0), 0.2
+_SWING_RAD, _NOD_RAD, _STEP_BACK = np.radians(16.0), np.radians(5.0), 0.25
 
 
 def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
@@ -35,40 +36,46 @@ def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """
     import av  # noqa: PLC0415 - only videos need it.
 
-    cloud = moving_cloud(rec, options, max_points=options.max_points or _MOST_POINTS)
     shown = _shown_times(play_times_s(rec, options))
-    height, width = _video_hw(rec, cloud.times[0])
-    focal_px = float(rec.intrinsics[0, 0, 0] / rec.frames.picture_hw[0, 1] * width)
-    poses = _swing(rec, cloud, len(shown))
     with export_file(path, ".mp4", overwrite=options.overwrite) as partial:
+        cloud = moving_cloud(rec, options, max_points=options.max_points or _MOST_POINTS)
         try:
             with av.open(str(partial), "w", format="mp4") as container:
                 stream = container.add_stream("libx264", rate=Fraction(_RATE))
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.options = {"crf": "20"}
+                stream.height, stream.width = _video_hw(rec, cloud.times[0])
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": "20", "preset": "veryfast"}
                 # Players take untagged video of this size for BT.601 or BT.709 as they please.
                 stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU709
                 stream.codec_context.color_primaries = 1
                 stream.codec_context.color_trc = 1
-                steps = zip(shown, poses, strict=True)
-                bar = tqdm(steps, "video", len(shown), disable=not rec.progress, leave=False)
-                for index, pose in bar:
-                    usable = cloud.usable[index]
-                    image = draw_points(
-                        cloud.points[index, usable],
-                        cloud.colors[usable],
-                        cloud.spacing[usable],
-                        world_from_camera=pose,
-                        focal_px=focal_px,
-                        image_hw=(height, width),
-                    )
-                    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-                        format="yuv420p", dst_colorspace="ITU709"
-                    )
+                for image in _pictures(rec, cloud, shown):
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
                     container.mux(stream.encode(frame))
                 container.mux(stream.encode())
         except av.error.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
+
+
+def _pictures(
+    rec: Reconstruction, cloud: MovingCloud, shown: list[int]
+) -> Iterator[UInt8[np.ndarray, "height width rgb=3"]]:
+    """The pictures of the video."""
+    image_hw = _video_hw(rec, cloud.times[0])
+    focal_px = float(rec.intrinsics[0, 0, 0] / rec.frames.picture_hw[0, 1] * image_hw[1])
+    steps = zip(shown, _swing(rec, cloud, len(shown)), strict=True)
+    bar = tqdm(steps, "video", len(shown), disable=not rec.progress, leave=False)
+    for index, pose in bar:
+        usable = cloud.usable[index]
+        yield draw_points(
+            cloud.points[index, usable],
+            cloud.colors[usable],
+            cloud.spacing[usable],
+            world_from_camera=pose,
+            focal_px=focal_px,
+            image_hw=image_hw,
+        )
 
 
 def _shown_times(begins_s: Float64[np.ndarray, " times+1"]) -> list[int]:

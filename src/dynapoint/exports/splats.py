@@ -1,12 +1,14 @@
 """Pictures of clouds: discs with a z-buffer, in plain NumPy."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from dynapoint.results.visibility import points_in_camera, project
 
 BACKDROP = (24, 24, 30)
 _LARGEST_RADIUS_PX = 16
+# A disc's radius as a share of the distance to its neighbours: they overlap a little.
+_REACH = 0.65
 
 
 def draw_points(
@@ -33,31 +35,34 @@ def draw_points(
     in_camera = points_in_camera(points.astype(np.float64), world_from_camera)
     depth = in_camera[:, 2]
     in_front = np.flatnonzero(depth > 0)
-    xy = np.floor(project(in_camera[in_front], intrinsics)).clip(-(2**30), 2**30).astype(np.int64)
-    reach = focal_px * 0.7 * spacing[in_front] / depth[in_front]
-    radius = np.round(reach - 0.5).clip(0, _LARGEST_RADIUS_PX).astype(np.int64)
-    # The bits of positive floats are in order as integers: one minimum of (depth, point) is both
-    # the depth test and the memory of who passed it.
-    bits = depth[in_front].astype(np.float32).view(np.uint32).astype(np.uint64) << np.uint64(32)
-    key = bits | in_front.astype(np.uint64)
-    nothing = np.iinfo(np.uint64).max
-    nearest = np.full(height * width, nothing, dtype=np.uint64)
+    # The farthest first: where discs of one size overlap, the last one written is the nearest.
+    in_front = in_front[np.argsort(-depth[in_front], kind="stable")].astype(np.int32)
+    depth = depth.astype(np.float32)
+    xy = np.floor(project(in_camera[in_front], intrinsics)).clip(-(2**30), 2**30).astype(np.int32)
+    reach = focal_px * _REACH * spacing[in_front] / depth[in_front]
+    radius = np.round(reach - 0.5).clip(0, _LARGEST_RADIUS_PX).astype(np.int32)
+    drawn = np.full(height * width, -1, dtype=np.int32)
+    nearest = np.full(height * width, np.inf, dtype=np.float32)
     for size in np.unique(radius):
         these = radius == size
-        for across, down in _disc(int(size)):
-            column, row = xy[these, 0] + across, xy[these, 1] + down
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            np.minimum.at(nearest, (row * width + column)[inside], key[these][inside])
-    picture = nearest.reshape(height, width)
-    drawn = picture != nothing
-    image = np.empty((height, width, 3), dtype=np.uint8)
+        column, row = (xy[these, axis, None] + _disc(int(size))[:, axis] for axis in (0, 1))
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        layer = np.full(height * width, -1, dtype=np.int32)
+        layer[(row * width + column)[inside]] = np.broadcast_to(
+            in_front[these, None], inside.shape
+        )[inside]
+        # Discs of different sizes are told apart by depth.
+        pixel = np.flatnonzero(layer >= 0)
+        pixel = pixel[depth[layer[pixel]] < nearest[pixel]]
+        drawn[pixel], nearest[pixel] = layer[pixel], depth[layer[pixel]]
+    image = np.empty((height * width, 3), dtype=np.uint8)
     image[:] = BACKDROP
-    image[drawn] = colors[(picture[drawn] & np.uint64(2**32 - 1)).astype(np.int64)]
-    return image
+    image[drawn >= 0] = colors[drawn[drawn >= 0]]
+    return image.reshape(height, width, 3)
 
 
-def _disc(radius: int) -> list[tuple[int, int]]:
+def _disc(radius: int) -> Int32[np.ndarray, "pixel xy=2"]:
     """Offsets (column, row) of the pixels of a disc."""
-    reach = range(-radius, radius + 1)
-    inside = (radius + 0.5) ** 2
-    return [(across, down) for across in reach for down in reach if across**2 + down**2 < inside]
+    reach = np.arange(-radius, radius + 1, dtype=np.int32)
+    offsets = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2)
+    return offsets[(offsets**2).sum(axis=1) < (radius + 0.5) ** 2]

@@ -29,10 +29,18 @@ def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> N
     Raises:
         OutputError: `path` exists or cannot be written.
     """
+    with export_file(path, ".npz", overwrite=options.overwrite) as partial:
+        arrays = _arrays(rec, options.max_points)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray]:
+    """The arrays of the file by name."""
     import cv2  # noqa: PLC0415 - only exports of pictures need it.
 
     frames = [int(frame) for frame in evenly_spaced(rec.frame_count, _QUERY_FRAMES)]
-    per_frame = max(1, (options.max_points or _DEFAULT_TRACKS) // len(frames))
+    per_frame = max(1, (max_points or _DEFAULT_TRACKS) // len(frames))
     queries, points, visible = [], [], []
     for frame in frames:
         xy = _grid(rec, frame, per_frame)
@@ -42,8 +50,7 @@ def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> N
         queries.append(np.column_stack([xy, np.full(len(xy), frame)])[good])
         points.append(answer.points[:, good])
         visible.append((answer.visible > _SEEN)[:, good] & (answer.confidence > 0)[:, good])
-    limit = options.max_points
-    tracks = np.concatenate(points, axis=1).astype(np.float64)[:, :limit]
+    tracks = np.concatenate(points, axis=1).astype(np.float64)[:, :max_points]
     in_cameras = np.stack(
         [
             points_in_camera(now, pose)
@@ -53,21 +60,16 @@ def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> N
     focal_and_center = rec.intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]]
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     jpegs = [cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in rec.images]
-    with (
-        export_file(path, ".npz", overwrite=options.overwrite) as partial,
-        partial.open("wb") as file,
-    ):
-        np.savez_compressed(
-            file,
-            # Plain bytes and no objects, so that no unpickling is needed; a JPEG ends in no zero.
-            images_jpeg_bytes=np.array(jpegs),
-            queries_xyt=np.concatenate(queries)[:limit].astype(np.float32),
-            tracks_XYZ=in_cameras.astype(np.float32),
-            visibility=np.concatenate(visible, axis=1)[:, :limit],
-            fx_fy_cx_cy=np.median(focal_and_center, axis=0).astype(np.float32),
-            extrinsics_w2c=np.linalg.inv(rec.world_from_camera).astype(np.float32),
-            intrinsics=rec.intrinsics.astype(np.float32),
-        )
+    return {
+        # Plain bytes and no objects, so that no unpickling is needed; a JPEG ends in no zero.
+        "images_jpeg_bytes": np.array(jpegs),
+        "queries_xyt": np.concatenate(queries)[:max_points].astype(np.float32),
+        "tracks_XYZ": in_cameras.astype(np.float32),
+        "visibility": np.concatenate(visible, axis=1)[:, :max_points],
+        "fx_fy_cx_cy": np.median(focal_and_center, axis=0).astype(np.float32),
+        "extrinsics_w2c": np.linalg.inv(rec.world_from_camera).astype(np.float32),
+        "intrinsics": rec.intrinsics.astype(np.float32),
+    }
 
 
 def _grid(rec: Reconstruction, frame: int, count: int) -> Float64[np.ndarray, "place xy=2"]:

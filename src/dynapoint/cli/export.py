@@ -1,0 +1,58 @@
+"""The command that hands a stored scene on to other programs."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from dynapoint.cli.common import Flag, OutputOption, UsageError
+from dynapoint.cli.scene import SceneCommand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(SceneCommand):
+    """Write a stored scene in another program's format.
+
+    OUT is taken as given: a file whose name lacks the format's suffix gets it appended, formats of
+    many files make OUT a folder.
+    """
+
+    to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
+    """ply, glb, tum, tapvid3d, depth (16-bit PNG), depth-exr or mp4."""
+    output: OutputOption
+    """File or folder to write."""
+    time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
+    """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
+    max_points: int | None = None
+    """At most this many points; glb and mp4 choose for themselves without it."""
+    confidence: Annotated[float, tyro.conf.arg(metavar="PERCENT")] = 0.0
+    """Leave out this share of the points, in percent: those of least confidence."""
+    background: Literal["none", "black", "white"] = "none"
+    """Leave out points whose pixel is nearly black, or nearly white."""
+    fps: float | None = None
+    """Times per second in animations; the default is as in the source."""
+    overwrite: Flag = False
+    """Replace an earlier export."""
+
+    def run(self) -> int:
+        """Write it and say where."""
+        from dynapoint.errors import ConfigError  # noqa: PLC0415
+        from dynapoint.exports.catalog import export, find_format  # noqa: PLC0415
+        from dynapoint.exports.options import ExportOptions  # noqa: PLC0415
+
+        try:
+            find_format(self.to)
+            options = ExportOptions(
+                time=self.time,
+                max_points=self.max_points,
+                confidence_percentile=self.confidence,
+                background=self.background,
+                fps=self.fps,
+                overwrite=self.overwrite,
+            )
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+        rec = self.open(progress=sys.stderr.isatty())
+        print(f"{self.to} in {export(rec, self.to, self.output, options)}")
+        return 0
