@@ -30,7 +30,7 @@ _MOVING = 0.5
 _SURFACE_STEP = 0.05
 # Neighbours that move alike differ by less than this share of the faster one's motion, beside what
 # a turn by half a radian does to two points: half of what lies between them.
-_MOTION_STEP = 0.15
+_MOTION_STEP = 0.25
 _TURN_STEP = 0.5
 # One rigid motion explains another region's if it misses it by less than this share.
 _COMMON_MOTION = 0.15
@@ -220,7 +220,7 @@ def _components(pair: Int[np.ndarray, "2 edge"], count: int) -> Int[np.ndarray, 
 
 
 def _largest_first(label: Int[np.ndarray, " point"], *, least: float) -> Int[np.ndarray, " point"]:
-    """Labels renumbered from 0 by falling size; -1 stays, and what is smaller than `least` joins it.
+    """Labels renumbered from 0 by falling size; -1 where they were -1 or are smaller than `least`.
 
     Of equal sizes the one that comes first in the image comes first.
     """
@@ -285,18 +285,16 @@ class _Part:
             fitted = fit_similarity(source, target, torch.ones(source.shape[:2]))
             aim = torch.from_numpy(other.own[there])[None]
             wanted = torch.from_numpy(others[there])
-            miss = (move(fitted, aim) - aim - wanted).norm(dim=-1).median()
-            if (
-                float(miss)
-                > _COMMON_MOTION * float(wanted.norm(dim=-1).median()) + 1e-6 * self.size
-            ):
+            miss = float((move(fitted, aim) - aim - wanted).norm(dim=-1).median())
+            moved = float(wanted.norm(dim=-1).median())
+            if miss > _COMMON_MOTION * moved + 1e-6 * self.size:
                 return False
         return True
 
 
 def _tied(frames: list[int], clouds: list[Float[np.ndarray, "_ xyz=3"]]) -> list[int]:
     """For each region, given its frame and its points, the number of its object."""
-    trees = [cKDTree(cloud) if len(cloud) else None for cloud in clouds]
+    trees = [cKDTree(cloud) for cloud in clouds]
     spacing = [_spacing(tree) for tree in trees]
     shared = []
     for a, first in enumerate(clouds):
@@ -307,7 +305,7 @@ def _tied(frames: list[int], clouds: list[Float[np.ndarray, "_ xyz=3"]]) -> list
             reach = _NEAR_PIXELS * max(spacing[a], spacing[b])
             step = max(len(clouds[small]) // _SAMPLES, 1)
             gap = trees[large].query(clouds[small][::step], distance_upper_bound=reach)[0]
-            share = float(np.isfinite(gap).mean())
+            share = float((gap <= reach).mean())
             if share >= _OVERLAP:
                 shared.append((-share * len(clouds[small]), a, b))
     owner = list(range(len(clouds)))
@@ -319,9 +317,9 @@ def _tied(frames: list[int], clouds: list[Float[np.ndarray, "_ xyz=3"]]) -> list
     return owner
 
 
-def _spacing(tree: cKDTree | None) -> float:
+def _spacing(tree: cKDTree) -> float:
     """The median distance between neighbouring points of a region."""
-    if tree is None or tree.n < 2:
+    if tree.n < 2:
         return 0.0
     step = max(tree.n // _SAMPLES, 1)
     return float(np.median(tree.query(tree.data[::step], k=2)[0][:, 1]))
