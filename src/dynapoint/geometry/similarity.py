@@ -7,6 +7,8 @@ from torch import Tensor
 _ROBUST_ITERATIONS = 5
 # Residuals below this share of the median one weigh no more than it.
 _SMALLEST_RESIDUAL = 0.1
+# Decides where the points do not, and moves no other answer by more than rounding does.
+_PULL_TO_NO_TURN = 1e-13
 
 
 def fit_similarity(
@@ -18,20 +20,29 @@ def fit_similarity(
 ) -> Float64[Tensor, "fit 4 4"]:
     """Matrices [s·R | t] that minimise the weighted squared distances (Umeyama 1991), in float64.
 
-    With `rigid` s is 1. Points that all lie in one place leave the scale at 1, and those on one
-    line a turn about it undetermined; the answer is finite all the same.
+    With `rigid` s is 1. Points that all lie in one place leave the scale at 1. Of the turns that
+    points on one line, or in one place, leave undetermined, the answer is about the smallest.
     """
     p, q, w = source.double(), target.double(), weight.double()
     share = (w / w.sum(dim=1, keepdim=True).clamp_min(1e-300))[..., None]
     p_mean, q_mean = (share * p).sum(dim=1), (share * q).sum(dim=1)
     p, q = p - p_mean[:, None], q - q_mean[:, None]
-    left, singular, right = torch.linalg.svd((share * q).transpose(1, 2) @ p)
+    cross = (share * q).transpose(1, 2) @ p
+    # What rounding makes of points in one place must not tell a turn or a scale either.
+    least = p_mean.norm(dim=1) * q_mean.norm(dim=1) * _PULL_TO_NO_TURN**2
+    pull = _PULL_TO_NO_TURN * cross.norm(dim=(1, 2)) + least.clamp_min(1e-290)
+    left, singular, right = torch.linalg.svd(cross + torch.diag_embed(pull[:, None].repeat(1, 3)))
     sign = torch.ones_like(singular)
     sign[:, 2] = torch.sign(torch.linalg.det(left @ right))
     rotation = (left * sign[:, None]) @ right
     spread = (share * p * p).sum(dim=(1, 2))
-    scale = (singular * sign).sum(dim=1) / spread.clamp_min(1e-300)
-    usable = (spread > 0) & (scale > 0) & scale.isfinite() & (not rigid)
+    scale = (rotation * cross).sum(dim=(1, 2)) / spread.clamp_min(1e-300)
+    usable = (
+        (spread > p_mean.square().sum(dim=1) * _PULL_TO_NO_TURN**2)
+        & (scale > 0)
+        & scale.isfinite()
+        & (not rigid)
+    )
     scale = torch.where(usable, scale, 1.0)
     turned = scale[:, None, None] * rotation
     shift = q_mean - (turned @ p_mean[..., None]).squeeze(-1)
