@@ -9,6 +9,7 @@ import tyro
 import dynapoint
 from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
 from dynapoint.cli.evaluate import Evaluate
+from dynapoint.cli.export import Export
 from dynapoint.cli.models import Models
 from dynapoint.cli.reconstruct import Reconstruct
 from dynapoint.cli.scene import Info
@@ -18,6 +19,7 @@ from dynapoint.errors import DynapointError
 _Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]

@@ -123,7 +123,7 @@ def map_colors(
     return np.stack([np.asarray(picture) for picture in pictures])
 
 
-def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndarray, " times+1"]:
+def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndarray, " moment"]:
     """When each time wanted begins to be shown, and when the last one ends, in seconds from 0.
 
     As in the source, unless `fps` is given, or the source's times are missing or do not increase.

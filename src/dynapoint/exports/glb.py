@@ -67,7 +67,7 @@ def linear_from_srgb(srgb: UInt8[np.ndarray, "*shape"]) -> Float64[np.ndarray, "
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
-def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " times+1"]) -> bytes:
+def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " moment"]) -> bytes:
     """The content of the file."""
     buffer = GltfBuffer()
     nodes: list[dict[str, Any]] = []
@@ -181,7 +181,7 @@ def _add_toggle(
     *,
     node: int,
     index: int,
-    shown_s: Float[np.ndarray, " times+1"],
+    shown_s: Float[np.ndarray, " moment"],
 ) -> None:
     """Show a node from its time on until the next one begins."""
     last = index == len(shown_s) - 2
@@ -207,7 +207,7 @@ def _add_cameras(
     times: list[int],
     nodes: list[dict[str, Any]],
     animation: dict[str, Any],
-    shown_s: Float[np.ndarray, " times+1"],
+    shown_s: Float[np.ndarray, " moment"],
 ) -> list[dict[str, Any]]:
     """Add a node for the camera of every time and, if there are several, one that goes along.
 

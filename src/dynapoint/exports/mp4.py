@@ -78,7 +78,7 @@ def _pictures(
         )
 
 
-def _shown_times(begins_s: Float64[np.ndarray, " times+1"]) -> list[int]:
+def _shown_times(begins_s: Float64[np.ndarray, " moment"]) -> list[int]:
     """For each picture of the video the index of the time that it shows."""
     length_s = float(begins_s[-1])
     whole_s = max(1, int(np.ceil(_SHORTEST_S / length_s))) * length_s

@@ -7,8 +7,9 @@ from dynapoint.results.visibility import points_in_camera, project
 
 BACKDROP = (24, 24, 30)
 _LARGEST_RADIUS_PX = 16
-# A disc's radius as a share of the distance to its neighbours: they overlap a little.
-_REACH = 0.65
+# A disc's radius as a share of the distance to its neighbours, so that four of them side by side
+# leave no gap.
+_REACH = 0.7
 
 
 def draw_points(
@@ -40,7 +41,7 @@ def draw_points(
     depth = depth.astype(np.float32)
     xy = np.floor(project(in_camera[in_front], intrinsics)).clip(-(2**30), 2**30).astype(np.int32)
     reach = focal_px * _REACH * spacing[in_front] / depth[in_front]
-    radius = np.round(reach - 0.5).clip(0, _LARGEST_RADIUS_PX).astype(np.int32)
+    radius = np.ceil(reach - 0.5).clip(0, _LARGEST_RADIUS_PX).astype(np.int32)
     drawn = np.full(height * width, -1, dtype=np.int32)
     nearest = np.full(height * width, np.inf, dtype=np.float32)
     for size in np.unique(radius):
