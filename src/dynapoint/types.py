@@ -5,12 +5,14 @@ half-integers, world = the camera of frame 0, `world_from_camera` maps camera to
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Array = Tensor | np.ndarray
+# Static checkers cannot follow which of the two an answer holds; tests check it at run time.
+Array: TypeAlias = Any if TYPE_CHECKING else Tensor | np.ndarray
 """What results of `reductions` hold: tensors from tensors, NumPy arrays in a `Reconstruction`."""
 
 

@@ -1,0 +1,59 @@
+"""Fetching maps from a scene as tensors, and giving results back as arrays."""
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Result = TypeVar("Result")
+
+
+def as_numpy(result: Result) -> Result:
+    """The same result with NumPy arrays where it holds tensors."""
+    arrays = {
+        field.name: value.detach().cpu().numpy()
+        for field in fields(result)  # type: ignore[arg-type]
+        if hasattr(value := getattr(result, field.name), "detach")
+    }
+    return replace(result, **arrays)  # type: ignore[type-var]
+
+
+def as_tensor(array: np.ndarray) -> "Tensor":
+    """A tensor of an array, sharing its memory where it may be written to."""
+    import torch  # noqa: PLC0415 - opening a scene does not need it.
+
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def camera_points(rec: Any, frame: int) -> Float32[np.ndarray, "map_height map_width xyz=3"]:
+    """A frame's own-time map in its own camera, by the scene's pose."""
+    pose = rec.world_from_camera[frame]
+    points = (rec.own_time_points[frame].astype(np.float64) - pose[:3, 3]) @ pose[:3, :3]
+    return points.astype(np.float32)
+
+
+def map_pictures(rec: Any) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
+    """What the maps show of the frames, a colour for every pixel of the maps."""
+    from dynapoint.results.pictures import picture_in_map  # noqa: PLC0415 - it imports us.
+
+    size = rec.map_hw[::-1]
+    return np.stack(
+        [
+            np.asarray(picture_in_map(rec, frame, size, Image.Resampling.BOX))
+            for frame in range(rec.frame_count)
+        ]
+    )
+
+
+def maps_at_two_times(
+    rec: Any, frame: SupportsIndex, from_time: SupportsIndex | None, to_time: SupportsIndex
+) -> "tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]":
+    """Points and confidence of one frame at two times."""
+    begin = frame if from_time is None else from_time
+    start, end = (rec.maps(frame=frame, time=time) for time in (begin, to_time))
+    return (as_tensor(start[0]), as_tensor(start[1])), (as_tensor(end[0]), as_tensor(end[1]))

@@ -1,0 +1,107 @@
+"""What the maps of a scene say of its cameras, asked of a `Reconstruction`."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+
+import numpy as np
+
+from dynapoint.results.asking import as_numpy, as_tensor, camera_points
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.camera_motion import (
+        CameraDisagreement,
+        PnpCameraMotion,
+        ProcrustesCameraMotion,
+    )
+    from dynapoint.reductions.intrinsics import FittedIntrinsics
+
+
+class CameraAnswers:
+    """Methods of a `Reconstruction` about its cameras."""
+
+    def fit_intrinsics(
+        self: Any, *, shared: bool = True, principal_point: bool = False
+    ) -> "FittedIntrinsics":
+        """The focal lengths under which own-time points fall on their pixels.
+
+        Args:
+            shared: One answer for all frames.
+            principal_point: Fit it as well; by default it is that of the intrinsics at hand.
+
+        Returns:
+            Intrinsics in pixels of the ORIGINAL images, one per frame; the residual is in map
+            pixels.
+        """
+        from dynapoint.reductions import intrinsics as fitting  # noqa: PLC0415
+
+        cameras = as_tensor(np.stack([camera_points(self, k) for k in range(self.frame_count)]))
+        weight = as_tensor(self.own_time_confidence)
+        if principal_point:
+            fitted = fitting.fit_focal_and_principal_point(
+                cameras, weight, square_pixels=False, shared=shared
+            )
+        else:
+            x, y = self.map_intrinsics[0, :2, 2].tolist()
+            fitted = fitting.fit_focal(
+                cameras, weight, principal_point_px=(x, y), square_pixels=False, shared=shared
+            )
+        fitted = as_numpy(fitted)
+        matrices = np.linalg.inv(self.pixel_map.map_from_image) @ fitted.intrinsics
+        return replace(fitted, intrinsics=matrices.astype(np.float32))
+
+    def camera_motion(self: Any) -> "PnpCameraMotion":
+        """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
+
+        Movers do no harm, because a frame sees all its pixels at one time.
+        """
+        from dynapoint.reductions.camera_motion import camera_motion_by_pnp  # noqa: PLC0415
+
+        return as_numpy(
+            camera_motion_by_pnp(
+                as_tensor(self.own_time_points),
+                as_tensor(self.own_time_confidence),
+                as_tensor(self.map_intrinsics.astype(np.float32)),
+                start_world_from_camera=as_tensor(self.world_from_camera.astype(np.float32)),
+            )
+        )
+
+    def camera_motion_by_procrustes(
+        self: Any, *, time: SupportsIndex = 0
+    ) -> "ProcrustesCameraMotion":
+        """Cameras in the papers' form: still pixels of all frames at one time, laid on each other.
+
+        The points in the frame's own camera are its own-time map seen from the estimated pose, so
+        this asks whether what the network says of one common time agrees with its cameras.
+        """
+        from dynapoint.reductions.camera_motion import camera_motion_by_procrustes  # noqa: PLC0415
+
+        points, confidence = self.maps_at(time=time)
+        own = np.stack([camera_points(self, frame) for frame in range(self.frame_count)])
+        moving = [
+            self.motion_between(frame=frame, from_time=frame, to_time=time).probability
+            for frame in range(self.frame_count)
+        ]
+        return as_numpy(
+            camera_motion_by_procrustes(
+                as_tensor(points),
+                as_tensor(own),
+                as_tensor(np.minimum(confidence, self.own_time_confidence)),
+                moving=as_tensor(np.stack(moving)),
+            )
+        )
+
+    def camera_disagreement(
+        self: Any, *, method: Literal["pnp", "procrustes"] = "pnp"
+    ) -> "CameraDisagreement":
+        """How far the cameras of the scene and those solved from its maps differ."""
+        from dynapoint.reductions.camera_motion import camera_disagreement  # noqa: PLC0415
+
+        motion = self.camera_motion() if method == "pnp" else self.camera_motion_by_procrustes()
+        depth = self.own_time_depth[self.own_time_depth > 0]
+        return as_numpy(
+            camera_disagreement(
+                as_tensor(self.world_from_camera),
+                as_tensor(motion.world_from_camera.astype(np.float64)),
+                scene_depth=float(np.median(depth)) if depth.size else 1.0,
+            )
+        )

@@ -1,0 +1,210 @@
+"""What the maps of a scene say of motion, asked of a `Reconstruction`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import ArrayLike
+
+from dynapoint.errors import InputError, ShapeError
+from dynapoint.results.asking import as_numpy, as_tensor, maps_at_two_times
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.correspondence import Correspondence
+    from dynapoint.reductions.flow import ObjectFlow, OpticalFlow, SceneFlow
+    from dynapoint.reductions.instances import MovingObjects
+    from dynapoint.reductions.rigid_objects import RigidObject
+    from dynapoint.reductions.segmentation import MotionSegmentation
+
+
+class MotionAnswers:
+    """Methods of a `Reconstruction` about what moves, how, and where it is found again."""
+
+    def object_flow(
+        self: Any,
+        *,
+        frame: SupportsIndex,
+        to_time: SupportsIndex,
+        from_time: SupportsIndex | None = None,
+    ) -> "ObjectFlow":
+        """How the points of a frame's pixels move in the world; from its own time by default."""
+        from dynapoint.reductions.flow import object_flow  # noqa: PLC0415
+
+        start, end = maps_at_two_times(self, frame, from_time, to_time)
+        return as_numpy(
+            object_flow(start[0], end[0], confidence_from=start[1], confidence_to=end[1])
+        )
+
+    def scene_flow(
+        self: Any,
+        *,
+        frame: SupportsIndex,
+        to_time: SupportsIndex,
+        from_time: SupportsIndex | None = None,
+    ) -> "SceneFlow":
+        """How they move as seen by the moving camera, in the camera of each time."""
+        from dynapoint.reductions.flow import scene_flow  # noqa: PLC0415
+
+        start, end = maps_at_two_times(self, frame, from_time, to_time)
+        begin = frame if from_time is None else from_time
+        poses = as_tensor(self.world_from_camera.astype(np.float32))
+        return as_numpy(
+            scene_flow(
+                start[0],
+                end[0],
+                world_from_camera_from=poses[begin],
+                world_from_camera_to=poses[to_time],
+                confidence_from=start[1],
+                confidence_to=end[1],
+            )
+        )
+
+    def optical_flow(self: Any, *, frame: SupportsIndex, to_frame: SupportsIndex) -> "OpticalFlow":
+        """Where the points of a frame's pixels appear in another frame, less the pixel itself."""
+        from dynapoint.reductions.flow import optical_flow  # noqa: PLC0415
+
+        points, confidence = self.maps(frame=frame, time=to_frame)
+        return as_numpy(
+            optical_flow(
+                as_tensor(points),
+                world_from_camera_to=as_tensor(self.world_from_camera[to_frame].astype(np.float32)),
+                intrinsics_to=as_tensor(self.map_intrinsics[to_frame].astype(np.float32)),
+                confidence_to=as_tensor(confidence),
+            )
+        )
+
+    def motion_between(
+        self: Any,
+        *,
+        frame: SupportsIndex,
+        to_time: SupportsIndex,
+        from_time: SupportsIndex | None = None,
+    ) -> "MotionSegmentation":
+        """How likely each pixel's point moved between two times."""
+        from dynapoint.reductions.segmentation import segment_pair  # noqa: PLC0415
+
+        start, end = maps_at_two_times(self, frame, from_time, to_time)
+        return as_numpy(
+            segment_pair(
+                start[0],
+                end[0],
+                world_from_camera=as_tensor(self.world_from_camera[frame].astype(np.float32)),
+                confidence_from=start[1],
+                confidence_to=end[1],
+            )
+        )
+
+    def motion(self: Any, *, frame: SupportsIndex = 0) -> "MotionSegmentation":
+        """How likely each pixel's point moved at all during the clip."""
+        from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
+
+        tracks = self.tracks(frame=frame)
+        return as_numpy(
+            segment_clip(
+                as_tensor(tracks.points),
+                own_time=int(frame),
+                world_from_camera=as_tensor(self.world_from_camera[frame].astype(np.float32)),
+                confidence=as_tensor(tracks.confidence),
+            )
+        )
+
+    def objects(
+        self: Any, *, frames: Sequence[int] | None = None, time: SupportsIndex = 0
+    ) -> "MovingObjects":
+        """Masks of what moves, one id for one thing in all of `frames`, which are joined at `time`.
+
+        All frames by default, for which every frame is decoded at every time.
+        """
+        import torch  # noqa: PLC0415
+
+        from dynapoint.reductions.instances import moving_objects, moving_regions  # noqa: PLC0415
+
+        chosen = list(range(self.frame_count)) if frames is None else list(frames)
+        if not chosen:
+            raise InputError("no frame is given to look for objects in; give at least one")
+        regions, likely = [], []
+        for frame in chosen:
+            tracks = self.tracks(frame=frame)
+            probability = as_tensor(self.motion(frame=frame).probability)
+            found = moving_regions(
+                as_tensor(tracks.points),
+                probability,
+                own_time=int(frame),
+                world_from_camera=as_tensor(self.world_from_camera[frame].astype(np.float32)),
+                confidence=as_tensor(tracks.confidence),
+            )
+            regions.append(found.region)
+            likely.append(probability)
+        points, confidence = self.maps_at(time=time)
+        return as_numpy(
+            moving_objects(
+                torch.stack(regions),
+                as_tensor(points[chosen]),
+                torch.stack(likely),
+                confidence=as_tensor(confidence[chosen]),
+            )
+        )
+
+    def match(
+        self: Any,
+        *,
+        frame: SupportsIndex,
+        to_frame: SupportsIndex,
+        xy: ArrayLike | None = None,
+        time: SupportsIndex | None = None,
+    ) -> "Correspondence":
+        """Where places of a frame are in another, moving parts included.
+
+        Args:
+            frame: Frame a, whose places are searched for.
+            to_frame: Frame b.
+            xy: (n, 2) places in pixels of a's MAP; None for all pixels of the map.
+            time: The common time at which the two meet; that of frame b by default.
+        """
+        from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
+
+        moment = to_frame if time is None else time
+        maps = [
+            as_tensor(array)
+            for index in (frame, to_frame)
+            for array in self.maps(frame=index, time=moment)
+        ]
+        if xy is None:
+            return as_numpy(match_pixels(*maps))
+        places = as_tensor(np.asarray(xy, dtype=np.float32).reshape(-1, 2))
+        return as_numpy(match_places(places, *maps))
+
+    def rigid_object(
+        self: Any,
+        *,
+        frame: SupportsIndex,
+        mask: Bool[np.ndarray, "map_height map_width"],
+        fit_scale: bool = False,
+    ) -> "RigidObject":
+        """How the thing under a mask of one frame moves as one, and a box that follows it.
+
+        Args:
+            frame: Whose pixels the mask marks.
+            mask: Which pixels of its map, e.g. one instance of `objects`.
+            fit_scale: Let it grow or shrink as well (Sim(3) instead of SE(3)).
+
+        Raises:
+            ShapeError: The mask is not of the size of the maps.
+        """
+        from dynapoint.reductions.rigid_objects import rigid_object  # noqa: PLC0415
+
+        marked = np.asarray(mask, dtype=bool)
+        if marked.shape != tuple(self.map_hw):
+            raise ShapeError(
+                f"the mask has shape {marked.shape}; give one of {tuple(self.map_hw)}, the maps'"
+            )
+        tracks = self.tracks(frame=frame)
+        return as_numpy(
+            rigid_object(
+                as_tensor(tracks.points[:, marked]),
+                as_tensor(tracks.confidence[:, marked]),
+                source_time=int(frame),
+                fit_scale=fit_scale,
+            )
+        )
