@@ -146,15 +146,14 @@ def _fit(
     some = _evenly(len(index), _FITTED)
     chosen_p, chosen_q = p[some], q[some]
     matrix = _least_median_fit(chosen_p, chosen_q, rigid=rigid)
-    agree = _agreeing(_residual(matrix, chosen_p, chosen_q), None, floor)
+    agree = _agreeing(_residual(matrix, chosen_p, chosen_q), floor)
     for _ in range(_REFINEMENTS):
         matrix = fit_similarity(chosen_p[None], chosen_q[None], agree[None].double(), rigid=rigid)
-        before, agree = agree, _agreeing(_residual(matrix, chosen_p, chosen_q), agree, floor)
+        before, agree = agree, _agreeing(_residual(matrix, chosen_p, chosen_q), floor)
         if torch.equal(before, agree):
             break
     left = _residual(matrix, p, q)
-    typical = _middle(_residual(matrix, chosen_p[agree], chosen_q[agree]))
-    agrees = left <= torch.maximum(_MEDIANS * typical, floor)
+    agrees = _agreeing(left, floor)
     inlier[index] = agrees
     residual = left[agrees].square().mean().sqrt()
     across = _spread_across(p[agrees][_evenly(int(agrees.sum()), _FITTED)])
@@ -193,13 +192,10 @@ def _middle(residual: Float64[Tensor, "*fit point"]) -> Float64[Tensor, "*fit"]:
 
 
 def _agreeing(
-    residual: Float64[Tensor, " point"],
-    before: Bool[Tensor, " point"] | None,
-    floor: Float64[Tensor, ""],
+    residual: Float64[Tensor, " point"], floor: Float64[Tensor, ""]
 ) -> Bool[Tensor, " point"]:
-    """Points whose residual is not far above the median one of those that agreed before."""
-    typical = _middle(residual if before is None else residual[before])
-    return residual <= torch.maximum(_MEDIANS * typical, floor)
+    """Points whose residual is not far above that of the better half of all."""
+    return residual <= torch.maximum(_MEDIANS * _middle(residual), floor)
 
 
 def _spread_across(points: Float64[Tensor, "point xyz=3"]) -> Float64[Tensor, ""]:
