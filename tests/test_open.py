@@ -119,7 +119,15 @@ def assert_same_answers(opened: Reconstruction, fresh: Reconstruction) -> None:
 
 # Clips of two frames are not aligned, and keep their maps as they are.
 @pytest.mark.parametrize(
-    ("kind", "count"), [*((kind, 3) for kind in NETWORKS), ("dpm", 2), ("dpm-nano", 2)]
+    ("kind", "count"),
+    [
+        ("nano", 3),
+        ("dpm-nano", 3),
+        ("dept3r-nano", 3),
+        ("dept3r", 3),
+        ("dpm", 2),
+        *(pytest.param(kind, 3, marks=pytest.mark.slow) for kind in ("vdpm", "dpm")),
+    ],
 )
 def test_an_opened_scene_answers_as_the_fresh_one(tmp_path, miniatures, kind, count):
     weights = weights_of(kind, tmp_path)
