@@ -26,6 +26,10 @@ class Format:
 FORMATS = {
     "ply": Format(writer="ply:write_ply", suffixes=(".ply",), folder_of_times=True),
     "glb": Format(writer="glb:write_glb", suffixes=(".glb",)),
+    "usd": Format(writer="usd:write_usd", suffixes=(".usd", ".usdc")),
+    "colmap": Format(writer="colmap:write_colmap"),
+    "nerfstudio": Format(writer="nerfstudio:write_nerfstudio"),
+    "rerun": Format(writer="rerun_rrd:write_rerun", suffixes=(".rrd",)),
     "tum": Format(writer="tum:write_tum", suffixes=(".txt", ".tum")),
     "tapvid3d": Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
     "depth": Format(writer="depth:write_depth"),

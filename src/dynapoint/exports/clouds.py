@@ -58,7 +58,7 @@ class MovingCloud:
 def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> Cloud:
     """The pixels of one frame, where they are at its own time."""
     points, colors = rec.own_time_points[frame], map_colors(rec, [frame])[0]
-    weight = _weight(points, rec.own_time_confidence[frame], colors, options)
+    weight = shown_weight(points, rec.own_time_confidence[frame], colors, options)
     chosen = np.flatnonzero(weight)
     if options.max_points is not None and len(chosen) > options.max_points:
         # Not every n-th pixel, which would leave stripes.
@@ -148,7 +148,7 @@ def _fused(
     """Some frames' pixels fused at one time; what the options hide takes no part."""
     points, confidence = _maps_at(rec, frames, time)
     colors = map_colors(rec, frames)
-    weight = _weight(points, confidence, colors, options)
+    weight = shown_weight(points, confidence, colors, options)
     footprint = _footprint(rec)[frames][weight > 0]
     return fuse(
         torch.from_numpy(points),
@@ -184,7 +184,7 @@ def _maps_at(
     return points, confidence
 
 
-def _weight(
+def shown_weight(
     points: Float32[np.ndarray, "*map xyz=3"],
     confidence: Float32[np.ndarray, "*map"],
     colors: UInt8[np.ndarray, "*map rgb=3"],

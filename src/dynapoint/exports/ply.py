@@ -16,6 +16,7 @@ _VERTEX = np.dtype(
         ("confidence", "<f4"),
     ]
 )
+_AXES = "camera of frame 0; x right, y down, z forward"
 _TYPES = {"<f4": "float", "|u1": "uchar"}
 
 
@@ -47,8 +48,8 @@ def _moment(rec: Reconstruction, time: int) -> str:
     return f"time {time}, {rec.timestamps_s[time]:.6f} s"
 
 
-def ply_bytes(cloud: Cloud, moment: str) -> bytes:
-    """A cloud as the content of a file, whose comment says of which time it is."""
+def ply_bytes(cloud: Cloud, moment: str, *, axes: str = _AXES) -> bytes:
+    """A cloud as the content of a file, whose comments say of which time it is and what axes."""
     vertices = np.empty(len(cloud.points), dtype=_VERTEX)
     for column, axis in enumerate("xyz"):
         vertices[axis] = cloud.points[:, column]
@@ -60,7 +61,7 @@ def ply_bytes(cloud: Cloud, moment: str) -> bytes:
         "ply",
         "format binary_little_endian 1.0",
         f"comment written by dynapoint; {moment}",
-        "comment world: camera of frame 0; x right, y down, z forward; scene units",
+        f"comment world: {axes}; scene units",
         f"element vertex {len(vertices)}",
         *properties,
         "end_header",

@@ -1,0 +1,109 @@
+"""rerun `.rrd`: images, cameras, points per time, the still scene and tracks, to scrub through."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynapoint.exports.clouds import moving_cloud, own_time_cloud, play_times_s
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import export_file, require
+from dynapoint.exports.paths import moved_points
+from dynapoint.exports.splat_training import still_scene
+from dynapoint.results.colors import hue_colors
+from dynapoint.results.reconstruction import Reconstruction
+
+_POINTS_PER_TIME = 50_000
+_TRACKED_POINTS, _TRACKS = 4000, 500
+# Times that a track's trail goes back.
+_TRAIL = 12
+_JPEG_QUALITY = 95
+
+
+def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write a recording with the timelines `frame` (index) and `seconds` (of the source).
+
+    Entities: `world/camera` (pose and pinhole) and `world/camera/image`; `world/points`, each
+    frame's pixels at its own time, thinned to `max_points` (50000); `world/static`, the still
+    background of all frames; `world/tracks`, trails of up to 500 points that move. The world is
+    OpenCV's (y down), which is declared, so that up is up in the viewer. With `options.time`, of
+    that frame only.
+
+    Raises:
+        InputError: The time is no index of a frame used.
+        OutputError: `path` exists or cannot be written, or rerun-sdk is not installed.
+    """
+    rr = require("rerun", extra="rerun", format_name="rerun")
+    with export_file(path, ".rrd", overwrite=options.overwrite) as partial:
+        # The library reports what it cannot write only as a warning.
+        partial.touch()
+        stream = rr.RecordingStream("dynapoint")
+        try:
+            stream.save(partial, default_blueprint=_blueprint())
+            stream.send_recording_name(rec.frames.name)
+            _log_scene(rr, stream, rec, options)
+            stream.flush()
+        finally:
+            stream.disconnect()
+
+
+def _blueprint() -> Any:
+    """The scene on the left, the frame on the right."""
+    import rerun.blueprint as layout  # noqa: PLC0415 - only this export needs it.
+
+    return layout.Blueprint(
+        layout.Horizontal(
+            layout.Spatial3DView(origin="world", name="scene"),
+            layout.Spatial2DView(origin="world/camera", name="frame", contents="$origin/image"),
+            column_shares=[2, 1],
+        )
+    )
+
+
+def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions) -> None:
+    """Log everything."""
+    times = options.times(rec)
+    known = np.isfinite(rec.timestamps_s[times]).all()
+    seconds = rec.timestamps_s[times] if known else play_times_s(rec, options)[:-1]
+    stream.log("world", rr.ViewCoordinates.RDF, static=True)
+    seeds = still_scene(rec, options).seeds
+    radius = seeds.voxel_size / 2
+    still = rr.Points3D(seeds.points, colors=seeds.colors, radii=radius)
+    stream.log("world/static", still, static=True)
+    thinned = replace(options, max_points=options.max_points or _POINTS_PER_TIME)
+    tracked = moving_cloud(rec, options, max_points=_TRACKED_POINTS)
+    chosen = moved_points(tracked, _TRACKS)
+    colors = hue_colors(np.arange(len(chosen)) / max(1, len(chosen)))
+    for index, time in enumerate(times):
+        stream.set_time("frame", sequence=time)
+        stream.set_time("seconds", duration=float(seconds[index]))
+        _log_camera(rr, stream, rec, time)
+        cloud = own_time_cloud(rec, time, thinned)
+        points = rr.Points3D(cloud.points, colors=cloud.colors, radii=radius)
+        stream.log("world/points", points)
+        if len(chosen) and index:
+            trail = tracked.points[max(0, index - _TRAIL) : index + 1, chosen].transpose(1, 0, 2)
+            stream.log("world/tracks", rr.LineStrips3D(trail, colors=colors))
+
+
+def _log_camera(rr: Any, stream: Any, rec: Reconstruction, frame: int) -> None:
+    """Log a frame's camera and image."""
+    import cv2  # noqa: PLC0415 - only exports of pictures need it.
+
+    pose = rec.world_from_camera[frame]
+    stream.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
+    height, width = rec.frames.picture_hw[frame].tolist()
+    depth = rec.own_time_depth[frame]
+    typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    pinhole = rr.Pinhole(
+        image_from_camera=rec.intrinsics[frame],
+        resolution=[width, height],
+        camera_xyz=rr.ViewCoordinates.RDF,
+        image_plane_distance=0.15 * typical,
+    )
+    stream.log("world/camera", pinhole)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    image = np.ascontiguousarray(rec.images[frame, :height, :width, ::-1])
+    jpeg = cv2.imencode(".jpg", image, quality)[1].tobytes()
+    stream.log("world/camera/image", rr.EncodedImage(contents=jpeg, media_type="image/jpeg"))
