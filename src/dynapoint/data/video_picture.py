@@ -41,17 +41,21 @@ class PictureStyle:
 
     def picture(self, frame: Any) -> UInt8[np.ndarray, "height width rgb=3"]:
         """The picture of a frame, scaled to the style's size and turned as the header says."""
-        width, height = self.size_wh
+        from av.video.reformatter import Interpolation  # noqa: PLC0415 - FFmpeg loads slowly.
+
+        # By default FFmpeg rounds down and leaves pictures up to two levels too dark.
+        exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+        size = {"width": self.size_wh[0], "height": self.size_wh[1], "interpolation": exact}
         if self.hdr is not None:
-            coded = frame.to_ndarray(format="rgb48le", width=width, height=height)
+            coded = frame.to_ndarray(format="rgb48le", **size)
             picture = srgb_from_hdr(
                 coded, transfer=int(frame.color_trc), primaries=int(frame.color_primaries)
             )
         elif self.has_alpha:
-            rgba = frame.to_ndarray(format="rgba", width=width, height=height)
+            rgba = frame.to_ndarray(format="rgba", **size)
             picture = _on_white(rgba)
         else:
-            picture = frame.to_ndarray(format="rgb24", width=width, height=height)
+            picture = frame.to_ndarray(format="rgb24", **size)
         if self.matrix is not None:
             picture = _displayed(picture, self.matrix)
         return np.ascontiguousarray(picture)
