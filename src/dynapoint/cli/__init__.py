@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 import dynapoint
+from dynapoint.cli.answers import Flow, Fuse, Match, Objects, Segment, Tracks
 from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
 from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
@@ -19,6 +20,12 @@ from dynapoint.errors import DynapointError
 _Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Tracks, tyro.conf.subcommand("tracks")]
+    | Annotated[Flow, tyro.conf.subcommand("flow")]
+    | Annotated[Segment, tyro.conf.subcommand("segment")]
+    | Annotated[Match, tyro.conf.subcommand("match")]
+    | Annotated[Objects, tyro.conf.subcommand("objects")]
+    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]

@@ -1,14 +1,16 @@
 """What the maps of a scene say of motion, asked of a `Reconstruction`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
 from dynapoint.results.asking import as_numpy, as_tensor, maps_at_two_times
+from dynapoint.results.visibility import points_in_camera, project
 
 if TYPE_CHECKING:
     from dynapoint.reductions.correspondence import Correspondence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from dynapoint.reductions.instances import MovingObjects
     from dynapoint.reductions.rigid_objects import RigidObject
     from dynapoint.reductions.segmentation import MotionSegmentation
+    from dynapoint.reductions.tracks import PixelTracks
 
 
 class MotionAnswers:
@@ -175,6 +178,46 @@ class MotionAnswers:
         places = as_tensor(np.asarray(xy, dtype=np.float32).reshape(-1, 2))
         return as_numpy(match_places(places, *maps))
 
+    def track(
+        self: Any,
+        *,
+        frame: SupportsIndex = 0,
+        xy: ArrayLike | None = None,
+        mask: Bool[np.ndarray, "map_height map_width"] | None = None,
+        every: int = 1,
+    ) -> "PixelTracks":
+        """Where places of one frame are at all times, in space and in each image.
+
+        Args:
+            frame: Whose pixels.
+            xy: (n, 2) places in ORIGINAL pixels, between pixels too; instead of a mask.
+            mask: Which pixels of the frame's map; all if neither is given.
+            every: Only every so manieth row and column of the map.
+
+        Returns:
+            Tracks whose `source_xy` and `xy` are in pixels of the ORIGINAL images.
+        """
+        from dynapoint.reductions.tracks import track_pixels  # noqa: PLC0415
+
+        if xy is not None:
+            return _tracks_of_places(self, frame, xy)
+        marked = np.zeros(self.map_hw, dtype=bool)
+        marked[:: max(1, every), :: max(1, every)] = True
+        if mask is not None:
+            marked &= np.asarray(mask, dtype=bool)
+        times = (
+            (as_tensor(points).double(), as_tensor(confidence).double(), self._surface(time))
+            for time in range(self.frame_count)
+            for points, confidence in [self.maps(frame=frame, time=time)]
+        )
+        tracks = as_numpy(track_pixels(times, own_time=int(frame), mask=as_tensor(marked)))
+        image_from_map = np.linalg.inv(self.pixel_map.map_from_image)
+        return replace(
+            tracks,
+            source_xy=_moved(image_from_map[frame], tracks.source_xy),
+            xy=np.stack([_moved(image_from_map[t], xy) for t, xy in enumerate(tracks.xy)]),
+        )
+
     def rigid_object(
         self: Any,
         *,
@@ -208,3 +251,31 @@ class MotionAnswers:
                 fit_scale=fit_scale,
             )
         )
+
+
+def _tracks_of_places(rec: Any, frame: SupportsIndex, xy: ArrayLike) -> "PixelTracks":
+    """Tracks of places between pixels, by queries."""
+    from dynapoint.reductions.tracks import PixelTracks  # noqa: PLC0415
+
+    found = rec.query(frame=frame, xy=xy)
+    places = [
+        project(points_in_camera(points.astype(np.float64), pose), lens)
+        for points, pose, lens in zip(
+            found.points, rec.world_from_camera, rec.intrinsics, strict=True
+        )
+    ]
+    return PixelTracks(
+        source_xy=np.asarray(xy, dtype=np.float32).reshape(-1, 2),
+        points=found.points,
+        xy=np.stack(places).astype(np.float32),
+        visible=found.visible,
+        confidence=found.confidence,
+    )
+
+
+def _moved(
+    target_from_source: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "point xy=2"]
+) -> Float[np.ndarray, "point xy=2"]:
+    """Places under an affine map of pixels."""
+    moved = xy @ target_from_source[:2, :2].T + target_from_source[:2, 2]
+    return moved.astype(xy.dtype)

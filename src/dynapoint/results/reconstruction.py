@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, SupportsIndex, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -16,7 +16,13 @@ from dynapoint.errors import InputError, ShapeError
 from dynapoint.results.answers import Answers
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
-from dynapoint.results.visibility import points_in_camera, visibility
+from dynapoint.results.visibility import points_in_camera, seen_probability, surface_of
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.visibility import SeenSurface
+
+# What a camera sees takes twice the memory of its own-time map.
+_SURFACES_KEPT = 16
 
 
 @runtime_checkable
@@ -136,7 +142,7 @@ class Reconstruction(Answers):
     def own_time_depth(self) -> Float32[np.ndarray, "frame map_height map_width"]:
         """Depth along the axis of each frame's camera, at its own time, at map resolution.
 
-        0, which joins no surface and hides what is behind it, where a map shows nothing.
+        0, which joins no surface, where a map shows nothing.
         """
         depth = np.empty(self.own_time_points.shape[:3], dtype=np.float32)
         for frame, (points, pose) in enumerate(
@@ -267,7 +273,7 @@ class Reconstruction(Answers):
             return
         for time in self._bar(range(self.frame_count)):
             points, confidence = self._maps(source, time, keep=keep)
-            yield points, self._visible(points, source, time), confidence
+            yield points, self._visible(points, source, time, points, confidence), confidence
 
     def _bar(self, times: range) -> Iterator[int]:
         """The times, with a progress bar if one is wanted."""
@@ -292,6 +298,11 @@ class Reconstruction(Answers):
     def _cells(self) -> dict[int, np.ndarray]:
         return {}
 
+    @cached_property
+    def _surfaces(self) -> dict[int, "SeenSurface"]:
+        """What the last cameras asked for see."""
+        return {}
+
     def _surface_cells(self, frame: int) -> Bool[np.ndarray, "cell_row cell_column"]:
         """Which cells of a frame's map lie on one surface, worked out on first use."""
         if frame not in self._cells:
@@ -308,20 +319,41 @@ class Reconstruction(Answers):
         """Points in the world or a camera, visibility and confidence at one time."""
         point_map, confidence_map = self._maps(frame, time)
         points = sampler.points(point_map)
-        visible = self._visible(points, frame, time)
+        visible = self._visible(points, frame, time, point_map, confidence_map)
         if camera is not None:
             points = points_in_camera(points, self.world_from_camera[camera])
         confidence = sampler.scores(confidence_map)
         return points.astype(np.float32), visible, confidence.astype(np.float32)
 
     def _visible(
-        self, points: Float[np.ndarray, "*points xyz=3"], frame: int, time: int
+        self,
+        points: Float[np.ndarray, "*points xyz=3"],
+        frame: int,
+        time: int,
+        point_map: Float32[np.ndarray, "map_height map_width xyz=3"],
+        confidence_map: Float32[np.ndarray, "map_height map_width"],
     ) -> Float32[np.ndarray, "*points"]:
-        """Probability that points (world) of a frame are seen at a time; sure at its own time."""
+        """Probability that points (world) of a frame are seen at a time; sure at its own time.
+
+        The maps are the frame's at that time.
+        """
         if frame == time:
             return np.ones(points.shape[:-1], dtype=np.float32)
-        seen_by = points_in_camera(points.astype(np.float64), self.world_from_camera[time])
-        return visibility(seen_by, self.map_intrinsics[time], self.own_time_depth[time])
+        return seen_probability(self._surface(time), points, point_map, confidence_map)
+
+    def _surface(self, time: int) -> "SeenSurface":
+        """What the camera of a frame sees at its own time."""
+        if time not in self._surfaces:
+            if len(self._surfaces) >= _SURFACES_KEPT:
+                del self._surfaces[next(iter(self._surfaces))]
+            self._surfaces[time] = surface_of(
+                self.own_time_points[time],
+                self.own_time_confidence[time],
+                self.world_from_camera[time],
+                self.map_intrinsics[time],
+                self.pixel_map.shown_pixels(time),
+            )
+        return self._surfaces[time]
 
     def _checked_index(self, index: SupportsIndex, name: str) -> int:
         """A frame index as a plain int; negative ones are refused, as they are mostly mistakes."""

@@ -1,12 +1,12 @@
-"""Whether a point is seen by a camera: a depth test, as a smooth probability."""
+"""NumPy's way to `reductions.visibility`: which camera sees a point, and where."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
-# A point this much (as a share of depth) behind the surface in front of it is as likely hidden as
-# seen; the softness is of the order of a small network's error in depth.
-_HALF_WAY = 0.06
-_SOFTNESS = 0.02
+if TYPE_CHECKING:
+    from dynapoint.reductions.visibility import SeenSurface
 
 
 def points_in_camera(
@@ -30,33 +30,46 @@ def project(
     return scaled * focal + intrinsics[:2, 2]
 
 
-def visibility(
-    camera_points: Float[np.ndarray, "*points xyz=3"],
+def surface_of(
+    points: Float[np.ndarray, "height width xyz=3"],
+    confidence: Float[np.ndarray, "height width"],
+    world_from_camera: Float[np.ndarray, "4 4"],
     map_intrinsics: Float[np.ndarray, "3 3"],
-    own_depth: Float[np.ndarray, "height width"],
-) -> Float32[np.ndarray, "*points"]:
-    """Probability in [0, 1] that points are seen by a camera, from its own-time depth map.
+    shown: Bool[np.ndarray, "height width"],
+) -> "SeenSurface":
+    """What a camera sees at its own time, in float64, from its own-time map."""
+    import torch  # noqa: PLC0415 - opening a scene does not need it.
 
-    A point is taken for hidden if it lies behind all four map pixels around its projection, so a
-    projection that is one pixel off at an outline does not hide it. Points behind the camera or
-    outside its image have probability 0.
+    from dynapoint.reductions.visibility import seen_surface  # noqa: PLC0415
+
+    return seen_surface(
+        torch.tensor(points, dtype=torch.float64),
+        torch.tensor(confidence),
+        torch.tensor(world_from_camera),
+        torch.tensor(map_intrinsics),
+        shown=torch.tensor(shown),
+    )
+
+
+def seen_probability(
+    surface: "SeenSurface",
+    points: Float[np.ndarray, "*points xyz=3"],
+    point_map: Float[np.ndarray, "height width xyz=3"],
+    confidence_map: Float[np.ndarray, "height width"],
+) -> Float32[np.ndarray, "*points"]:
+    """Probability in [0, 1] that a camera sees points (world) at its time.
 
     Args:
-        camera_points: Points in the camera.
-        map_intrinsics: The camera's intrinsics in pixels of the depth map.
-        own_depth: Depth along the axis at the camera's own time.
+        surface: What the camera sees.
+        points: Places in or between the pixels of the frame whose map is given.
+        point_map: The frame's points at the camera's time, for how well the maps agree.
+        confidence_map: 0 where they are unusable.
     """
-    height, width = own_depth.shape
-    xy = project(camera_points, map_intrinsics)
-    inside = (xy >= 0).all(axis=-1) & (xy[..., 0] <= width) & (xy[..., 1] <= height)
-    corner = np.floor(np.where(inside[..., None], xy, 1.0) - 0.5).astype(np.int64)
-    column = np.clip(corner[..., 0], 0, width - 2)
-    row = np.clip(corner[..., 1], 0, height - 2)
-    farthest = np.maximum(
-        np.maximum(own_depth[row, column], own_depth[row, column + 1]),
-        np.maximum(own_depth[row + 1, column], own_depth[row + 1, column + 1]),
-    )
-    with np.errstate(divide="ignore", over="ignore"):
-        behind = camera_points[..., 2] / np.maximum(farthest, 1e-12) - 1.0
-    exponent = np.clip((behind - _HALF_WAY) / _SOFTNESS, -30.0, 30.0)
-    return np.where(inside, 1.0 / (1.0 + np.exp(exponent)), 0.0).astype(np.float32)
+    import torch  # noqa: PLC0415 - opening a scene does not need it.
+
+    from dynapoint.reductions.visibility import agreement, visibility  # noqa: PLC0415
+
+    all_points = torch.tensor(point_map, dtype=torch.float64)
+    agreed = agreement(surface, all_points, torch.tensor(confidence_map))
+    asked = torch.tensor(points, dtype=torch.float64)
+    return visibility(surface, asked, agreed).visible.numpy().astype(np.float32)

@@ -1,0 +1,113 @@
+"""Where pixels of one frame are at other times, in space and in each time's picture."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dynapoint.errors import InputError
+from dynapoint.geometry.pinhole import pixel_centres
+from dynapoint.reductions.visibility import SeenSurface, agreement, visibility
+from dynapoint.types import Array
+
+TimeOfFrame = tuple[Float[Tensor, "height width xyz=3"], Float[Tensor, "height width"], SeenSurface]
+"""A frame's points (world) and confidence at one time, and what that time's camera sees."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelTracks:
+    """Tracks of some pixels of one frame; the k-th time is the k-th one given.
+
+    Attributes:
+        source_xy: Centres of the pixels tracked, in pixels of the frame's map.
+        points: Positions in the world; NaN where unusable.
+        xy: Where they fall in each time's picture, in map pixels, seen or not; NaN where unusable
+            or not in front of the camera.
+        visible: Probability in [0, 1] that the camera of that time sees them; 0 where unusable.
+        confidence: Not negative, larger is better; 0 where unusable.
+    """
+
+    source_xy: Float[Array, "point xy=2"]
+    points: Float[Array, "time point xyz=3"]
+    xy: Float[Array, "time point xy=2"]
+    visible: Float[Array, "time point"]
+    confidence: Float[Array, "time point"]
+
+
+def track_pixels(
+    times: Iterable[TimeOfFrame],
+    *,
+    own_time: int | None = None,
+    mask: Bool[Tensor, "height width"] | None = None,
+    pixels: Int[Tensor, "point column_row=2"] | None = None,
+) -> PixelTracks:
+    """Track pixels of one frame over times, with the probability that they are seen.
+
+    Maps are taken one time at a time and let go, so that memory holds those of one time and the
+    tracks asked for. Visibility is judged with all of the frame's pixels, whichever are tracked.
+
+    Args:
+        times: What is known of the frame at each time, in any order.
+        own_time: Which of `times` is the frame's own, when its pixels are seen for sure.
+        mask: Track these pixels, in row-major order.
+        pixels: Track these, (column, row) from 0. All pixels if neither is given.
+
+    Raises:
+        InputError: no times, both `mask` and `pixels`, or pixels outside the map.
+    """
+    if mask is not None and pixels is not None:
+        raise InputError("both mask and pixels are given; give one of them")
+    chosen, size = torch.empty(0), (0, 0)
+    tracked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for time, (points, confidence, surface) in enumerate(times):
+        if not tracked:
+            size = (confidence.shape[0], confidence.shape[1])
+            chosen = _chosen(size, mask, pixels)
+        usable = (confidence > 0) & points.isfinite().all(dim=-1)
+        used = torch.where(usable, confidence, 0.0)
+        here, sure = points.reshape(-1, 3)[chosen], used.reshape(-1)[chosen]
+        here = torch.where(sure[:, None] > 0, here, torch.nan)
+        seen = visibility(surface, here, agreement(surface, points, used))
+        visible = (sure > 0).to(here) if time == own_time else seen.visible
+        tracked.append((here, seen.xy, visible, sure))
+    if not tracked:
+        raise InputError("there are no times; give the maps of at least one")
+    points_of, xy, visible_at, confidence_of = (
+        torch.stack(part) for part in zip(*tracked, strict=True)
+    )
+    centres = pixel_centres(size, dtype=points_of.dtype, device=points_of.device)
+    return PixelTracks(
+        source_xy=centres.reshape(-1, 2)[chosen],
+        points=points_of,
+        xy=xy,
+        visible=visible_at,
+        confidence=confidence_of,
+    )
+
+
+def _chosen(
+    map_hw: tuple[int, int],
+    mask: Bool[Tensor, "height width"] | None,
+    pixels: Int[Tensor, "point column_row=2"] | None,
+) -> Int[Tensor, " point"]:
+    """Row-major indices of the pixels to be tracked."""
+    height, width = map_hw
+    if mask is not None:
+        if tuple(mask.shape) != map_hw:
+            raise InputError(
+                f"the mask is {mask.shape[0]} x {mask.shape[1]} but the map {height} x {width}; "
+                "give a mask at the map's resolution"
+            )
+        return mask.reshape(-1).nonzero().squeeze(-1)
+    if pixels is None:
+        return torch.arange(height * width)
+    column, row = pixels.long().unbind(dim=-1)
+    outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
+    if bool(outside.any()):
+        raise InputError(
+            f"{int(outside.sum())} of {len(pixels)} pixels lie outside the map of "
+            f"{height} x {width}; columns count from 0 to {width - 1}, rows to {height - 1}"
+        )
+    return row * width + column

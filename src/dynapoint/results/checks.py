@@ -1,0 +1,192 @@
+"""Whether a reconstruction contradicts itself, and in plain words where not to trust it."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dynapoint.results.asking import as_numpy, map_pictures
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.self_check import SelfCheck
+
+# What is said when a signal goes beyond these; shares of the distance where nothing else is said.
+_REPROJECTION = 0.01
+_DIAGONAL = 0.05
+_DRIFT = 0.01
+_FRAME_DISAGREES, _FRAME_DISAGREES_MEDIANS = 0.05, 2.0
+_MOVER_CYCLE = 0.1
+_EDGE_DOUBT, _FAR_DOUBT = 1.4, 3.0
+_JUMP = 8.0
+_FIELD_OF_VIEW_DEG = (15.0, 110.0)
+_OVERLAP = 0.5
+_SECOND_OPINION = 0.2
+_FEW_FRAMES = 6
+# A second run sees the pictures without this share of their sides at each border.
+_MARGIN = 0.1
+
+
+def tighter_pictures(
+    images: UInt8[np.ndarray, "frame height width rgb=3"],
+) -> UInt8[np.ndarray, "frame inner_height inner_width rgb=3"]:
+    """The middle of all pictures: a second run on them betrays what a network only guesses."""
+    top, left = _margins(images.shape[1], images.shape[2])
+    return images[:, top : images.shape[1] - top, left : images.shape[2] - left]
+
+
+def _margins(height: int, width: int) -> tuple[int, int]:
+    return int(_MARGIN * height), int(_MARGIN * width)
+
+
+def second_opinion(
+    rec: Any, second: Any
+) -> Float32[np.ndarray, "frame map_height map_width xyz=3"]:
+    """What a reconstruction from `tighter_pictures` says of the map pixels of `rec`.
+
+    Own-time points, each frame's in its own camera and in the unit of `second`; NaN beyond it.
+    """
+    height, width = rec.map_hw
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    in_map = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    top, left = _margins(*rec.images.shape[1:3])
+    points = np.full((rec.frame_count, height * width, 3), np.nan, dtype=np.float32)
+    for frame in range(rec.frame_count):
+        xy = (in_map - rec.pixel_map.offset[frame]) / rec.pixel_map.scale[frame] - [left, top]
+        shown = second.pixel_map.shows(frame, xy)
+        column, row = second.pixel_map.to_map(frame, xy[shown]).astype(np.int64).T
+        points[frame, shown] = camera_points(second, frame)[row, column]
+    return points.reshape(rec.frame_count, height, width, 3)
+
+
+def check(rec: Any, second: Any = None) -> "SelfCheck":
+    """Grade a reconstruction without ground truth (`dynapoint.reductions.self_check`).
+
+    Args:
+        rec: A `Reconstruction`. It is asked for a few points that it may have to decode: of frame 0
+            at some times, and of those frames at time 0.
+        second: A reconstruction of `tighter_pictures(rec.images)` by the same network. It is worth
+            its time (no decoding), because what two runs guess alike is seldom a guess.
+
+    Returns:
+        Signals and grade, with NumPy arrays.
+    """
+    import torch  # noqa: PLC0415 - opening a scene does without torch.
+
+    from dynapoint.reductions.self_check import chosen_pairs, self_check  # noqa: PLC0415
+
+    pairs = chosen_pairs(rec.frame_count)
+    decoded = {
+        (frame, time): torch.from_numpy(rec.kept_tracks.points[time].copy())
+        for frame, time in pairs
+        if frame == 0 and rec.kept_tracks is not None
+    }
+    for frame, time in pairs:
+        if (frame, time) not in decoded:
+            decoded[frame, time] = torch.from_numpy(rec.maps(frame=frame, time=time)[0].copy())
+    return as_numpy(
+        self_check(
+            torch.from_numpy(rec.own_time_points.copy()),
+            torch.from_numpy(rec.own_time_confidence.copy()),
+            torch.from_numpy(map_pictures(rec)),
+            torch.from_numpy(rec.world_from_camera.copy()),
+            torch.from_numpy(rec.map_intrinsics.copy()),
+            decoded=decoded,
+            second=None if second is None else torch.from_numpy(second_opinion(rec, second)),
+        )
+    )
+
+
+def check_lines(found: "SelfCheck") -> list[str]:
+    """The check in plain words: the grade first, then every place not to trust."""
+    from dynapoint.reductions.self_check import expected_share  # noqa: PLC0415
+
+    if found.grade == 0.0:
+        return ["trust 0.00 of 1: no pixel has a usable point"]
+    lines = [
+        f"trust {found.grade:.2f} of 1: points may be off by about "
+        f"{_percent(expected_share(found.grade))} of their distance"
+    ]
+    return lines + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
+
+
+def _camera_lines(found: "SelfCheck") -> list[str]:
+    lines = []
+    if found.reprojection_error > _REPROJECTION:
+        lines.append(
+            f"cameras and points contradict each other by {_percent(found.reprojection_error)}"
+            " of the distance"
+        )
+    if found.diagonal_error > _DIAGONAL:
+        lines.append(
+            f"decoded points miss their own frame by {_percent(found.diagonal_error)}: "
+            "trust no tracks"
+        )
+    if found.camera_jump > _JUMP:
+        lines.append(f"the camera jumps: its largest step is {found.camera_jump:.0f} usual ones")
+    low, high = _FIELD_OF_VIEW_DEG
+    if not low <= found.field_of_view_deg <= high:
+        lines.append(
+            f"a field of view of {found.field_of_view_deg:.0f} degrees is unlikely: "
+            "depth may be stretched or flat"
+        )
+    return lines
+
+
+def _frame_lines(found: "SelfCheck") -> list[str]:
+    lines = []
+    apart = np.asarray(found.frame_disagreement)
+    known = apart[np.isfinite(apart)]
+    if len(known):
+        limit = max(_FRAME_DISAGREES, _FRAME_DISAGREES_MEDIANS * float(np.median(known)))
+        odd = np.flatnonzero(apart > limit)
+        if len(odd):
+            lines.append(
+                f"{_frames(odd)} from the others by {_percent(float(apart[odd].max()))} in depth"
+            )
+    if found.depth_disagreement > _FRAME_DISAGREES:
+        lines.append(
+            f"frames see the same places at depths {_percent(found.depth_disagreement)} apart"
+        )
+    if found.overlap < _OVERLAP:
+        lines.append(
+            f"frames share only {_percent(found.overlap)} of their view: little could be checked"
+        )
+    return lines
+
+
+def _part_lines(found: "SelfCheck") -> list[str]:
+    lines = []
+    if found.second_opinion > _SECOND_OPINION:
+        lines.append(
+            f"on tighter pictures the network answers {_percent(found.second_opinion)} off: "
+            "shape and lens are guesses"
+        )
+    if found.still_drift > _DRIFT:
+        lines.append(
+            f"still background drifts by {_percent(found.still_drift)} of its distance: "
+            "small motions are not to be trusted"
+        )
+    if found.moving_cycle_error > _MOVER_CYCLE:
+        lines.append(
+            f"things that move come back {_percent(found.moving_cycle_error)} of their distance "
+            "beside their start: trust their direction at most"
+        )
+    if found.edge_doubt > _EDGE_DOUBT:
+        lines.append(
+            f"edges in depth: errors {found.edge_doubt:.1f} times those elsewhere are expected"
+        )
+    if found.far_doubt > _FAR_DOUBT:
+        lines.append(
+            f"far parts: errors {found.far_doubt:.1f} times those of near parts are expected"
+        )
+    return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _frames(indices: np.ndarray) -> str:
+    named = ", ".join(str(index) for index in indices[:_FEW_FRAMES])
+    if len(indices) > _FEW_FRAMES:
+        named += f" and {len(indices) - _FEW_FRAMES} more"
+    return f"frame {named} differs" if len(indices) == 1 else f"frames {named} differ"

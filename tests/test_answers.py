@@ -1,0 +1,182 @@
+"""Answers of a whole reconstruction, against a scene whose cameras and motion are written down."""
+
+import numpy as np
+import pytest
+
+import dynapoint
+from dynapoint.cli import main
+from dynapoint.errors import InputError, ShapeError
+from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
+
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def rec():
+    """Pictures larger than the maps, so that map and original pixels differ."""
+    return dynapoint.reconstruct(picture_array(FRAMES, 96, 128), FakeModel(64))
+
+
+@pytest.fixture(scope="module")
+def box(rec):
+    """Which map pixels of every frame show the box."""
+    return rec.own_time_points[..., 2] < (BOX_DEPTH + WALL_DEPTH) / 2
+
+
+def test_intrinsics_are_in_original_pixels(rec):
+    for fitted in (rec.fit_intrinsics(), rec.fit_intrinsics(shared=False, principal_point=True)):
+        np.testing.assert_allclose(fitted.intrinsics, rec.intrinsics, rtol=1e-4, atol=1e-2)
+        assert fitted.intrinsics.shape == (FRAMES, 3, 3)
+
+
+def test_camera_motion_is_that_of_the_scene(rec):
+    found = rec.camera_motion()
+    np.testing.assert_allclose(found.world_from_camera, rec.world_from_camera, atol=1e-4)
+    assert (found.inlier_share > 0.99).all()
+    for method in ("pnp", "procrustes"):
+        apart = rec.camera_disagreement(method=method)
+        assert apart.rotation_deg.max() < 0.01 and apart.translation.max() < 1e-4
+
+
+def test_flows_are_the_velocities(rec, box):
+    moved = rec.object_flow(frame=1, to_time=3)
+    np.testing.assert_allclose(
+        moved.flow[box[1]], np.tile(2 * VELOCITY, (box[1].sum(), 1)), atol=1e-5
+    )
+    np.testing.assert_allclose(moved.flow[~box[1]], 0, atol=1e-6)
+    seen = rec.scene_flow(frame=1, to_time=3)
+    carried = moved.flow - [2 * CAMERA_STEP, 0, 0]
+    np.testing.assert_allclose(seen.flow, carried, atol=1e-5)
+    back = rec.object_flow(frame=1, from_time=3, to_time=1)
+    np.testing.assert_allclose(back.flow, -moved.flow, atol=1e-6)
+
+
+def test_optical_flow_of_the_wall_is_its_parallax(rec, box):
+    flow = rec.optical_flow(frame=0, to_frame=2)
+    parallax = -2 * CAMERA_STEP * rec.map_intrinsics[0, 0, 0] / WALL_DEPTH
+    np.testing.assert_allclose(flow.flow_px[~box[0]][:, 0], parallax, atol=1e-3)
+    np.testing.assert_allclose(flow.flow_px[~box[0]][:, 1], 0, atol=1e-3)
+
+
+def test_the_box_moves_and_nothing_else(rec, box):
+    np.testing.assert_array_equal(rec.motion(frame=2).probability > 0.5, box[2])
+    between = rec.motion_between(frame=2, to_time=0)
+    np.testing.assert_array_equal(between.probability > 0.5, box[2])
+    objects = rec.objects()
+    assert len(objects.pixels) == 1
+    np.testing.assert_array_equal(objects.instance > 0, box)
+    some = rec.objects(frames=[1, 3])
+    np.testing.assert_array_equal(some.instance > 0, box[[1, 3]])
+
+
+def test_a_thing_is_followed_as_one(rec, box):
+    thing = rec.rigid_object(frame=1, mask=box[1])
+    shifts = thing.target_from_source[:, :3, 3]
+    np.testing.assert_allclose(shifts, np.outer(np.arange(FRAMES) - 1, VELOCITY), atol=1e-4)
+    centre = rec.own_time_points[1][box[1]].mean(axis=0)
+    np.testing.assert_allclose(thing.box_centre[1], centre, atol=0.05)
+    with pytest.raises(ShapeError, match="mask"):
+        rec.rigid_object(frame=1, mask=box[1][:-1])
+
+
+def test_tracks_in_space_and_in_the_images(rec, box):
+    whole = rec.track(frame=1)
+    pixels = whole.source_xy.reshape(*rec.map_hw, 2)
+    np.testing.assert_allclose(pixels[3, 5], [11.0, 7.0], atol=1e-4)
+    points = whole.points.reshape(FRAMES, *rec.map_hw, 3)
+    np.testing.assert_allclose(
+        points[3][box[1]] - points[1][box[1]], np.tile(2 * VELOCITY, (box[1].sum(), 1)), atol=1e-5
+    )
+    np.testing.assert_allclose(whole.xy[1], whole.source_xy, atol=1e-3)
+    assert (whole.visible[1] == 1).all()
+    places = whole.source_xy[::37]
+    np.testing.assert_allclose(rec.track(frame=1, xy=places).xy, whole.xy[:, ::37], atol=2e-2)
+    assert rec.track(frame=1, every=4).points.shape[1] == len(whole.source_xy) // 16
+    assert rec.track(frame=0, mask=box[0]).points.shape[1] == box[0].sum()
+    wall = ~box[1].reshape(-1)
+    covered = (whole.visible[3] < 0.5) & wall
+    # Only what the box, a step to the right by then, stands before is hidden.
+    assert 0 < covered.sum() < 0.1 * wall.sum()
+
+
+def test_matches_follow_what_moves(rec, box):
+    """At the time of frame 2 the box of frame 0 stands where frame 2's own points say."""
+    match = rec.match(frame=0, to_frame=2)
+    flow = rec.optical_flow(frame=0, to_frame=2)
+    wanted = np.moveaxis(np.indices(rec.map_hw)[::-1], 0, -1) + 0.5 + flow.flow_px
+    good = match.valid & match.mutual & ~box[0]
+    assert good[~box[0]].mean() > 0.6
+    apart = np.linalg.norm(match.xy_px[good] - wanted[good], axis=-1)
+    assert np.median(apart) < 0.05
+    one = rec.match(frame=0, to_frame=2, xy=[[40.5, 5.5]])
+    np.testing.assert_allclose(one.xy_px[0], match.xy_px[5, 40], atol=1e-3)
+
+
+def test_fusion_keeps_the_box_once_and_the_background_leaves_it_out(rec):
+    fused, still = rec.fuse(time=1), rec.background(max_points=500)
+    assert (fused.points[:, 2] < 3).any() and fused.seen.shape == (len(fused.points), FRAMES)
+    assert len(still.points) <= 500
+    np.testing.assert_allclose(still.points[:, 2], WALL_DEPTH, atol=1e-4)
+
+
+def test_the_scene_agrees_with_itself(rec):
+    found = rec.self_check()
+    assert found.depth_disagreement < 1e-3 and found.reprojection_error < 1e-4
+
+
+def test_what_is_not_there_is_said(rec):
+    with pytest.raises(InputError, match="frame"):
+        rec.object_flow(frame=FRAMES, to_time=0)
+    with pytest.raises(InputError, match="at least one"):
+        rec.objects(frames=[])
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A scene of the shipped network on pictures it can make nothing of."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("answers")
+    for index, picture in enumerate(picture_array(3, 48, 64)):
+        cv2.imwrite(str(folder / f"{index}.png"), picture)
+    output = folder / "waves.4d"
+    assert main(["reconstruct", str(folder), "-o", str(output)]) == 0
+    return output
+
+
+@pytest.mark.parametrize(
+    "command, array",
+    [
+        (["tracks", "--every", "8"], "points"),
+        (["flow", "--to", "2"], "flow"),
+        (["flow", "--kind", "optical"], "flow_px"),
+        (["segment", "--to", "1"], "probability"),
+        (["match"], "xy_px"),
+        (["objects"], "instance"),
+        (["fuse", "--time", "1", "--max-points", "300"], "points"),
+        (["fuse", "--static"], "points"),
+    ],
+)
+def test_commands_write_arrays(scene, tmp_path, capsys, command, array):
+    name, *options = command
+    assert main([name, str(scene), *options, "-o", str(tmp_path / "answer")]) == 0
+    assert "answer.npz" in capsys.readouterr().out
+    with np.load(tmp_path / "answer.npz") as arrays:
+        assert np.isfinite(arrays[array][~np.isnan(arrays[array])]).all() and arrays[array].size
+    assert main([name, str(scene), *options, "-o", str(tmp_path / "answer")]) == 1
+    assert "overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["tracks", "--every", "8"], ["fuse"]])
+def test_clouds_and_tracks_as_ply(scene, tmp_path, command):
+    plyfile = pytest.importorskip("plyfile")
+    name, *options = command
+    path = tmp_path / "answer.ply"
+    assert main([name, str(scene), *options, "--to", "ply", "-o", str(path)]) == 0
+    elements = plyfile.PlyData.read(path)
+    assert len(elements["vertex"].data) > 10
+    if name == "tracks":
+        edges, vertices = elements["edge"].data, elements["vertex"].data
+        assert (vertices["track"][edges["vertex1"]] == vertices["track"][edges["vertex2"]]).all()
+        steps = vertices["time"][edges["vertex2"]] - vertices["time"][edges["vertex1"]]
+        assert (steps == 1).all()
