@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import TypeCheckError
 
 import dynapoint
+import fake_model
 from dynapoint.data.frames import load_frames
 from dynapoint.errors import DynapointError, InputError, ShapeError
 from dynapoint.inference import predict
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
-from dynapoint.results.visibility import visibility
 from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
 
 SIZES = [(96, 160), (160, 96), (120, 120), (97, 211), (33, 20)]
@@ -202,19 +203,9 @@ def test_depth_that_is_not_positive_joins_nothing():
     assert (~surface_cells(depth)).sum() == 4
 
 
-def test_visibility_before_behind_and_beside_a_wall():
-    intrinsics = np.array([[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]])
-    wall = np.full((48, 64), 3.0)
-    points = np.array([[0, 0, 3.0], [0, 0, 2.0], [0, 0, 4.0], [0, 0, -3.0], [50, 0, 3.0]])
-    seen = visibility(points, intrinsics, wall)
-    assert seen[0] > 0.9 and seen[1] > 0.99 and seen[2] < 1e-3
-    assert seen[3] == 0 and seen[4] == 0
-    depths = np.linspace(2.9, 3.6, 200)
-    falling = visibility(np.outer(depths, [0.0, 0.0, 1.0]), intrinsics, wall)
-    assert (np.diff(falling) <= 0).all() and np.abs(np.diff(falling)).max() < 0.05
-
-
-def test_the_wall_is_hidden_behind_the_box_in_a_later_frame():
+def test_the_wall_is_hidden_behind_the_box_in_a_later_frame(monkeypatch):
+    # A box that goes with the camera is where every frame's own map shows it.
+    monkeypatch.setattr(fake_model, "VELOCITY", torch.tensor([CAMERA_STEP, 0.0, 0.0]))
     rec = dynapoint.reconstruct(picture_array(4, 96, 96), FakeModel(96))
     world = rec.query(frame=0, xy=random_xy(rec, 2000), time=3)
     camera = rec.query(frame=0, xy=random_xy(rec, 2000), time=3, camera=3)
