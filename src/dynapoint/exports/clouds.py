@@ -138,6 +138,11 @@ def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndar
     return np.append(stamps, stamps[-1] + np.median(steps)) - stamps[0]
 
 
+def units(rec: Reconstruction) -> str:
+    """What one unit of positions is, in words: unknown unless the scene was made metric."""
+    return str(rec.settings.get("units", "scene units"))
+
+
 def _fused(
     rec: Reconstruction,
     frames: list[int],

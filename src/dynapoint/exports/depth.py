@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from dynapoint.exports.clouds import units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder, require
 from dynapoint.results.reconstruction import Reconstruction
@@ -43,7 +44,7 @@ def write_depth(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     scale = farthest / _LARGEST_VALUE
     about = _about(rec, frames) | {
         "scale": scale,
-        "depth": "value * scale, in scene units; 0 where there is none",
+        "depth": "value * scale, in units of the scene; 0 where there is none",
         "largest_depth": farthest,
     }
     with export_folder(path, "depth", overwrite=options.overwrite) as folder:
@@ -68,7 +69,9 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
     """
     exr = require("OpenEXR", extra="exr", format_name="depth-exr")
     frames = options.times(rec)
-    about = _about(rec, frames) | {"depth": "channel Z, in scene units; 0 where there is none"}
+    about = _about(rec, frames) | {
+        "depth": "channel Z, in units of the scene; 0 where there is none"
+    }
     with export_folder(path, "depth-exr", overwrite=options.overwrite) as folder:
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for frame, depth in _image_depths(rec, frames, options):
@@ -82,12 +85,13 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
 
 def _about(rec: Reconstruction, frames: list[int]) -> dict[str, Any]:
     """What holds for both kinds of files."""
+    stamps = [float(stamp) for stamp in rec.timestamps_s[frames]]
     return {
         "image_hw": list(rec.frames.image_hw),
         "axis": "depth along the camera's optical axis (z), not along the ray",
-        "units": "scene units",
+        "units": units(rec),
         "frames": frames,
-        "timestamps_s": [float(rec.timestamps_s[frame]) for frame in frames],
+        "timestamps_s": [stamp if np.isfinite(stamp) else None for stamp in stamps],
         "intrinsics": rec.intrinsics[frames].tolist(),
         "pixels": "centres at half-integers",
     }

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, UInt8
 from scipy.spatial.transform import Rotation
 
 import dynapoint
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s
+from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.gltf_buffer import GltfBuffer
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
@@ -88,7 +88,7 @@ def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " m
             "generator": f"dynapoint {dynapoint.__version__}",
             "extras": {
                 "source": rec.frames.name,
-                "units": "scene units",
+                "units": units(rec),
                 "position_error": position_error,
             },
         },
