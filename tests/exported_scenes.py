@@ -24,4 +24,4 @@ def gray_images(frames: int, height: int, width: int) -> np.ndarray:
 
 def scene(shape: str = "landscape", frames: int = 3, images=coloured_images) -> Reconstruction:
     """A reconstruction whose maps have the images' own resolution or nearly."""
-    return dynapoint.reconstruct(images(frames, *SHAPES[shape]), FakeModel())
+    return dynapoint.reconstruct(images(frames, *SHAPES[shape]), FakeModel(), frames=frames)
