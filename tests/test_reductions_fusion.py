@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from exact_pairs import exact_clip
 from scipy.spatial import cKDTree
 
 from dynapoint.errors import ConfigError
 from dynapoint.reductions.fusion import FusedCloud, fuse, sample_spacing
+from exact_pairs import exact_clip
 
 _FRAMES = 4
 

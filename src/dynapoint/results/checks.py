@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
-from dynapoint.results.asking import as_numpy, map_pictures
+from dynapoint.results.asking import as_numpy, camera_points, map_pictures
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
