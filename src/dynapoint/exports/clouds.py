@@ -1,6 +1,6 @@
 """Clouds of coloured points, still or moving, as most formats want them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,11 +81,17 @@ def fused_cloud(rec: Reconstruction, time: int, options: ExportOptions) -> Cloud
     )
 
 
-def moving_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int) -> MovingCloud:
+def moving_cloud(
+    rec: Reconstruction,
+    options: ExportOptions,
+    *,
+    max_points: int,
+    report: Callable[[float], None] | None = None,
+) -> MovingCloud:
     """A fused cloud and where its points are at all times wanted.
 
     The points are those of at most 16 evenly spaced frames, fused at the middle one's time (at the
-    time wanted if it is one).
+    time wanted if it is one). `report` is told which share of the times is done.
 
     Raises:
         InputError: The time wanted is no index of a frame used.
@@ -102,6 +108,8 @@ def moving_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int
         now, confidence = _maps_at(rec, sources, time)
         points[index] = now[pixel]
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
+        if report is not None:
+            report((index + 1) / len(times))
     source = np.array(sources)[pixel[0]]
     footprint = _footprint(rec)[source, *pixel[1:]]
     return MovingCloud(
