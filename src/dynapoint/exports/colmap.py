@@ -5,6 +5,7 @@ the same. COLMAP's axes and pixels are ours (OpenCV; the top-left pixel's centre
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -268,7 +269,7 @@ def _tracks(model: SparseModel) -> list[Int64[np.ndarray, "element pair=2"]]:
     return [pairs[start:end] for start, end in pairwise(ends)]
 
 
-def _words(values: list[float]) -> str:
+def _words(values: Sequence[float | int]) -> str:
     """Numbers in as many digits as lead back to them."""
     return " ".join(map(repr, values))
 

@@ -36,14 +36,14 @@ def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     """
     rr = require("rerun", extra="rerun", format_name="rerun")
     with export_file(path, ".rrd", overwrite=options.overwrite) as partial:
-        # The library reports what it cannot write only as a warning.
-        partial.touch()
         stream = rr.RecordingStream("dynapoint")
         try:
-            stream.save(partial, default_blueprint=_blueprint())
+            # Not to the file itself, because a full disk would then be no more than a warning.
+            recording = rr.memory_recording(stream)
+            stream.send_blueprint(_blueprint(), make_active=False, make_default=True)
             stream.send_recording_name(rec.frames.name)
             _log_scene(rr, stream, rec, options)
-            stream.flush()
+            partial.write_bytes(recording.drain_as_bytes())
         finally:
             stream.disconnect()
 
