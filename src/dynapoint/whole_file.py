@@ -1,25 +1,34 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Files that appear whole or not at all, what killed processes leave of them, and hashes."""
 
 import hashlib
 import os
+import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dynapoint.errors import OutputError
+
+# Of a file's name, so many bytes go into the name of its partial one, which must not get too long.
+_NAME_BYTES, _HOST_CHARACTERS = 100, 30
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and rename it into place at the end.
 
-    A reader sees the old file or the new one, never a part; a failure leaves nothing behind.
+    A reader sees the old file or the new one, never a part; a failure leaves nothing behind, and
+    what a killed process left of the same file is removed.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    partial = path.absolute().parent / f".{path.name}.{os.getpid()}.part"
+    folder = path.absolute().parent
+    partial = folder / f"{partial_prefix(path.name)}.part"
     try:
+        for left in abandoned(folder, path.name, "part"):
+            left.unlink(missing_ok=True)
         yield partial
         partial.replace(path)
     except OSError as error:
@@ -27,7 +36,56 @@ def whole_file(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror or error}); make room or name another place"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def partial_prefix(name: str) -> str:
+    """How the hidden name begins under which this process writes what becomes `name`."""
+    return f"{_prefix_on_this_machine(name)}{os.getpid()}"
+
+
+def abandoned(folder: Path, name: str, kind: str) -> list[Path]:
+    """What processes of this machine that are no more left of `name`, hidden in `folder`.
+
+    Args:
+        folder: Where `name` is, or was to be.
+        name: Of a file or folder.
+        kind: The suffix, without its dot, of what is looked for.
+    """
+    # Elsewhere a process cannot be asked after without ending it.
+    if os.name != "posix":
+        return []
+    ours = re.compile(rf"{re.escape(_prefix_on_this_machine(name))}(\d+)\b.*\.{kind}")
+    found = []
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            match = ours.fullmatch(path.name)
+            if match is not None and not _is_alive(int(match[1])):
+                found.append(path)
+    return found
+
+
+def _prefix_on_this_machine(name: str) -> str:
+    # Other machines may share the folder, and their processes cannot be asked after.
+    host = re.sub(r"[^\w-]", "-", platform.node())[:_HOST_CHARACTERS]
+    whole = os.fsencode(name)
+    short = whole[:_NAME_BYTES]
+    if short != whole:
+        # Two long names that begin alike are told apart.
+        short += f"-{hashlib.sha256(whole).hexdigest()[:12]}".encode()
+    return f".{short.decode(errors='ignore')}.{host}-"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        # It belongs to another user, or is no number of a process.
+        return True
+    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Writing a result folder whole or not at all."""
+"""Writing a result folder whole or not at all, also when the process is killed."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.results.manifest import CACHE_FOLDER, files_of_scene
+from dynapoint.whole_file import abandoned, partial_prefix
 
 # Raises an OutputError unless what is there may be replaced: (path, overwrite).
 ReplaceCheck = Callable[[Path, bool], None]
@@ -19,23 +20,28 @@ def check_output(
 ) -> None:
     """Make sure, before any heavy work, that a scene may and can be written as the folder `output`.
 
-    Leaves nothing behind: a folder is made and removed again where the scene would be written.
+    Leaves nothing behind: a folder is made and removed again where the scene would be written. What
+    killed processes left of the same folder is cleaned up (`restore`).
 
     Raises:
         OutputError: `output` exists and is no scene of ours, or is one and `overwrite` is false, or
             holds files besides the scene; or nothing can be written there.
     """
+    restore(output)
     if os.path.lexists(output):
         (check_replaceable or _check_scene)(output, overwrite)
     made: list[Path] = []
     try:
-        # The very name is tried, because its length or characters may be what is refused.
-        made = _make_folders(output.resolve().parent)
-        if output.exists():
-            os.rmdir(tempfile.mkdtemp(prefix=".dynapoint-", dir=output.resolve().parent))
-        else:
-            output.mkdir()
-            output.rmdir()
+        place = output.resolve()
+        made = _make_folders(place.parent)
+        # The very name is tried, because its length or characters may be what is refused; out of
+        # sight, because a process killed just now must not leave an empty folder in its place.
+        probe = _hidden_folder(place, "part")
+        try:
+            (probe / place.name).mkdir()
+            (probe / place.name).rmdir()
+        finally:
+            probe.rmdir()
     except OSError as error:
         raise _cannot_write(output, error) from error
     finally:
@@ -48,7 +54,8 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Give an empty folder beside `output`, which takes its place if the block succeeds.
 
-    If the block fails or is interrupted, what was there before is there again and nothing else.
+    If the block fails or is interrupted, what was there before is there again and nothing else. If
+    the process is killed, hidden folders stay beside `output` until it is written again.
     What may be replaced is a scene of ours, or what `check_replaceable` allows.
 
     Raises:
@@ -61,7 +68,7 @@ def whole_folder(
     done = False
     try:
         made = _make_folders(output.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+        temporary = _hidden_folder(output, "part")
         yield temporary
         # mkdtemp makes private folders; a result has the rights of any new folder.
         temporary.chmod(0o777 & ~_umask())
@@ -74,6 +81,32 @@ def whole_folder(
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             _remove_empty(made)
+
+
+def restore(output: Path) -> None:
+    """Clean up what killed processes left of a folder, so that it is there whole or not at all.
+
+    Of one that was killed while it replaced the folder, what was there before is put back.
+    """
+    output = Path(os.path.realpath(output))
+    for left in abandoned(output.parent, output.name, "old"):
+        with suppress(OSError):
+            # An empty one has not taken anything yet.
+            if not os.path.lexists(output) and any(left.iterdir()):
+                left.rename(output)
+        if os.path.lexists(output):
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.rmdir()
+    for left in abandoned(output.parent, output.name, "part"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _hidden_folder(output: Path, kind: str) -> Path:
+    """A new empty folder beside `output` that tells which process made it, and for what."""
+    prefix = f"{partial_prefix(output.name)}."
+    return Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{kind}", dir=output.parent))
 
 
 def _check_scene(output: Path, overwrite: bool) -> None:
@@ -137,7 +170,7 @@ def _take_place(new: Path, output: Path) -> None:
     if not output.exists():
         new.rename(output)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+    old = _hidden_folder(output, "old")
     try:
         # On POSIX a folder may be renamed onto an empty one.
         output.replace(old)
@@ -149,7 +182,8 @@ def _take_place(new: Path, output: Path) -> None:
     except BaseException:
         old.replace(output)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    # From here on it is not to be put back, because it is no longer whole.
+    shutil.rmtree(old.replace(old.with_suffix(".part")), ignore_errors=True)
 
 
 def _umask() -> int:
