@@ -37,6 +37,8 @@ def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     rr = require("rerun", extra="rerun", format_name="rerun")
     with export_file(path, ".rrd", overwrite=options.overwrite) as partial:
         stream = rr.RecordingStream("dynapoint")
+        # When it was written is nothing to scrub through.
+        stream.set_log_time_enabled(False)
         try:
             # Not to the file itself, because a full disk would then be no more than a warning.
             recording = rr.memory_recording(stream)

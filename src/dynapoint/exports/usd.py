@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64
 from scipy.spatial.transform import Rotation
 
 import dynapoint
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s
+from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.glb import linear_from_srgb
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
@@ -60,7 +60,7 @@ def write_usd(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
 
 
 def _fill(
-    layer: Any, rec: Reconstruction, cloud: MovingCloud, shown_s: Float64[np.ndarray, " times+1"]
+    layer: Any, rec: Reconstruction, cloud: MovingCloud, shown_s: Float64[np.ndarray, " moment"]
 ) -> None:
     """Write the scene into a layer."""
     from pxr import Usd, UsdGeom  # noqa: PLC0415 - only this export needs it.
@@ -79,7 +79,7 @@ def _fill(
     layer.customLayerData = {
         "generator": f"dynapoint {dynapoint.__version__}",
         "source": rec.frames.name,
-        "units": "metres" if "scale_from" in rec.settings else "scene units",
+        "units": units(rec),
         "displayColor": "linear light, Rec. 709 primaries",
     }
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/scene").GetPrim())
