@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from dynapoint.models import compute
 from dynapoint.models.config import NetworkConfig, tiny
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.small_networks import build_network
@@ -16,6 +17,12 @@ from dynapoint.types import TruthSample
 def _one_thread():
     """Tests are small: more threads only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _plain_precision(monkeypatch):
+    """Answers are compared in float32, whatever this processor is quick at."""
+    monkeypatch.setattr(compute, "cpu_multiplies_bf16", lambda: False)
 
 
 @pytest.fixture(autouse=True)

@@ -72,7 +72,8 @@ class Reconstruct:
     device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
     precision: Literal["float32", "bfloat16"] | None = None
-    """Of the large networks' transformer blocks; the default is bfloat16 on a GPU only."""
+    """Of the large networks' transformer blocks; the default is bfloat16 on a GPU and on a CPU
+    with instructions for it (AMX or AVX512-bf16)."""
     decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"
     """How vdpm's or nano's time decoder is kept: in fewer bits its weights take less memory."""
     compile: Flag = False

@@ -58,8 +58,8 @@ def load_model(
         device: Where to compute; None takes a GPU where there is one.
         decoder_weights: How V-DPM's time decoder keeps its weights. "bfloat16" and "int8" take a
             half and a quarter of the memory; docs/published.md says what they cost in accuracy.
-        precision: Of the large networks' transformer blocks; None is "float32" on a CPU and
-            "bfloat16" on a GPU, as in the public code.
+        precision: Of the large networks' transformer blocks; None is "bfloat16" on a GPU, as in
+            the public code, and on a CPU with instructions for it, else "float32".
         compile_blocks: Compile the large networks' blocks when they first run, which takes a
             minute or two for each image size and pays for long clips and many of them.
 

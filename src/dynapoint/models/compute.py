@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dynapoint.errors import ModelError
+from dynapoint.models.precision import cpu_multiplies_bf16
 
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part")
@@ -40,12 +41,17 @@ class ComputeOptions:
 
 
 def default_options(device: torch.device | str) -> ComputeOptions:
-    """What suits a device: float32 and small parts on a CPU, as the public code on a GPU."""
+    """What suits a device.
+
+    On a GPU as the public code has it; on a CPU small parts, and bfloat16 only where the processor
+    has instructions for it (AMX or AVX512-bf16).
+    """
     if torch.device(device).type == "cuda":
         return ComputeOptions(
             precision="bfloat16", decoder_tokens_at_once=65_536, head_frames_at_once=8
         )
-    return ComputeOptions()
+    quick = torch.device(device).type == "cpu" and cpu_multiplies_bf16()
+    return ComputeOptions(precision="bfloat16" if quick else "float32")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

@@ -1,17 +1,8 @@
 """What this machine multiplies quickly."""
 
-from pathlib import Path
-
 import torch
 
-
-def cpu_multiplies_bf16() -> bool:
-    """Whether the processor has bf16 instructions; without them bf16 is many times slower."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+from dynapoint.models.precision import cpu_multiplies_bf16
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:
