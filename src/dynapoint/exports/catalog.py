@@ -34,7 +34,9 @@ FORMATS = {
     "tapvid3d": Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
     "depth": Format(writer="depth:write_depth"),
     "depth-exr": Format(writer="depth:write_depth_exr"),
+    "html": Format(writer="html:write_html", suffixes=(".html",)),
     "mp4": Format(writer="mp4:write_mp4", suffixes=(".mp4",)),
+    "sheet": Format(writer="sheet:write_sheet", suffixes=(".png",)),
 }
 
 

@@ -1,0 +1,246 @@
+"""HTML: one file that plays the scene in any browser, offline.
+
+The page is drawn with WebGL2 by a few hundred lines of our own (`assets/`). It holds everything it
+shows and asks no other machine for anything, which its content security policy makes sure of.
+"""
+
+import json
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import dynapoint
+from dynapoint.exports import web_packing as packing
+from dynapoint.exports import web_scene
+from dynapoint.exports.clouds import play_times_s
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import export_file
+from dynapoint.exports.web_packing import Box, TextBuffer
+from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
+from dynapoint.results.reconstruction import Reconstruction
+
+# By default the page stays below 30 MB; movers may take so much of it.
+_DEFAULT_CHARACTERS = 29_500_000
+_MOVER_CHARACTERS = 12_000_000
+_MOST_FUSED, _MOST_OWN = 200_000, 60_000
+_MOST_TRACKS = 1200
+# Pictures, whose colours the points take, have longer sides of so many pixels.
+_LONGER_SIDE = 512
+# Clouds are thinned by this factor until the page is small enough.
+_THINNER = 0.85
+
+
+@dataclass(kw_only=True)
+class _Page:
+    """What is packed so far: text, and a manifest that names its chunks."""
+
+    text: TextBuffer = field(default_factory=TextBuffer)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def write_html(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
+    """Write a page with the clouds of all times, all frames fused, tracks, cameras and pictures.
+
+    Positions are 16-bit steps within the box about all that is shown: along each axis an error of
+    at most the box's edge / 65535 / 2, which the page states under "About". Points farther away
+    than 20 median distances are left out. Colours are those of JPEG pictures of the frames at most
+    512 pixels long, or of the fused cloud, as sRGB. By default the page has at most 60000 points
+    of each frame and 200000 fused ones and is below 30 MB, for which clouds are thinned;
+    `max_points` sets the number of both instead, whatever the size. With `options.time`, the page
+    shows that time only.
+
+    Raises:
+        InputError: The time is no index of a frame used.
+        OutputError: `path` exists or cannot be written.
+    """
+    with export_file(path, ".html", overwrite=options.overwrite) as partial:
+        partial.write_text(_document(rec, options), encoding="utf-8")
+
+
+def _document(rec: Reconstruction, options: ExportOptions) -> str:
+    """The page."""
+    times = options.times(rec)
+    fused = web_scene.split_cloud(rec, options, max_points=options.max_points or _MOST_FUSED)
+    tracks = web_scene.frame_tracks(rec, times, most=_MOST_TRACKS)
+    finest = web_scene.grid_hw(rec, options.max_points or _MOST_OWN)
+    clouds = [
+        web_scene.grid_cloud(rec, time, options, finest)
+        for time in tqdm(times, desc="clouds", disable=not rec.progress, leave=False)
+    ]
+    box = packing.box_around(
+        [cloud.points[cloud.confidence > 0] for cloud in clouds]
+        + [fused.still, fused.paths.reshape(-1, 3), tracks.points.reshape(-1, 3)]
+    )
+    page = _Page(manifest=_facts(rec, options, box))
+    _add_pictures(page, rec, times)
+    _add_tracks(page, tracks)
+    limit = None if options.max_points is not None else _MOVER_CHARACTERS
+    _add_fused(page, fused, box, limit)
+    _add_clouds(page, rec, options, clouds, box)
+    return _filled_template(page)
+
+
+def _facts(rec: Reconstruction, options: ExportOptions, box: Box) -> dict[str, Any]:
+    """What the page says about the scene, and where its cameras are."""
+    times = options.times(rec)
+    moments = play_times_s(rec, options)
+    frustums = [web_scene.frustum(rec, time) for time in times]
+    return {
+        "name": rec.frames.name,
+        "model": rec.model_name,
+        "version": dynapoint.__version__,
+        "times": times,
+        "sourceFrames": rec.source_frame_index[times].tolist(),
+        "beginsS": [round(float(moment), 6) for moment in moments],
+        "box": {"low": box.low.tolist(), "size": box.size.tolist(), "error": box.error.tolist()},
+        "medianDistance": web_scene.median_distance(rec),
+        "cameras": [
+            {
+                "pose": camera.world_from_camera.T.reshape(-1).tolist(),
+                "corners": camera.corners.reshape(-1).tolist(),
+                "shownCorners": camera.shown_corners.reshape(-1).tolist(),
+                "shownShare": camera.shown_share.tolist(),
+            }
+            for camera in frustums
+        ],
+    }
+
+
+def _add_pictures(page: _Page, rec: Reconstruction, times: list[int]) -> None:
+    """Add the frames as JPEG files."""
+    page.manifest["pictures"] = [
+        page.text.add(packing.jpeg(web_scene.picture(rec, time, _LONGER_SIDE))) for time in times
+    ]
+
+
+def _add_tracks(page: _Page, tracks: TrackSet) -> None:
+    """Add tracks: places as plain floats, for lines need them so."""
+    page.manifest["tracks"] = {
+        "count": tracks.points.shape[1],
+        "chunk": page.text.add(
+            packing.deflated(
+                tracks.points.astype("<f4"),
+                tracks.colors,
+                _bytes(tracks.motion),
+                _bytes(tracks.visible),
+            )
+        ),
+    }
+
+
+def _add_fused(page: _Page, cloud: SplitCloud, box: Box, limit: int | None) -> None:
+    """Add the fused cloud, with no more movers than fit into `limit` characters."""
+    still, movers = len(cloud.still), cloud.paths.shape[1]
+    kept = np.arange(movers)
+    paths = _packed_paths(cloud, box, kept)
+    while limit is not None and len(paths) * 4 / 3 > limit and len(kept) > 1:
+        share = max(0.2, min(0.95, limit / (len(paths) * 4 / 3)))
+        chosen = np.random.default_rng(0).choice(kept, int(len(kept) * share), replace=False)
+        kept = np.sort(chosen)
+        paths = _packed_paths(cloud, box, kept)
+    order = np.concatenate([np.arange(still), still + kept])
+    spacing = cloud.spacing.astype(np.float64)
+    # Fewer movers have to cover as much.
+    spacing[still:] *= (movers / max(1, len(kept))) ** 0.5
+    spacing = spacing[order].clip(1e-9)
+    small, large = (spacing.min(), spacing.max()) if len(spacing) else (1.0, 1.0)
+    share = np.log(spacing / small) / max(np.log(large / small), 1e-9)
+    ordered = np.sort(cloud.confidence)
+    page.manifest["fused"] = {
+        "still": still,
+        "movers": len(kept),
+        "spacing": [float(small), float(large)],
+        "stillChunk": page.text.add(
+            packing.deflated(packing.differences(box.quantised(cloud.still[None])))
+        ),
+        "pathChunk": page.text.add(paths),
+        "paintChunk": page.text.add(
+            packing.deflated(
+                np.ascontiguousarray(cloud.colors[order].T),
+                _bytes(share),
+                packing.ranks(cloud.confidence[order], ordered),
+                _bytes(cloud.motion[order]),
+            )
+        ),
+    }
+
+
+def _packed_paths(cloud: SplitCloud, box: Box, kept: np.ndarray) -> bytes:
+    """Places of some movers at all times, and where they are usable."""
+    steps = box.quantised(cloud.paths[:, kept])
+    return packing.deflated(
+        packing.differences(steps), cloud.usable[:, kept].astype(np.uint8) * np.uint8(255)
+    )
+
+
+def _add_clouds(
+    page: _Page, rec: Reconstruction, options: ExportOptions, clouds: list[GridCloud], box: Box
+) -> None:
+    """Add each time's own cloud, on a grid as fine as fits into the page."""
+    times, most = options.times(rec), clouds[0].confidence.size
+    room = _DEFAULT_CHARACTERS - page.text.length - len(json.dumps(page.manifest)) - 100_000
+    while True:
+        ordered = np.sort(np.concatenate([cloud.confidence[::2].ravel() for cloud in clouds]))
+        ordered = ordered[ordered > 0]
+        packed = [_packed_cloud(cloud, box, ordered) for cloud in clouds]
+        size = sum(len(content) for content in packed) * 4 / 3
+        if options.max_points is not None or size <= room or most == 1:
+            break
+        most = max(1, int(most * max(0.2, _THINNER * room / size)))
+        grid = web_scene.grid_hw(rec, most)
+        clouds = [web_scene.grid_cloud(rec, time, options, grid) for time in times]
+    page.manifest["grid"] = list(clouds[0].confidence.shape)
+    page.manifest["clouds"] = [
+        {
+            "chunk": page.text.add(content),
+            "footprint": cloud.footprint,
+            "count": int((cloud.confidence > 0).sum()),
+        }
+        for content, cloud in zip(packed, clouds, strict=True)
+    ]
+
+
+def _packed_cloud(cloud: GridCloud, box: Box, ordered: np.ndarray) -> bytes:
+    """Places, ranks of confidence, and motion whose last bit says that a cell is one surface."""
+    steps = packing.filled_gaps(box.quantised(cloud.points), cloud.confidence > 0)
+    joined = np.zeros(cloud.confidence.shape, dtype=np.uint8)
+    joined[:-1, :-1] = cloud.joined
+    rank = packing.ranks(cloud.confidence, ordered)
+    return packing.deflated(
+        packing.differences(steps),
+        # Points on edges are hidden first.
+        np.where(cloud.on_edge, np.minimum(rank, np.uint8(1)), rank),
+        (_bytes(cloud.motion) & np.uint8(254)) | joined,
+    )
+
+
+def _bytes(share: np.ndarray) -> np.ndarray:
+    """Shares in [0, 1] as 0 to 255."""
+    return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def _filled_template(page: _Page) -> str:
+    """The page's parts in their places."""
+    page.manifest["chunks"] = page.text.spans
+    # In a script, "</" would end it whatever the quotes around it.
+    manifest = json.dumps(page.manifest, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "title": escape(f"{page.manifest['name']} | dynapoint"),
+        "style": _asset("web.css"),
+        "manifest": manifest,
+        "chunks": "".join(page.text.pieces),
+        "script": "".join(_asset(name) for name in ("web_data.js", "web_draw.js", "web_page.js")),
+    }
+    # Cut once, so that no part's own text is taken for a place to fill.
+    pieces = _asset("web.html").split("%%")
+    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _asset(name: str) -> str:
+    """A file of the page, which the package brings along."""
+    return (files("dynapoint.exports") / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,297 @@
+"""A scene as pages show it: clouds per time, one moving cloud, tracks, cameras and pictures.
+
+Plain arrays in the world (OpenCV axes, scene units), made piece by piece when they are asked for,
+for the exported page (`html`) and for the viewer.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8
+from PIL import Image
+
+from dynapoint.exports.clouds import MovingCloud, map_colors, moving_cloud, shown_weight
+from dynapoint.exports.options import ExportOptions
+from dynapoint.reductions.segmentation import segment_clip
+from dynapoint.results.colors import hue_colors
+from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.reconstruction import Reconstruction
+
+# Points farther away than so many median distances are left out, for the steps of quantised
+# positions are a share of the largest extent.
+FARTHEST_MEDIANS = 20.0
+# Points of a fused cloud that move with less than this probability get one place for all times.
+# Below one half: a mover that is held still is seen at once, a still point that moves is not.
+_STILL_PROBABILITY = 0.3
+# Neighbours on one surface differ in depth by no more than this ratio.
+_JOINED_RATIO = 1.22
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridCloud:
+    """The pixels of one frame at its own time, or an even choice of them that keeps their rows.
+
+    Attributes:
+        points: World, scene units.
+        confidence: 0 where there is no point or the options hide it.
+        on_edge: Whether a point lies on no surface together with its neighbours: points between
+            two surfaces, which hang in the air, are of this kind.
+        colors: sRGB.
+        motion: Probability that the point moves during the clip.
+        joined: Whether the four points around a corner of pixels lie on one surface.
+        footprint: How far apart neighbours are, as a share of their distance from the camera.
+    """
+
+    points: Float32[np.ndarray, "row column xyz=3"]
+    confidence: Float32[np.ndarray, "row column"]
+    on_edge: Bool[np.ndarray, "row column"]
+    colors: UInt8[np.ndarray, "row column rgb=3"]
+    motion: Float32[np.ndarray, "row column"]
+    joined: Bool[np.ndarray, "row-1 column-1"]
+    footprint: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCloud:
+    """All frames fused: what stands still, stored once, and what moves, with its path.
+
+    Colours and all that follows them have the still points first, then the movers.
+
+    Attributes:
+        times: The times of the paths, as indices of frames.
+        still: World, scene units.
+        paths: The same for movers, at all times.
+        usable: Where a mover's position means something.
+        colors: sRGB.
+        confidence: Larger is better.
+        motion: Probability that a point moves during the clip.
+        spacing: About how far each point is from its neighbours, in scene units.
+    """
+
+    times: list[int]
+    still: Float32[np.ndarray, "still xyz=3"]
+    paths: Float32[np.ndarray, "time mover xyz=3"]
+    usable: Bool[np.ndarray, "time mover"]
+    colors: UInt8[np.ndarray, "point rgb=3"]
+    confidence: Float32[np.ndarray, " point"]
+    motion: Float32[np.ndarray, " point"]
+    spacing: Float32[np.ndarray, " point"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackSet:
+    """Where some pixels of one frame are at several times.
+
+    Attributes:
+        points: World, scene units; all finite.
+        visible: Probability that the camera of that time sees the point.
+        colors: sRGB, alike for neighbours.
+        motion: Probability that the point moves during the clip.
+    """
+
+    points: Float32[np.ndarray, "time track xyz=3"]
+    visible: Float32[np.ndarray, "time track"]
+    colors: UInt8[np.ndarray, "track rgb=3"]
+    motion: Float32[np.ndarray, " track"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frustum:
+    """A camera and its true field of view.
+
+    Attributes:
+        world_from_camera: OpenCV axes.
+        corners: Those of its picture (top left, top right, bottom right, bottom left) on the plane
+            at depth 1 in the camera.
+        shown_corners: The same of the part of the picture that its map shows.
+        shown_share: That part's left, top, right and bottom as shares of the map's sides.
+    """
+
+    world_from_camera: Float64[np.ndarray, "4 4"]
+    corners: Float64[np.ndarray, "corner=4 xy=2"]
+    shown_corners: Float64[np.ndarray, "corner=4 xy=2"]
+    shown_share: Float64[np.ndarray, "side=4"]
+
+
+def median_distance(rec: Reconstruction) -> float:
+    """Median depth of all own-time points before their cameras; 1 where there is none."""
+    depth = rec.own_time_depth
+    seen = depth[(depth > 0) & (rec.own_time_confidence > 0)]
+    return float(np.median(seen)) if len(seen) else 1.0
+
+
+def grid_hw(rec: Reconstruction, most: int) -> tuple[int, int]:
+    """Rows and columns of at most so many points, as even as the maps', or the maps' own."""
+    height, width = rec.map_hw
+    share = min(1.0, (most / (height * width)) ** 0.5)
+    return max(1, int(height * share)), max(1, int(width * share))
+
+
+def grid_cloud(
+    rec: Reconstruction, frame: int, options: ExportOptions, grid: tuple[int, int]
+) -> GridCloud:
+    """The pixels of one frame at its own time, on a grid no finer than its map."""
+    points, colors = rec.own_time_points[frame], map_colors(rec, [frame])[0]
+    confidence = shown_weight(points, rec.own_time_confidence[frame], colors, options)
+    confidence[~rec.pixel_map.shown_pixels(frame)] = 0.0
+    camera = rec.world_from_camera[frame, :3, 3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.linalg.norm(points - camera, axis=-1)
+    confidence[~(distance <= FARTHEST_MEDIANS * median_distance(rec))] = 0.0
+    rows, columns = (
+        ((np.arange(count) + 0.5) * side / count).astype(np.int64)
+        for count, side in zip(grid, rec.map_hw, strict=True)
+    )
+    chosen = np.ix_(rows, columns)
+    joined = _joined(np.where(confidence > 0, rec.own_time_depth[frame], np.float32(0))[chosen])
+    return GridCloud(
+        points=np.where(confidence[..., None] > 0, points, np.float32(0))[chosen],
+        confidence=confidence[chosen],
+        on_edge=_on_edge(joined),
+        colors=colors[chosen],
+        motion=own_motion(rec, frame)[chosen],
+        joined=joined,
+        footprint=float(rec.map_hw[1] / grid[1] / rec.map_intrinsics[frame, 0, 0]),
+    )
+
+
+def own_motion(rec: Reconstruction, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
+    """The larger probability of motion of a frame's pixels to the first and to the last time."""
+    others = {0, rec.frame_count - 1} - {frame}
+    maps = [rec.motion_between(frame=frame, to_time=time).probability for time in others]
+    return np.max(maps, axis=0) if maps else np.zeros(rec.map_hw, dtype=np.float32)
+
+
+def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int) -> SplitCloud:
+    """All frames fused, each piece of surface once; what stands still gets one place.
+
+    Points that lie on no surface together with their neighbours in their frame are left out.
+    With `options.time` all stand still, and nothing is known of their motion.
+    """
+    confidence = rec.own_time_confidence.copy()
+    for frame, depth in enumerate(rec.own_time_depth):
+        confidence[frame][_on_edge(_joined(np.where(confidence[frame] > 0, depth, 0)))] = 0.0
+    on_surfaces = replace(rec, own_time_confidence=confidence)
+    cloud = moving_cloud(on_surfaces, options, max_points=max_points)
+    usable = cloud.usable & _near(rec, cloud)
+    points = np.where(usable[..., None], cloud.points, np.float32(0))
+    middle = len(cloud.times) // 2
+    motion = np.asarray(
+        segment_clip(
+            torch.from_numpy(points[:, None]),
+            own_time=middle,
+            world_from_camera=torch.from_numpy(
+                rec.world_from_camera[cloud.times[middle]].astype(np.float32)
+            ),
+            confidence=torch.from_numpy(usable[:, None].astype(np.float32)),
+        ).probability
+    )[0]
+    moves = motion > _STILL_PROBABILITY
+    # Where the middle time has no place for a still point, the first that has one.
+    at = np.where(usable[middle], middle, usable.argmax(axis=0))
+    still = ~moves & usable.any(axis=0)
+    movers = moves & usable.any(axis=0)
+    order = np.concatenate([np.flatnonzero(still), np.flatnonzero(movers)])
+    return SplitCloud(
+        times=cloud.times,
+        still=points[at[still], np.flatnonzero(still)],
+        paths=_held(points[:, movers], usable[:, movers]),
+        usable=usable[:, movers],
+        colors=cloud.colors[order],
+        confidence=cloud.confidence[order],
+        motion=motion[order],
+        spacing=cloud.spacing[order],
+    )
+
+
+def frame_tracks(rec: Reconstruction, times: list[int], *, most: int, frame: int = 0) -> TrackSet:
+    """Tracks of at most so many pixels of a frame, on an even grid."""
+    rows, columns = (
+        ((np.arange(count) + 0.5) * side / count).astype(np.int64)
+        for count, side in zip(grid_hw(rec, most), rec.map_hw, strict=True)
+    )
+    chosen = np.ix_(rows, columns)
+    tracks, motion = rec.tracks(frame=frame), rec.motion(frame=frame).probability[chosen]
+    points = np.stack([tracks.points[time][chosen] for time in times])
+    confidence = np.stack([tracks.confidence[time][chosen] for time in times])
+    visible = np.stack([tracks.visible[time][chosen] for time in times])
+    distance = np.linalg.norm(points, axis=-1)
+    shown = rec.pixel_map.shown_pixels(frame)[chosen] & (confidence > 0).all(axis=0)
+    shown &= (distance <= FARTHEST_MEDIANS * median_distance(rec)).all(axis=0)
+    height, width = rec.map_hw
+    hue = (columns[None] / width + 0.35 * rows[:, None] / height) % 1.0
+    return TrackSet(
+        points=points[:, shown],
+        visible=visible[:, shown],
+        colors=hue_colors(hue[shown]),
+        motion=motion[shown],
+    )
+
+
+def frustum(rec: Reconstruction, frame: int) -> Frustum:
+    """The camera of a frame and what its pixels see."""
+    height, width = rec.pixel_map.picture_hw[frame]
+    low, high = rec.pixel_map.shown_box(frame)
+    return Frustum(
+        world_from_camera=rec.world_from_camera[frame],
+        corners=_at_depth_one(rec.intrinsics[frame], np.array([0.0, 0.0, width, height])),
+        shown_corners=_at_depth_one(rec.map_intrinsics[frame], np.concatenate([low, high])),
+        shown_share=np.concatenate([low, high]) / np.tile(rec.map_hw[::-1], 2),
+    )
+
+
+def picture(
+    rec: Reconstruction, frame: int, longer_side: int
+) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """What the map of a frame shows, in sRGB, with the map's aspect; not larger than the frame."""
+    factor = min(longer_side, rec.pixel_map.picture_hw[frame].max()) / max(rec.map_hw)
+    height, width = (max(1, round(side * factor)) for side in rec.map_hw)
+    return np.asarray(picture_in_map(rec, frame, (width, height), Image.Resampling.LANCZOS))
+
+
+def _joined(depth: Float32[np.ndarray, "row column"]) -> Bool[np.ndarray, "row-1 column-1"]:
+    """Which cells between four points lie on one surface: their depths hardly differ.
+
+    More generous than `surface_cells`, which wants slopes to go on evenly: to the eye a hole in a
+    rough surface is worse than a narrow bridge over an edge.
+    """
+    corners = np.stack([depth[:-1, :-1], depth[:-1, 1:], depth[1:, :-1], depth[1:, 1:]])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return (low > 0) & (high <= _JOINED_RATIO * low)
+
+
+def _on_edge(joined: Bool[np.ndarray, "row-1 column-1"]) -> Bool[np.ndarray, "row column"]:
+    """Which points touch no cell that is one surface; none of a grid without cells."""
+    if not joined.size:
+        return np.zeros((joined.shape[0] + 1, joined.shape[1] + 1), dtype=bool)
+    around = np.pad(joined, 1)
+    return ~(around[1:, 1:] | around[1:, :-1] | around[:-1, 1:] | around[:-1, :-1])
+
+
+def _at_depth_one(
+    intrinsics: Float64[np.ndarray, "3 3"], box: Float64[np.ndarray, "side=4"]
+) -> Float64[np.ndarray, "corner=4 xy=2"]:
+    """The corners of a box (left, top, right, bottom, in pixels) on the plane at depth 1."""
+    left, top, right, bottom = box
+    pixels = np.array([[left, top, 1], [right, top, 1], [right, bottom, 1], [left, bottom, 1]])
+    return (pixels @ np.linalg.inv(intrinsics).T)[:, :2]
+
+
+def _near(rec: Reconstruction, cloud: MovingCloud) -> Bool[np.ndarray, "time point"]:
+    """Which points, at which times, are not absurdly far from the world's origin."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.linalg.norm(cloud.points, axis=-1)
+    return distance <= FARTHEST_MEDIANS * median_distance(rec)
+
+
+def _held(
+    paths: Float32[np.ndarray, "time mover xyz=3"], usable: Bool[np.ndarray, "time mover"]
+) -> Float32[np.ndarray, "time mover xyz=3"]:
+    """Paths that stay at the last usable place, or before it at the first: no jumps to store."""
+    if not paths.shape[1]:
+        return paths
+    step = np.where(usable, np.arange(len(paths))[:, None], -1)
+    last = np.maximum.accumulate(step, axis=0)
+    at = np.where(last < 0, usable.argmax(axis=0), last)
+    return np.take_along_axis(paths, at[..., None], axis=0)
