@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption
+from dynapoint.cli.common import Flag, OutputOption, print_json
 from dynapoint.cli.scene import SceneCommand
 
 if TYPE_CHECKING:
     from dynapoint.results.reconstruction import Reconstruction
+
+# An answer, what to say of it, and the numbers in that by their names.
+_Asked = tuple[Any, str, dict[str, int | float]]
 
 _Index = Annotated[int, tyro.conf.arg(metavar="INDEX")]
 
@@ -23,6 +26,8 @@ class _AnswerCommand(SceneCommand):
     """File to write; the suffix of its format is added where it is missing."""
     overwrite: Flag = False
     """Replace the file if it is there."""
+    json: Flag = False
+    """Say what was found, and the file, in one JSON object."""
 
     def run(self) -> int:
         """Ask, write, and say in one line what was found."""
@@ -31,8 +36,20 @@ class _AnswerCommand(SceneCommand):
         from dynapoint.exports.outputs import check_free  # noqa: PLC0415
 
         check_free(self.output, f".{self.file_format}", overwrite=self.overwrite)
-        answer, said = self.ask(self.open(progress=sys.stderr.isatty()))
-        print(f"{said}; in {self.write(answer)}")
+        answer, said, numbers = self.ask(self.open(progress=sys.stderr.isatty()))
+        file = self.write(answer)
+        if self.json:
+            print_json(
+                {
+                    "scene": str(self.scene),
+                    "answer": type(self).__name__.lower(),
+                    **numbers,
+                    "files": [str(file)],
+                    "bytes": file.stat().st_size,
+                }
+            )
+        else:
+            print(f"{said}; in {file}")
         return 0
 
     @property
@@ -46,8 +63,8 @@ class _AnswerCommand(SceneCommand):
 
         return write_arrays(answer, self.output, overwrite=self.overwrite)
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
-        """The answer, and what to say of it."""
+    def ask(self, rec: "Reconstruction") -> _Asked:
+        """The answer, what to say of it, and the numbers in that."""
         raise NotImplementedError
 
 
@@ -81,17 +98,18 @@ class Tracks(_AnswerCommand):
         drawn = answer.visible > 0.5
         return write_track_lines(answer.points, drawn, self.output, overwrite=self.overwrite)
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """Tracks of the places, or of a grid."""
         from dynapoint.cli.common import UsageError  # noqa: PLC0415
 
         if self.every < 1:
             raise UsageError(f"--every is {self.every}; give 1 or more")
         tracks = rec.track(frame=self.frame, xy=list(self.xy) or None, every=self.every)
-        seen = float(tracks.visible.mean())
+        seen, count = _mean(tracks.visible), tracks.points.shape[1]
         return (
             tracks,
-            f"{tracks.points.shape[1]} tracks at {rec.frame_count} times, {seen:.0%} seen",
+            f"{count} tracks at {rec.frame_count} times, {seen:.0%} seen",
+            {"tracks": count, "times": rec.frame_count, "seen_share": seen},
         )
 
 
@@ -109,14 +127,18 @@ class Flow(_AnswerCommand):
     kind: Literal["object", "scene", "optical"] = "object"
     """object: in the world; scene: as seen by the moving camera; optical: in the image."""
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """The flow of one pair of times."""
         if self.kind == "optical":
             optical = rec.optical_flow(frame=self.frame, to_frame=self.to)
-            return optical, f"optical flow, {float(optical.inside.mean()):.0%} stay in the image"
+            inside = _mean(optical.inside)
+            said = f"optical flow, {inside:.0%} stay in the image"
+            return optical, said, {"inside_share": inside}
         ask = rec.object_flow if self.kind == "object" else rec.scene_flow
         flow = ask(frame=self.frame, to_time=self.to)
-        return flow, f"{self.kind} flow, {float(flow.valid.mean()):.0%} of the pixels valid"
+        valid = _mean(flow.valid)
+        said = f"{self.kind} flow, {valid:.0%} of the pixels valid"
+        return flow, said, {"valid_share": valid}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +153,15 @@ class Segment(_AnswerCommand):
     to: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
     """Only between the frame's own time and this one."""
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """Probability of motion."""
         found = (
             rec.motion(frame=self.frame)
             if self.to is None
             else rec.motion_between(frame=self.frame, to_time=self.to)
         )
-        return found, f"{float((found.probability > 0.5).mean()):.1%} of the pixels move"
+        moving = _mean(found.probability > 0.5)
+        return found, f"{moving:.1%} of the pixels move", {"moving_share": moving}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +176,11 @@ class Match(_AnswerCommand):
     to: _Index = 1
     """Frame in which they are searched for."""
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """Matches of all pixels."""
         found = rec.match(frame=self.frame, to_frame=self.to)
-        return found, f"{float((found.valid & found.mutual).mean()):.0%} of the pixels matched"
+        matched = _mean(found.valid & found.mutual)
+        return found, f"{matched:.0%} of the pixels matched", {"matched_share": matched}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +190,11 @@ class Objects(_AnswerCommand):
     NPZ: instance (frame, map_height, map_width), 0 where nothing moves; score and pixels of each.
     """
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """Masks in all frames."""
         found = rec.objects()
-        return found, f"{len(found.pixels)} moving objects"
+        count = len(found.pixels)
+        return found, f"{count} moving objects", {"objects": count}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,11 +226,17 @@ class Fuse(_AnswerCommand):
 
         return write_fused_cloud(answer, self.output, overwrite=self.overwrite)
 
-    def ask(self, rec: "Reconstruction") -> tuple[Any, str]:
+    def ask(self, rec: "Reconstruction") -> _Asked:
         """The cloud."""
         cloud = (
             rec.background(max_points=self.max_points)
             if self.static
             else rec.fuse(time=self.time, max_points=self.max_points)
         )
-        return cloud, f"{len(cloud.points)} points of {rec.frame_count} frames"
+        count, frames = len(cloud.points), rec.frame_count
+        return cloud, f"{count} points of {frames} frames", {"points": count, "frames": frames}
+
+
+def _mean(values: Any) -> float:
+    """The mean of an array; 0 of an empty one."""
+    return float(values.mean()) if values.size else 0.0

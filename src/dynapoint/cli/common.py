@@ -1,8 +1,9 @@
 """What the commands share: option types, exit codes, and how errors are printed."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -22,3 +23,14 @@ class UsageError(Exception):
 def print_error(error: DynapointError) -> None:
     """One line on standard error, whatever the message looks like."""
     print(f"dynapoint: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
+
+
+def print_json(said: dict[str, Any]) -> None:
+    """One object on standard output; NaN and infinity, which JSON has not, are errors of ours."""
+    print(json.dumps(said, indent=2, allow_nan=False))
+
+
+def files_in(path: Path) -> list[str]:
+    """A file, or all files in a folder, in order."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sorted(str(file) for file in files)

@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError
+from dynapoint.cli.common import Flag, OutputOption, UsageError, files_in, print_json
 from dynapoint.cli.scene import SceneCommand
 
 
@@ -35,6 +36,8 @@ class Export(SceneCommand):
     """Times per second in animations; the default is as in the source."""
     overwrite: Flag = False
     """Replace an earlier export."""
+    json: Flag = False
+    """Say what was written in one JSON object."""
 
     def run(self) -> int:
         """Write it and say where."""
@@ -55,5 +58,18 @@ class Export(SceneCommand):
         except ConfigError as error:
             raise UsageError(str(error)) from error
         rec = self.open(progress=sys.stderr.isatty())
-        print(f"{self.to} in {export(rec, self.to, self.output, options)}")
+        path = export(rec, self.to, self.output, options)
+        if self.json:
+            sizes = {file: Path(file).stat().st_size for file in files_in(path)}
+            print_json(
+                {
+                    "scene": str(self.scene),
+                    "format": self.to,
+                    "output": str(path),
+                    "files": list(sizes),
+                    "bytes": sum(sizes.values()),
+                }
+            )
+        else:
+            print(f"{self.to} in {path}")
         return 0

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, print_error
+from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Reconstruct:
     """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
     overwrite: Flag = False
     """Replace a scene that is already there (never anything else)."""
+    json: Flag = False
+    """Say everything in one JSON object at the end: files, numbers, failures."""
 
     def run(self) -> int:
         """Reconstruct every scene; one that fails does not stop the others."""
@@ -99,18 +102,16 @@ class Reconstruct:
                         f"--{option} belongs to one scene but {len(scenes)} were given"
                     )
         failures: dict[str, DynapointError] = {}
-        waiting = self._waiting(scenes, failures)
+        report = Report(as_json=self.json)
+        waiting = self._waiting(scenes, failures, report)
         loader = _ModelLoader(self)
         for scene in waiting:
             try:
-                self._run_scene(scene, selection, loader)
+                self._run_scene(scene, selection, loader, report)
             except DynapointError as error:
                 print_error(error)
                 failures[scene.label] = error
-        if failures and len(scenes) > 1:
-            print(f"{len(scenes) - len(failures)} of {len(scenes)} scenes are there; failed were:")
-            for label, failure in failures.items():
-                print(f"  {label}: {' '.join(str(failure).splitlines())}")
+        report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
 
     def _selection(self) -> "FrameSelection":
@@ -129,7 +130,7 @@ class Reconstruct:
             raise UsageError(str(error)) from error
 
     def _waiting(
-        self, scenes: "list[ScenePlan]", failures: dict[str, DynapointError]
+        self, scenes: "list[ScenePlan]", failures: dict[str, DynapointError], report: Report
     ) -> "list[ScenePlan]":
         """The scenes still to be made; of several, those that are there already are left alone.
 
@@ -137,12 +138,13 @@ class Reconstruct:
             OutputError: Not one of them can be written.
         """
         from dynapoint.inference.scenes import is_finished  # noqa: PLC0415
-        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+        from dynapoint.results.output_folder import check_output, restore  # noqa: PLC0415
 
         waiting = []
         for scene in scenes:
+            restore(scene.output)
             if len(scenes) > 1 and not self.overwrite and is_finished(scene.output):
-                print(f"{scene.label}: {scene.output} is there already; --overwrite makes it anew")
+                report.skipped(scene)
                 continue
             try:
                 check_output(scene.output, overwrite=self.overwrite)
@@ -161,6 +163,7 @@ class Reconstruct:
         scene: "ScenePlan",
         selection: "FrameSelection",
         load_model: "Callable[[], PointMapModel]",
+        report: Report,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
@@ -177,12 +180,12 @@ class Reconstruct:
             )
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
-            from dynapoint.results import contact_sheet, store  # noqa: PLC0415
+            from dynapoint.results import checks, contact_sheet, store  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
 
             model = load_model()
         if frames.note:
-            print(f"{scene.label}: {frames.note}", flush=True)
+            report.note(scene, frames.note)
         with whole_folder(scene.output, overwrite=self.overwrite) as folder:
             with clock.stage("network"):
                 rec = reconstruct_frames(
@@ -198,10 +201,11 @@ class Reconstruct:
                 tracks = store.write_tracks(rec, folder)
             with clock.stage("contact sheet"):
                 sheet = contact_sheet.draw(rec, tracks)
+            with clock.stage("self-check"):
+                found = checks.check(replace(rec, kept_tracks=tracks))
             with clock.stage("write"):
-                store.write_scene(rec, folder, contact_sheet=sheet)
-        print(f"{scene.label}: {frames.count} frames of {frames.size_words}; {clock.summary()}")
-        print(f"{scene.label}: look at {scene.output / store.CONTACT_SHEET_FILE}", flush=True)
+                store.write_scene(rec, folder, contact_sheet=sheet, self_check=found)
+        report.written(scene, frames, clock.seconds)
 
 
 @dataclass
@@ -216,11 +220,6 @@ class _Stages:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
-
-    def summary(self) -> str:
-        """All stages and their sum in one line."""
-        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
-        return f"{stages}; {sum(self.seconds.values()):.1f} s in all"
 
 
 class _ModelLoader:

@@ -52,6 +52,7 @@ class Info:
 def _facts(scene: Path) -> dict[str, Any]:
     """All that `info` says, as JSON would have it."""
     from dynapoint.inference.opening import StoredDecoder, open_scene  # noqa: PLC0415
+    from dynapoint.results.checks import read_check  # noqa: PLC0415
     from dynapoint.results.manifest import read_manifest  # noqa: PLC0415
     from dynapoint.results.summary import summarize  # noqa: PLC0415
 
@@ -71,6 +72,7 @@ def _facts(scene: Path) -> dict[str, Any]:
         "settings": manifest.settings,
         "network": None if manifest.network is None else asdict(manifest.network),
         "bytes": _sizes(scene),
+        "self_check": read_check(scene),
         "further_questions": {"possible": possible, "why": why},
     }
 
@@ -112,4 +114,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         "stored": sizes,
         "further questions": facts["further_questions"]["why"],
     }
-    return [f"{name}: {value}" for name, value in lines.items() if value]
+    check = facts["self_check"] or {"lines": []}
+    return [f"{name}: {value}" for name, value in lines.items() if value] + [
+        f"self-check: {line}" for line in check["lines"]
+    ]

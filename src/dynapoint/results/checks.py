@@ -1,14 +1,21 @@
 """Whether a reconstruction contradicts itself, and in plain words where not to trust it."""
 
+import json
+import math
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from dynapoint.errors import SceneError
 from dynapoint.results.asking import as_numpy, camera_points, map_pictures
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
+
+CHECK_FILE = "self_check.json"
 
 # What is said when a signal goes beyond these; shares of the distance where nothing else is said.
 _REPROJECTION = 0.01
@@ -76,13 +83,19 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
 
     pairs = chosen_pairs(rec.frame_count)
     decoded = {
-        (frame, time): torch.from_numpy(rec.kept_tracks.points[time].copy())
+        (0, time): torch.from_numpy(
+            (rec.kept_tracks.points[time] if rec.kept_tracks else rec.maps(frame=0, time=time)[0])
+            # Memory-mapped arrays are read-only, which tensors cannot be.
+            .copy()
+        )
         for frame, time in pairs
-        if frame == 0 and rec.kept_tracks is not None
+        if frame == 0
     }
-    for frame, time in pairs:
-        if (frame, time) not in decoded:
-            decoded[frame, time] = torch.from_numpy(rec.maps(frame=frame, time=time)[0].copy())
+    others = [frame for frame, time in pairs if frame != 0]
+    if others:
+        # Together, because this is one pass of a network whose decoder sees all frames.
+        for frame, (points, _) in zip(others, rec.decoder.decode(others, 0), strict=True):
+            decoded[frame, 0] = torch.from_numpy(points.copy())
     return as_numpy(
         self_check(
             torch.from_numpy(rec.own_time_points.copy()),
@@ -94,6 +107,44 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
             second=None if second is None else torch.from_numpy(second_opinion(rec, second)),
         )
     )
+
+
+def check_text(found: "SelfCheck") -> str:
+    """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown)."""
+    signals = {
+        field.name: _plain(np.asarray(getattr(found, field.name)).tolist())
+        for field in fields(found)
+        if field.name != "grade"
+    }
+    content = {"grade": found.grade, "lines": check_lines(found), "signals": signals}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def read_check(folder: Path) -> dict[str, Any] | None:
+    """What a stored scene says of itself, as `check_text` has it; None where it does not.
+
+    Raises:
+        SceneError: The file is damaged.
+    """
+    path = folder / CHECK_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "grade": float(content["grade"]),
+            "lines": [str(line) for line in content["lines"]],
+            "signals": dict(content["signals"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SceneError(f"{path} is damaged; reconstruct the scene again") from error
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and lists of them as JSON has them."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value if math.isfinite(value) else None
 
 
 def check_lines(found: "SelfCheck") -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,6 +12,7 @@ from PIL import Image
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.manifest import (
     ENCODED_FILE,
     MANIFEST_FILE,
@@ -24,6 +25,9 @@ from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.stored_frames import source_facts, write_frames
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.self_check import SelfCheck
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 
@@ -112,9 +116,19 @@ def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
 
 
 def write_scene(
-    reconstruction: Reconstruction, folder: Path, *, contact_sheet: Image.Image | None = None
+    reconstruction: Reconstruction,
+    folder: Path,
+    *,
+    contact_sheet: Image.Image | None = None,
+    self_check: "SelfCheck | None" = None,
 ) -> None:
     """Write all of a scene but its tracks, which `write_tracks` has written into the same folder.
+
+    Args:
+        reconstruction: The scene.
+        folder: Where its tracks are.
+        contact_sheet: A picture to put beside the arrays.
+        self_check: What `results.checks.check` found, to put beside them too.
 
     Raises:
         OSError: `folder` cannot be written to.
@@ -133,6 +147,9 @@ def write_scene(
     if contact_sheet is not None:
         contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
+    if self_check is not None:
+        (folder / CHECK_FILE).write_text(check_text(self_check), encoding="utf-8")
+        files.append(CHECK_FILE)
     count, map_hw = reconstruction.frame_count, reconstruction.map_hw
     manifest = Manifest(
         name=reconstruction.frames.name,

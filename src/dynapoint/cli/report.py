@@ -1,0 +1,85 @@
+"""What `dynapoint reconstruct` says of its scenes: lines for people, or one JSON object."""
+
+from typing import TYPE_CHECKING, Any
+
+from dynapoint.cli.common import files_in, print_json
+from dynapoint.errors import DynapointError
+
+if TYPE_CHECKING:
+    from dynapoint.data.frames import Frames
+    from dynapoint.inference.scenes import ScenePlan
+
+_NANO = (
+    "nano is small: good for seeing what moves, where to and how the camera went, not for "
+    "measuring; for accuracy `dynapoint models get vdpm`, then add --model vdpm"
+)
+
+
+class Report:
+    """Says what becomes of every scene as it goes along, or as JSON at the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._scenes: list[dict[str, Any]] = []
+
+    def note(self, scene: "ScenePlan", words: str) -> None:
+        """Something that people want to know at once; JSON has it among the facts."""
+        if not self._as_json:
+            print(f"{scene.label}: {words}", flush=True)
+
+    def skipped(self, scene: "ScenePlan") -> None:
+        """A scene that is there already."""
+        self.note(scene, f"{scene.output} is there already; --overwrite makes it anew")
+        self._scenes.append(_place(scene) | {"skipped": True, "files": files_in(scene.output)})
+
+    def written(self, scene: "ScenePlan", frames: "Frames", seconds: dict[str, float]) -> None:
+        """A scene that is written: what was used, what it took, its self-check, where it is."""
+        from dynapoint.results.checks import read_check  # noqa: PLC0415
+        from dynapoint.results.store import CONTACT_SHEET_FILE  # noqa: PLC0415
+
+        stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
+        total = sum(seconds.values())
+        self.note(
+            scene, f"{frames.count} frames of {frames.size_words}; {stages}; {total:.1f} s in all"
+        )
+        check = read_check(scene.output)
+        for line in check["lines"] if check else []:
+            self.note(scene, line)
+        self.note(scene, f"look at {scene.output / CONTACT_SHEET_FILE}")
+        self.note(scene, f"scene in {scene.output}: go on with `dynapoint view {scene.output}`")
+        self._scenes.append(
+            _place(scene)
+            | {
+                "skipped": False,
+                "files": files_in(scene.output),
+                "frames": frames.count,
+                "note": frames.note,
+                "seconds": {**seconds, "in all": total},
+                "self_check": check,
+            }
+        )
+
+    def close(self, scene_count: int, failures: dict[str, DynapointError], model: str) -> None:
+        """What is left to say when all scenes are done or have failed."""
+        from dynapoint.models.cards import find_card  # noqa: PLC0415
+
+        failed = {label: " ".join(str(error).splitlines()) for label, error in failures.items()}
+        if self._as_json:
+            said = {
+                "model": model,
+                "scenes": self._scenes,
+                "failed": [{"input": label, "error": error} for label, error in failed.items()],
+            }
+            print_json(said)
+            return
+        if failed and scene_count > 1:
+            print(f"{scene_count - len(failed)} of {scene_count} scenes are there; failed were:")
+            for label, error in failed.items():
+                print(f"  {label}: {error}")
+        made = any(not scene["skipped"] for scene in self._scenes)
+        if made and find_card(model).name.startswith("nano"):
+            print(_NANO)
+
+
+def _place(scene: "ScenePlan") -> dict[str, Any]:
+    return {"input": scene.label, "scene": str(scene.output)}

@@ -1,0 +1,142 @@
+"""`--json`: one object on standard output and nothing else, the same numbers as the lines say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dynapoint
+from dynapoint import cli
+from dynapoint.errors import SceneError
+from dynapoint.models import catalog
+from dynapoint.models.catalog import load_model
+from dynapoint.results import store
+from dynapoint.results.checks import check, check_lines, read_check
+from fake_model import FakeModel, picture_array
+from test_open import weights_of
+from video_files import write_video
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """A stand-in for the network."""
+    monkeypatch.setattr(catalog, "load_model", lambda *_, **__: FakeModel(32))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    """A scene that can be asked more."""
+    folder = tmp_path_factory.mktemp("json")
+    model = load_model("nano", weights=weights_of("nano", folder))
+    store.save(dynapoint.reconstruct(picture_array(3, 40, 64), model), folder / "scene.4d")
+    return folder / "scene.4d"
+
+
+def said(capsys, *arguments: object, code: int = 0) -> dict:
+    """What is on standard output, which must be JSON of one line of text or more."""
+    capsys.readouterr()
+    assert cli.main([*map(str, arguments), "--json"]) == code
+    printed = capsys.readouterr()
+    assert printed.err == "" or code
+    return json.loads(printed.out)
+
+
+def test_reconstruct(tmp_path, small, capsys):
+    videos = [write_video(tmp_path / f"{name}.mp4", frames=30) for name in "ab"]
+    (tmp_path / "c.mp4").write_bytes(b"no video" * 99)
+    out = tmp_path / "out"
+    facts = said(capsys, "reconstruct", *videos, tmp_path / "c.mp4", "-o", out, code=1)
+    assert [scene["input"] for scene in facts["scenes"]] == ["a.mp4", "b.mp4"]
+    assert [failed["input"] for failed in facts["failed"]] == ["c.mp4"]
+    first = facts["scenes"][0]
+    assert first["scene"] == str(out / "a.4d") and first["frames"] == 24
+    assert sorted(map(Path, first["files"])) == sorted(
+        path for path in (out / "a.4d").rglob("*") if path.is_file()
+    )
+    assert "24 of 30 frames used" in first["note"]
+    spent = dict(first["seconds"])
+    assert spent.pop("in all") == pytest.approx(sum(spent.values())) and len(spent) == 6
+    again = said(capsys, "reconstruct", *videos, "-o", out)
+    assert [scene["skipped"] for scene in again["scenes"]] == [True, True]
+
+
+def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path, small, capsys):
+    video = write_video(tmp_path / "a.mp4", frames=6)
+    assert cli.main(["reconstruct", str(video), "-o", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rec = dynapoint.reconstruct(video, FakeModel(32))
+    expected = check_lines(check(rec))
+    assert expected[0].startswith("trust 0.") and expected[0] in lines[1]
+    assert f"{tmp_path / 'out' / 'contact_sheet.png'}" in lines[-3]
+    assert f"`dynapoint view {tmp_path / 'out'}`" in lines[-2]
+    assert "not for measuring" in lines[-1] and "models get vdpm" in lines[-1]
+    stored = read_check(tmp_path / "out")
+    assert stored["lines"] == expected and stored["signals"]["second_opinion"] is None
+    assert "self_check.json" in store.read_arrays(tmp_path / "out").manifest.files
+    assert cli.main(["info", str(tmp_path / "out")]) == 0
+    assert f"self-check: {expected[0]}" in capsys.readouterr().out.splitlines()
+    assert said(capsys, "info", tmp_path / "out")["self_check"] == stored
+    (tmp_path / "out" / "self_check.json").write_text("{")
+    with pytest.raises(SceneError, match=r"self_check\.json is damaged"):
+        read_check(tmp_path / "out")
+    (tmp_path / "out" / "self_check.json").unlink()
+    assert cli.main(["info", str(tmp_path / "out")]) == 1
+    assert "self_check.json is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_frames_have_a_self_check_too(tmp_path, small, count):
+    video = write_video(tmp_path / "a.mp4", frames=count)
+    assert cli.main(["reconstruct", str(video), "-o", str(tmp_path / "out")]) == 0
+    assert 0 <= read_check(tmp_path / "out")["grade"] <= 1
+
+
+def test_all_other_frames_come_in_one_pass_to_be_checked():
+    rec = dynapoint.reconstruct(picture_array(9, 24, 32), FakeModel(32))
+    asked = []
+    decode = rec.decoder.decode
+    rec.decoder.decode = lambda frames, time, **options: (
+        asked.append((list(frames), time)) or decode(frames, time, **options)
+    )
+    check(rec)
+    assert asked == [([0], time) for time in (2, 3, 5, 6, 8)] + [([2, 3, 5, 6, 8], 0)]
+
+
+ANSWERS = {
+    "tracks": ["--every", 8],
+    "flow": ["--to", 2],
+    "segment": ["--to", 1],
+    "match": [],
+    "objects": [],
+    "fuse": ["--max-points", 300],
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers(scene, tmp_path, capsys, name):
+    facts = said(capsys, name, scene, *ANSWERS[name], "-o", tmp_path / "answer")
+    path = tmp_path / "answer.npz"
+    assert facts["files"] == [str(path)] and facts["bytes"] == path.stat().st_size
+    assert facts["answer"] == name
+    with np.load(path) as arrays:
+        numbers = {
+            "tracks": lambda: {"tracks": arrays["points"].shape[1], "times": 3},
+            "flow": lambda: {"valid_share": arrays["valid"].mean()},
+            "segment": lambda: {"moving_share": (arrays["probability"] > 0.5).mean()},
+            "match": lambda: {"matched_share": (arrays["valid"] & arrays["mutual"]).mean()},
+            "objects": lambda: {"objects": arrays["instance"].max()},
+            "fuse": lambda: {"points": len(arrays["points"]), "frames": 3},
+        }[name]()
+    for key, number in numbers.items():
+        assert facts[key] == pytest.approx(float(number))
+
+
+def test_exports(scene, tmp_path, capsys):
+    one = said(capsys, "export", scene, "--to", "tum", "-o", tmp_path / "way")
+    assert one["files"] == [str(tmp_path / "way.txt")]
+    assert one["bytes"] == (tmp_path / "way.txt").stat().st_size
+    many = said(capsys, "export", scene, "--to", "depth", "-o", tmp_path / "depth")
+    assert many["output"] == str(tmp_path / "depth")
+    listed = {Path(file).relative_to(tmp_path / "depth").as_posix() for file in many["files"]}
+    assert listed >= {"export.json"} and len(listed) >= 4
