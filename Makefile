@@ -1,8 +1,9 @@
 # README's two commands: `make demo` and `make test`. Both set up all they need in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+QUICK := not slow and not gpu and not kill and not wheel and not browser
 
-.PHONY: demo test test-slow test-gpu lint types check clean
+.PHONY: demo test test-slow test-gpu test-kill test-browser test-wheel lint types check clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -11,10 +12,13 @@ BIN := .venv/bin
 
 demo: .venv/ready
 	$(BIN)/dynapoint reconstruct src/dynapoint/assets/demo.mp4 -o demo.4d --overwrite
-	@echo "look at demo.4d/contact_sheet.png"
+	$(BIN)/dynapoint export demo.4d --to html -o demo.html --overwrite
+	$(BIN)/dynapoint export demo.4d --to sheet -o demo.png --overwrite
+	@echo "open demo.html in a browser; look at demo.png; the scene is demo.4d"
 
+# Two processes of one thread each: most tests are too small to share out.
 test: .venv/ready
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m '$(QUICK)'
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
@@ -22,9 +26,18 @@ test-slow: .venv/ready
 test-gpu: .venv/ready
 	$(BIN)/pytest -q -m gpu
 
+test-kill: .venv/ready
+	$(BIN)/pytest -q -m kill
+
+test-browser: .venv/ready
+	$(BIN)/pytest -q -m browser
+
+test-wheel: .venv/ready
+	$(BIN)/pytest -q -m wheel
+
 lint: .venv/ready
-	$(BIN)/ruff check src tests scripts benchmarks
-	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/ruff check src tests scripts benchmarks examples
+	$(BIN)/ruff format --check src tests scripts benchmarks examples
 
 types: .venv/ready
 	$(BIN)/mypy
@@ -32,4 +45,4 @@ types: .venv/ready
 check: lint types test
 
 clean:
-	rm -rf .venv demo.4d
+	rm -rf .venv demo.4d demo.html demo.png

@@ -13,6 +13,13 @@ from dynapoint.models.small_networks import build_network
 from dynapoint.types import TruthSample
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Tests are small: more threads only wait for each other."""
