@@ -56,6 +56,17 @@ def test_shipped_pair_network_moves_pairs_and_aligns_clips() -> None:
         assert (maps.points - encoded.own_time.points[:, [0]]).abs().max() > 1e-4
 
 
+def test_shipped_query_network_answers_one_time_after_another() -> None:
+    model = load_model("dept3r-nano")
+    assert model.weights_sha256 == sha256_of(ASSETS / CARDS["dept3r-nano-1"].weights_file)
+    images = torch.rand(1, 3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        encoded = model.encode(images)
+        maps = model.decode(encoded, time=2, frames=[0, 1])
+    assert torch.isfinite(maps.points).all()
+    assert (maps.points - encoded.own_time.points[:, [0, 1]]).abs().max() > 1e-4
+
+
 def test_retired_names_point_to_their_successor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cards.RETIRED, "nano-0", "nano-1")
     with pytest.raises(ModelError, match="nano-1"):

@@ -165,7 +165,7 @@ def test_reconstruct_says_so_before_it_reads_anything(folder, tmp_path, capsys):
 def test_list(folder, capsys):
     place(folder / "vdpm.pt", bytes(2_500_000))
     assert cli.main(["models"]) == 0
-    nano, _, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
+    nano, _, _, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
     assert "nano-1 = nano: 9,920,244 parameters, 19.9 MB" in nano
     assert "Apache-2.0" in nano and str(ASSETS) in nano
     assert "1,661,508,918 parameters, 2.5 MB" in vdpm

@@ -57,6 +57,13 @@ DPM_NANO_1 = ModelCard(
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dpm-nano-1.safetensors",
 )
+DEPT3R_NANO_1 = ModelCard(
+    name="dept3r-nano-1",
+    parameters=1_520_580,
+    licence="Apache-2.0",
+    source="trained by the dynapoint authors on the package's own data engine",
+    weights_file="dept3r-nano-1.safetensors",
+)
 VDPM = ModelCard(
     name="vdpm",
     parameters=1_661_508_918,
@@ -121,8 +128,8 @@ DEPT3R = ModelCard(
     ),
 )
 
-CARDS = {card.name: card for card in (NANO_1, DPM_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
-NEWEST = {"nano": "nano-1", "dpm-nano": "dpm-nano-1"}
+CARDS = {card.name: card for card in (NANO_1, DPM_NANO_1, DEPT3R_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
+NEWEST = {"nano": "nano-1", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
 
 RETIRED: dict[str, str] = {}

@@ -92,7 +92,7 @@ class QueryConfig:
     layer onto each frame's camera token; the paper states neither normalisation nor layer).
     """
 
-    into: Literal["frame", "camera_token"] = "frame"
+    into: Literal["frame", "camera_token"] = "camera_token"
     intrinsics: bool = True
     # Spread of the learned vector at the start. Blocks with layer scale hardly notice a small one;
     # where there is none, one as large as the tokens would drown what they say (rms .6 there).

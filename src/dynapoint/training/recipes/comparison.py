@@ -62,13 +62,13 @@ def dpm_nano() -> TrainConfig:
 
 
 def dept3r_nano() -> TrainConfig:
-    """DePT3R, its query added to all tokens of the query frame."""
-    return _dept3r("dept3r-nano", QueryConfig(into="frame"), network="dept3r-nano-1")
-
-
-def dept3r_camera_token() -> TrainConfig:
     """DePT3R, its query added to the query frame's camera token."""
-    return _dept3r("comparison-dept3r-token", QueryConfig(into="camera_token"))
+    return _dept3r("dept3r-nano", QueryConfig(), network="dept3r-nano-1")
+
+
+def dept3r_frame() -> TrainConfig:
+    """DePT3R, its query added to all tokens of the query frame."""
+    return _dept3r("comparison-dept3r-frame", QueryConfig(into="frame"))
 
 
 def dept3r_without_intrinsics() -> TrainConfig:
@@ -115,7 +115,7 @@ COMPARISON = {
         vdpm_small,
         dpm_nano,
         dept3r_nano,
-        dept3r_camera_token,
+        dept3r_frame,
         vdpm_four_frames,
         additive,
         deeper,
