@@ -57,3 +57,10 @@ def maps_at_two_times(
     begin = frame if from_time is None else from_time
     start, end = (rec.maps(frame=frame, time=time) for time in (begin, to_time))
     return (as_tensor(start[0]), as_tensor(start[1])), (as_tensor(end[0]), as_tensor(end[1]))
+
+
+def maps_at_all_times(rec: Any, frame: SupportsIndex) -> "tuple[Tensor, Tensor]":
+    """Points (time, height, width, 3) and confidence of one frame, without their visibility."""
+    maps = [rec.maps(frame=frame, time=time) for time in range(rec.frame_count)]
+    points, confidence = (np.stack(part) for part in zip(*maps, strict=True))
+    return as_tensor(points), as_tensor(confidence)

@@ -9,7 +9,12 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
-from dynapoint.results.asking import as_numpy, as_tensor, maps_at_two_times
+from dynapoint.results.asking import (
+    as_numpy,
+    as_tensor,
+    maps_at_all_times,
+    maps_at_two_times,
+)
 from dynapoint.results.visibility import points_in_camera, project
 
 if TYPE_CHECKING:
@@ -102,13 +107,13 @@ class MotionAnswers:
         """How likely each pixel's point moved at all during the clip."""
         from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
-        tracks = self.tracks(frame=frame)
+        points, confidence = maps_at_all_times(self, frame)
         return as_numpy(
             segment_clip(
-                as_tensor(tracks.points),
+                points,
                 own_time=int(frame),
                 world_from_camera=as_tensor(self.world_from_camera[frame].astype(np.float32)),
-                confidence=as_tensor(tracks.confidence),
+                confidence=confidence,
             )
         )
 
@@ -122,20 +127,20 @@ class MotionAnswers:
         import torch  # noqa: PLC0415
 
         from dynapoint.reductions.instances import moving_objects, moving_regions  # noqa: PLC0415
+        from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
         chosen = list(range(self.frame_count)) if frames is None else list(frames)
         if not chosen:
             raise InputError("no frame is given to look for objects in; give at least one")
         regions, likely = [], []
         for frame in chosen:
-            tracks = self.tracks(frame=frame)
-            probability = as_tensor(self.motion(frame=frame).probability)
+            maps, known = maps_at_all_times(self, frame)
+            pose = as_tensor(self.world_from_camera[frame].astype(np.float32))
+            probability = segment_clip(
+                maps, own_time=int(frame), world_from_camera=pose, confidence=known
+            ).probability
             found = moving_regions(
-                as_tensor(tracks.points),
-                probability,
-                own_time=int(frame),
-                world_from_camera=as_tensor(self.world_from_camera[frame].astype(np.float32)),
-                confidence=as_tensor(tracks.confidence),
+                maps, probability, own_time=int(frame), world_from_camera=pose, confidence=known
             )
             regions.append(found.region)
             likely.append(probability)
@@ -242,11 +247,12 @@ class MotionAnswers:
             raise ShapeError(
                 f"the mask has shape {marked.shape}; give one of {tuple(self.map_hw)}, the maps'"
             )
-        tracks = self.tracks(frame=frame)
+        points, confidence = maps_at_all_times(self, frame)
+        shown = as_tensor(marked)
         return as_numpy(
             rigid_object(
-                as_tensor(tracks.points[:, marked]),
-                as_tensor(tracks.confidence[:, marked]),
+                points[:, shown],
+                confidence[:, shown],
                 source_time=int(frame),
                 fit_scale=fit_scale,
             )
