@@ -44,7 +44,7 @@ class Box:
         return np.round(steps).clip(0, LARGEST_STEP).astype(np.uint16)
 
 
-def box_around(clouds: list[Float[np.ndarray, "point xyz=3"]]) -> Box:
+def box_around(clouds: list[Float[np.ndarray, "_ xyz=3"]]) -> Box:
     """The smallest box about all points, of size 1 along axes where they have no extent."""
     filled = [cloud for cloud in clouds if len(cloud)]
     low = np.min([cloud.min(axis=0) for cloud in filled] or [np.zeros(3)], axis=0)
@@ -101,8 +101,11 @@ def filled_gaps(
 def ranks(
     confidence: Float[np.ndarray, "*shape"], ordered: Float[np.ndarray, " sample"]
 ) -> UInt8[np.ndarray, "*shape"]:
-    """1 to 255 by the share of `ordered` (ascending) that is less; 0 where there is no point."""
-    share = np.searchsorted(ordered, confidence) / max(1, len(ordered))
+    """1 to 255 by the share of `ordered` (ascending) that is not more; 0 where there is no point.
+
+    So hiding the least sure tenth hides no more than that, however many are equally sure.
+    """
+    share = np.searchsorted(ordered, confidence, side="right") / max(1, len(ordered))
     return np.where(confidence > 0, 1 + np.floor(254 * share), 0).astype(np.uint8)
 
 

@@ -48,7 +48,7 @@ class GridCloud:
     on_edge: Bool[np.ndarray, "row column"]
     colors: UInt8[np.ndarray, "row column rgb=3"]
     motion: Float32[np.ndarray, "row column"]
-    joined: Bool[np.ndarray, "row-1 column-1"]
+    joined: Bool[np.ndarray, "cell_row cell_column"]
     footprint: float
 
 
@@ -177,16 +177,7 @@ def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int)
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
-    motion = np.asarray(
-        segment_clip(
-            torch.from_numpy(points[:, None]),
-            own_time=middle,
-            world_from_camera=torch.from_numpy(
-                rec.world_from_camera[cloud.times[middle]].astype(np.float32)
-            ),
-            confidence=torch.from_numpy(usable[:, None].astype(np.float32)),
-        ).probability
-    )[0]
+    motion = _motion(points, usable, middle, rec.world_from_camera[cloud.times[middle]])
     moves = motion > _STILL_PROBABILITY
     # Where the middle time has no place for a still point, the first that has one.
     at = np.where(usable[middle], middle, usable.argmax(axis=0))
@@ -250,7 +241,7 @@ def picture(
     return np.asarray(picture_in_map(rec, frame, (width, height), Image.Resampling.LANCZOS))
 
 
-def _joined(depth: Float32[np.ndarray, "row column"]) -> Bool[np.ndarray, "row-1 column-1"]:
+def _joined(depth: Float32[np.ndarray, "row column"]) -> Bool[np.ndarray, "cell_row cell_column"]:
     """Which cells between four points lie on one surface: their depths hardly differ.
 
     More generous than `surface_cells`, which wants slopes to go on evenly: to the eye a hole in a
@@ -261,7 +252,7 @@ def _joined(depth: Float32[np.ndarray, "row column"]) -> Bool[np.ndarray, "row-1
     return (low > 0) & (high <= _JOINED_RATIO * low)
 
 
-def _on_edge(joined: Bool[np.ndarray, "row-1 column-1"]) -> Bool[np.ndarray, "row column"]:
+def _on_edge(joined: Bool[np.ndarray, "cell_row cell_column"]) -> Bool[np.ndarray, "row column"]:
     """Which points touch no cell that is one surface; none of a grid without cells."""
     if not joined.size:
         return np.zeros((joined.shape[0] + 1, joined.shape[1] + 1), dtype=bool)
@@ -283,6 +274,24 @@ def _near(rec: Reconstruction, cloud: MovingCloud) -> Bool[np.ndarray, "time poi
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.linalg.norm(cloud.points, axis=-1)
     return distance <= FARTHEST_MEDIANS * median_distance(rec)
+
+
+def _motion(
+    points: Float32[np.ndarray, "time point xyz=3"],
+    usable: Bool[np.ndarray, "time point"],
+    middle: int,
+    world_from_camera: Float64[np.ndarray, "4 4"],
+) -> Float32[np.ndarray, " point"]:
+    """Probability that points move, judged from where they are at the middle time."""
+    if not points.shape[1]:
+        return np.zeros(0, dtype=np.float32)
+    found = segment_clip(
+        torch.from_numpy(points[:, None]),
+        own_time=middle,
+        world_from_camera=torch.from_numpy(world_from_camera.astype(np.float32)),
+        confidence=torch.from_numpy(usable[:, None].astype(np.float32)),
+    )
+    return np.asarray(found.probability)[0]
 
 
 def _held(

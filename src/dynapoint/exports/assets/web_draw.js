@@ -22,15 +22,17 @@ out float moves;
 uvec4 at(ivec2 cell) { return texelFetch(grid, clamp(cell, ivec2(0), cells - 1), 0); }
 vec3 world(uvec4 steps) { return low + size * vec3(steps.xyz) / 65535.0; }
 bool shown(uint about) { return float(about >> 8) >= least; }
-bool surface(ivec2 cell) {         // whether the four points around are one, and none is hidden
-  if (any(lessThan(cell, ivec2(0))) || any(greaterThanEqual(cell, cells - 1))) return false;
-  uint about = at(cell).w;
-  return (about & 1u) == 1u && shown(about) && shown(at(cell + ivec2(1, 0)).w)
+bool joined(ivec2 cell) {          // whether the four points around are on one surface
+  return all(greaterThanEqual(cell, ivec2(0))) && all(lessThan(cell, cells - 1))
+    && (at(cell).w & 1u) == 1u;
+}
+bool surface(ivec2 cell) {         // the same, and none is hidden
+  return joined(cell) && shown(at(cell).w) && shown(at(cell + ivec2(1, 0)).w)
     && shown(at(cell + ivec2(0, 1)).w) && shown(at(cell + 1).w);
 }
 bool alone(ivec2 cell) {
-  return !surface(cell) && !surface(cell - 1) && !surface(cell - ivec2(1, 0))
-    && !surface(cell - ivec2(0, 1));
+  return !joined(cell) && !joined(cell - 1) && !joined(cell - ivec2(1, 0))
+    && !joined(cell - ivec2(0, 1));
 }
 void main() {
   vec3 point; uint about; float spacing = 0.0;
