@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -45,6 +45,7 @@ _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
     "track_points": (("time", "height", "width", "xyz"), "float32"),
     "track_visible": (("time", "height", "width"), "float32"),
     "track_confidence": (("time", "height", "width"), "float32"),
+    "motion_probability": (("height", "width"), "float32"),
 }
 _TRACKS = ("track_points", "track_visible", "track_confidence")
 
@@ -135,6 +136,7 @@ def write_scene(
     """
     for name, array in _small_arrays(reconstruction).items():
         np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
+    np.save(folder / "motion_probability.npy", _motion_of_frame_0(reconstruction, folder))
     # Large and of their type on disk already, so that nothing is copied.
     np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
     np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
@@ -188,6 +190,17 @@ def read_arrays(scene: Path | str) -> StoredArrays:
     return StoredArrays(
         manifest=manifest, arrays={name: _open_array(folder, name, manifest) for name in _LAYOUT}
     )
+
+
+def _motion_of_frame_0(
+    reconstruction: Reconstruction, folder: Path
+) -> Float32[np.ndarray, "map_height map_width"]:
+    """How likely each pixel of frame 0 moves during the clip, from the tracks in the folder."""
+    points, visible, confidence = (
+        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TRACKS
+    )
+    tracks = FrameTracks(points=points, visible=visible, confidence=confidence)
+    return replace(reconstruction, kept_tracks=tracks).motion(frame=0).probability
 
 
 def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
