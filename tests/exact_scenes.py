@@ -50,7 +50,8 @@ def exact_scene(
     Args:
         shape: Of images and maps.
         frames: How many.
-        moving: "box" or "nothing".
+        moving: "box"; "nothing", where there is no box; "flat box", as far as the wall; or "still
+            box", which goes with the camera but does not move as far as the maps say.
         size: All lengths are multiplied by it.
         images: Makes them.
         crop_px: Map pixels by which the pictures reach beyond the maps on both sides.
@@ -80,7 +81,7 @@ def exact_scene(
         ray = ray @ np.linalg.inv(intrinsics[frame]).T @ poses[frame, :3, :3].T
         start = poses[frame, :3, 3]
         depth = (4.0 * size - NORMAL @ start) / (ray @ NORMAL)
-        if moving == "box":
+        if moving in ("box", "still box"):
             depth = np.where(box, 0.5 * depth, depth)
         points[frame] = start + ray * depth[..., None]
     confidence = np.ones((frames, map_h, map_w), dtype=np.float32)
@@ -97,6 +98,8 @@ def exact_scene(
         own_time_points=points.astype(np.float32),
         own_time_confidence=confidence,
         pixel_map=pixel_map,
-        decoder=Wall(points, confidence, np.tile(box & (moving == "box"), (frames, 1, 1)), size),
+        decoder=Wall(
+            points, confidence, np.tile(box & (moving in ("box", "flat box")), (frames, 1, 1)), size
+        ),
         model_name="exact",
     )

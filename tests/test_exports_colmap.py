@@ -12,7 +12,8 @@ from plyfile import PlyData
 from dynapoint.errors import InputError, OutputError
 from dynapoint.exports.catalog import export
 from dynapoint.exports.options import ExportOptions
-from exact_scenes import NORMAL, exact_scene
+from dynapoint.exports.splat_training import still_mask
+from exact_scenes import IMAGE_HW, NORMAL, exact_scene
 from exported_scenes import gray_images
 
 
@@ -134,6 +135,32 @@ def test_images_are_the_frames_and_masks_the_box(rec, folder):
         assert mask.shape == (height, width) and set(np.unique(mask)) == {0, 255}
         assert (mask[aside < 0.2 - map_pixel] == 0).all()
         assert (mask[aside > 0.2 + map_pixel] == 255).all()
+
+
+@pytest.mark.parametrize("moving", ["still box", "flat box"])
+def test_the_wall_is_not_seen_through_what_hides_it_or_moves(tmp_path, moving):
+    # Hidden by something still, and covered by something that moves at its own depth.
+    model = read_model(export(exact_scene(moving=moving), "colmap", tmp_path / "c"))
+    height, width = IMAGE_HW["landscape"]
+    wall, covered = 0, 0
+    for image in in_order(model):
+        for place in image.points2D:
+            if abs(model.points3D[place.point3D_id].xyz @ NORMAL - 4) > 1e-3:
+                continue
+            wall += 1
+            aside = abs(place.xy / (width, height) - 0.5)
+            covered += (aside < 0.2 - 1 / 24).all()
+    assert wall > 1500 and covered == 0
+
+
+def test_outlines_of_masks_are_half_way_between_pixels_of_maps():
+    rec = exact_scene()
+    moving = np.zeros(rec.map_hw, dtype=np.float32)
+    moving[6:, 16:] = 1
+    still = still_mask(rec, 1, moving)
+    expected = np.ones((60, 80), dtype=bool)
+    expected[15:, 40:] = False
+    assert (still != expected).sum() <= 2
 
 
 def test_observations_are_what_the_maps_say_where_cameras_disagree(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dynapoint.errors import OutputError
 from dynapoint.exports.catalog import export
@@ -100,6 +101,17 @@ def test_the_camera_is_where_ours_is_and_turns_the_short_way(rec, stage):
     )
     low, high = camera.GetClippingRangeAttr().Get()
     assert low < rec.own_time_depth.min() and high > rec.own_time_depth.max()
+
+
+def test_a_camera_that_turns_beyond_half_a_turn_never_goes_back(rec, tmp_path):
+    poses = rec.world_from_camera.copy()
+    angles = np.radians([0, 100, 170, 190])
+    poses[:, :3, :3] = Rotation.from_rotvec(angles[:, None] * [0, 1, 0]).as_matrix()
+    turning = replace(rec, world_from_camera=poses)
+    camera = prim(opened(export(turning, "usd", tmp_path / "a")), "camera", UsdGeom.Camera)
+    between = np.array(camera.ComputeLocalToWorldTransform(2.5)).T
+    # Half a turn: the camera looks back.
+    np.testing.assert_allclose(between[:3, 2], [0, 0, -1], atol=1e-6)
 
 
 def test_image_up_is_up_and_right_is_right(stage):

@@ -162,7 +162,9 @@ def _fused(
     points, confidence = _maps_at(rec, frames, time)
     colors = map_colors(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
-    footprint = _footprint(rec)[frames][weight > 0]
+    footprint = _footprint(rec)[frames]
+    # Points behind their camera have none.
+    footprint = footprint[(weight > 0) & (footprint > 0)]
     return fuse(
         torch.from_numpy(points),
         torch.from_numpy(weight),
