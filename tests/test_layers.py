@@ -23,6 +23,7 @@ RANKS = {
     "results": 5,
     "inference": 6,
     "exports": 6,
+    "viewer": 7,
     "evaluation": 7,
     "training": 8,
     "cli": 9,

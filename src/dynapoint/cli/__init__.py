@@ -15,6 +15,7 @@ from dynapoint.cli.models import Models
 from dynapoint.cli.reconstruct import Reconstruct
 from dynapoint.cli.scene import Info
 from dynapoint.cli.train import Synth, Train
+from dynapoint.cli.view import View
 from dynapoint.errors import DynapointError
 
 _Command = (
@@ -26,6 +27,7 @@ _Command = (
     | Annotated[Match, tyro.conf.subcommand("match")]
     | Annotated[Objects, tyro.conf.subcommand("objects")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
