@@ -41,6 +41,7 @@ from visibility import average_precision, calibration_error, in_view
 PAIRS = {2: ((0, 2), (4, 6)), 8: ((0, 8), (1, 9))}
 _MOVING, _NOTHING = 100, 255
 _LEAST_PIXELS = 20
+_ORDER = ("own", "focal", "camera", "object flow", "scene", "optical", "motion", "objects", "match")
 # Fused points of movers that are farther than this share of the distance from where they belong.
 _OFF_PLACE = 0.02
 
@@ -309,6 +310,10 @@ def score(row: str, clips: list[Path]) -> dict[str, float]:
 def table(found: dict[str, dict[str, float]]) -> str:
     """Markdown: a line per measure, pairs 2 and 8 frames apart in one cell."""
     names = list(dict.fromkeys(name for row in found.values() for name in row))
+    place = {
+        name: next((k for k, w in enumerate(_ORDER) if name.startswith(w)), 99) for name in names
+    }
+    names.sort(key=lambda name: (place[name], name.split(",")[0]))
     lines = ["| | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for name in names:
         if " m8" in name:
