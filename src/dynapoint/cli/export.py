@@ -27,7 +27,7 @@ class Export(SceneCommand):
     time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
     """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
     max_points: int | None = None
-    """At most this many points; glb and mp4 choose for themselves without it."""
+    """At most this many points; glb, html and mp4 choose for themselves without it."""
     confidence: Annotated[float, tyro.conf.arg(metavar="PERCENT")] = 0.0
     """Leave out this share of the points, in percent: those of least confidence."""
     background: Literal["none", "black", "white"] = "none"
