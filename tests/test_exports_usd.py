@@ -108,7 +108,8 @@ def test_a_camera_that_turns_beyond_half_a_turn_never_goes_back(rec, tmp_path):
     angles = np.radians([0, 100, 170, 190])
     poses[:, :3, :3] = Rotation.from_rotvec(angles[:, None] * [0, 1, 0]).as_matrix()
     turning = replace(rec, world_from_camera=poses)
-    camera = prim(opened(export(turning, "usd", tmp_path / "a")), "camera", UsdGeom.Camera)
+    stage = opened(export(turning, "usd", tmp_path / "a"))
+    camera = prim(stage, "camera", UsdGeom.Camera)
     between = np.array(camera.ComputeLocalToWorldTransform(2.5)).T
     # Half a turn: the camera looks back.
     np.testing.assert_allclose(between[:3, 2], [0, 0, -1], atol=1e-6)
