@@ -21,7 +21,7 @@ class Export(SceneCommand):
 
     to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
     """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG),
-    depth-exr or mp4."""
+    depth-exr, mp4 or html."""
     output: OutputOption
     """File or folder to write."""
     time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
