@@ -72,7 +72,7 @@ class _AnswerCommand(SceneCommand):
 class Tracks(_AnswerCommand):
     """Where pixels of one frame are at all times, in 3D and in the images, and whether seen.
 
-    NPZ: points (time, track, 3) in the world, xy_px in the original images, visible, confidence.
+    NPZ: points (time, track, 3) in the world, xy in the original images, visible, confidence.
     """
 
     frame: _Index = 0

@@ -21,7 +21,7 @@ class Export(SceneCommand):
 
     to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
     """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG),
-    depth-exr, mp4 or html."""
+    depth-exr, mp4, html, or sheet (a PNG of every answer)."""
     output: OutputOption
     """File or folder to write."""
     time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
