@@ -56,6 +56,7 @@ def test_files_too(tmp_path, monkeypatch, dead):
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: dead)
         (tmp_path / f"{partial_prefix('cloud.ply')}.part").touch()
+        (tmp_path / f"{partial_prefix('cloud.ply')}.part.usdc").touch()
     with whole_file(tmp_path / "cloud.ply") as partial:
         assert names(tmp_path) == []
         partial.touch()

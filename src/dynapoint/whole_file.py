@@ -51,12 +51,13 @@ def abandoned(folder: Path, name: str, kind: str) -> list[Path]:
     Args:
         folder: Where `name` is, or was to be.
         name: Of a file or folder.
-        kind: The suffix, without its dot, of what is looked for.
+        kind: The suffix, without its dot, of what is looked for; another one may follow, for
+            libraries that tell formats by names.
     """
     # Elsewhere a process cannot be asked after without ending it.
     if os.name != "posix":
         return []
-    ours = re.compile(rf"{re.escape(_prefix_on_this_machine(name))}(\d+)\b.*\.{kind}")
+    ours = re.compile(rf"{re.escape(_prefix_on_this_machine(name))}(\d+)\b.*\.{kind}(\.\w+)?")
     found = []
     with suppress(OSError):
         for path in sorted(folder.iterdir()):

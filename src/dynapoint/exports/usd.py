@@ -41,7 +41,7 @@ def write_usd(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
         OutputError: `path` exists or cannot be written, or usd-core is not installed.
     """
     require("pxr", extra="usd", format_name="usd")
-    from pxr import Sdf  # noqa: PLC0415 - only this export needs it.
+    from pxr import Sdf, Tf  # noqa: PLC0415 - only this export needs it.
 
     times = options.times(rec)
     limit = options.max_points or min(_MOST_POINTS, _DEFAULT_POSITIONS // len(times))
@@ -55,6 +55,8 @@ def write_usd(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
             if not layer.Export(str(named)):
                 raise OSError("usd-core could not write it")
             named.replace(partial)
+        except Tf.ErrorException as error:
+            raise OSError("usd-core could not write it") from error
         finally:
             named.unlink(missing_ok=True)
 
