@@ -1,7 +1,7 @@
 """The wheel: built from a copy of the sources, installed anew, and used outside the checkout.
 
-Of the new environment only the package is new: torch and the other libraries are those of the
-environment that runs the tests, without what is installed there in place of a checkout.
+The new environment holds what the package says that it depends on, and nothing that only the
+developers have.
 """
 
 import json
@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -20,8 +19,6 @@ import dynapoint
 
 pytestmark = pytest.mark.wheel
 ROOT = Path(__file__).parent.parent
-# What is found beside the libraries only because the package is installed from its checkout.
-EDITABLE = ("_dynapoint.pth", "__editable__", "_editable")
 
 
 def run(*command: object, folder: Path) -> str:
@@ -37,7 +34,7 @@ def run(*command: object, folder: Path) -> str:
         env=surroundings,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -64,17 +61,9 @@ def wheel(tmp_path_factory) -> Path:
 def commands(wheel, tmp_path_factory) -> Path:
     """Where the commands of the new environment are."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
-    venv.create(folder, symlinks=True, with_pip=False)
-    paths = {"base": str(folder), "platbase": str(folder)}
-    packages = Path(sysconfig.get_path("purelib", scheme="venv", vars=paths))
-    # Libraries by links one by one, for a path to their folder would bring the checkout along.
-    for library in Path(sysconfig.get_path("purelib")).iterdir():
-        ours = library.name.lower().startswith("dynapoint")
-        if not ours and not any(word in library.name for word in EDITABLE):
-            (packages / library.name).symlink_to(library)
-    python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
-    run(*install, folder=folder)
+    venv.create(folder, with_pip=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    run(*install, "-c", ROOT / "constraints.txt", wheel, folder=folder)
     return folder / "bin"
 
 
