@@ -84,9 +84,8 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
     pairs = chosen_pairs(rec.frame_count)
     decoded = {
         (0, time): torch.from_numpy(
-            (rec.kept_tracks.points[time] if rec.kept_tracks else rec.maps(frame=0, time=time)[0])
             # Memory-mapped arrays are read-only, which tensors cannot be.
-            .copy()
+            rec.maps(frame=0, time=time)[0].copy()
         )
         for frame, time in pairs
         if frame == 0

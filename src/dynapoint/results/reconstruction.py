@@ -292,6 +292,8 @@ class Reconstruction(Answers):
         """`maps` for indices known to be good."""
         if frame == time:
             return self.own_time_points[frame], self.own_time_confidence[frame]
+        if frame == 0 and self.kept_tracks is not None:
+            return self.kept_tracks.points[time], self.kept_tracks.confidence[time]
         return self.decoder.decode([frame], time, keep=keep)[0]
 
     @cached_property
