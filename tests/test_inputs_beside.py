@@ -445,6 +445,8 @@ def test_lengths_that_cannot_be_used(tmp_path):
         ("0,10,10,20,20,0", "positive number of metres"),
         ("0,10,10,20,20,nan", "positive number of metres"),
         ("0.5,10,10,20,20,1", "index of a frame"),
+        ("inf,10,10,20,20,1", "index of a frame"),
+        ("nan,10,10,20,20,1", "index of a frame"),
         ("9,10,10,20,20,1", "frame is 9"),
         ("0,10,10,900,20,1", "nothing is known"),
         ("0,10,10,10,10,1", "same point"),

@@ -40,10 +40,11 @@ def read_ignore_masks(
     """
     if not folder.is_dir():
         raise InputError(f"folder of masks {folder} does not exist; give a folder of images")
-    found = sorted(
-        (path for path in folder.iterdir() if is_image_path(path) and path.name[0] != "."),
-        key=natural_key,
-    )
+    try:
+        files = [path for path in folder.iterdir() if path.name[0] != "."]
+    except OSError as error:
+        raise InputError(f"folder of masks {folder} cannot be listed: {error.strerror}") from error
+    found = sorted((path for path in files if is_image_path(path)), key=natural_key)
     if not found:
         raise InputError(f"folder of masks {folder} holds no image; give one for each frame")
     paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)

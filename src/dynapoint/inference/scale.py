@@ -166,7 +166,7 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
         raise InputError(
             f"distance {text[:80]!r} is not frame,x1,y1,x2,y2,metres; give these six numbers"
         ) from error
-    if not 0 < metres < np.inf or frame != int(frame):
+    if not (0 < metres < np.inf and frame.is_integer()):
         raise InputError(
             f"distance {text!r}: give the index of a frame first and a positive number of metres "
             "last"

@@ -108,8 +108,8 @@ def _heading(rec: Reconstruction, summary: SceneSummary) -> list[str]:
 
 def _row_label(rec: Reconstruction, time: int) -> str:
     """Which frame a row shows."""
-    source = rec.source_frame_index[time]
-    return f"frame {time} (source {source}, {rec.timestamps_s[time]:.2f} s)"
+    source, seconds = rec.source_frame_index[time], rec.timestamps_s[time]
+    return f"frame {time} (source {source}{f', {seconds:.2f} s' if np.isfinite(seconds) else ''})"
 
 
 def _wrapped(lines: list[str], width: int) -> list[str]:
