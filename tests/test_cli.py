@@ -138,6 +138,26 @@ def test_one_scene_that_fails_does_not_stop_the_others(tmp_path, loads, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.4d"]
 
 
+def test_failures_of_one_name_are_all_listed(tmp_path, loads, capsys):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "walk.mp4").write_bytes(b"no video at all" * 99)
+    assert run("reconstruct", *tmp_path.glob("?/walk.mp4"), "-o", tmp_path / "out") == 1
+    said = capsys.readouterr().out
+    assert "0 of 2 scenes" in said and said.count("walk.mp4: ") == 2
+
+
+@pytest.mark.parametrize("error", [MemoryError("5 GB"), RuntimeError("can't allocate memory")])
+def test_a_lack_of_memory_is_one_line(tmp_path, capsys, monkeypatch, error):
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr(cli.Info, "run", fails)
+    assert run("info", tmp_path) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "memory does not suffice" in said
+
+
 def test_overwrite(tmp_path, loads, capsys):
     video = write_video(tmp_path / "walk.mp4", frames=4)
     arguments = ("reconstruct", video, "-o", tmp_path / "out")

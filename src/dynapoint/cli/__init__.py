@@ -57,5 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DynapointError as error:
         print_error(error)
         return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        print_error(
+            DynapointError(
+                "memory does not suffice; use fewer frames (--frames), fewer points (--max-points, "
+                "--every) or a machine with more"
+            )
+        )
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether NumPy, or PyTorch, which says it in words only, ran out of memory."""
+    if isinstance(error, MemoryError):
+        return True
+    from dynapoint.models.compute import is_out_of_memory  # noqa: PLC0415
+
+    return is_out_of_memory(error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, print_json
+from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json
 from dynapoint.cli.scene import SceneCommand
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ class Tracks(_AnswerCommand):
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Tracks of the places, or of a grid."""
-        from dynapoint.cli.common import UsageError  # noqa: PLC0415
-
         if self.every < 1:
             raise UsageError(f"--every is {self.every}; give 1 or more")
         tracks = rec.track(frame=self.frame, xy=list(self.xy) or None, every=self.every)
@@ -228,6 +226,8 @@ class Fuse(_AnswerCommand):
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """The cloud."""
+        if self.max_points is not None and self.max_points < 1:
+            raise UsageError(f"--max-points is {self.max_points}; give 1 or more")
         cloud = (
             rec.background(max_points=self.max_points)
             if self.static

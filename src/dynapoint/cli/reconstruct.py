@@ -101,7 +101,7 @@ class Reconstruct:
                     raise UsageError(
                         f"--{option} belongs to one scene but {len(scenes)} were given"
                     )
-        failures: dict[str, DynapointError] = {}
+        failures: list[tuple[str, DynapointError]] = []
         report = Report(as_json=self.json)
         waiting = self._waiting(scenes, failures, report)
         loader = _ModelLoader(self)
@@ -110,7 +110,7 @@ class Reconstruct:
                 self._run_scene(scene, selection, loader, report)
             except DynapointError as error:
                 print_error(error)
-                failures[scene.label] = error
+                failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
 
@@ -130,7 +130,10 @@ class Reconstruct:
             raise UsageError(str(error)) from error
 
     def _waiting(
-        self, scenes: "list[ScenePlan]", failures: dict[str, DynapointError], report: Report
+        self,
+        scenes: "list[ScenePlan]",
+        failures: list[tuple[str, DynapointError]],
+        report: Report,
     ) -> "list[ScenePlan]":
         """The scenes still to be made; of several, those that are there already are left alone.
 
@@ -149,12 +152,12 @@ class Reconstruct:
             try:
                 check_output(scene.output, overwrite=self.overwrite)
             except DynapointError as error:
-                failures[scene.label] = error
+                failures.append((scene.label, error))
                 continue
             waiting.append(scene)
         if len(failures) == len(scenes):
-            raise next(iter(failures.values()))
-        for failure in failures.values():
+            raise failures[0][1]
+        for _, failure in failures:
             print_error(failure)
         return waiting
 

@@ -59,22 +59,27 @@ class Report:
             }
         )
 
-    def close(self, scene_count: int, failures: dict[str, DynapointError], model: str) -> None:
-        """What is left to say when all scenes are done or have failed."""
+    def close(
+        self, scene_count: int, failures: list[tuple[str, DynapointError]], model: str
+    ) -> None:
+        """What is left to say when all scenes are done or have failed.
+
+        Failures are pairs and no dict, for two inputs in different folders may have one name.
+        """
         from dynapoint.models.cards import find_card  # noqa: PLC0415
 
-        failed = {label: " ".join(str(error).splitlines()) for label, error in failures.items()}
+        failed = [(label, " ".join(str(error).splitlines())) for label, error in failures]
         if self._as_json:
             said = {
                 "model": model,
                 "scenes": self._scenes,
-                "failed": [{"input": label, "error": error} for label, error in failed.items()],
+                "failed": [{"input": label, "error": error} for label, error in failed],
             }
             print_json(said)
             return
         if failed and scene_count > 1:
             print(f"{scene_count - len(failed)} of {scene_count} scenes are there; failed were:")
-            for label, error in failed.items():
+            for label, error in failed:
                 print(f"  {label}: {error}")
         made = any(not scene["skipped"] for scene in self._scenes)
         if made and find_card(model).name.startswith("nano"):
