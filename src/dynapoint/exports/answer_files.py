@@ -34,7 +34,7 @@ def write_arrays(result: Any, path: Path, *, overwrite: bool) -> Path:
     """
     arrays = {field.name: np.asarray(getattr(result, field.name)) for field in fields(result)}
     with export_file(path, ".npz", overwrite=overwrite) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return with_suffix(path, ".npz")
 
 
