@@ -36,18 +36,19 @@ class View:
         from dynapoint.viewer.server import start_server  # noqa: PLC0415
 
         if not self.scene:
-            from dynapoint.viewer.upload import UploadPage  # noqa: PLC0415
-
             server = start_server(self.host, self.port)
+            from dynapoint.viewer.upload import UploadPage  # noqa: PLC0415 - needs viser.
+
             UploadPage(server, device=self.device)
             what = "upload a video or images"
         else:
             from dynapoint.inference.opening import open_scene  # noqa: PLC0415
-            from dynapoint.viewer.page import ScenePage  # noqa: PLC0415
-            from dynapoint.viewer.stage import Stage  # noqa: PLC0415
 
             rec = open_scene(self.scene[0], weights=self.weights, device=self.device)
             server = start_server(self.host, self.port)
+            from dynapoint.viewer.page import ScenePage  # noqa: PLC0415 - needs viser.
+            from dynapoint.viewer.stage import Stage  # noqa: PLC0415
+
             ScenePage(server, Stage(rec))
             what = f"look at {self.scene[0]}"
         print(f"{what} at http://{server.get_host()}:{server.get_port()} (Ctrl-C ends)", flush=True)

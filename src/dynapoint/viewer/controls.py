@@ -1,15 +1,13 @@
 """The panel: everything that can be chosen."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import viser
 
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.stage import Choices, Stage
-
-if TYPE_CHECKING:
-    import viser
 
 SPEEDS = {"¼×": 0.25, "½×": 0.5, "1×": 1.0, "2×": 2.0, "4×": 4.0}
 RESET_VIEW, SCREENSHOT = "Reset view", "Screenshot"
@@ -78,7 +76,7 @@ def add_controls(server: "viser.ViserServer", stage: Stage) -> Controls:
     parts: dict[str, Any] = {}
     gui.add_markdown(_heading(rec))
     parts["time"] = gui.add_slider(time_label(stage, 0), 0, last, 1, 0, disabled=one)
-    parts["play"] = gui.add_button("Play", icon="player-play", disabled=one)
+    parts["play"] = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, disabled=one)
     parts["speed"] = gui.add_dropdown("Speed", tuple(SPEEDS), initial_value="1×", disabled=one)
     parts["frozen"] = gui.add_checkbox(
         "Freeze time",
@@ -131,7 +129,7 @@ def _track_controls(gui: Any, stage: Stage) -> dict[str, Any]:
         "trail": gui.add_slider("Trail", 1, 30, 1, 10, hint="How many frames long."),
         "columns": gui.add_multi_slider("Left, right", 0, 100, 1, (0, 100)),
         "rows": gui.add_multi_slider("Top, bottom", 0, 100, 1, (0, 100)),
-        "drag": gui.add_button("Drag a rectangle", icon="marquee-2"),
+        "drag": gui.add_button("Drag a rectangle", icon=viser.Icon.MARQUEE_2),
         "source_picture": gui.add_image(stage.picture(0), jpeg_quality=80, visible=False),
     }
 

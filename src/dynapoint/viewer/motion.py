@@ -51,4 +51,4 @@ def tinted(
     """Colours drawn towards a glowing orange by how likely each point moves."""
     # Half-likely is where motion begins; below, the picture stays as it is.
     mix = _STRENGTH * np.clip(2 * np.asarray(share, dtype=np.float32) - 0.5, 0, 1)[:, None]
-    return np.round(colors * (1 - mix) + np.float32(TINT) * mix).astype(np.uint8)
+    return np.round(colors * (1 - mix) + np.array(TINT, dtype=np.float32) * mix).astype(np.uint8)

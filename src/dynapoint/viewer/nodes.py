@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 _TRAIL_PX = 2.5
 _EDGE_PX = 2.0
-_PLAIN = {"point_shape": "circle", "point_shading": "flat"}
 
 
 class Nodes:
@@ -93,14 +92,16 @@ class Nodes:
 
     def _add(self, group: str, arrays: Parts) -> Any:
         """A node of the kind that its group needs."""
-        scene, points = self._server.scene, arrays[f"{group}.points"]
+        scene: Any = self._server.scene
+        points = arrays[f"{group}.points"]
         if group in self._sizes:
             return scene.add_point_cloud(
                 f"/{group}",
                 points,
                 arrays[f"{group}.colors"],
                 point_size=self._sizes[group],
-                **_PLAIN,
+                point_shape="circle",
+                point_shading="flat",
             )
         colors, width = {
             "trails": (arrays.get("trails.colors"), _TRAIL_PX),

@@ -6,9 +6,10 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import viser
 from PIL import Image
 
 from dynapoint.errors import DynapointError
@@ -24,9 +25,6 @@ from dynapoint.viewer.controls import (
 from dynapoint.viewer.nodes import Nodes
 from dynapoint.viewer.selecting import picture_rectangle
 from dynapoint.viewer.stage import Choices, Stage, Work
-
-if TYPE_CHECKING:
-    import viser
 
 _LOG = logging.getLogger("dynapoint")
 # Points are drawn somewhat larger than the gaps between them, so that surfaces close.
@@ -175,7 +173,9 @@ class ScenePage:
         else:
             self._playing.set()
         self._controls.play.label = "Pause" if self._playing.is_set() else "Play"
-        self._controls.play.icon = "player-pause" if self._playing.is_set() else "player-play"
+        self._controls.play.icon = (
+            viser.Icon.PLAYER_PAUSE if self._playing.is_set() else viser.Icon.PLAYER_PLAY
+        )
 
     def _keep_playing(self) -> None:
         """Move the slider as the source's clock has it, from where it is, round and round."""

@@ -47,4 +47,4 @@ def packed(
     """Points (view) as half floats; those not shown, not finite or too far for them lie aside."""
     with np.errstate(invalid="ignore"):
         fits = shown & (np.abs(points) < _LARGEST).all(axis=-1)
-    return np.where(fits[..., None], points, np.float32(ASIDE)).astype(np.float16)
+    return np.where(fits[..., None], points, np.array(ASIDE, dtype=np.float32)).astype(np.float16)

@@ -1,5 +1,7 @@
 """The page without a scene: upload a video or images, reconstruct them, look, download."""
 
+import io
+import re
 import shutil
 import tempfile
 import threading
@@ -7,6 +9,8 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import viser
 
 from dynapoint.data.frames import load_frames
 from dynapoint.data.images import is_image_path, natural_key
@@ -17,14 +21,13 @@ from dynapoint.inference.opening import open_scene
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
 from dynapoint.results import contact_sheet, store
+from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.viewer.page import ScenePage
 from dynapoint.viewer.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import viser
 
 MODEL = "nano"
 _MOST_FRAMES = 60
@@ -45,6 +48,7 @@ class UploadPage:
         self._uploads = Path(self._folder.name) / "uploads"
         self._uploads.mkdir()
         self._files: list[Path] = []
+        self._count = 0
         self._scene: Path | None = None
         self._page: ScenePage | None = None
         self._busy = threading.Lock()
@@ -59,10 +63,10 @@ class UploadPage:
     def _add_box(self) -> None:
         gui = self._server.gui
         self._introduction = gui.add_markdown(_INTRODUCTION)
-        self._upload = gui.add_upload_button("Add a video or images", icon="upload")
+        self._upload = gui.add_upload_button("Add a video or images", icon=viser.Icon.UPLOAD)
         self._listing = gui.add_markdown("", visible=False)
         self._frames = gui.add_slider("At most frames", 2, _MOST_FRAMES, 1, 24)
-        self._go = gui.add_button("Reconstruct", icon="player-play", disabled=True)
+        self._go = gui.add_button("Reconstruct", icon=viser.Icon.PLAYER_PLAY, disabled=True)
         self._progress = gui.add_progress_bar(0, visible=False, animated=True)
         self._words = gui.add_markdown("", visible=False)
         self._upload.on_upload(lambda event: self._guarded(lambda: self._add(event.target.value)))
@@ -70,13 +74,17 @@ class UploadPage:
 
     def _add(self, uploaded: Any) -> None:
         """Keep one file."""
-        # Only the end of the name is the user's: nothing is written beside the folder.
+        # Of the name only letters and digits are kept: nothing is written beside the folder.
         ending = Path(uploaded.name).suffix.lower()
-        path = self._uploads / f"{len(self._files):04d}{ending}"
+        stem = re.sub(r"[^\w-]+", "_", Path(uploaded.name).stem)[:60] or "upload"
+        self._count += 1
+        folder = self._uploads / f"{self._count:06d}"
+        folder.mkdir()
+        path = folder / f"{stem}{ending}"
         path.write_bytes(uploaded.content)
         added = [path]
         if ending == ".zip":
-            added = unpack_images(path, self._uploads / path.stem)
+            added = unpack_images(path, folder / "images")
         if any(not is_image_path(file) for file in [*self._files, *added]):
             # A video is a scene of its own, and so are the images after one.
             self._files = []
@@ -99,14 +107,18 @@ class UploadPage:
             )
             self._scene = scene
             self._show(scene)
-        finally:
+        except BaseException:
+            # The box is still there, for another try.
             self._progress.visible = self._words.visible = False
             self._go.disabled = self._upload.disabled = False
+            raise
+        finally:
             self._busy.release()
 
     def _say(self, share: float, words: str) -> None:
         self._progress.visible = self._words.visible = True
-        self._progress.value, self._words.content = round(100 * share), f"{words} …"
+        self._progress.value = round(100 * share)  # type: ignore[misc]
+        self._words.content = f"{words} …"
 
     def _show(self, scene: Path) -> None:
         """The scene's panel in place of the box, with downloads and a way back."""
@@ -114,12 +126,12 @@ class UploadPage:
         gui.reset()
         self._page = ScenePage(self._server, Stage(open_scene(scene, device=self._device)))
         with gui.add_folder("Download"):
-            as_zip = gui.add_button("Scene (.4d, zipped)", icon="download")
+            as_zip = gui.add_button("Scene (.4d, zipped)", icon=viser.Icon.DOWNLOAD)
             as_zip.on_click(lambda event: self._guarded(lambda: self._send_zip(event.client)))
             if "html" in FORMATS:
-                as_html = gui.add_button("Page to play offline (.html)", icon="download")
+                as_html = gui.add_button("Page to play offline (.html)", icon=viser.Icon.DOWNLOAD)
                 as_html.on_click(lambda event: self._guarded(lambda: self._send_html(event.client)))
-        again = gui.add_button("Another upload", icon="upload")
+        again = gui.add_button("Another upload", icon=viser.Icon.UPLOAD)
         again.on_click(lambda _: self._start_again())
 
     def _start_again(self) -> None:
@@ -132,17 +144,20 @@ class UploadPage:
 
     def _send_zip(self, client: Any) -> None:
         assert self._scene is not None
-        name = Path(self._folder.name) / "scene"
-        content = Path(
-            shutil.make_archive(str(name), "zip", self._scene.parent, self._scene.name)
-        ).read_bytes()
-        client.send_file_download("scene.4d.zip", content, save_immediately=True)
+        client.send_file_download("scene.4d.zip", zipped(self._scene), save_immediately=True)
 
     def _send_html(self, client: Any) -> None:
         assert self._scene is not None
-        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
-            path = export(open_scene(self._scene), "html", Path(folder) / "scene.html")
-            client.send_file_download("scene.html", path.read_bytes(), save_immediately=True)
+        working = client.add_notification(
+            "Writing the page", "Fusing all frames …", loading=True, with_close_button=False
+        )
+        try:
+            with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+                scene = open_scene(self._scene, device=self._device)
+                path = export(scene, "html", Path(folder) / "scene.html")
+                client.send_file_download("scene.html", path.read_bytes(), save_immediately=True)
+        finally:
+            working.remove()
 
     def _guarded(self, act: Any) -> None:
         """What goes wrong is said in the browser, and the page goes on."""
@@ -183,6 +198,17 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
             tracks = store.write_tracks(rec, folder)
         with stage(4):
             store.write_scene(rec, folder, contact_sheet=contact_sheet.draw(rec, tracks))
+
+
+def zipped(scene: Path) -> bytes:
+    """A stored scene as a ZIP file, without its cache; not packed, as floats hardly shrink."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(scene.rglob("*")):
+            inside = path.relative_to(scene)
+            if path.is_file() and inside.parts[0] != CACHE_FOLDER:
+                archive.write(path, scene.name / inside)
+    return file.getvalue()
 
 
 def unpack_images(archive: Path, folder: Path) -> list[Path]:
