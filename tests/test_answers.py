@@ -99,6 +99,19 @@ def test_tracks_in_space_and_in_the_images(rec, box):
     assert 0 < covered.sum() < 0.1 * wall.sum()
 
 
+def test_tracks_are_alike_whichever_way_they_are_asked_for(rec):
+    """Places outside the picture are known as little as pixels without confidence."""
+    whole, places = rec.track(frame=1, every=8), rec.track(frame=1, xy=[[20.5, 9.5], [-3, 9.5]])
+    for tracks in (whole, places):
+        kinds = {np.asarray(getattr(tracks, name)).dtype for name in ("points", "xy", "visible")}
+        assert kinds == {np.dtype(np.float32)} and tracks.source_xy.dtype == np.float32
+    assert np.isfinite(places.points[:, 0]).all() and np.isfinite(places.xy[:, 0]).all()
+    assert np.isnan(places.points[:, 1]).all() and np.isnan(places.xy[:, 1]).all()
+    assert (places.visible[:, 1] == 0).all() and (places.confidence[:, 1] == 0).all()
+    with pytest.raises(ShapeError, match="mask"):
+        rec.track(frame=1, mask=np.ones((3, 3), dtype=bool))
+
+
 def test_matches_follow_what_moves(rec, box):
     """At the time of frame 2 the box of frame 0 stands where frame 2's own points say."""
     match = rec.match(frame=0, to_frame=2)

@@ -201,6 +201,9 @@ class MotionAnswers:
 
         Returns:
             Tracks whose `source_xy` and `xy` are in pixels of the ORIGINAL images.
+
+        Raises:
+            ShapeError: The mask is not of the size of the maps.
         """
         from dynapoint.reductions.tracks import track_pixels  # noqa: PLC0415
 
@@ -209,17 +212,24 @@ class MotionAnswers:
         marked = np.zeros(self.map_hw, dtype=bool)
         marked[:: max(1, every), :: max(1, every)] = True
         if mask is not None:
-            marked &= np.asarray(mask, dtype=bool)
+            marked &= _checked_mask(self, mask)
         times = (
             (as_tensor(points).double(), as_tensor(confidence).double(), self._surface(time))
             for time in range(self.frame_count)
             for points, confidence in [self.maps(frame=frame, time=time)]
         )
         tracks = as_numpy(track_pixels(times, own_time=int(frame), mask=as_tensor(marked)))
+        # What is seen is judged in float64; as precise as the maps, answers take half the room.
+        tracks = replace(
+            tracks,
+            points=tracks.points.astype(np.float32),
+            visible=tracks.visible.astype(np.float32),
+            confidence=tracks.confidence.astype(np.float32),
+        )
         image_from_map = np.linalg.inv(self.pixel_map.map_from_image)
         return replace(
             tracks,
-            source_xy=_moved(image_from_map[frame], tracks.source_xy),
+            source_xy=_moved(image_from_map[int(frame)], tracks.source_xy),
             xy=np.stack([_moved(image_from_map[t], xy) for t, xy in enumerate(tracks.xy)]),
         )
 
@@ -242,13 +252,8 @@ class MotionAnswers:
         """
         from dynapoint.reductions.rigid_objects import rigid_object  # noqa: PLC0415
 
-        marked = np.asarray(mask, dtype=bool)
-        if marked.shape != tuple(self.map_hw):
-            raise ShapeError(
-                f"the mask has shape {marked.shape}; give one of {tuple(self.map_hw)}, the maps'"
-            )
+        shown = as_tensor(_checked_mask(self, mask))
         points, confidence = maps_at_all_times(self, frame)
-        shown = as_tensor(marked)
         return as_numpy(
             rigid_object(
                 points[:, shown],
@@ -259,22 +264,34 @@ class MotionAnswers:
         )
 
 
+def _checked_mask(
+    rec: Any, mask: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "map_height map_width"]:
+    """A mask of the size of the maps; raises ShapeError for others."""
+    marked = np.asarray(mask, dtype=bool)
+    if marked.shape != tuple(rec.map_hw):
+        raise ShapeError(
+            f"the mask has shape {marked.shape}; give one of {tuple(rec.map_hw)}, the maps'"
+        )
+    return marked
+
+
 def _tracks_of_places(rec: Any, frame: SupportsIndex, xy: ArrayLike) -> "PixelTracks":
-    """Tracks of places between pixels, by queries."""
+    """Tracks of places between pixels, by queries; NaN where nothing is known, as of pixels."""
     from dynapoint.reductions.tracks import PixelTracks  # noqa: PLC0415
 
     found = rec.query(frame=frame, xy=xy)
+    known = found.confidence > 0
+    points = np.where(known[..., None], found.points, np.float32(np.nan))
     places = [
-        project(points_in_camera(points.astype(np.float64), pose), lens)
-        for points, pose, lens in zip(
-            found.points, rec.world_from_camera, rec.intrinsics, strict=True
-        )
+        project(points_in_camera(here.astype(np.float64), pose), lens)
+        for here, pose, lens in zip(points, rec.world_from_camera, rec.intrinsics, strict=True)
     ]
     return PixelTracks(
         source_xy=np.asarray(xy, dtype=np.float32).reshape(-1, 2),
-        points=found.points,
+        points=points,
         xy=np.stack(places).astype(np.float32),
-        visible=found.visible,
+        visible=np.where(known, found.visible, np.float32(0)),
         confidence=found.confidence,
     )
 
@@ -284,4 +301,4 @@ def _moved(
 ) -> Float[np.ndarray, "point xy=2"]:
     """Places under an affine map of pixels."""
     moved = xy @ target_from_source[:2, :2].T + target_from_source[:2, 2]
-    return moved.astype(xy.dtype)
+    return moved.astype(np.float32)
