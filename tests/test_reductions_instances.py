@@ -10,6 +10,8 @@ from exact_pairs import exact_clip
 
 _AT_ORIGIN = torch.eye(4, dtype=torch.float64)
 _HW = (40, 60)
+_LENS = torch.tensor([[60.0, 0, 30], [0, 60, 20], [0, 0, 1]], dtype=torch.float64)
+_VIEW = {"world_from_camera": _AT_ORIGIN, "intrinsics": _LENS}
 
 
 def _wall() -> torch.Tensor:
@@ -144,7 +146,7 @@ def test_degenerate_inputs_have_defined_answers():
         assert (region == 0).all()
         assert len(score) == 0
     none = moving_objects(
-        torch.zeros(2, 4, 5).long(), torch.zeros(2, 4, 5, 3), torch.zeros(2, 4, 5)
+        torch.zeros(2, 4, 5).long(), torch.zeros(2, 4, 5, 3), torch.zeros(2, 4, 5), **_VIEW
     )
     assert (none.instance == 0).all()
     assert len(none.score) == len(none.pixels) == 0
@@ -171,7 +173,7 @@ def _shifted_frames() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_ids_stay_with_objects_over_frames_and_go_by_size():
     region, points = _shifted_frames()
-    found = moving_objects(region, points, torch.full((3, *_HW), 0.8, dtype=torch.float64))
+    found = moving_objects(region, points, torch.full((3, *_HW), 0.8, dtype=torch.float64), **_VIEW)
     assert found.pixels.tolist() == [3 * 500, 3 * 240]
     for frame in range(3):
         assert torch.equal(found.instance[frame] == 1, _box(5, 30, 5, 25).roll(2 * frame, 1))
@@ -181,21 +183,84 @@ def test_ids_stay_with_objects_over_frames_and_go_by_size():
 
 def test_objects_in_different_places_or_one_frame_are_never_one():
     region, points = _shifted_frames()
+    moving = (region > 0).double()
     points[1] += 100.0
-    found = moving_objects(region, points, torch.ones(3, *_HW).double())
+    found = moving_objects(region, points, moving, **_VIEW)
     assert len(found.pixels) == 4
     assert found.pixels.sum() == 3 * 740
     halves = torch.where(_box(0, 40, 0, 15) & (region[0] == 1), 3, region[0])
     split = moving_objects(
         torch.stack([halves, region[1]]),
         points[:1].repeat(2, 1, 1, 1),
-        torch.ones(2, *_HW).double(),
+        moving[:2],
+        **_VIEW,
     )
     assert len(split.pixels) == 3
-    unusable = moving_objects(
-        region, points, torch.ones(3, *_HW).double(), confidence=torch.zeros(3, *_HW).double()
-    )
+    nowhere = torch.zeros(3, *_HW).double()
+    unusable = moving_objects(region, points, moving, confidence=nowhere, **_VIEW)
     assert len(unusable.pixels) == 6
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_objects_may_be_apart_by_what_still_maps_disagree(scale):
+    region, points = _shifted_frames()
+    moving = (region > 0).double()
+    # Objects of 25 and 20 pixels that are 22 pixels apart from frame to frame are others.
+    shift = torch.tensor([0, 0.88, 0]).double()
+    for frame in range(3):
+        points[frame][moving[frame] > 0] += frame * shift
+    assert len(moving_objects(region, scale * points, moving, **_VIEW).pixels) == 6
+    region, points = _shifted_frames()
+    # A frame that puts everything 20 % farther along the ray leaves all in place in the image.
+    points[1] *= 1.2
+    found = moving_objects(region, scale * points, moving, **_VIEW)
+    assert found.pixels.tolist() == [3 * 500, 3 * 240]
+    # The same of the objects alone is another place behind the first.
+    region, points = _shifted_frames()
+    points[1][moving[1] > 0] *= 1.5
+    found = moving_objects(region, scale * points, moving, **_VIEW)
+    assert sorted(found.pixels.tolist()) == [240, 480, 500, 1000]
+
+
+def test_what_one_frame_alone_finds_is_dropped_if_small_or_unsure():
+    region, points = _shifted_frames()
+    moving = (region > 0).double()
+    alone = {
+        "small": _box(36, 38, 50, 54),
+        "large": _box(33, 38, 2, 20),
+        "unsure": _box(2, 9, 30, 38),
+    }
+    for number, mask in enumerate(alone.values()):
+        region[1][mask] = 3 + number
+        moving[1][mask] = 1.0
+    moving[1][alone["unsure"]] = 0.6
+    found = moving_objects(region, points, moving, **_VIEW)
+    assert found.pixels.tolist() == [3 * 500, 3 * 240, 90]
+    for name, mask in alone.items():
+        assert bool((found.instance[1][mask] > 0).all()) == (name == "large")
+    # Of two frames none can outvote the other.
+    assert len(moving_objects(region[:2], points[:2], moving[:2], **_VIEW).pixels) == 5
+
+
+def test_specks_in_several_frames_are_dropped():
+    region, points = _shifted_frames()
+    moving = (region > 0).double()
+    # .05 % of three frames are 3.6 pixels.
+    for mask, frames in ((_box(36, 37, 2, 4), (0, 1)), (_box(36, 37, 40, 42), (0, 1, 2))):
+        for frame in frames:
+            region[frame][mask] = 3 + len(frames)
+            moving[frame][mask] = 1.0
+    found = moving_objects(region, points, moving, **_VIEW)
+    assert found.pixels.tolist() == [3 * 500, 3 * 240, 3 * 2, 2 * 2]
+    region[1][_box(36, 37, 2, 3)] = 0
+    found = moving_objects(region, points, moving, **_VIEW)
+    assert found.pixels.tolist() == [3 * 500, 3 * 240, 3 * 2]
+
+
+def test_points_behind_the_camera_join_nothing():
+    region, points = _shifted_frames()
+    found = moving_objects(region, -points, (region > 0).double(), **_VIEW)
+    assert len(found.pixels) == 6
 
 
 def _objects(seed: int, noise: float) -> tuple[MovingObjects, torch.Tensor]:
@@ -219,7 +284,13 @@ def _objects(seed: int, noise: float) -> tuple[MovingObjects, torch.Tensor]:
                 own, moved.probability, own_time=frame, world_from_camera=poses[frame]
             ).region
         )
-    found = moving_objects(torch.stack(regions), points[1], torch.stack(probability))
+    found = moving_objects(
+        torch.stack(regions),
+        points[1],
+        torch.stack(probability),
+        world_from_camera=poses[1],
+        intrinsics=clip.intrinsics[0, 1],
+    )
     return found, torch.where(truth.moving[0], instance + 1, 0)
 
 

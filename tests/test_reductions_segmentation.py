@@ -200,6 +200,18 @@ def test_degenerate_inputs_have_defined_answers():
     assert not found.valid.any()
     for value in (found.probability, found.displacement, found.expected_error):
         assert (value == 0).all()
+    for empty in (nothing[:, :0], nothing[:, :, :0]):
+        found = segment_clip(empty, own_time=1, world_from_camera=torch.eye(4))
+        assert found.probability.shape == found.valid.shape == empty.shape[1:3]
+    unsure = segment_pair(
+        nothing[0].nan_to_num(1.0),
+        nothing[0].nan_to_num(2.0),
+        world_from_camera=torch.eye(4),
+        confidence_from=torch.ones(4, 5),
+        confidence_to=torch.zeros(4, 5),
+    )
+    assert not unsure.valid.any()
+    assert (unsure.probability == 0).all()
     own = _wall()
     single = segment_clip(own[None], own_time=0, world_from_camera=_AT_ORIGIN)
     assert (single.probability == 0).all()

@@ -4,13 +4,17 @@ Two steps, so that no more than one frame's points at all times are needed at on
 cuts one frame's moving pixels into regions: neighbours are joined if they lie on one surface and
 move alike, and regions apart in the image are joined if one motion of a rigid thing explains both
 and they are near each other (something passes in front of them). `moving_objects` gives regions of
-several frames one id where, at one common time, they are in one place.
+several frames one id where, at one common time, they are seen in one place of one image.
+
+Maps of different frames disagree about where things are. How far, what stands still says, and
+regions may be apart by as much; errors along the ray hardly move what is seen in the image.
 
 Neither knows what a thing is: two that touch and move as one are one object, and one whose parts
 move apart without a surface between them (a walker's legs behind a table) may be several.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from dynapoint.errors import InputError
+from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.geometry.similarity import fit_similarity, move
 from dynapoint.reductions.flow import usable
 from dynapoint.types import Array
@@ -40,9 +45,19 @@ _COMMON_PLACE = 0.5
 _SAMPLES = 300
 _MOST_REGIONS = 40
 # Regions of two frames are one object if such a share of the smaller one lies in the larger one,
-# within so many of the distances between neighbouring pixels.
+# within so many of the distances between neighbouring pixels, or within the expected error of the
+# maps, but within this share of the smaller one's extent.
 _OVERLAP = 0.3
 _NEAR_PIXELS = 2.5
+_NEAR_EXTENT = 0.5
+# Their distances may differ by this share beside the expected error and what they extend over.
+_DISTANCE_STEP = 0.02
+# Of so many frames, an object must fill this share of all; what is seen in only one of them must
+# fill this share of it and move with this probability.
+_FEWEST_FRAMES = 3
+_LEAST_SHARE = 0.0005
+_LONE_SHARE = 0.01
+_LONE_SCORE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,33 +153,51 @@ def moving_objects(
     points: Float[Tensor, "frame height width xyz=3"],
     probability: Float[Tensor, "frame height width"],
     *,
+    world_from_camera: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "3 3"],
     confidence: Float[Tensor, "frame height width"] | None = None,
 ) -> MovingObjects:
     """One id for each moving object in all frames.
 
-    Regions of different frames that lie in one place at the common time are one object, those that
-    share the most pixels first. Two regions of one frame never become one.
+    Regions of different frames that overlap in one image at the common time, at one distance, are
+    one object, those that share the most pixels first. Two regions of one frame never become one.
+    Of three and more frames, what fills less than .05 % of all is dropped, and what is found in one
+    only unless it fills 1 % of it and moves with a probability of .75: most are errors of the maps.
 
     Args:
         region: `MovingRegions.region` of each frame.
         points: Points of the pixels of all frames, placed at one common time, in one world.
         probability: How likely each pixel moves.
+        world_from_camera: The camera that the regions are compared in, best that of the common
+            time.
+        intrinsics: Of that camera, in pixels of the maps.
         confidence: 0 where a pixel is unusable at the common time; None if all are usable. A region
-            without any usable pixel there is an object of its own.
+            without any usable pixel before the camera is an object of its own.
     """
     labels = region.detach().cpu().numpy()
     known = usable(points, confidence).cpu().numpy()
-    where = points.detach().cpu().double().numpy()
+    sure = probability.detach().cpu().double().numpy()
+    camera_from_world = invert_rigid(world_from_camera.detach().cpu().double())
+    where = transform_points(camera_from_world, points.detach().cpu().double().flatten(0, 2))
+    where = where.numpy().reshape(points.shape)
+    known &= where[..., 2] > 0
+    lens = intrinsics.detach().cpu().double().numpy()
     found = [(f, r) for f in range(len(labels)) for r in np.unique(labels[f]) if r > 0]
-    clouds = [where[f][(labels[f] == r) & known[f]] for f, r in found]
-    owner = _tied([frame for frame, _ in found], clouds)
+    seen = [_Seen(f, where[f][(labels[f] == r) & known[f]], lens) for f, r in found]
+    still = [place[~(p > _MOVING) & k] for place, p, k in zip(where, sure, known, strict=True)]
+    owner = _tied(seen, _disagreement(still), focal_px=float(lens[0, 0]))
     instance = np.full(labels.shape, -1)
+    several = len(labels) >= _FEWEST_FRAMES
     for (frame, number), name in zip(found, owner, strict=True):
-        instance[frame][labels[frame] == number] = name
-    instance = _largest_first(instance.ravel(), least=1.0).reshape(labels.shape)
+        mask = labels[frame] == number
+        weak = mask.mean() < _LONE_SHARE or sure[frame][mask].mean() < _LONE_SCORE
+        if not (several and weak and owner.count(name) == 1):
+            instance[frame][mask] = name
+    least = _LEAST_SHARE * labels.size if several else 1.0
+    instance = _largest_first(instance.ravel(), least=least).reshape(labels.shape)
     inside = instance >= 0
     pixels = np.bincount(instance[inside])
-    weight = np.bincount(instance[inside], probability.detach().cpu().double().numpy()[inside])
+    weight = np.bincount(instance[inside], sure[inside])
     return MovingObjects(
         instance=torch.from_numpy(instance + 1).to(region.device),
         score=torch.from_numpy(weight / np.maximum(pixels, 1)).to(probability),
@@ -292,27 +325,67 @@ class _Part:
         return True
 
 
-def _tied(frames: list[int], clouds: list[Float[np.ndarray, "_ xyz=3"]]) -> list[int]:
-    """For each region, given its frame and its points, the number of its object."""
-    trees = [cKDTree(cloud) for cloud in clouds]
-    spacing = [_spacing(tree) for tree in trees]
+class _Seen:
+    """A region of one frame as one camera sees it at the common time."""
+
+    def __init__(
+        self, frame: int, camera: Float[np.ndarray, "_ xyz=3"], lens: Float[np.ndarray, "3 3"]
+    ) -> None:
+        self.frame = frame
+        self.size = len(camera)
+        xy = camera[:, :2] / camera[:, 2:] * np.diag(lens)[:2]
+        self.tree = cKDTree(xy)
+        self.some = xy[:: max(self.size // _SAMPLES, 1)]
+        if self.size:
+            self.spacing = max(_spacing(self.tree), 1.0)
+            self.extent_px = _extent(xy)
+            self.distance = float(np.median(np.linalg.norm(camera, axis=-1)))
+            self.extent = _extent(camera) / self.distance
+
+    def share_in(self, larger: "_Seen", error: float, *, focal_px: float) -> float:
+        """Which share of this region is in a larger one, 0 if it is before or behind it."""
+        depth = error + _DISTANCE_STEP + 0.5 * (self.extent + larger.extent)
+        if abs(np.log(self.distance / larger.distance)) > depth:
+            return 0.0
+        reach = max(
+            _NEAR_PIXELS * max(self.spacing, larger.spacing),
+            min(error * focal_px, _NEAR_EXTENT * self.extent_px),
+        )
+        away = larger.tree.query(self.some, distance_upper_bound=reach)[0]
+        return float((away <= reach).mean())
+
+
+def _extent(points: Float[np.ndarray, "point dim"]) -> float:
+    """Twice the median distances from the middle: outliers do not count."""
+    return 2 * float(np.linalg.norm(np.median(np.abs(points - np.median(points, 0)), 0)))
+
+
+def _disagreement(still: list[Float[np.ndarray, "_ xyz=3"]]) -> Float[np.ndarray, "frame frame"]:
+    """Median distance of still points to the nearest of another frame, in shares of distance."""
+    trees = [cKDTree(points) for points in still]
+    error = np.zeros((len(still), len(still)))
+    for one, points in enumerate(still):
+        some = points[:: max(len(points) // _SAMPLES, 1)]
+        distance = np.linalg.norm(some, axis=-1)
+        for other, tree in enumerate(trees):
+            if other != one and len(some) and tree.n:
+                error[one, other] = float(np.median(tree.query(some)[0] / distance))
+    return np.maximum(error, error.T)
+
+
+def _tied(seen: list[_Seen], error: Float[np.ndarray, "_ _"], *, focal_px: float) -> list[int]:
+    """For each region the number of its object."""
     shared = []
-    for a, first in enumerate(clouds):
-        for b in range(a + 1, len(clouds)):
-            if frames[a] == frames[b] or not len(first) or not len(clouds[b]):
-                continue
-            small, large = (a, b) if len(first) <= len(clouds[b]) else (b, a)
-            reach = _NEAR_PIXELS * max(spacing[a], spacing[b])
-            step = max(len(clouds[small]) // _SAMPLES, 1)
-            gap = trees[large].query(clouds[small][::step], distance_upper_bound=reach)[0]
-            share = float((gap <= reach).mean())
+    for a, b in combinations(range(len(seen)), 2):
+        small, large = sorted((seen[a], seen[b]), key=lambda region: region.size)
+        if small.frame != large.frame and small.size:
+            share = small.share_in(large, error[small.frame, large.frame], focal_px=focal_px)
             if share >= _OVERLAP:
-                shared.append((-share * len(clouds[small]), a, b))
-    owner = list(range(len(clouds)))
+                shared.append((-share * small.size, a, b))
+    owner = list(range(len(seen)))
     for _, a, b in sorted(shared):
-        one = {frames[i] for i, name in enumerate(owner) if name == owner[a]}
-        two = {frames[i] for i, name in enumerate(owner) if name == owner[b]}
-        if owner[a] != owner[b] and not one & two:
+        both = [i for i, name in enumerate(owner) if name in (owner[a], owner[b])]
+        if owner[a] != owner[b] and len({seen[i].frame for i in both}) == len(both):
             owner = [owner[a] if name == owner[b] else name for name in owner]
     return owner
 

@@ -106,7 +106,8 @@ def segment_clip(
 ) -> MotionSegmentation:
     """Which pixels of a frame moved at all over a clip.
 
-    With a single time nothing is known to move. Differentiable in the points, with the expected
+    With a single time nothing is known to move, and where no pixel is usable nothing is valid.
+    Differentiable in the points, with the expected
     error held constant.
 
     Args:
@@ -157,6 +158,8 @@ def _error_of_stillest(
     valid: Bool[Tensor, "*batch height width"],
 ) -> Float[Tensor, "*batch height width"]:
     """Expected error of displacement from the squared displacements of the stillest pixels."""
+    if valid.shape[-2:].numel() == 0:
+        return torch.zeros_like(distance)
     share = square.sqrt() / distance.clamp_min(torch.finfo(distance.dtype).tiny)
     share = torch.where(valid, share, torch.nan).flatten(-2)
     # Sorting puts NaN last, so that the index counts usable pixels only.

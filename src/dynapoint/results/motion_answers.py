@@ -122,7 +122,8 @@ class MotionAnswers:
     ) -> "MovingObjects":
         """Masks of what moves, one id for one thing in all of `frames`, which are joined at `time`.
 
-        All frames by default, for which every frame is decoded at every time.
+        All frames by default, for which every frame is decoded at every time. Of three and more
+        frames, specks are left out, and what only one of them finds if it is small or unsure.
         """
         import torch  # noqa: PLC0415
 
@@ -150,6 +151,8 @@ class MotionAnswers:
                 torch.stack(regions),
                 as_tensor(points[chosen]),
                 torch.stack(likely),
+                world_from_camera=as_tensor(self.world_from_camera[time].astype(np.float32)),
+                intrinsics=as_tensor(self.map_intrinsics[time].astype(np.float32)),
                 confidence=as_tensor(confidence[chosen]),
             )
         )
