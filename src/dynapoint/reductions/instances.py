@@ -178,8 +178,8 @@ def moving_objects(
     known = usable(points, confidence).cpu().numpy()
     sure = probability.detach().cpu().double().numpy()
     camera_from_world = invert_rigid(world_from_camera.detach().cpu().double())
-    where = transform_points(camera_from_world, points.detach().cpu().double().flatten(0, 2))
-    where = where.numpy().reshape(points.shape)
+    moved = transform_points(camera_from_world, points.detach().cpu().double().flatten(0, 2))
+    where = moved.numpy().reshape(points.shape)
     known &= where[..., 2] > 0
     lens = intrinsics.detach().cpu().double().numpy()
     found = [(f, r) for f in range(len(labels)) for r in np.unique(labels[f]) if r > 0]
