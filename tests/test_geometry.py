@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from dynapoint.geometry.pinhole import pixel_centres, project, unproject
+from dynapoint.geometry.pinhole import mixing_step, pixel_centres, project, unproject
 from dynapoint.geometry.rigid import invert_rigid, rotation_angle_rad, transform_points
 
 
@@ -51,6 +51,14 @@ def test_nothing_behind_the_camera_has_a_pixel():
     points = torch.tensor([[0.1, 0.2, 0.0], [0.1, 0.2, -1.0], [0.1, 0.2, 1.0]])
     finite = project(points, torch.eye(3)).isfinite().all(dim=-1)
     assert finite.tolist() == [False, False, True]
+
+
+def test_sparse_pixels_fall_on_all_columns():
+    for width in (5, 37, 84, 112, 518):
+        step = mixing_step(37, width)
+        assert 37 <= step < 37 + width
+        assert len(set(np.arange(0, step * width, step) % width)) == width
+    assert mixing_step(0, 64) == 1
 
 
 def test_pixel_centres_are_at_half_integers():

@@ -21,6 +21,7 @@ _PAPER, _INK, _FAINT = (30, 30, 36), (238, 238, 242), (165, 165, 176)
 # The view of a cloud turns by so much about what the first camera looks at, and looks down.
 _YAW_DEG, _PITCH_DEG = 18.0, 10.0
 _MATCHES = 36
+_CLOUD_POINTS = 200_000
 
 
 def write_sheet(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
@@ -42,6 +43,8 @@ def draw_sheet(rec: Reconstruction, moment: int) -> Image.Image:
     size = (round((_PANEL_AREA * aspect) ** 0.5), round((_PANEL_AREA / aspect) ** 0.5))
     last = rec.frame_count - 1
     other = last if moment < last else 0
+    fused = rec.fuse(time=moment, max_points=_CLOUD_POINTS)
+    still = rec.background(max_points=_CLOUD_POINTS)
     panels = [
         (f"frame {moment}", image_panel(rec, moment, size)),
         (
@@ -49,11 +52,17 @@ def draw_sheet(rec: Reconstruction, moment: int) -> Image.Image:
             track_panel(rec, rec.tracks(), time=last, size=size),
         ),
         (f"what moves in frame {moment} (probability)", _motion_panel(rec, moment, size)),
-        ("moving objects, one colour each", _objects_panel(rec, moment, size)),
+        (f"moving objects in frame {moment}, one colour each", _objects_panel(rec, moment, size)),
         (f"optical flow to frame {other}: hue is direction", _flow_panel(rec, moment, other, size)),
         (f"matches in frame {other}, placed at one time", _match_panel(rec, moment, other, size)),
-        (f"all frames fused at time {moment}", _cloud_panel(rec, rec.fuse(time=moment), size)),
-        ("what stands still, alone", _cloud_panel(rec, rec.background(), size)),
+        (
+            f"all frames fused at time {moment}",
+            _cloud_panel(rec, fused, size),
+        ),
+        (
+            "what stands still, alone",
+            _cloud_panel(rec, still, size),
+        ),
     ]
     return _arranged(rec, panels, size)
 
@@ -66,9 +75,9 @@ def _motion_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Ima
 
 def _objects_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Image.Image:
     """Instances over the darkened frame."""
-    instance = np.asarray(rec.objects().instance)
-    colors = _instance_colors(instance[frame], int(instance.max()))
-    return _over(rec, frame, colors, 0.75 * (instance[frame] > 0), size)
+    instance = np.asarray(rec.objects(frames=[frame], time=frame).instance)[0]
+    colors = _instance_colors(instance, int(instance.max()))
+    return _over(rec, frame, colors, 0.75 * (instance > 0), size)
 
 
 def _instance_colors(

@@ -1,5 +1,7 @@
 """Pinhole cameras: pixels with centres at half-integers, x right, y down, z forward."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +18,17 @@ def pixel_centres(
     x = torch.arange(width, dtype=dtype, device=device) + 0.5
     y = torch.arange(height, dtype=dtype, device=device) + 0.5
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+
+
+def mixing_step(least: int, width: int) -> int:
+    """The first step from `least` on that shares no factor with a row's width.
+
+    Every so manieth pixel in row-major order then falls on all columns, not on a few of them.
+    """
+    step = max(1, least)
+    while math.gcd(step, width) > 1:
+        step += 1
+    return step
 
 
 def project(

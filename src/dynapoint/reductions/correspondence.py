@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dynapoint.geometry.pinhole import mixing_step
 from dynapoint.types import Array
 
 from .map_surface import MapSurface, map_surface
@@ -137,7 +138,7 @@ def _matched(
     """The fields of a `Correspondence`, in float64."""
     ways = _ways(a, b, xy_px, workers)
     # However few places are asked for, the same pixels tell what is usual between the two maps.
-    every = max(1, len(a.usable_pixels) // _PROBES)
+    every = mixing_step(len(a.usable_pixels) // _PROBES, a.image_hw[1])
     usual = _usual_spacings(_ways(a, b, a.centres_px(a.usable_pixels[::every]), workers))
     allowed = max(_SPACINGS_APART, _USUAL_DISTANCES_APART * usual) * ways.spacing
     with np.errstate(divide="ignore", invalid="ignore"):

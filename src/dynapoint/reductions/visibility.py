@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.pinhole import mixing_step, project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.types import Array
 
@@ -140,7 +140,7 @@ def agreement(
         confidence: 0 for points to be left out.
     """
     flat = points.reshape(-1, 3)
-    step = max(len(flat) // _SAMPLE, 1)
+    step = mixing_step(len(flat) // _SAMPLE, surface.shown.shape[-1])
     xy, depth = _in_camera(surface, flat[::step])
     good = _inside(surface, xy)
     if confidence is not None:
