@@ -15,7 +15,7 @@ from dynapoint.viewer.motion import moving_share_of_paths
 from dynapoint.viewer.space import ViewSpace, packed
 
 # What is drawn while time moves: browsers without a graphics card draw no more in time.
-COARSE_POINTS = 60_000
+COARSE_POINTS = 40_000
 # With what is added once time rests; 9 bytes each, about 1.2 MB.
 OWN_TIME_POINTS = 130_000
 # 6 bytes each, as their colours stay: about 1.2 MB a step.

@@ -26,6 +26,7 @@ class Controls:
     background: Any
     point_size: Any
     tint: Any
+    detail: Any
     tracks: Any
     source: Any
     only_moving: Any
@@ -91,7 +92,7 @@ def add_controls(server: "viser.ViserServer", stage: Stage) -> Controls:
         parts |= _track_controls(gui, stage)
     with gui.add_folder("Cameras", expand_by_default=False):
         parts["cameras"] = gui.add_checkbox("Show the camera", True)
-        parts["all_cameras"] = gui.add_checkbox("Show all cameras", True)
+        parts["all_cameras"] = gui.add_checkbox("Show more cameras", True)
         parts["follow"] = gui.add_checkbox(
             "Follow the camera", False, hint="See what the camera saw, at its own field of view."
         )
@@ -116,6 +117,11 @@ def _point_controls(gui: Any) -> dict[str, Any]:
         "background": gui.add_dropdown("Background", tuple(_BACKGROUNDS), initial_value="Show all"),
         "point_size": gui.add_slider("Size", 0.2, 4.0, 0.1, 1.0),
         "tint": gui.add_checkbox("Tint what moves", False),
+        "detail": gui.add_checkbox(
+            "All while moving",
+            False,
+            hint="Draw all points while time moves too; for computers with a graphics card.",
+        ),
     }
 
 

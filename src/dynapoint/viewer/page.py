@@ -31,7 +31,7 @@ _LOG = logging.getLogger("dynapoint")
 _POINT_RADIUS = 0.75
 _HEAD_RADIUS = 0.006
 # Once nothing has been chosen for so long, clouds are shown in full.
-_REST_S = 0.4
+_REST_S = 0.6
 # Playing skips frames rather than sending more of them a second than browsers can draw.
 _LARGEST_RATE_HZ = 10.0
 _VIEW_RAD = np.radians(50)
@@ -95,7 +95,9 @@ class ScenePage:
             moved = self._changed.wait(rest)
             self._changed.clear()
             if not self._closed.is_set():
-                choices = replace(self._controls.choices(), detail=not moved)
+                choices = replace(
+                    self._controls.choices(), detail=not moved or self._controls.detail.value
+                )
                 self._guarded(partial(self._paint, choices))
             rest = _REST_S if moved else None
 
