@@ -44,7 +44,7 @@ class _Page:
 
 
 def write_html(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
-    """Write a page with the clouds of all times, all frames fused, tracks, cameras and pictures.
+    """Write a page with the clouds of all times, up to 16 frames fused, tracks and cameras.
 
     Positions are 16-bit steps within the box about all that is shown: along each axis an error of
     at most the box's edge / 65535 / 2, which the page states under "About". Points farther away

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dynapoint.exports.clouds import Cloud
+from dynapoint.exports.clouds import Cloud, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder
 from dynapoint.exports.ply import ply_bytes
@@ -54,7 +54,9 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
             confidence=np.asarray(scene.seeds.confidence),
         )
         axes = "as transforms.json: x right, y forward, z up in frame 0"
-        (folder / _SEEDS).write_bytes(ply_bytes(seeds, "static background", axes=axes))
+        (folder / _SEEDS).write_bytes(
+            ply_bytes(seeds, "static background", axes=axes, unit=units(rec))
+        )
 
 
 def _frame(rec: Reconstruction, frame: int) -> dict[str, Any]:

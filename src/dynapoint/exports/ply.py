@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dynapoint.exports.clouds import Cloud, fused_cloud, own_time_cloud
+from dynapoint.exports.clouds import Cloud, fused_cloud, own_time_cloud, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, export_folder
 from dynapoint.results.reconstruction import Reconstruction
@@ -35,12 +35,16 @@ def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     if options.time is not None:
         time = options.times(rec)[0]
         with export_file(path, ".ply", overwrite=options.overwrite) as partial:
-            partial.write_bytes(ply_bytes(fused_cloud(rec, time, options), _moment(rec, time)))
+            partial.write_bytes(
+                ply_bytes(fused_cloud(rec, time, options), _moment(rec, time), unit=units(rec))
+            )
         return
     with export_folder(path, "ply", overwrite=options.overwrite) as folder:
         for time in range(rec.frame_count):
             cloud = own_time_cloud(rec, time, options)
-            (folder / f"time_{time:04d}.ply").write_bytes(ply_bytes(cloud, _moment(rec, time)))
+            (folder / f"time_{time:04d}.ply").write_bytes(
+                ply_bytes(cloud, _moment(rec, time), unit=units(rec))
+            )
 
 
 def _moment(rec: Reconstruction, time: int) -> str:
@@ -48,7 +52,7 @@ def _moment(rec: Reconstruction, time: int) -> str:
     return f"time {time}, {rec.timestamps_s[time]:.6f} s"
 
 
-def ply_bytes(cloud: Cloud, moment: str, *, axes: str = _AXES) -> bytes:
+def ply_bytes(cloud: Cloud, moment: str, *, axes: str = _AXES, unit: str = "scene units") -> bytes:
     """A cloud as the content of a file, whose comments say of which time it is and what axes."""
     vertices = np.empty(len(cloud.points), dtype=_VERTEX)
     for column, axis in enumerate("xyz"):
@@ -61,7 +65,7 @@ def ply_bytes(cloud: Cloud, moment: str, *, axes: str = _AXES) -> bytes:
         "ply",
         "format binary_little_endian 1.0",
         f"comment written by dynapoint; {moment}",
-        f"comment world: {axes}; scene units",
+        f"comment world: {axes}; {unit}",
         f"element vertex {len(vertices)}",
         *properties,
         "end_header",

@@ -263,7 +263,7 @@ function show() {
   element("trail-value").textContent = state.trail === 1 ? "1 frame" : `${state.trail} frames`;
   element("count").textContent = state.cloud === "frame"
     ? `${manifest.clouds[state.time].count.toLocaleString("en")} pixels of this frame, at its own time`
-    : `${(manifest.fused.still + manifest.fused.movers).toLocaleString("en")} points of all frames, `
+    : `${(manifest.fused.still + manifest.fused.movers).toLocaleString("en")} points of up to 16 frames, `
       + "where they are at this time";
   for (const button of document.querySelectorAll("[data-set]")) {
     button.setAttribute("aria-pressed", state[button.dataset.set] === button.dataset.value);
