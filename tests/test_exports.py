@@ -105,7 +105,7 @@ def test_folders_are_replaced_only_if_they_are_earlier_exports(rec, tmp_path):
 
 
 def test_a_failure_midway_leaves_nothing(rec, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dynapoint.exports.ply.ply_bytes", fail)

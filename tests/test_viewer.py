@@ -344,3 +344,11 @@ def test_the_viewers_library_is_an_extra_that_is_named():
 
     with pytest.raises(OutputError, match=r"dynapoint\[view\]"):
         require("viser_is_not_here", extra="view", format_name="the viewer")
+
+
+def test_names_from_elsewhere_are_shown_and_not_run():
+    from dynapoint.viewer.words import plain
+
+    shown = plain('<iframe srcdoc="x">a_b & [c](d)')
+    assert "<" not in shown and "&lt;iframe" in shown and "&amp;" in shown
+    assert r"a\_b" in shown and r"\[c\]\(d\)" in shown

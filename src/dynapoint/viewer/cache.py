@@ -38,7 +38,7 @@ def cached(
     with suppress(OutputError, OSError):
         path.parent.mkdir(exist_ok=True)
         with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, key=np.array(key), **made)
+            np.savez(file, key=np.array(key), **made)
     return made
 
 

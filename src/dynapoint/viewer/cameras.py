@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 
+from dynapoint.errors import SceneError
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.stored_frames import StoredFrames, frame_file
 from dynapoint.viewer.space import ViewSpace
@@ -75,9 +76,15 @@ def small_picture(rec: Reconstruction, frame: int) -> UInt8[np.ndarray, "height 
         picture = Image.fromarray(rec.images[frame, :height, :width])
         return np.asarray(picture.resize(size, Image.Resampling.BOX))
     # One file in reduced size, where `images` would read all of them whole.
-    with Image.open(rec.frames.scene / frame_file(frame)) as picture:
-        picture.draft("RGB", size)
-        return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
+    path = rec.frames.scene / frame_file(frame)
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", size)
+            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))
+    # Pillow refuses damaged files by SyntaxError, ValueError and others.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
 
 
 def quaternion_wxyz(rotation: Float[np.ndarray, "3 3"]) -> Float64[np.ndarray, "wxyz=4"]:

@@ -8,6 +8,7 @@ import viser
 
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.stage import Choices, Stage
+from dynapoint.viewer.words import plain
 
 SPEEDS = {"¼×": 0.25, "½×": 0.5, "1×": 1.0, "2×": 2.0, "4×": 4.0}
 RESET_VIEW, SCREENSHOT = "Reset view", "Screenshot"
@@ -143,5 +144,7 @@ def _track_controls(gui: Any, stage: Stage) -> dict[str, Any]:
 def _heading(rec: Reconstruction) -> str:
     """What the scene is, in one line."""
     height, width = rec.map_hw
-    name = rec.frames.name.replace("*", r"\*").replace("_", r"\_")
-    return f"**{name}** &nbsp; {rec.frame_count} frames, {width} × {height}, {rec.model_name}"
+    name = plain(rec.frames.name)
+    return (
+        f"**{name}** &nbsp; {rec.frame_count} frames, {width} × {height}, {plain(rec.model_name)}"
+    )

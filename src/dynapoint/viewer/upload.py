@@ -25,6 +25,7 @@ from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.viewer.page import ScenePage
 from dynapoint.viewer.stage import Stage
+from dynapoint.viewer.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ class UploadPage:
             # A video is a scene of its own, and so are the images after one.
             self._files = []
         self._files += added
-        name = uploaded.name.replace("*", "").replace("`", "")
+        name = plain(uploaded.name)
         kind = f"{len(self._files)} images" if is_image_path(self._files[0]) else name
         self._listing.content, self._listing.visible = f"Ready: {kind}", True
         self._go.disabled = False
