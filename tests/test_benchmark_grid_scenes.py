@@ -24,10 +24,13 @@ def clip() -> TruthClip:
     batch = exact_clip(7, frames=_FRAMES, image_hw=(64, 80))
     truth = batch.truth(torch.arange(_FRAMES)[None], torch.arange(_FRAMES)[None])
     grid = slice(_STRIDE // 2, None, _STRIDE)
+    points = truth.points[0][:, :, grid, grid].numpy().copy()
+    # The engine's scene fills the picture, so that its upper rows are made sky.
+    points[:, :, :2] = np.nan
     return TruthClip(
         name="engine",
         images=batch.images[0].numpy(),
-        points=truth.points[0][:, :, grid, grid].numpy(),
+        points=points,
         visible=truth.visible[0][:, :, grid, grid].numpy(),
         instance=np.zeros((_FRAMES, 16, 20), np.uint8),
         intrinsics=batch.intrinsics[0, 0].double().numpy(),

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def cached(
     with suppress(OutputError, OSError):
         path.parent.mkdir(exist_ok=True)
         with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, key=np.array(key), **made)
+            arrays: dict[str, Any] = {"key": np.array(key), **made}
+            np.savez(file, **arrays)
     return made
 
 
