@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dynapoint
 from dynapoint.cli import main
 from dynapoint.errors import InputError, ShapeError
+from dynapoint.exports.catalog import export
+from dynapoint.exports.sheet import _objects_panel
+from dynapoint.results.panels import image_panel
 from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
 
 FRAMES = 4
@@ -135,6 +139,21 @@ def test_fusion_keeps_the_box_once_and_the_background_leaves_it_out(rec):
 def test_the_scene_agrees_with_itself(rec):
     found = rec.self_check()
     assert found.depth_disagreement < 1e-3 and found.reprojection_error < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (128, 64)])
+def test_the_sheet_marks_what_moves_and_nothing_else(tmp_path, shape):
+    shown = dynapoint.reconstruct(picture_array(3, *shape), FakeModel(64))
+    path = export(shown, "sheet", tmp_path / "answers")
+    with Image.open(path) as sheet:
+        assert path.name == "answers.png" and sheet.format == "PNG" and sheet.width > 900
+    height, width = shown.map_hw
+    size = (2 * width, 2 * height)
+    darkened = Image.blend(image_panel(shown, 1, size), Image.new("RGB", size), 0.55)
+    panel = np.asarray(_objects_panel(shown, 1, size)).astype(int)
+    marked = np.abs(panel - np.asarray(darkened)).max(axis=-1) > 8
+    moving = shown.own_time_points[1, ..., 2] < (BOX_DEPTH + WALL_DEPTH) / 2
+    np.testing.assert_array_equal(marked, np.kron(moving, np.ones((2, 2), dtype=bool)))
 
 
 def test_what_is_not_there_is_said(rec):

@@ -200,9 +200,17 @@ def _arranged(
         row, column = divmod(index, _COLUMNS)
         x = _MARGIN + column * (size[0] + _MARGIN)
         y = 34 + row * (size[1] + _LABEL + _MARGIN)
-        pen.text((x, y), title, fill=_FAINT, font=_font(13))
+        pen.text((x, y), title, fill=_FAINT, font=_fitting_font(title, size[0]))
         sheet.paste(panel, (x, y + _LABEL))
     return sheet
+
+
+def _fitting_font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font in which a title is no wider than its panel, which is narrow for portrait video."""
+    for size in range(13, 8, -1):
+        if _font(size).getlength(text) <= width:
+            return _font(size)
+    return _font(8)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
