@@ -315,7 +315,7 @@ class _Part:
                 continue
             source = torch.from_numpy(self.own[known])[None]
             target = source + torch.from_numpy(mine[known])
-            fitted = fit_similarity(source, target, torch.ones(source.shape[:2]))
+            fitted = fit_similarity(source, target, torch.ones(source.shape[:2]), rigid=True)
             aim = torch.from_numpy(other.own[there])[None]
             wanted = torch.from_numpy(others[there])
             miss = float((move(fitted, aim) - aim - wanted).norm(dim=-1).median())
