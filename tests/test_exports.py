@@ -13,8 +13,9 @@ from dynapoint.cli import main
 from dynapoint.errors import ConfigError, InputError, OutputError
 from dynapoint.exports import outputs
 from dynapoint.exports.catalog import FORMATS, export
-from dynapoint.exports.clouds import map_colors, own_time_cloud, play_times_s
+from dynapoint.exports.clouds import own_time_cloud, play_times_s
 from dynapoint.exports.options import ExportOptions
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.store import save
 from exported_scenes import coloured_images, gray_images, scene
 
@@ -192,7 +193,7 @@ def test_ply_per_time_holds_each_frames_own_points(rec, tmp_path):
         points, colors, confidence = read_ply(folder / f"time_{time:04d}.ply")
         np.testing.assert_array_equal(points, rec.own_time_points[time].reshape(-1, 3))
         np.testing.assert_array_equal(confidence, rec.own_time_confidence[time].ravel())
-        np.testing.assert_array_equal(colors, map_colors(rec, [time])[0].reshape(-1, 3))
+        np.testing.assert_array_equal(colors, map_pictures(rec, [time])[0].reshape(-1, 3))
 
 
 def test_ply_up_is_minus_y_and_right_is_x_as_its_comment_says(rec, tmp_path):

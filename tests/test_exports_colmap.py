@@ -193,7 +193,9 @@ def test_no_still_point_leaves_cameras_without_points(tmp_path, monkeypatch, why
     if why == "all moves":
         # Told so, because motion of nearly everything is taken for the error of maps.
         everywhere = np.ones(rec.own_time_confidence.shape, dtype=np.float32)
-        monkeypatch.setattr("dynapoint.exports.splat_training.moving_at_ends", lambda _: everywhere)
+        monkeypatch.setattr(
+            "dynapoint.exports.splat_training.moving_at_ends", lambda *_: everywhere
+        )
     else:
         nothing = np.zeros_like(rec.own_time_confidence)
         rec = replace(rec, own_time_confidence=nothing)

@@ -12,14 +12,18 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from dynapoint.data.images import images_in_folder, is_image_path, natural_key, read_image
+from dynapoint.data.images import (
+    images_in_folder,
+    is_image_path,
+    natural_key,
+    read_image,
+    same_aspect,
+)
 from dynapoint.data.masks import read_ignore_masks
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection, first_of_equal
 from dynapoint.data.times import frame_times
 from dynapoint.errors import InputError
-
-_ASPECT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,7 +297,7 @@ def _fit_to_first(
     first_height, first_width = first.shape[:2]
     if (height, width) == (first_height, first_width):
         return image
-    if abs((width * first_height) / (height * first_width) - 1) > _ASPECT_TOLERANCE:
+    if not same_aspect((height, width), (first_height, first_width)):
         raise InputError(
             f"image {path} is {width}x{height} but {first_path} is {first_width}x{first_height}; "
             "images of one scene must have one size or at least one aspect: give them separately, "

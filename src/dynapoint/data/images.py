@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = frozenset(
 # depth, which are images too, beside it.
 IMAGE_SUBFOLDERS = ("images", "image", "rgb", "frames")
 
+_ASPECT_TOLERANCE = 0.01
+
 
 def is_image_path(path: Path) -> bool:
     """Whether a path is named like an image file that can be read."""
@@ -122,3 +124,9 @@ def _wide_gray_to_8_bits(image: Image.Image) -> UInt8[np.ndarray, "height width"
     if not np.isfinite(values).all() or values.min(initial=0.0) < 0 or values.max() > whole:
         raise ValueError(f"gray values outside 0 to {whole:g}")
     return np.round(values * (255.0 / whole)).astype(np.uint8)
+
+
+def same_aspect(first_hw: tuple[int, int], second_hw: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) have one aspect, to a hundredth: rounding is no other."""
+    ratio = (first_hw[1] * second_hw[0]) / (first_hw[0] * second_hw[1])
+    return abs(ratio - 1) <= _ASPECT_TOLERANCE

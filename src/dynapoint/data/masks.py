@@ -7,10 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from PIL import Image
 
-from dynapoint.data.images import is_image_path, natural_key, open_image
+from dynapoint.data.images import is_image_path, natural_key, open_image, same_aspect
 from dynapoint.errors import InputError
-
-_ASPECT_TOLERANCE = 0.01
 
 
 def read_ignore_masks(
@@ -109,7 +107,7 @@ def _read_mask(path: Path, picture_hw: tuple[int, int]) -> Bool[np.ndarray, "hei
     height, width = picture_hw
     if mask.shape == picture_hw:
         return mask
-    if abs((mask.shape[1] * height) / (mask.shape[0] * width) - 1) > _ASPECT_TOLERANCE:
+    if not same_aspect((mask.shape[0], mask.shape[1]), picture_hw):
         raise InputError(
             f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its frame is {width}x{height}; "
             "give masks of the frames' size"

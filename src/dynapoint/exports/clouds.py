@@ -1,18 +1,17 @@
 """Clouds of coloured points, still or moving, as most formats want them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
-from PIL import Image
 from tqdm import tqdm
 
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 
 # Colours with all channels below the first are black, those with all above the second are white.
@@ -57,7 +56,7 @@ class MovingCloud:
 
 def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> Cloud:
     """The pixels of one frame, where they are at its own time."""
-    points, colors = rec.own_time_points[frame], map_colors(rec, [frame])[0]
+    points, colors = rec.own_time_points[frame], map_pictures(rec, [frame])[0]
     weight = shown_weight(points, rec.own_time_confidence[frame], colors, options)
     chosen = np.flatnonzero(weight)
     if options.max_points is not None and len(chosen) > options.max_points:
@@ -122,15 +121,6 @@ def moving_cloud(
     )
 
 
-def map_colors(
-    rec: Reconstruction, frames: Sequence[int]
-) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
-    """Colours (sRGB) of the map pixels of some frames."""
-    size = rec.map_hw[::-1]
-    pictures = [picture_in_map(rec, frame, size, Image.Resampling.BOX) for frame in frames]
-    return np.stack([np.asarray(picture) for picture in pictures])
-
-
 def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndarray, " moment"]:
     """When each time wanted begins to be shown, and when the last one ends, in seconds from 0.
 
@@ -160,7 +150,7 @@ def _fused(
 ) -> FusedCloud:
     """Some frames' pixels fused at one time; what the options hide takes no part."""
     points, confidence = _maps_at(rec, frames, time)
-    colors = map_colors(rec, frames)
+    colors = map_pictures(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
     footprint = _footprint(rec)[frames]
     # Points behind their camera have none.

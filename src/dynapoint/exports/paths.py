@@ -1,9 +1,11 @@
-"""Points of a moving cloud whose paths are worth drawing."""
+"""Paths of points over time: which are worth drawing, which move, and what fills their gaps."""
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from dynapoint.exports.clouds import MovingCloud
+from dynapoint.reductions.segmentation import segment_clip
+from dynapoint.results.asking import as_tensor
 
 # A point has moved if it went this share of its distance from the world's origin.
 _LEAST_SHARE = 0.02
@@ -21,3 +23,37 @@ def moved_points(cloud: MovingCloud, most: int) -> Int64[np.ndarray, " track"]:
     if len(chosen) > most:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, most, replace=False))
     return chosen
+
+
+def motion_of_paths(
+    points: Float[np.ndarray, "time point xyz=3"],
+    usable: Bool[np.ndarray, "time point"],
+    *,
+    own_time: int,
+    world_from_camera: Float[np.ndarray, "4 4"],
+) -> Float32[np.ndarray, " point"]:
+    """Probability that points moved, judged from where they are at `own_time`.
+
+    Points and the camera, whose distance from them counts, are in one space, the world or a view.
+    """
+    if not points.shape[1]:
+        return np.zeros(0, dtype=np.float32)
+    found = segment_clip(
+        as_tensor(points.astype(np.float32)[:, None]),
+        own_time=own_time,
+        world_from_camera=as_tensor(world_from_camera.astype(np.float32)),
+        confidence=as_tensor(usable.astype(np.float32)[:, None]),
+    )
+    return np.asarray(found.probability)[0]
+
+
+def held_paths(
+    paths: Float32[np.ndarray, "time point xyz=3"], usable: Bool[np.ndarray, "time point"]
+) -> Float32[np.ndarray, "time point xyz=3"]:
+    """Paths that stay at the last usable place, or before it at the first: no jumps."""
+    if not paths.shape[1]:
+        return paths
+    step = np.where(usable, np.arange(len(paths))[:, None], -1)
+    last = np.maximum.accumulate(step, axis=0)
+    at = np.where(last < 0, usable.argmax(axis=0), last)
+    return np.take_along_axis(paths, at[..., None], axis=0)

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 from tqdm import tqdm
 
-from dynapoint.exports.clouds import map_colors, shown_weight
+from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.answers import as_numpy, moving_at_ends
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 
 IMAGES, MASKS = "images", "masks"
@@ -44,8 +45,8 @@ def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
     frames = options.times(rec)
     points, confidence = rec.own_time_points[frames], rec.own_time_confidence[frames]
     known = np.isfinite(points).all(axis=-1) & (confidence > 0)
-    moving = np.where(known, moving_at_ends(rec)[frames], np.float32(1))
-    colors = map_colors(rec, frames)
+    moving = np.where(known, moving_at_ends(rec, frames), np.float32(1))
+    colors = map_pictures(rec, frames)
     seeds = fuse(
         torch.from_numpy(points),
         torch.from_numpy(shown_weight(points, confidence, colors, options)),

@@ -13,7 +13,7 @@ from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, un
 from dynapoint.exports.glb import linear_from_srgb
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
-from dynapoint.exports.paths import moved_points
+from dynapoint.exports.paths import held_paths, moved_points
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -105,7 +105,7 @@ def _add_points(stage: Any, cloud: MovingCloud, codes: list[float]) -> None:
 
     kept = cloud.usable.any(axis=0)
     usable = cloud.usable[:, kept]
-    points = _filled(cloud.points[:, kept], usable) @ _USD_FROM_OPENCV.astype(np.float32)
+    points = held_paths(cloud.points[:, kept], usable) @ _USD_FROM_OPENCV.astype(np.float32)
     widths = usable * cloud.spacing[kept]
     prim = UsdGeom.Points.Define(stage, "/scene/points")
     at_times = [Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(now)) for now in points]
@@ -116,16 +116,6 @@ def _add_points(stage: Any, cloud: MovingCloud, codes: list[float]) -> None:
     colors = linear_from_srgb(cloud.colors[kept]).astype(np.float32)
     primvar = prim.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex)
     primvar.Set(Vt.Vec3fArray.FromNumpy(colors))
-
-
-def _filled(
-    points: Float32[np.ndarray, "time point xyz=3"], usable: np.ndarray
-) -> Float32[np.ndarray, "time point xyz=3"]:
-    """Points that are not usable at a time where they are at the last time before, or the first."""
-    times = np.arange(len(points))[:, None]
-    last = np.maximum.accumulate(np.where(usable, times, -1), axis=0)
-    source = np.where(last >= 0, last, np.argmax(usable, axis=0))
-    return np.take_along_axis(points, source[..., None], axis=0)
 
 
 def _extent(points: Float32[np.ndarray, "point xyz=3"], widths: np.ndarray) -> Any:

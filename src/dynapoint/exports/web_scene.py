@@ -7,13 +7,14 @@ for the exported page (`html`) and for the viewer.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
-from dynapoint.exports.clouds import MovingCloud, map_colors, moving_cloud, shown_weight
+from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
 from dynapoint.exports.options import ExportOptions
-from dynapoint.reductions.segmentation import segment_clip
+from dynapoint.exports.paths import held_paths, motion_of_paths
+from dynapoint.results.answers import motion_to_ends
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
@@ -132,7 +133,7 @@ def grid_cloud(
     rec: Reconstruction, frame: int, options: ExportOptions, grid: tuple[int, int]
 ) -> GridCloud:
     """The pixels of one frame at its own time, on a grid no finer than its map."""
-    points, colors = rec.own_time_points[frame], map_colors(rec, [frame])[0]
+    points, colors = rec.own_time_points[frame], map_pictures(rec, [frame])[0]
     confidence = shown_weight(points, rec.own_time_confidence[frame], colors, options)
     confidence[~rec.pixel_map.shown_pixels(frame)] = 0.0
     camera = rec.world_from_camera[frame, :3, 3]
@@ -150,17 +151,10 @@ def grid_cloud(
         confidence=confidence[chosen],
         on_edge=_on_edge(joined),
         colors=colors[chosen],
-        motion=own_motion(rec, frame)[chosen],
+        motion=motion_to_ends(rec, frame)[chosen],
         joined=joined,
         footprint=float(rec.map_hw[1] / grid[1] / rec.map_intrinsics[frame, 0, 0]),
     )
-
-
-def own_motion(rec: Reconstruction, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
-    """The larger probability of motion of a frame's pixels to the first and to the last time."""
-    others = {0, rec.frame_count - 1} - {frame}
-    maps = [rec.motion_between(frame=frame, to_time=time).probability for time in others]
-    return np.max(maps, axis=0) if maps else np.zeros(rec.map_hw, dtype=np.float32)
 
 
 def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int) -> SplitCloud:
@@ -177,7 +171,12 @@ def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int)
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
-    motion = _motion(points, usable, middle, rec.world_from_camera[cloud.times[middle]])
+    motion = motion_of_paths(
+        points,
+        usable,
+        own_time=middle,
+        world_from_camera=rec.world_from_camera[cloud.times[middle]],
+    )
     moves = motion > _STILL_PROBABILITY
     # Where the middle time has no place for a still point, the first that has one.
     at = np.where(usable[middle], middle, usable.argmax(axis=0))
@@ -187,7 +186,7 @@ def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int)
     return SplitCloud(
         times=cloud.times,
         still=points[at[still], np.flatnonzero(still)],
-        paths=_held(points[:, movers], usable[:, movers]),
+        paths=held_paths(points[:, movers], usable[:, movers]),
         usable=usable[:, movers],
         colors=cloud.colors[order],
         confidence=cloud.confidence[order],
@@ -274,33 +273,3 @@ def _near(rec: Reconstruction, cloud: MovingCloud) -> Bool[np.ndarray, "time poi
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.linalg.norm(cloud.points, axis=-1)
     return distance <= FARTHEST_MEDIANS * median_distance(rec)
-
-
-def _motion(
-    points: Float32[np.ndarray, "time point xyz=3"],
-    usable: Bool[np.ndarray, "time point"],
-    middle: int,
-    world_from_camera: Float64[np.ndarray, "4 4"],
-) -> Float32[np.ndarray, " point"]:
-    """Probability that points move, judged from where they are at the middle time."""
-    if not points.shape[1]:
-        return np.zeros(0, dtype=np.float32)
-    found = segment_clip(
-        torch.from_numpy(points[:, None]),
-        own_time=middle,
-        world_from_camera=torch.from_numpy(world_from_camera.astype(np.float32)),
-        confidence=torch.from_numpy(usable[:, None].astype(np.float32)),
-    )
-    return np.asarray(found.probability)[0]
-
-
-def _held(
-    paths: Float32[np.ndarray, "time mover xyz=3"], usable: Bool[np.ndarray, "time mover"]
-) -> Float32[np.ndarray, "time mover xyz=3"]:
-    """Paths that stay at the last usable place, or before it at the first: no jumps to store."""
-    if not paths.shape[1]:
-        return paths
-    step = np.where(usable, np.arange(len(paths))[:, None], -1)
-    last = np.maximum.accumulate(step, axis=0)
-    at = np.where(last < 0, usable.argmax(axis=0), last)
-    return np.take_along_axis(paths, at[..., None], axis=0)

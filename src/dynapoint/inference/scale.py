@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from dynapoint.data.images import is_image_path, open_image
+from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
@@ -22,7 +22,6 @@ from dynapoint.results.reconstruction import Reconstruction
 ScaleSource = Literal["depth", "trajectory", "distance"]
 SCALE_SOURCES: tuple[str, ...] = get_args(ScaleSource)
 
-_ASPECT_TOLERANCE = 0.01
 # A camera that moves less than this share of the scene's depth says nothing of its size.
 _LEAST_MOTION = 1e-3
 # Poses are those of a frame if they are at most this far from it.
@@ -218,7 +217,7 @@ def _depth_at_map_pixels(
     pixel_map = reconstruction.pixel_map
     (map_height, map_width), (height, width) = pixel_map.map_hw, true_depth.shape
     picture_height, picture_width = pixel_map.picture_hw[frame].tolist()
-    if abs((width * picture_height) / (height * picture_width) - 1) > _ASPECT_TOLERANCE:
+    if not same_aspect((height, width), (picture_height, picture_width)):
         raise InputError(
             f"{path} holds depths of {width}x{height} for frames of {picture_width}x"
             f"{picture_height}; give depths of the frames' aspect"

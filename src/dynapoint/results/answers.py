@@ -7,6 +7,7 @@ original images, unless a method says so; places and lengths are in the world (t
 a scene is quick.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -72,11 +73,18 @@ class Answers(CameraAnswers, MotionAnswers):
         return check(self)
 
 
-def moving_at_ends(rec: Any) -> Float32[np.ndarray, "frame map_height map_width"]:
-    """The larger probability, for each pixel, of motion towards the first and the last time."""
-    moving = np.zeros(rec.own_time_confidence.shape, dtype=np.float32)
-    for frame in range(rec.frame_count):
-        for time in {0, rec.frame_count - 1} - {frame}:
-            found = rec.motion_between(frame=frame, to_time=time).probability
-            np.maximum(moving[frame], found, out=moving[frame])
+def motion_to_ends(rec: Any, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
+    """The larger probability, for each pixel of a frame, of motion to the first or last time."""
+    moving = np.zeros(rec.map_hw, dtype=np.float32)
+    for time in {0, rec.frame_count - 1} - {frame}:
+        found = rec.motion_between(frame=frame, to_time=time).probability
+        np.maximum(moving, found, out=moving)
     return moving
+
+
+def moving_at_ends(
+    rec: Any, frames: Sequence[int] | None = None
+) -> Float32[np.ndarray, "frame map_height map_width"]:
+    """`motion_to_ends` of some frames, or of all."""
+    chosen = range(rec.frame_count) if frames is None else frames
+    return np.stack([motion_to_ends(rec, frame) for frame in chosen])

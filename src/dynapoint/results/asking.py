@@ -1,5 +1,6 @@
 """Fetching maps from a scene as tensors, and giving results back as arrays."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
@@ -37,15 +38,17 @@ def camera_points(rec: Any, frame: int) -> Float32[np.ndarray, "map_height map_w
     return points.astype(np.float32)
 
 
-def map_pictures(rec: Any) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
-    """What the maps show of the frames, a colour for every pixel of the maps."""
+def map_pictures(
+    rec: Any, frames: Sequence[int] | None = None
+) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
+    """What the maps show of some frames, or of all: a colour (sRGB) for every pixel of the maps."""
     from dynapoint.results.pictures import picture_in_map  # noqa: PLC0415 - it imports us.
 
     size = rec.map_hw[::-1]
     return np.stack(
         [
             np.asarray(picture_in_map(rec, frame, size, Image.Resampling.BOX))
-            for frame in range(rec.frame_count)
+            for frame in (range(rec.frame_count) if frames is None else frames)
         ]
     )
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.manifest import (
     ENCODED_FILE,
@@ -22,7 +23,6 @@ from dynapoint.results.manifest import (
     read_manifest,
 )
 from dynapoint.results.output_folder import whole_folder
-from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.stored_frames import source_facts, write_frames
 
@@ -205,11 +205,6 @@ def _motion_of_frame_0(
 
 def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
     """All arrays of a scene by name, but for its own-time maps and tracks."""
-    frames = range(reconstruction.frame_count)
-    size = reconstruction.map_hw[::-1]
-    pictures = [
-        picture_in_map(reconstruction, frame, size, Image.Resampling.BOX) for frame in frames
-    ]
     return {
         "world_from_camera": reconstruction.world_from_camera,
         "intrinsics": reconstruction.intrinsics,
@@ -217,7 +212,7 @@ def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
         "picture_hw": reconstruction.pixel_map.picture_hw,
         "timestamps_s": reconstruction.timestamps_s,
         "source_frame_index": reconstruction.source_frame_index,
-        "images": np.stack([np.asarray(picture) for picture in pictures]),
+        "images": map_pictures(reconstruction),
     }
 
 

@@ -6,12 +6,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 
-from dynapoint.exports.clouds import map_colors, moving_cloud, shown_weight
+from dynapoint.exports.clouds import moving_cloud, shown_weight
 from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.paths import motion_of_paths
+from dynapoint.results.asking import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.store import read_arrays
 from dynapoint.viewer.cache import Report, cached
-from dynapoint.viewer.motion import moving_share_of_paths
 from dynapoint.viewer.space import ViewSpace, packed
 
 # What is drawn while time moves: browsers without a graphics card draw no more in time.
@@ -61,7 +62,7 @@ class OwnTimeClouds:
         """Colours (sRGB) of a frame's points."""
         if frame not in self._colors:
             stored = self._stored_colors
-            picture = map_colors(self._rec, [frame])[0] if stored is None else stored[frame]
+            picture = map_pictures(self._rec, [frame])[0] if stored is None else stored[frame]
             self._colors[frame] = np.ascontiguousarray(picture.reshape(-1, 3)[self.pixel])
         return self._colors[frame]
 
@@ -110,7 +111,7 @@ def frozen_clouds(rec: Reconstruction, space: ViewSpace, report: Report) -> Froz
         moving = moving_cloud(rec, ExportOptions(), max_points=FROZEN_POINTS, report=report)
         paths = space.scaled(moving.points)
         middle = len(moving.times) // 2
-        share = moving_share_of_paths(paths, moving.usable, own_time=middle)
+        share = motion_of_paths(paths, moving.usable, own_time=middle, world_from_camera=np.eye(4))
         order = np.random.default_rng(0).permutation(len(moving.colors))
         return {
             "paths": packed(paths, moving.usable)[:, order],

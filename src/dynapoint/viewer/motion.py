@@ -1,10 +1,9 @@
 """How likely each pixel moved, for tinting, and the tint."""
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
-from dynapoint.reductions.segmentation import segment_clip
-from dynapoint.results.asking import as_tensor
+from dynapoint.results.answers import motion_to_ends
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.cache import Report
 
@@ -23,26 +22,9 @@ def moving_shares(
     """
     shares = np.zeros(rec.own_time_confidence.shape, dtype=np.uint8)
     for frame in range(rec.frame_count):
-        for time in {0, rec.frame_count - 1} - {frame}:
-            likely = rec.motion_between(frame=frame, to_time=time).probability
-            np.maximum(shares[frame], np.round(255 * likely).astype(np.uint8), out=shares[frame])
+        shares[frame] = np.round(255 * motion_to_ends(rec, frame))
         report((frame + 1) / rec.frame_count)
     return shares
-
-
-def moving_share_of_paths(
-    points: Float[np.ndarray, "time point xyz=3"], usable: np.ndarray, *, own_time: int
-) -> Float32[np.ndarray, " point"]:
-    """Probability that points moved, from where they are at all times (world or view)."""
-    if not points.shape[1]:
-        return np.zeros(0, dtype=np.float32)
-    found = segment_clip(
-        as_tensor(points.astype(np.float32)[:, None]),
-        own_time=own_time,
-        world_from_camera=as_tensor(np.eye(4, dtype=np.float32)),
-        confidence=as_tensor(usable.astype(np.float32)[:, None]),
-    )
-    return found.probability.numpy()[0]
 
 
 def tinted(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from dynapoint.exports.paths import motion_of_paths
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.cache import Report
-from dynapoint.viewer.motion import moving_share_of_paths
 from dynapoint.viewer.space import ViewSpace
 
 # A grid of at most so many pixels is followed, from which tracks are chosen.
@@ -116,5 +116,5 @@ def frame_trails(rec: Reconstruction, space: ViewSpace, frame: int, report: Repo
         place=((xy @ image_from_map.T)[:, :2] / size).astype(np.float32),
         points=points,
         usable=usable,
-        moving=moving_share_of_paths(points, usable, own_time=frame),
+        moving=motion_of_paths(points, usable, own_time=frame, world_from_camera=np.eye(4)),
     )
