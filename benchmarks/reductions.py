@@ -163,7 +163,7 @@ def measure_flow(clip: TruthClip, rec: Reconstruction, pool: Pool) -> None:
         pixel = clip.grid_xy.reshape(*use.shape, 2)
         true_px = project(end, clip.intrinsics) - pixel
         seen = use & clip.visible[j, i]
-        found_px = rec.optical_flow(frame=i, to_frame=j).flow_px * clip.stride
+        found_px = rec.optical_flow(frame=i, to_time=j).flow_px
         error = length(found_px - true_px)[seen]
         pool.ratio(f"optical flow, error px m{margin}", error.sum(), seen.sum())
         pool.ratio(f"optical flow, error grid px m{margin}", error.sum() / clip.stride, seen.sum())
@@ -205,8 +205,7 @@ def measure_matches(clip: TruthClip, rec: Reconstruction, pool: Pool) -> None:
     for margin, i, j in directions():
         found = rec.match(frame=i, to_frame=j)
         camera = points_in_camera(clip.points[j, i].astype(np.float64), clip.world_from_camera[j])
-        place = (found.xy_px - rec.pixel_map.offset[j]) / rec.pixel_map.scale[j]
-        off = length(np.nan_to_num(place - project(camera, clip.intrinsics), nan=np.inf))
+        off = length(np.nan_to_num(found.xy_px - project(camera, clip.intrinsics), nan=np.inf))
         seen = known(clip)[i] & clip.visible[j, i]
         right = seen & (off <= MATCH_RADIUS_PX)
         moving = seen & moved(clip, i, j)

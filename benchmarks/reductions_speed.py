@@ -70,7 +70,7 @@ def answers(mover: np.ndarray) -> dict[str, Callable[[Reconstruction], Any]]:
         "motion, a frame over the clip": lambda rec: rec.motion(frame=0),
         "object flow, a pair": lambda rec: rec.object_flow(frame=0, to_time=9),
         "scene flow, a pair": lambda rec: rec.scene_flow(frame=0, to_time=9),
-        "optical flow, a pair": lambda rec: rec.optical_flow(frame=0, to_frame=9),
+        "optical flow, a pair": lambda rec: rec.optical_flow(frame=0, to_time=9),
         "match, a pair, dense": lambda rec: rec.match(frame=0, to_frame=9),
         "tracks and visibility, all of a frame": lambda rec: rec.track(frame=0),
         "objects of a frame": lambda rec: rec.objects(frames=[0]),

@@ -10,6 +10,7 @@ from dynapoint.errors import InputError, ShapeError
 from dynapoint.exports.catalog import export
 from dynapoint.exports.sheet import _objects_panel
 from dynapoint.results.panels import image_panel
+from dynapoint.results.visibility import points_in_camera, project
 from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
 
 FRAMES = 4
@@ -56,8 +57,9 @@ def test_flows_are_the_velocities(rec, box):
 
 
 def test_optical_flow_of_the_wall_is_its_parallax(rec, box):
-    flow = rec.optical_flow(frame=0, to_frame=2)
-    parallax = -2 * CAMERA_STEP * rec.map_intrinsics[0, 0, 0] / WALL_DEPTH
+    flow = rec.optical_flow(frame=0, to_time=2)
+    assert rec.images.shape[1] > 1.5 * rec.map_hw[0]
+    parallax = -2 * CAMERA_STEP * rec.intrinsics[0, 0, 0] / WALL_DEPTH
     np.testing.assert_allclose(flow.flow_px[~box[0]][:, 0], parallax, atol=1e-3)
     np.testing.assert_allclose(flow.flow_px[~box[0]][:, 1], 0, atol=1e-3)
 
@@ -119,14 +121,54 @@ def test_tracks_are_alike_whichever_way_they_are_asked_for(rec):
 def test_matches_follow_what_moves(rec, box):
     """At the time of frame 2 the box of frame 0 stands where frame 2's own points say."""
     match = rec.match(frame=0, to_frame=2)
-    flow = rec.optical_flow(frame=0, to_frame=2)
-    wanted = np.moveaxis(np.indices(rec.map_hw)[::-1], 0, -1) + 0.5 + flow.flow_px
+    flow = rec.optical_flow(frame=0, to_time=2)
+    centres = np.moveaxis(np.indices(rec.map_hw)[::-1], 0, -1) + 0.5
+    pixels = rec.pixel_map.to_picture(0, centres)
+    wanted = pixels + flow.flow_px
     good = match.valid & match.mutual & ~box[0]
     assert good[~box[0]].mean() > 0.6
     apart = np.linalg.norm(match.xy_px[good] - wanted[good], axis=-1)
-    assert np.median(apart) < 0.05
-    one = rec.match(frame=0, to_frame=2, xy=[[40.5, 5.5]])
-    np.testing.assert_allclose(one.xy_px[0], match.xy_px[5, 40], atol=1e-3)
+    assert np.median(apart) < 0.1
+    places = [pixels[5, 40], pixels[20, 50], [-1, 5], [5, 97]]
+    some = rec.match(frame=0, to_frame=2, xy=places)
+    np.testing.assert_allclose(some.xy_px[0], match.xy_px[5, 40], atol=1e-3)
+    np.testing.assert_allclose(some.distance[1], match.distance[20, 50], atol=1e-6)
+    assert np.isnan(some.xy_px[2:]).all() and not some.valid[2:].any(), "outside the picture"
+    with pytest.raises(ShapeError, match="original pixels"):
+        rec.match(frame=0, to_frame=2, xy=[1.0, 2.0])
+
+
+def test_places_are_original_pixels_of_pictures_of_any_size(tmp_path):
+    """Pictures of unlike sizes and scales, x and y apart, cropped or padded, against projection."""
+    for index, (height, width) in enumerate([(50, 120), (120, 80), (90, 90)]):
+        Image.fromarray(picture_array(1, height, width)[0]).save(tmp_path / f"{index}.png")
+    rec = dynapoint.reconstruct(tmp_path, FakeModel(32), prepare="published")
+    sizes, scales = rec.pixel_map.picture_hw, rec.pixel_map.scale
+    assert (sizes[0] != sizes[1]).all() and not np.allclose(scales[0], scales[1])
+    a, b = 0, 2
+    xy = np.random.default_rng(3).uniform(0, [120, 50], (200, 2))
+    xy[-1] = [121, 10]
+    points = rec.query(frame=a, xy=xy, time=b).points.astype(np.float64)
+    eyes = points_in_camera(points, rec.world_from_camera[b])
+    wanted = project(eyes, rec.intrinsics[b])
+    tracks = rec.track(frame=a, xy=xy)
+    known = tracks.confidence > 0
+    assert known[b].mean() > 0.5
+    np.testing.assert_allclose(tracks.source_xy, xy, rtol=1e-6)
+    np.testing.assert_allclose(tracks.xy[b, known[b]], wanted[known[b]], atol=1e-3)
+    found = rec.match(frame=a, to_frame=b, xy=xy)
+    good = found.valid & found.mutual
+    assert good[:-1].mean() > 0.3 and not good[-1]
+    # Beside the box the wall is hidden, and the nearest of it that is seen is another place.
+    apart = np.linalg.norm(found.xy_px - wanted, axis=1)[good]
+    assert np.quantile(apart, 0.8) < 0.05 and apart.max() < 1 / scales[b].min()
+    flow = rec.optical_flow(frame=a, to_time=b)
+    rows, columns = np.nonzero(flow.valid)
+    places = rec.pixel_map.to_picture(a, np.stack([columns, rows], axis=1) + 0.5)
+    points = rec.maps(frame=a, time=b)[0][rows, columns].astype(np.float64)
+    seen = project(points_in_camera(points, rec.world_from_camera[b]), rec.intrinsics[b])
+    np.testing.assert_allclose(places + flow.flow_px[rows, columns], seen, atol=1e-2)
+    assert (flow.flow_px[~flow.valid] == 0).all()
 
 
 def test_fusion_keeps_the_box_once_and_the_background_leaves_it_out(rec):
@@ -180,9 +222,9 @@ def scene(tmp_path_factory):
     "command, array",
     [
         (["tracks", "--every", "8"], "points"),
-        (["flow", "--to", "2"], "flow"),
+        (["flow", "--to-time", "2"], "flow"),
         (["flow", "--kind", "optical"], "flow_px"),
-        (["segment", "--to", "1"], "probability"),
+        (["segment", "--to-time", "1"], "probability"),
         (["match"], "xy_px"),
         (["objects"], "instance"),
         (["fuse", "--time", "1", "--max-points", "300"], "points"),

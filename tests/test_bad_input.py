@@ -245,9 +245,9 @@ def test_indices_beyond_the_scene(tmp_path, whole, capsys):
     for command in (
         ["tracks", "--frame", 3],
         ["tracks", "--frame", -1],
-        ["flow", "--to", 7],
+        ["flow", "--to-time", 7],
         ["segment", "--frame", 9],
-        ["match", "--to", 3],
+        ["match", "--to-frame", 3],
         ["fuse", "--time", 3],
     ):
         name, *options = command

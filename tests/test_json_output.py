@@ -105,8 +105,8 @@ def test_all_other_frames_come_in_one_pass_to_be_checked():
 
 ANSWERS = {
     "tracks": ["--every", 8],
-    "flow": ["--to", 2],
-    "segment": ["--to", 1],
+    "flow": ["--to-time", 2],
+    "segment": ["--to-time", 1],
     "match": [],
     "objects": [],
     "fuse": ["--max-points", 300],

@@ -115,25 +115,25 @@ class Tracks(_AnswerCommand):
 class Flow(_AnswerCommand):
     """How the pixels of a frame move to another time: object, scene or optical flow.
 
-    NPZ: flow in scene units (optical: flow_px in map pixels) and valid.
+    NPZ: flow in scene units (optical: flow_px in original pixels) and valid, for pixels of the map.
     """
 
     frame: _Index = 0
     """Whose pixels."""
-    to: _Index = 1
-    """Index of the frame at whose time they are asked for."""
+    to_time: _Index = 1
+    """Until which time, given by the index of the frame seen then."""
     kind: Literal["object", "scene", "optical"] = "object"
     """object: in the world; scene: as seen by the moving camera; optical: in the image."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """The flow of one pair of times."""
         if self.kind == "optical":
-            optical = rec.optical_flow(frame=self.frame, to_frame=self.to)
+            optical = rec.optical_flow(frame=self.frame, to_time=self.to_time)
             inside = _mean(optical.inside)
             said = f"optical flow, {inside:.0%} stay in the image"
             return optical, said, {"inside_share": inside}
         ask = rec.object_flow if self.kind == "object" else rec.scene_flow
-        flow = ask(frame=self.frame, to_time=self.to)
+        flow = ask(frame=self.frame, to_time=self.to_time)
         valid = _mean(flow.valid)
         said = f"{self.kind} flow, {valid:.0%} of the pixels valid"
         return flow, said, {"valid_share": valid}
@@ -148,15 +148,15 @@ class Segment(_AnswerCommand):
 
     frame: _Index = 0
     """Whose pixels."""
-    to: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
-    """Only between the frame's own time and this one."""
+    to_time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
+    """Only between the frame's own time and this one (the index of the frame seen then)."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Probability of motion."""
         found = (
             rec.motion(frame=self.frame)
-            if self.to is None
-            else rec.motion_between(frame=self.frame, to_time=self.to)
+            if self.to_time is None
+            else rec.motion_between(frame=self.frame, to_time=self.to_time)
         )
         moving = _mean(found.probability > 0.5)
         return found, f"{moving:.1%} of the pixels move", {"moving_share": moving}
@@ -166,17 +166,18 @@ class Segment(_AnswerCommand):
 class Match(_AnswerCommand):
     """Where the pixels of a frame are in another one, moving parts included.
 
-    NPZ: xy_px in map pixels of the other frame, distance, mutual, valid, score.
+    NPZ: xy_px in original pixels of the other frame, distance, mutual, valid, score, for pixels
+    of the map.
     """
 
     frame: _Index = 0
     """Whose pixels."""
-    to: _Index = 1
+    to_frame: _Index = 1
     """Frame in which they are searched for."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Matches of all pixels."""
-        found = rec.match(frame=self.frame, to_frame=self.to)
+        found = rec.match(frame=self.frame, to_frame=self.to_frame)
         matched = _mean(found.valid & found.mutual)
         return found, f"{matched:.0%} of the pixels matched", {"matched_share": matched}
 
@@ -203,7 +204,7 @@ class Fuse(_AnswerCommand):
     """
 
     time: _Index = 0
-    """Index of the frame at whose time everything is put."""
+    """At which time, given by the index of the frame seen then."""
     static: Flag = False
     """The background alone, without what moves."""
     max_points: Annotated[int | None, tyro.conf.arg(metavar="N")] = None

@@ -105,7 +105,7 @@ def _over(
 
 def _flow_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, int]) -> Image.Image:
     """Optical flow: hue for direction, brightness for length."""
-    flow = rec.optical_flow(frame=frame, to_frame=other)
+    flow = rec.optical_flow(frame=frame, to_time=other)
     shift = np.where(np.asarray(flow.valid)[..., None], flow.flow_px, 0.0)
     length = np.linalg.norm(shift, axis=-1)
     longest = max(float(np.percentile(length, 98)), 1.0)
@@ -114,7 +114,7 @@ def _flow_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, in
     bright = np.clip(length / longest, 0, 1)[..., None]
     picture = Image.fromarray(np.round(hue * bright).astype(np.uint8))
     picture = picture.resize(size, Image.Resampling.NEAREST)
-    words = f"longest {longest:.1f} of {rec.map_hw[1]} map pixels"
+    words = f"longest {longest:.1f} of {rec.pixel_map.picture_hw[frame, 1]} pixels"
     ImageDraw.Draw(picture).text((6, size[1] - 18), words, fill=_INK, font=_font(12))
     return picture
 
@@ -131,7 +131,7 @@ def _match_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, i
     rows, columns = np.nonzero(good)
     chosen = np.random.default_rng(0).permutation(len(rows))[:_MATCHES]
     start = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], axis=1)
-    end = np.asarray(match.xy_px)[rows[chosen], columns[chosen]]
+    end = rec.pixel_map.to_map(other, np.asarray(match.xy_px)[rows[chosen], columns[chosen]])
     scale = np.array(half) / rec.map_hw[::-1]
     start, end = start * scale + [0, top], end * scale + [half[0], top]
     pen = ImageDraw.Draw(canvas)

@@ -1,10 +1,12 @@
 """Everything that follows from the point maps of a scene: methods of a `Reconstruction`.
 
 Each fetches the maps that one function of `dynapoint.reductions` needs, calls it, and gives its
-result with NumPy arrays. Pixels of these answers are pixels of the maps (`rec.map_hw`), not of the
-original images, unless a method says so; places and lengths are in the world (the camera of frame
-0) and in scene units. Torch and the reductions are loaded when something is asked, so that opening
-a scene is quick.
+result with NumPy arrays. Places in images (`xy`, `xy_px`, `flow_px`), asked for and answered, are
+in pixels of the ORIGINAL images; arrays of an answer for each pixel, masks, rows and columns are
+those of the maps (`rec.map_hw`, `rec.pixel_map`). Points and lengths are in the world (the camera
+of frame 0) and in scene units. `frame` is whose pixels; `time`, `from_time` and `to_time` are when
+their points are asked for, given by the index of the frame seen then. Torch and the reductions are
+loaded when something is asked, so that opening a scene is quick.
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
+from numpy.typing import ArrayLike
 from PIL import Image
+
+from dynapoint.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,3 +70,27 @@ def maps_at_all_times(rec: Any, frame: SupportsIndex) -> "tuple[Tensor, Tensor]"
     maps = [rec.maps(frame=frame, time=time) for time in range(rec.frame_count)]
     points, confidence = (np.stack(part) for part in zip(*maps, strict=True))
     return as_tensor(points), as_tensor(confidence)
+
+
+def checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:
+    """Places of the original pictures, as float64.
+
+    Raises:
+        InputError: A value is not finite.
+        ShapeError: They are no array of numbers of shape (n, 2).
+    """
+    try:
+        places = np.asarray(xy)
+    except ValueError as error:
+        raise ShapeError("xy is a ragged list; give an array of numbers of shape (n, 2)") from error
+    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iuf":
+        raise ShapeError(
+            f"xy is {places.dtype} of shape {places.shape}; give numbers of shape (n, 2), "
+            "(column, row) in original pixels"
+        )
+    if not np.isfinite(places).all():
+        raise InputError(
+            f"{np.count_nonzero(~np.isfinite(places).all(axis=1))} of {len(places)} rows of xy are "
+            "not finite; leave them out"
+        )
+    return places.astype(np.float64)

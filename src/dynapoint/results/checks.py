@@ -58,7 +58,7 @@ def second_opinion(
     top, left = _margins(*rec.images.shape[1:3])
     points = np.full((rec.frame_count, height * width, 3), np.nan, dtype=np.float32)
     for frame in range(rec.frame_count):
-        xy = (in_map - rec.pixel_map.offset[frame]) / rec.pixel_map.scale[frame] - [left, top]
+        xy = rec.pixel_map.to_picture(frame, in_map) - [left, top]
         shown = second.pixel_map.shows(frame, xy)
         column, row = second.pixel_map.to_map(frame, xy[shown]).astype(np.int64).T
         points[frame, shown] = camera_points(second, frame)[row, column]

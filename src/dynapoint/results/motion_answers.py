@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
 from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
+    checked_xy,
     maps_at_all_times,
     maps_at_two_times,
 )
@@ -68,19 +69,30 @@ class MotionAnswers:
             )
         )
 
-    def optical_flow(self: Any, *, frame: SupportsIndex, to_frame: SupportsIndex) -> "OpticalFlow":
-        """Where the points of a frame's pixels appear in another frame, less the pixel itself."""
+    def optical_flow(self: Any, *, frame: SupportsIndex, to_time: SupportsIndex) -> "OpticalFlow":
+        """Where the camera of a time sees the points of a frame's pixels, less the pixels.
+
+        Returns:
+            Flow in pixels of the ORIGINAL images: the place in that time's, less the one in the
+            frame's own. One for each pixel of the map.
+        """
         from dynapoint.reductions.flow import optical_flow  # noqa: PLC0415
 
-        points, confidence = self.maps(frame=frame, time=to_frame)
-        return as_numpy(
+        points, confidence = self.maps(frame=frame, time=to_time)
+        flow = as_numpy(
             optical_flow(
                 as_tensor(points),
-                world_from_camera_to=as_tensor(self.world_from_camera[to_frame].astype(np.float32)),
-                intrinsics_to=as_tensor(self.map_intrinsics[to_frame].astype(np.float32)),
+                world_from_camera_to=as_tensor(self.world_from_camera[to_time].astype(np.float32)),
+                intrinsics_to=as_tensor(self.map_intrinsics[to_time].astype(np.float32)),
                 confidence_to=as_tensor(confidence),
             )
         )
+        start = _map_centres(self)
+        end = self.pixel_map.to_picture(int(to_time), start + flow.flow_px)
+        moved = np.where(
+            flow.valid[..., None], end - self.pixel_map.to_picture(int(frame), start), 0.0
+        )
+        return replace(flow, flow_px=moved.astype(np.float32))
 
     def motion_between(
         self: Any,
@@ -170,8 +182,17 @@ class MotionAnswers:
         Args:
             frame: Frame a, whose places are searched for.
             to_frame: Frame b.
-            xy: (n, 2) places in pixels of a's MAP; None for all pixels of the map.
+            xy: (n, 2) places in ORIGINAL pixels of a, between pixels too; None for all pixels of
+                its map. Those that its map does not show match nothing.
             time: The common time at which the two meet; that of frame b by default.
+
+        Returns:
+            Places `xy_px` in ORIGINAL pixels of b; one answer for each place, or for each pixel of
+            the map.
+
+        Raises:
+            InputError: `xy` is not finite, or an index is none of a frame used.
+            ShapeError: `xy` is no array of numbers of shape (n, 2).
         """
         from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
 
@@ -182,9 +203,15 @@ class MotionAnswers:
             for array in self.maps(frame=index, time=moment)
         ]
         if xy is None:
-            return as_numpy(match_pixels(*maps))
-        places = as_tensor(np.asarray(xy, dtype=np.float32).reshape(-1, 2))
-        return as_numpy(match_places(places, *maps))
+            found = as_numpy(match_pixels(*maps))
+        else:
+            places = checked_xy(xy)
+            shown = self.pixel_map.shows(int(frame), places)
+            # What lies outside the map matches nothing.
+            in_map = np.where(shown[:, None], self.pixel_map.to_map(int(frame), places), -1.0)
+            found = as_numpy(match_places(as_tensor(in_map), *maps))
+        in_picture = self.pixel_map.to_picture(int(to_frame), found.xy_px)
+        return replace(found, xy_px=in_picture.astype(np.float32))
 
     def track(
         self: Any,
@@ -229,11 +256,11 @@ class MotionAnswers:
             visible=tracks.visible.astype(np.float32),
             confidence=tracks.confidence.astype(np.float32),
         )
-        image_from_map = np.linalg.inv(self.pixel_map.map_from_image)
+        seen = [self.pixel_map.to_picture(t, places) for t, places in enumerate(tracks.xy)]
         return replace(
             tracks,
-            source_xy=_moved(image_from_map[int(frame)], tracks.source_xy),
-            xy=np.stack([_moved(image_from_map[t], xy) for t, xy in enumerate(tracks.xy)]),
+            source_xy=self.pixel_map.to_picture(int(frame), tracks.source_xy).astype(np.float32),
+            xy=np.stack(seen).astype(np.float32),
         )
 
     def rigid_object(
@@ -299,9 +326,7 @@ def _tracks_of_places(rec: Any, frame: SupportsIndex, xy: ArrayLike) -> "PixelTr
     )
 
 
-def _moved(
-    target_from_source: Float[np.ndarray, "3 3"], xy: Float[np.ndarray, "point xy=2"]
-) -> Float[np.ndarray, "point xy=2"]:
-    """Places under an affine map of pixels."""
-    moved = xy @ target_from_source[:2, :2].T + target_from_source[:2, 2]
-    return moved.astype(np.float32)
+def _map_centres(rec: Any) -> Float64[np.ndarray, "map_height map_width xy=2"]:
+    """The centres of the pixels of the maps, in pixels of the maps."""
+    height, width = rec.map_hw
+    return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)

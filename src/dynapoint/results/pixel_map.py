@@ -46,6 +46,12 @@ class PixelMap:
         placed = xy * self.scale[frame] + self.offset[frame]
         return np.clip(placed, low + _ROUNDING, high - _ROUNDING)
 
+    def to_picture(
+        self, frame: int, xy: Float[np.ndarray, "*points xy=2"]
+    ) -> Float64[np.ndarray, "*points xy=2"]:
+        """Places of a frame's map in its picture, wherever they are."""
+        return (xy - self.offset[frame]) / self.scale[frame]
+
     def shows(
         self, frame: int, xy: Float[np.ndarray, "points xy=2"]
     ) -> Bool[np.ndarray, " points"]:
@@ -67,7 +73,7 @@ class PixelMap:
         self, frame: int
     ) -> tuple[Float64[np.ndarray, "xy=2"], Float64[np.ndarray, "xy=2"]]:
         """The corners, in picture pixels, of what a frame's map shows of its picture."""
-        low, high = ((xy - self.offset[frame]) / self.scale[frame] for xy in self.shown_box(frame))
+        low, high = (self.to_picture(frame, xy) for xy in self.shown_box(frame))
         size = self.picture_hw[frame, ::-1]
         return np.clip(np.round(low, 6), 0, size), np.clip(np.round(high, 6), 0, size)
 

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
-from dynapoint.errors import InputError, ShapeError
+from dynapoint.errors import InputError
 from dynapoint.results.answers import Answers
+from dynapoint.results.asking import checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import points_in_camera, seen_probability, surface_of
@@ -179,7 +180,7 @@ class Reconstruction(Answers):
         source = self._checked_index(frame, "frame")
         times = range(self.frame_count) if time is None else [self._checked_index(time, "time")]
         target = None if camera is None else self._checked_index(camera, "camera")
-        places = _checked_xy(xy)
+        places = checked_xy(xy)
         inside = self.pixel_map.shows(source, places)
         sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
         at_times = [self._at_time(sampler, source, moment, target) for moment in times]
@@ -373,22 +374,3 @@ class Reconstruction(Answers):
                 f"{self.frame_count - 1}; source_frame_index names them in the source"
             )
         return checked
-
-
-def _checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:
-    """Places as float64; refuses other shapes, other kinds of values and values not finite."""
-    try:
-        places = np.asarray(xy)
-    except ValueError as error:
-        raise ShapeError("xy is a ragged list; give an array of numbers of shape (n, 2)") from error
-    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iuf":
-        raise ShapeError(
-            f"xy is {places.dtype} of shape {places.shape}; give numbers of shape (n, 2), "
-            "(column, row) in original pixels"
-        )
-    if not np.isfinite(places).all():
-        raise InputError(
-            f"{np.count_nonzero(~np.isfinite(places).all(axis=1))} of {len(places)} rows of xy are "
-            "not finite; leave them out"
-        )
-    return places.astype(np.float64)
