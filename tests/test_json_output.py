@@ -10,11 +10,15 @@ import dynapoint
 from dynapoint import cli
 from dynapoint.errors import SceneError
 from dynapoint.models import catalog
+from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
+from dynapoint.models.weights import load_network
 from dynapoint.results import store
 from dynapoint.results.checks import check, check_lines, read_check
+from dynapoint.training import run
 from fake_model import FakeModel, picture_array
 from test_open import weights_of
+from test_training_trainer import toy_config
 from video_files import write_video
 
 
@@ -140,3 +144,55 @@ def test_exports(scene, tmp_path, capsys):
     assert many["output"] == str(tmp_path / "depth")
     listed = {Path(file).relative_to(tmp_path / "depth").as_posix() for file in many["files"]}
     assert listed >= {"export.json"} and len(listed) >= 4
+
+
+def test_models(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DYNAPOINT_HOME", str(tmp_path))
+    for words in (["models"], ["models", "list"]):
+        listed = {model["name"]: model for model in said(capsys, *words)["models"]}
+        assert set(listed) == set(CARDS)
+    nano, vdpm = listed["nano-1"], listed["vdpm"]
+    assert nano["short_names"] == ["nano"] and nano["how_to_get"] is None
+    assert nano["bytes"] == Path(nano["file"]).stat().st_size and nano["free"]
+    assert vdpm["file"] is None and "models get vdpm" in vdpm["how_to_get"] and not vdpm["free"]
+    for words in (["models", "get", "nano"], ["models", "--json", "get", "nano"]):
+        got = said(capsys, *words) if "--json" not in words else said_as_is(capsys, *words)
+        assert got == {"model": nano, "files": [nano["file"]]}
+    assert cli.main(["models", "get", "vdpm", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and "accept-license" in printed.err
+
+
+def said_as_is(capsys, *arguments: str) -> dict:
+    """`said` where the option is among the arguments."""
+    capsys.readouterr()
+    assert cli.main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_synth_and_evaluate(tmp_path, small, capsys):
+    options = "--clips 2 --seed 1000000000 --height 48 --width 64 --frames 3".split()
+    made = said(capsys, "synth", "-o", tmp_path / "clips", *options)
+    assert made["clips"] == [str(tmp_path / "clips" / f"clip_00{index}") for index in (0, 1)]
+    assert made["seed"] == 1000000000 and made["output"] == str(tmp_path / "clips")
+    on_disk = [path for path in (tmp_path / "clips").rglob("*") if path.is_file()]
+    assert sorted(map(Path, made["files"])) == sorted(on_disk)
+    assert made["bytes"] == sum(path.stat().st_size for path in on_disk)
+    scores = said(capsys, "evaluate", tmp_path / "clips", "-o", tmp_path / "scores.json")
+    stored = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["rows"] == stored["rows"] and scores["metrics"] == stored["metrics"]
+    assert scores["files"] == [str(tmp_path / "scores.json")]
+    assert scores["clips"] == str(tmp_path / "clips")
+    assert {"nano", "truth"} <= set(scores["rows"])
+    assert scores["rows"]["truth"]["pooled"]["own_time_epe_m2"] == pytest.approx(0, abs=1e-6)
+    again = said(capsys, "evaluate", tmp_path / "clips")
+    assert again["files"] == [] and again["metrics"] == scores["metrics"]
+
+
+def test_train(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "recipe", lambda name: toy_config(validation_clips=0))
+    facts = said(capsys, "train", "smoke", "-o", tmp_path / "run", "--steps", 1)
+    assert facts["recipe"] == "smoke" and facts["output"] == str(tmp_path / "run")
+    assert facts["weights"] == str(tmp_path / "run" / "weights.safetensors")
+    assert facts["weights"] in facts["files"]
+    assert load_network(Path(facts["weights"])) is not None

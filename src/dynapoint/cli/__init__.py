@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="dynapoint",
             description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
             args=given,
-            config=(tyro.conf.OmitSubcommandPrefixes,),
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
         )
         return command.run()
     except UsageError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json
+from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class _AnswerCommand(SceneCommand):
                     "scene": str(self.scene),
                     "answer": type(self).__name__.lower(),
                     **numbers,
-                    "files": [str(file)],
-                    "bytes": file.stat().st_size,
+                    **said_of_files(file),
                 }
             )
         else:

@@ -30,6 +30,12 @@ def print_json(said: dict[str, Any]) -> None:
     print(json.dumps(said, indent=2, allow_nan=False))
 
 
+def said_of_files(*files: Path) -> dict[str, Any]:
+    """What JSON says of what was written: the files, those in folders too, and their bytes."""
+    listed = [file for path in files for file in files_in(path)]
+    return {"files": listed, "bytes": sum(Path(file).stat().st_size for file in listed)}
+
+
 def files_in(path: Path) -> list[str]:
     """A file, or all files in a folder, in order."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

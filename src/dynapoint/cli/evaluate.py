@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from dynapoint.cli.common import Flag, print_json, said_of_files
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -20,17 +22,24 @@ class Evaluate:
     """Weights files to use instead of the models' own, one for each."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
     """JSON file for all numbers."""
+    json: Flag = False
+    """Print all numbers in one JSON object instead of the tables."""
 
     def run(self) -> int:
-        """Print the table of scores."""
+        """Print the tables of scores."""
+        from dynapoint.evaluation.report import to_plain, to_tables  # noqa: PLC0415
         from dynapoint.evaluation.score import evaluate_paths  # noqa: PLC0415
 
-        table = evaluate_paths(
+        rows = evaluate_paths(
             self.clips,
             self.model,
             self.output,
             weights=self.weights,
             progress=sys.stderr.isatty(),
         )
-        print(table)
+        if self.json:
+            written = said_of_files(*([self.output] if self.output else []))
+            print_json({"clips": str(self.clips), **written, **to_plain(rows)})
+        else:
+            print(to_tables(rows))
         return 0

@@ -2,12 +2,11 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, files_in, print_json
+from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
 
 
@@ -60,14 +59,12 @@ class Export(SceneCommand):
         rec = self.open(progress=sys.stderr.isatty())
         path = export(rec, self.to, self.output, options)
         if self.json:
-            sizes = {file: Path(file).stat().st_size for file in files_in(path)}
             print_json(
                 {
                     "scene": str(self.scene),
                     "format": self.to,
                     "output": str(path),
-                    "files": list(sizes),
-                    "bytes": sum(sizes.values()),
+                    **said_of_files(path),
                 }
             )
         else:

@@ -5,19 +5,22 @@ from typing import Annotated
 
 import tyro
 
-from dynapoint.cli.common import Flag
+from dynapoint.cli.common import Flag, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListModels:
     """List the models: parameters, size, licence, source, and where their weights are."""
 
-    def run(self) -> int:
+    def run(self, *, as_json: bool) -> None:
         """Print the list."""
-        from dynapoint.models.weight_files import describe_models  # noqa: PLC0415
+        from dynapoint.models.cards import CARDS  # noqa: PLC0415
+        from dynapoint.models.weight_files import describe, model_facts  # noqa: PLC0415
 
-        print(describe_models())
-        return 0
+        if as_json:
+            print_json({"models": [model_facts(card) for card in CARDS.values()]})
+        else:
+            print("\n\n".join(describe(card) for card in CARDS.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +32,20 @@ class GetModel:
     accept_license: Flag = False
     """Say that you may use weights whose licence does not allow every use."""
 
-    def run(self) -> int:
+    def run(self, *, as_json: bool) -> None:
         """Download the weights unless they are here."""
         from dynapoint.models.cards import find_card  # noqa: PLC0415
-        from dynapoint.models.weight_files import describe, fetch  # noqa: PLC0415
+        from dynapoint.models.weight_files import describe, fetch, model_facts  # noqa: PLC0415
 
         card = find_card(self.name)
-        print(describe(card), flush=True)
-        print(f"weights in {fetch(card, accept_license=self.accept_license)}")
-        return 0
+        if not as_json:
+            # The licence is read before anything is fetched.
+            print(describe(card), flush=True)
+        path = fetch(card, accept_license=self.accept_license)
+        if as_json:
+            print_json({"model": model_facts(card), "files": [str(path)]})
+        else:
+            print(f"weights in {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,10 @@ class Models:
         Annotated[ListModels, tyro.conf.subcommand("list")]
         | Annotated[GetModel, tyro.conf.subcommand("get")]
     ) = field(default_factory=ListModels)
+    json: Flag = False
+    """Say it in one JSON object."""
 
     def run(self) -> int:
         """List unless told to get."""
-        return self.action.run()
+        self.action.run(as_json=self.json)
+        return 0

@@ -1,13 +1,12 @@
 """Commands for stored scenes: what they share, and `dynapoint info`."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dynapoint.cli.common import Flag
+from dynapoint.cli.common import Flag, print_json
 
 if TYPE_CHECKING:
     from dynapoint.results.reconstruction import Reconstruction
@@ -45,7 +44,10 @@ class Info:
     def run(self) -> int:
         """Print the summary."""
         facts = _facts(self.scene)
-        print(json.dumps(facts, indent=2) if self.json else "\n".join(_lines(facts)))
+        if self.json:
+            print_json(facts)
+        else:
+            print("\n".join(_lines(facts)))
         return 0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError
+from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Synth:
     """Frames of each clip."""
     difficulty: float = 1.0
     """From 0 (few bodies, a still camera) to 1 (everything)."""
+    json: Flag = False
+    """Say what was written in one JSON object."""
 
     def run(self) -> int:
         """Write the clips."""
@@ -40,7 +42,7 @@ class Synth:
             raise UsageError(f"--difficulty is {self.difficulty}; give a value from 0 to 1")
         from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
 
-        synthesize(
+        folders = synthesize(
             self.output,
             clips=self.clips,
             seed=self.seed,
@@ -48,7 +50,17 @@ class Synth:
             frames=self.frames,
             difficulty=self.difficulty,
         )
-        print(f"{self.clips} clips in {self.output}")
+        if self.json:
+            print_json(
+                {
+                    "output": str(self.output),
+                    "seed": self.seed,
+                    "clips": [str(folder) for folder in folders],
+                    **said_of_files(*folders),
+                }
+            )
+        else:
+            print(f"{self.clips} clips in {self.output}")
         return 0
 
 
@@ -66,6 +78,8 @@ class Train:
     """Stop after this many steps instead of the recipe's."""
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
     """Begin with these weights: of VGGT-1B for vdpm and dept3r, of DUSt3R for dpm, or a run's."""
+    json: Flag = False
+    """Say at the end what was written in one JSON object."""
 
     def run(self) -> int:
         """Train until the recipe, or `steps`, says so."""
@@ -82,5 +96,15 @@ class Train:
             steps=self.steps,
             start_from=self.start_from,
         )
-        print(f"weights in {weights}; use them with --weights")
+        if self.json:
+            print_json(
+                {
+                    "recipe": self.recipe,
+                    "output": str(self.output),
+                    "weights": str(weights),
+                    **said_of_files(self.output),
+                }
+            )
+        else:
+            print(f"weights in {weights}; use them with --weights")
         return 0

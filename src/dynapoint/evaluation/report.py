@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dynapoint.errors import OutputError
-from dynapoint.evaluation.scores import ClipScores, Metric, Scores, list_metrics
+from dynapoint.evaluation.scores import PAIR_STARTS, ClipScores, Metric, Scores, list_metrics
 from dynapoint.whole_file import whole_file
 
 JSON_FORMAT = 1
@@ -17,7 +17,12 @@ NOTHING_MEASURED = "-"
 
 
 def to_json(rows: Mapping[str, Scores]) -> str:
-    """JSON text with every metric of every row, pooled and per clip; null where not measured."""
+    """`to_plain` as text."""
+    return json.dumps(to_plain(rows), indent=1, allow_nan=False)
+
+
+def to_plain(rows: Mapping[str, Scores]) -> dict[str, Any]:
+    """Every metric of every row, pooled and per clip, as JSON has it; None where not measured."""
     described: dict[str, dict[str, str]] = {}
     values: dict[str, Any] = {}
     for name, scores in rows.items():
@@ -34,7 +39,12 @@ def to_json(rows: Mapping[str, Scores]) -> str:
                 },
             },
         }
-    return json.dumps({"format": JSON_FORMAT, "metrics": described, "rows": values}, indent=1)
+    return {"format": JSON_FORMAT, "metrics": described, "rows": values}
+
+
+def to_tables(rows: Mapping[str, Scores]) -> str:
+    """`to_table` at each margin, the larger ones first."""
+    return "\n\n".join(to_table(rows, margin=margin) for margin in reversed(PAIR_STARTS))
 
 
 def to_table(rows: Mapping[str, Scores], *, margin: int = 8) -> str:

@@ -29,7 +29,7 @@ from dynapoint.evaluation.predictors import (
     truth_points,
     truth_poses,
 )
-from dynapoint.evaluation.report import check_writable, to_json, to_table, write_json
+from dynapoint.evaluation.report import check_writable, write_json
 from dynapoint.evaluation.scores import (
     PAIR_STARTS,
     TRACK_FRAMES,
@@ -38,8 +38,6 @@ from dynapoint.evaluation.scores import (
     MarginScores,
     Scores,
 )
-
-__all__ = ["evaluate", "evaluate_paths", "evaluate_together", "to_json", "to_table"]
 
 Item = TypeVar("Item")
 
@@ -70,8 +68,8 @@ def evaluate_paths(
     *,
     weights: Sequence[Path] = (),
     progress: bool = False,
-) -> str:
-    """Score models and the trivial answers on stored clips; returns the tables to print.
+) -> dict[str, Scores]:
+    """Score models and the trivial answers on stored clips; returns the rows of the tables.
 
     Args:
         clips_path: a clip folder, or a folder of clips.
@@ -110,7 +108,7 @@ def evaluate_paths(
     rows = evaluate_together(clips, {**model_answers(networks), **trivial_answers()})
     if output is not None:
         write_json(rows, output)
-    return "\n\n".join(to_table(rows, margin=margin) for margin in reversed(PAIR_STARTS))
+    return rows
 
 
 def _labels(models: Sequence[str], files: Sequence[Path | None]) -> list[str]:

@@ -3,9 +3,10 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from dynapoint.errors import ModelError
-from dynapoint.models.cards import ASSETS, CARDS, NEWEST, HubFile, ModelCard, find_card
+from dynapoint.models.cards import ASSETS, NEWEST, HubFile, ModelCard, find_card
 from dynapoint.whole_file import sha256_of
 
 
@@ -49,22 +50,36 @@ def require_weights(name: str, given: Path | str | None = None) -> Path:
     return path
 
 
-def describe_models() -> str:
-    """One paragraph for each model: parameters, size, licence, source and where its file is."""
-    return "\n\n".join(describe(card) for card in CARDS.values())
+def model_facts(card: ModelCard) -> dict[str, Any]:
+    """All that is known of a model and its file, as JSON would have it.
+
+    `bytes` are those of the file, or of one not here the published size; one of `file` and
+    `how_to_get` is None.
+    """
+    path = find_weights(card)
+    return {
+        "name": card.name,
+        "short_names": [short for short, version in NEWEST.items() if version == card.name],
+        "parameters": card.parameters,
+        "bytes": path.stat().st_size if path else card.bytes,
+        "licence": card.licence,
+        "free": card.free,
+        "source": card.source,
+        "file": str(path) if path else None,
+        "how_to_get": None if path else card.instead or _how_to_get(card),
+        "remark": card.remark,
+    }
 
 
 def describe(card: ModelCard) -> str:
-    """All that is known of a model and its file, in a few lines."""
-    names = [card.name, *(short for short, version in NEWEST.items() if version == card.name)]
-    path = find_weights(card)
-    where = f"{path}" if path else card.instead or _how_to_get(card)
-    size = path.stat().st_size if path else card.bytes
+    """The same in a few lines."""
+    facts = model_facts(card)
+    names = " = ".join([facts["name"], *facts["short_names"]])
     lines = [
-        f"{' = '.join(names)}: {card.parameters:,} parameters{_size(size)}",
-        f"  licence: {card.licence}",
-        f"  source:  {card.source}",
-        f"  file:    {where}",
+        f"{names}: {facts['parameters']:,} parameters{_size(facts['bytes'])}",
+        f"  licence: {facts['licence']}",
+        f"  source:  {facts['source']}",
+        f"  file:    {facts['file'] or facts['how_to_get']}",
     ]
     return "\n".join(lines + ([f"  remark:  {card.remark}"] if card.remark else []))
 

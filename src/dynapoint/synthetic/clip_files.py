@@ -57,7 +57,7 @@ def synthesize(
             )
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for index, folder in enumerate(tqdm(folders, desc="clips", unit="clip")):
+        for index, folder in enumerate(tqdm(folders, desc="clips", unit="clip", disable=None)):
             scene = random_scene(seed + index, config, aspect=image_hw[1] / image_hw[0])
             clip = render_clips([scene], image_hw=image_hw, seed=seed + index)
             _write_whole(clip, folder, float32_points=float32_points)

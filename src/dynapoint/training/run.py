@@ -86,7 +86,11 @@ def train_config(
     sets = _validation_sets(config, bench) if processes.rank == 0 else {}
     deadline = time.monotonic() + max_seconds if max_seconds else None
     with tqdm(
-        total=config.steps, initial=trainer.step, unit="step", disable=processes.rank > 0
+        total=config.steps,
+        initial=trainer.step,
+        unit="step",
+        # None: a bar where people look, none in a file.
+        disable=processes.rank > 0 or None,
     ) as bar:
 
         def on_step(report: StepReport) -> None:
