@@ -206,7 +206,7 @@ def test_points_without_confidence_are_nowhere(rec, tmp_path):
     page = Page(export(half, "html", tmp_path / "half"))
     _, rank, _ = page.own(1)
     assert not rank[:, : rec.map_hw[1] // 2].any() and (rank[:, rec.map_hw[1] // 2 :] > 0).all()
-    assert page.manifest["clouds"][1]["count"] == (rank > 0).sum()
+    assert page.manifest["clouds"][1]["shown"] == (rank > 0).sum()
     nothing = replace(rec, own_time_confidence=np.zeros_like(confidence))
     page = Page(export(nothing, "html", tmp_path / "nothing"))
     assert page.manifest["fused"]["still"] == page.manifest["fused"]["movers"] == 0

@@ -6,22 +6,21 @@ shows and asks no other machine for anything, which its content security policy 
 
 import json
 from dataclasses import dataclass, field
-from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-import dynapoint
 from dynapoint.exports import web_packing as packing
 from dynapoint.exports import web_scene
-from dynapoint.exports.clouds import play_times_s
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
+from dynapoint.exports.web_bytes import fused_paint, grid_certainty, grid_motion, track_arrays
 from dynapoint.exports.web_packing import Box, TextBuffer
+from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
+from dynapoint.results.answers import motion_to_ends
 from dynapoint.results.reconstruction import Reconstruction
 
 # By default the page stays below 30 MB; movers may take so much of it.
@@ -68,47 +67,31 @@ def _document(rec: Reconstruction, options: ExportOptions) -> str:
     fused = web_scene.split_cloud(rec, options, max_points=options.max_points or _MOST_FUSED)
     tracks = web_scene.frame_tracks(rec, times, most=_MOST_TRACKS)
     finest = web_scene.grid_hw(rec, options.max_points or _MOST_OWN)
+    farthest = web_scene.farthest_shown(rec)
     clouds = [
-        web_scene.grid_cloud(rec, time, options, finest)
+        _grid_cloud(rec, time, options, finest, farthest)
         for time in tqdm(times, desc="clouds", disable=not rec.progress, leave=False)
     ]
     box = packing.box_around(
         [cloud.points[cloud.confidence > 0] for cloud in clouds]
         + [fused.still, fused.paths.reshape(-1, 3), tracks.points.reshape(-1, 3)]
     )
-    page = _Page(manifest=_facts(rec, options, box))
+    page = _Page(
+        manifest={
+            **page_facts(rec, options),
+            "box": {
+                "low": box.low.tolist(),
+                "size": box.size.tolist(),
+                "error": box.error.tolist(),
+            },
+        }
+    )
     _add_pictures(page, rec, times)
     _add_tracks(page, tracks)
     limit = None if options.max_points is not None else _MOVER_CHARACTERS
     _add_fused(page, fused, box, limit)
     _add_clouds(page, rec, options, clouds, box)
-    return _filled_template(page)
-
-
-def _facts(rec: Reconstruction, options: ExportOptions, box: Box) -> dict[str, Any]:
-    """What the page says about the scene, and where its cameras are."""
-    times = options.times(rec)
-    moments = play_times_s(rec, options)
-    frustums = [web_scene.frustum(rec, time) for time in times]
-    return {
-        "name": rec.frames.name,
-        "model": rec.model_name,
-        "version": dynapoint.__version__,
-        "times": times,
-        "sourceFrames": rec.source_frame_index[times].tolist(),
-        "beginsS": [round(float(moment), 6) for moment in moments],
-        "box": {"low": box.low.tolist(), "size": box.size.tolist(), "error": box.error.tolist()},
-        "medianDistance": web_scene.median_distance(rec),
-        "cameras": [
-            {
-                "pose": camera.world_from_camera.T.reshape(-1).tolist(),
-                "corners": camera.corners.reshape(-1).tolist(),
-                "shownCorners": camera.shown_corners.reshape(-1).tolist(),
-                "shownShare": camera.shown_share.tolist(),
-            }
-            for camera in frustums
-        ],
-    }
+    return _filled(page)
 
 
 def _add_pictures(page: _Page, rec: Reconstruction, times: list[int]) -> None:
@@ -119,52 +102,37 @@ def _add_pictures(page: _Page, rec: Reconstruction, times: list[int]) -> None:
 
 
 def _add_tracks(page: _Page, tracks: TrackSet) -> None:
-    """Add tracks: places as plain floats, for lines need them so."""
+    """Add tracks."""
     page.manifest["tracks"] = {
         "count": tracks.points.shape[1],
-        "chunk": page.text.add(
-            packing.deflated(
-                tracks.points.astype("<f4"),
-                tracks.colors,
-                _bytes(tracks.motion),
-                _bytes(tracks.visible),
-            )
-        ),
+        "chunk": page.text.add(packing.deflated(*track_arrays(tracks))),
     }
 
 
 def _add_fused(page: _Page, cloud: SplitCloud, box: Box, limit: int | None) -> None:
     """Add the fused cloud, with no more movers than fit into `limit` characters."""
-    still, movers = len(cloud.still), cloud.paths.shape[1]
-    kept = np.arange(movers)
+    kept = np.arange(cloud.paths.shape[1])
     paths = _packed_paths(cloud, box, kept)
     while limit is not None and len(paths) * 4 / 3 > limit and len(kept) > 1:
         share = max(0.2, min(0.95, limit / (len(paths) * 4 / 3)))
         chosen = np.random.default_rng(0).choice(kept, int(len(kept) * share), replace=False)
         kept = np.sort(chosen)
         paths = _packed_paths(cloud, box, kept)
-    order = np.concatenate([np.arange(still), still + kept])
-    spacing = cloud.spacing.astype(np.float64)
-    # Fewer movers have to cover as much.
-    spacing[still:] *= (movers / max(1, len(kept))) ** 0.5
-    spacing = spacing[order].clip(1e-9)
-    small, large = (spacing.min(), spacing.max()) if len(spacing) else (1.0, 1.0)
-    share = np.log(spacing / small) / max(np.log(large / small), 1e-9)
-    ordered = np.sort(cloud.confidence)
+    paint = fused_paint(cloud, kept)
     page.manifest["fused"] = {
-        "still": still,
+        "still": len(cloud.still),
         "movers": len(kept),
-        "spacing": [float(small), float(large)],
+        "spacing": paint.spacing,
         "stillChunk": page.text.add(
             packing.deflated(packing.differences(box.quantised(cloud.still[None])))
         ),
         "pathChunk": page.text.add(paths),
         "paintChunk": page.text.add(
             packing.deflated(
-                np.ascontiguousarray(cloud.colors[order].T),
-                _bytes(share),
-                packing.ranks(cloud.confidence[order], ordered),
-                _bytes(cloud.motion[order]),
+                np.ascontiguousarray(paint.colors.T),
+                paint.spacing_share,
+                paint.certainty,
+                paint.motion,
             )
         ),
     }
@@ -178,11 +146,24 @@ def _packed_paths(cloud: SplitCloud, box: Box, kept: np.ndarray) -> bytes:
     )
 
 
+def _grid_cloud(
+    rec: Reconstruction, time: int, options: ExportOptions, grid: tuple[int, int], farthest: float
+) -> GridCloud:
+    """A time's own cloud with the motion of its points."""
+    motion = motion_to_ends(rec, time)
+    return web_scene.grid_cloud(rec, time, options, grid, farthest=farthest, motion=motion)
+
+
 def _add_clouds(
-    page: _Page, rec: Reconstruction, options: ExportOptions, clouds: list[GridCloud], box: Box
+    page: _Page,
+    rec: Reconstruction,
+    options: ExportOptions,
+    clouds: list[GridCloud],
+    box: Box,
 ) -> None:
     """Add each time's own cloud, on a grid as fine as fits into the page."""
     times, most = options.times(rec), clouds[0].confidence.size
+    farthest = web_scene.farthest_shown(rec)
     room = _DEFAULT_CHARACTERS - page.text.length - len(json.dumps(page.manifest)) - 100_000
     while True:
         ordered = np.sort(np.concatenate([cloud.confidence[::2].ravel() for cloud in clouds]))
@@ -193,13 +174,13 @@ def _add_clouds(
             break
         most = max(1, int(most * max(0.2, _THINNER * room / size)))
         grid = web_scene.grid_hw(rec, most)
-        clouds = [web_scene.grid_cloud(rec, time, options, grid) for time in times]
+        clouds = [_grid_cloud(rec, time, options, grid, farthest) for time in times]
     page.manifest["grid"] = list(clouds[0].confidence.shape)
     page.manifest["clouds"] = [
         {
             "chunk": page.text.add(content),
             "footprint": cloud.footprint,
-            "count": int((cloud.confidence > 0).sum()),
+            "shown": int((cloud.confidence > 0).sum()),
         }
         for content, cloud in zip(packed, clouds, strict=True)
     ]
@@ -208,39 +189,12 @@ def _add_clouds(
 def _packed_cloud(cloud: GridCloud, box: Box, ordered: np.ndarray) -> bytes:
     """Places, ranks of confidence, and motion whose last bit says that a cell is one surface."""
     steps = packing.filled_gaps(box.quantised(cloud.points), cloud.confidence > 0)
-    joined = np.zeros(cloud.confidence.shape, dtype=np.uint8)
-    joined[:-1, :-1] = cloud.joined
-    rank = packing.ranks(cloud.confidence, ordered)
     return packing.deflated(
-        packing.differences(steps),
-        # Points on edges are hidden first.
-        np.where(cloud.on_edge, np.minimum(rank, np.uint8(1)), rank),
-        (_bytes(cloud.motion) & np.uint8(254)) | joined,
+        packing.differences(steps), grid_certainty(cloud, ordered), grid_motion(cloud)
     )
 
 
-def _bytes(share: np.ndarray) -> np.ndarray:
-    """Shares in [0, 1] as 0 to 255."""
-    return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
-
-
-def _filled_template(page: _Page) -> str:
+def _filled(page: _Page) -> str:
     """The page's parts in their places."""
     page.manifest["chunks"] = page.text.spans
-    # In a script, "</" would end it whatever the quotes around it.
-    manifest = json.dumps(page.manifest, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "title": escape(f"{page.manifest['name']} | dynapoint"),
-        "style": _asset("web.css"),
-        "manifest": manifest,
-        "chunks": "".join(page.text.pieces),
-        "script": "".join(_asset(name) for name in ("web_data.js", "web_draw.js", "web_page.js")),
-    }
-    # Cut once, so that no part's own text is taken for a place to fill.
-    pieces = _asset("web.html").split("%%")
-    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
-
-
-def _asset(name: str) -> str:
-    """A file of the page, which the package brings along."""
-    return (files("dynapoint.exports") / "assets" / name).read_text(encoding="utf-8")
+    return filled_page(page.manifest, source=asset("web_data.js"), chunks="".join(page.text.pieces))

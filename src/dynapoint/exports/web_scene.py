@@ -4,20 +4,22 @@ Plain arrays in the world (OpenCV axes, scene units), made piece by piece when t
 for the exported page (`html`) and for the viewer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
+from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.paths import held_paths, motion_of_paths
-from dynapoint.results.answers import motion_to_ends
 from dynapoint.results.asking import map_pictures
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.visibility import points_in_camera
 
 # Points farther away than so many median distances are left out, for the steps of quantised
 # positions are a share of the largest extent.
@@ -25,6 +27,8 @@ FARTHEST_MEDIANS = 20.0
 # Points of a fused cloud that move with less than this probability get one place for all times.
 # Below one half: a mover that is held still is seen at once, a still point that moves is not.
 _STILL_PROBABILITY = 0.3
+# What `median_distance` looks at.
+_DEPTH_FRAMES, _LARGE_MAP = 16, 64
 # Neighbours on one surface differ in depth by no more than this ratio.
 _JOINED_RATIO = 1.22
 
@@ -38,7 +42,6 @@ class GridCloud:
         confidence: 0 where there is no point or the options hide it.
         on_edge: Whether a point lies on no surface together with its neighbours: points between
             two surfaces, which hang in the air, are of this kind.
-        colors: sRGB.
         motion: Probability that the point moves during the clip.
         joined: Whether the four points around a corner of pixels lie on one surface.
         footprint: How far apart neighbours are, as a share of their distance from the camera.
@@ -47,7 +50,6 @@ class GridCloud:
     points: Float32[np.ndarray, "row column xyz=3"]
     confidence: Float32[np.ndarray, "row column"]
     on_edge: Bool[np.ndarray, "row column"]
-    colors: UInt8[np.ndarray, "row column rgb=3"]
     motion: Float32[np.ndarray, "row column"]
     joined: Bool[np.ndarray, "cell_row cell_column"]
     footprint: float
@@ -116,10 +118,31 @@ class Frustum:
 
 
 def median_distance(rec: Reconstruction) -> float:
-    """Median depth of all own-time points before their cameras; 1 where there is none."""
-    depth = rec.own_time_depth
-    seen = depth[(depth > 0) & (rec.own_time_confidence > 0)]
-    return float(np.median(seen)) if len(seen) else 1.0
+    """Median depth of own-time points before their cameras; 1 where there is none.
+
+    Of at most 16 frames, and of every fourth row and column of large maps.
+    """
+    step = 4 if min(rec.map_hw) >= _LARGE_MAP else 1
+    seen = []
+    for frame in evenly_spaced(rec.frame_count, _DEPTH_FRAMES):
+        depth = own_depth(rec, int(frame))[::step, ::step]
+        confidence = rec.own_time_confidence[frame, ::step, ::step]
+        seen.append(depth[(depth > 0) & (confidence > 0)])
+    every = np.concatenate(seen)
+    return float(np.median(every)) if len(every) else 1.0
+
+
+def farthest_shown(rec: Reconstruction) -> float:
+    """Points farther away than this, in scene units, are not shown."""
+    return FARTHEST_MEDIANS * median_distance(rec)
+
+
+def own_depth(rec: Reconstruction, frame: int) -> Float32[np.ndarray, "row column"]:
+    """One frame of `Reconstruction.own_time_depth`."""
+    points = rec.own_time_points[frame].astype(np.float64)
+    depth = points_in_camera(points, rec.world_from_camera[frame])[..., 2]
+    depth[~rec.pixel_map.shown_pixels(frame)] = 0.0
+    return depth.astype(np.float32)
 
 
 def grid_hw(rec: Reconstruction, most: int) -> tuple[int, int]:
@@ -130,44 +153,64 @@ def grid_hw(rec: Reconstruction, most: int) -> tuple[int, int]:
 
 
 def grid_cloud(
-    rec: Reconstruction, frame: int, options: ExportOptions, grid: tuple[int, int]
+    rec: Reconstruction,
+    frame: int,
+    options: ExportOptions,
+    grid: tuple[int, int],
+    *,
+    farthest: float,
+    motion: Float32[np.ndarray, "map_height map_width"] | None,
 ) -> GridCloud:
-    """The pixels of one frame at its own time, on a grid no finer than its map."""
-    points, colors = rec.own_time_points[frame], map_pictures(rec, [frame])[0]
+    """The pixels of one frame at its own time, on a grid no finer than its map.
+
+    Points more than `farthest` scene units from the camera are left out. `motion` is how likely
+    each pixel of the map moves (`motion_to_ends`); without it nothing is taken to move.
+    """
+    points = rec.own_time_points[frame]
+    if options.background == "none":
+        colors = np.zeros((*rec.map_hw, 3), dtype=np.uint8)
+    else:
+        colors = map_pictures(rec, [frame])[0]
     confidence = shown_weight(points, rec.own_time_confidence[frame], colors, options)
     confidence[~rec.pixel_map.shown_pixels(frame)] = 0.0
     camera = rec.world_from_camera[frame, :3, 3]
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.linalg.norm(points - camera, axis=-1)
-    confidence[~(distance <= FARTHEST_MEDIANS * median_distance(rec))] = 0.0
+    confidence[~(distance <= farthest)] = 0.0
     rows, columns = (
         ((np.arange(count) + 0.5) * side / count).astype(np.int64)
         for count, side in zip(grid, rec.map_hw, strict=True)
     )
     chosen = np.ix_(rows, columns)
-    joined = _joined(np.where(confidence > 0, rec.own_time_depth[frame], np.float32(0))[chosen])
+    joined = _joined(np.where(confidence > 0, own_depth(rec, frame), np.float32(0))[chosen])
     return GridCloud(
         points=np.where(confidence[..., None] > 0, points, np.float32(0))[chosen],
         confidence=confidence[chosen],
         on_edge=_on_edge(joined),
-        colors=colors[chosen],
-        motion=motion_to_ends(rec, frame)[chosen],
+        motion=np.zeros(grid, dtype=np.float32) if motion is None else motion[chosen],
         joined=joined,
         footprint=float(rec.map_hw[1] / grid[1] / rec.map_intrinsics[frame, 0, 0]),
     )
 
 
-def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int) -> SplitCloud:
+def split_cloud(
+    rec: Reconstruction,
+    options: ExportOptions,
+    *,
+    max_points: int,
+    report: Callable[[float], None] | None = None,
+) -> SplitCloud:
     """All frames fused, each piece of surface once; what stands still gets one place.
 
     Points that lie on no surface together with their neighbours in their frame are left out.
-    With `options.time` all stand still, and nothing is known of their motion.
+    With `options.time` all stand still, and nothing is known of their motion. `report` is told
+    which share of the times is done.
     """
     confidence = rec.own_time_confidence.copy()
     for frame, depth in enumerate(rec.own_time_depth):
         confidence[frame][_on_edge(_joined(np.where(confidence[frame] > 0, depth, 0)))] = 0.0
     on_surfaces = replace(rec, own_time_confidence=confidence)
-    cloud = moving_cloud(on_surfaces, options, max_points=max_points)
+    cloud = moving_cloud(on_surfaces, options, max_points=max_points, report=report)
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
@@ -195,11 +238,28 @@ def split_cloud(rec: Reconstruction, options: ExportOptions, *, max_points: int)
     )
 
 
-def frame_tracks(rec: Reconstruction, times: list[int], *, most: int, frame: int = 0) -> TrackSet:
-    """Tracks of at most so many pixels of a frame, on an even grid."""
+def frame_tracks(
+    rec: Reconstruction,
+    times: list[int],
+    *,
+    most: int,
+    frame: int = 0,
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> TrackSet:
+    """Tracks of at most so many pixels of a frame, on an even grid over a part of its map.
+
+    The part is given as left, top, right and bottom in shares of the map's sides.
+    """
+    height, width = rec.map_hw
+    left, right = (min(width - 1, int(box[0] * width)), max(1, round(box[2] * width)))
+    top, bottom = (min(height - 1, int(box[1] * height)), max(1, round(box[3] * height)))
+    part_hw = max(1, bottom - top), max(1, right - left)
+    share = min(1.0, (most / (part_hw[0] * part_hw[1])) ** 0.5)
     rows, columns = (
-        ((np.arange(count) + 0.5) * side / count).astype(np.int64)
-        for count, side in zip(grid_hw(rec, most), rec.map_hw, strict=True)
+        first + ((np.arange(count) + 0.5) * side / count).astype(np.int64)
+        for first, side, count in zip(
+            (top, left), part_hw, [max(1, int(side * share)) for side in part_hw], strict=True
+        )
     )
     chosen = np.ix_(rows, columns)
     tracks, motion = rec.tracks(frame=frame), rec.motion(frame=frame).probability[chosen]
@@ -208,8 +268,7 @@ def frame_tracks(rec: Reconstruction, times: list[int], *, most: int, frame: int
     visible = np.stack([tracks.visible[time][chosen] for time in times])
     distance = np.linalg.norm(points, axis=-1)
     shown = rec.pixel_map.shown_pixels(frame)[chosen] & (confidence > 0).all(axis=0)
-    shown &= (distance <= FARTHEST_MEDIANS * median_distance(rec)).all(axis=0)
-    height, width = rec.map_hw
+    shown &= (distance <= farthest_shown(rec)).all(axis=0)
     hue = (columns[None] / width + 0.35 * rows[:, None] / height) % 1.0
     return TrackSet(
         points=points[:, shown],
@@ -272,4 +331,4 @@ def _near(rec: Reconstruction, cloud: MovingCloud) -> Bool[np.ndarray, "time poi
     """Which points, at which times, are not absurdly far from the world's origin."""
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.linalg.norm(cloud.points, axis=-1)
-    return distance <= FARTHEST_MEDIANS * median_distance(rec)
+    return distance <= farthest_shown(rec)

@@ -4,8 +4,8 @@ const CLOUD_VERTEX = `#version 300 es
 precision highp float; precision highp int; precision highp usampler2D;
 layout(location=0) in vec4 place;  // 16-bit steps; w is confidence * 256 + motion
 layout(location=1) in vec4 paint;  // sRGB and the logarithm of the spacing
-uniform int kind;                  // 0: vertices; of a frame's own cloud 1: points, 2: points that
-                                   // touch no surface, 3: surfaces, two triangles for each cell
+uniform int kind;                  // 0: vertices; of a frame's own cloud 1: points, also between
+                                   // pixels, 2: some of its pixels as points, 3: as surfaces
 uniform mat4 clipFromWorld;
 uniform vec3 low, size;
 uniform usampler2D grid;           // a frame's own cloud
@@ -19,6 +19,7 @@ uniform float least;               // ranks of confidence below are hidden
 out vec3 color;
 out vec2 inPicture;
 out float moves;
+out float hidden;                  // above 0 within all triangles that touch a hidden point
 uvec4 at(ivec2 cell) { return texelFetch(grid, clamp(cell, ivec2(0), cells - 1), 0); }
 vec3 world(uvec4 steps) { return low + size * vec3(steps.xyz) / 65535.0; }
 bool shown(uint about) { return float(about >> 8) >= least; }
@@ -30,26 +31,19 @@ bool surface(ivec2 cell) {         // the same, and none is hidden
   return joined(cell) && shown(at(cell).w) && shown(at(cell + ivec2(1, 0)).w)
     && shown(at(cell + ivec2(0, 1)).w) && shown(at(cell + 1).w);
 }
-bool alone(ivec2 cell) {
-  return !joined(cell) && !joined(cell - 1) && !joined(cell - ivec2(1, 0))
-    && !joined(cell - ivec2(0, 1));
-}
 void main() {
   vec3 point; uint about; float spacing = 0.0;
-  bool drawn = true;
   color = paint.rgb; inPicture = vec2(0.0);
   if (kind == 0) {
     about = uint(place.w * 65535.0 + 0.5);
     point = low + size * place.xyz;
     spacing = spacings.x * pow(spacings.y / spacings.x, paint.w);
-  } else if (kind == 3) {
-    int corner = int[6](0, 1, 2, 2, 1, 3)[gl_VertexID % 6], index = gl_VertexID / 6;
-    ivec2 cell = ivec2(index % cells.x, index / cells.x);
-    ivec2 pixel = cell + ivec2(corner & 1, corner >> 1);
-    drawn = surface(cell);
+  } else if (kind > 1) {
+    ivec2 pixel = ivec2(gl_VertexID % cells.x, gl_VertexID / cells.x);
     about = at(pixel).w;
     point = world(at(pixel));
     inPicture = (vec2(pixel) + 0.5) / vec2(cells);
+    spacing = footprint * distance(point, eye);
   } else {
     int wide = cells.x * finer;
     ivec2 fine = ivec2(gl_VertexID % wide, gl_VertexID / wide);
@@ -58,17 +52,18 @@ void main() {
     ivec2 cell = clamp(ivec2(floor(inner)), ivec2(0), max(cells - 2, 0));
     ivec2 nearest = clamp(ivec2(floor(inner + 0.5)), ivec2(0), cells - 1);
     vec2 part = inner - vec2(cell);
-    bool mixed = kind == 1 && finer > 1 && surface(cell);
+    bool mixed = finer > 1 && surface(cell);
     about = at(nearest).w;
     vec3 above = mix(world(at(cell)), world(at(cell + ivec2(1, 0))), part.x);
     vec3 below = mix(world(at(cell + ivec2(0, 1))), world(at(cell + 1)), part.x);
     point = mixed ? mix(above, below, part.y) : world(at(nearest));
     inPicture = mixed ? (inner + 0.5) / vec2(cells) : (vec2(nearest) + 0.5) / vec2(cells);
     spacing = footprint * distance(point, eye) / (mixed ? float(finer) : 1.0);
-    drawn = kind == 1 || alone(nearest);
   }
   gl_Position = clipFromWorld * vec4(point, 1.0);
-  if (!drawn || !shown(about)) gl_Position = vec4(0.0, 0.0, 2.0, 1.0);  // beyond the far plane
+  hidden = shown(about) ? 0.0 : 1.0;
+  // Points go beyond the far plane; corners of surfaces stay, or neighbours would be stretched.
+  if (kind != 3 && hidden > 0.0) gl_Position = vec4(0.0, 0.0, 2.0, 1.0);
   gl_PointSize = clamp(1.35 * pixels * spacing / max(gl_Position.w, 1e-6), 1.0, 96.0);
   moves = smoothstep(0.25, 0.75, float(about & 254u) / 254.0);
 }`;
@@ -78,14 +73,20 @@ precision highp float; precision highp int;
 in vec3 color;
 in vec2 inPicture;
 in float moves;
+in float hidden;
 out vec4 painted;
 uniform int kind;
+uniform int background;            // 1 hides what is black, 2 what is white
 uniform sampler2D picture;         // colours of a frame's own cloud
 uniform float tint;
 void main() {
   vec2 offset = gl_PointCoord - 0.5;
   if (kind != 3 && dot(offset, offset) > 0.25) discard;
+  if (hidden > 0.0) discard;
   vec3 own = kind == 0 ? color : textureLod(picture, inPicture, 0.0).rgb;
+  // The bounds of shown_weight in clouds.py.
+  if (background == 1 && max(own.r, max(own.g, own.b)) < 15.5 / 255.0) discard;
+  if (background == 2 && min(own.r, min(own.g, own.b)) > 240.5 / 255.0) discard;
   float light = dot(own, vec3(0.299, 0.587, 0.114));
   vec3 hot = mix(vec3(0.75, 0.1, 0.3), vec3(1.0, 0.85, 0.4), light);
   painted = vec4(mix(own, mix(vec3(light * 0.55), hot, moves), tint), 1.0);
@@ -155,6 +156,28 @@ out vec4 painted;
 uniform sampler2D picture;
 void main() { painted = vec4(texture(picture, inPicture).rgb, 1.0); }`;
 
+/**
+ * Which pixels of a frame's own cloud are corners of surfaces, three for each triangle, and which
+ * touch no surface. The last bit of a point says whether the cell to its lower right is on one.
+ * @returns {{joined: Uint32Array, lone: Uint32Array}}
+ */
+function surfaceElements({ rows, columns, points }) {
+  const joined = new Uint32Array(6 * rows * columns), lone = new Uint32Array(rows * columns);
+  const touched = new Uint8Array(rows * columns);
+  let corners = 0, count = 0;
+  for (let row = 0; row + 1 < rows; row++) {
+    for (let i = row * columns, end = i + columns - 1; i < end; i++) {
+      if (!(points[4 * i + 3] & 1)) continue;
+      const below = i + columns;
+      joined[corners++] = i; joined[corners++] = i + 1; joined[corners++] = below;
+      joined[corners++] = below; joined[corners++] = i + 1; joined[corners++] = below + 1;
+      touched[i] = touched[i + 1] = touched[below] = touched[below + 1] = 1;
+    }
+  }
+  for (let i = 0; i < touched.length; i++) if (!touched[i]) lone[count++] = i;
+  return { joined: joined.subarray(0, corners), lone: lone.subarray(0, count) };
+}
+
 /** A program with its uniforms by name. */
 function makeProgram(gl, vertex, fragment) {
   const program = gl.createProgram();
@@ -192,6 +215,7 @@ class Drawer {
     this.emptyPicture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.emptyPicture);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, null);
+    this.surfaces = { of: null, lone: 0, joined: 0, elements: gl.createBuffer() };
     gl.enable(gl.DEPTH_TEST);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
   }
@@ -241,17 +265,21 @@ class Drawer {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
   }
 
-  /** What all clouds share: `look` has clipFromWorld, pixels, least, tint. */
-  startCloud(look) {
+  /**
+   * What all clouds share: `look` has clipFromWorld, pixels, least, tint and background; the steps
+   * of places are those of a box with `low` and `size`.
+   */
+  startCloud(look, box) {
     const gl = this.gl, { program, uniforms } = this.clouds;
     gl.useProgram(program);
     gl.disable(gl.BLEND);
     gl.uniformMatrix4fv(uniforms.clipFromWorld, false, look.clipFromWorld);
-    gl.uniform3fv(uniforms.low, manifest.box.low);
-    gl.uniform3fv(uniforms.size, manifest.box.size);
+    gl.uniform3fv(uniforms.low, box.low);
+    gl.uniform3fv(uniforms.size, box.size);
     gl.uniform1f(uniforms.pixels, look.pixels);
     gl.uniform1f(uniforms.least, look.least);
     gl.uniform1f(uniforms.tint, look.tint ? 1 : 0);
+    gl.uniform1i(uniforms.background, ["none", "black", "white"].indexOf(look.background));
     gl.uniform1i(uniforms.grid, 0);
     gl.uniform1i(uniforms.picture, 1);
   }
@@ -265,34 +293,53 @@ class Drawer {
     gl.activeTexture(gl.TEXTURE0);
   }
 
-  /** A frame's own cloud, as `finer`^2 points a pixel, or as surfaces and points elsewhere. */
-  drawGrid(look, frame, camera, footprint, { surfaces, finer }) {
-    const gl = this.gl, { uniforms } = this.clouds, [rows, columns] = manifest.grid;
+  /**
+   * A frame's own cloud, as `finer`^2 points a pixel, or as surfaces and points elsewhere.
+   * `grid` has its rows and columns, points, texture, box and footprint.
+   */
+  drawGrid(look, grid, picture, camera, { surfaces, finer }) {
+    const gl = this.gl, { uniforms } = this.clouds, { rows, columns } = grid;
     const along = surfaces ? 1 : finer;
-    this.startCloud(look);
-    this.bindTextures(frame.grid, frame.picture);
+    this.startCloud(look, grid);
+    this.bindTextures(grid.texture, picture);
     gl.uniform2i(uniforms.cells, columns, rows);
     gl.uniform1i(uniforms.finer, along);
     gl.uniform3fv(uniforms.eye, camera.pose.slice(12, 15));
-    gl.uniform1f(uniforms.footprint, footprint);
+    gl.uniform1f(uniforms.footprint, grid.footprint);
     gl.disableVertexAttribArray(0);
     gl.disableVertexAttribArray(1);
     gl.uniform1i(uniforms.kind, surfaces ? 2 : 1);
-    gl.drawArrays(gl.POINTS, 0, rows * columns * along * along);
-    if (!surfaces) return;
+    if (!surfaces) {
+      gl.drawArrays(gl.POINTS, 0, rows * columns * along * along);
+      return;
+    }
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.surfaces.elements);
+    if (this.surfaces.of !== grid) {
+      const { lone, joined } = surfaceElements(grid);
+      const elements = new Uint32Array(lone.length + joined.length);
+      elements.set(joined);
+      elements.set(lone, joined.length);
+      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, elements, gl.DYNAMIC_DRAW);
+      Object.assign(this.surfaces, { of: grid, lone: lone.length, joined: joined.length });
+    }
+    const { lone, joined } = this.surfaces;
+    gl.drawElements(gl.POINTS, lone, gl.UNSIGNED_INT, 4 * joined);
     gl.uniform1i(uniforms.kind, 3);
-    gl.drawArrays(gl.TRIANGLES, 0, 6 * rows * columns);
+    gl.drawElements(gl.TRIANGLES, joined, gl.UNSIGNED_INT, 0);
   }
 
-  /** `count` points of a buffer of places, painted from the `first` entry of a buffer of paint. */
-  drawPoints(look, places, paint, first, count) {
+  /**
+   * `count` points of a buffer of places in the box and with the spacings of a `cloud`, painted
+   * from the `first` entry of a buffer of paint.
+   */
+  drawPoints(look, cloud, places, paint, first, count) {
     const gl = this.gl, { uniforms } = this.clouds;
     if (!count) return;
-    this.startCloud(look);
+    this.startCloud(look, cloud);
     this.bindTextures(this.emptyGrid, this.emptyPicture);
     gl.uniform1i(uniforms.kind, 0);
     gl.uniform2i(uniforms.cells, 1, 1);
-    gl.uniform2fv(uniforms.spacings, manifest.fused.spacing);
+    gl.uniform2fv(uniforms.spacings, cloud.spacing);
     this.attribute(0, places, 4, gl.UNSIGNED_SHORT, 8, 0, 0);
     this.attribute(1, paint, 4, gl.UNSIGNED_BYTE, 4, 4 * first, 0);
     gl.drawArrays(gl.POINTS, 0, count);

@@ -1,0 +1,197 @@
+// What the source has given so far, and what is asked of it next.
+
+// So many frames are kept at most, of about 1 MB each; those farthest in time go first.
+const KEPT_FRAMES = 200;
+// So many frames ahead of the current one are asked for while nobody waits for anything else.
+const AHEAD = source.live ? 12 : TIMES - 1;
+
+const loaded = {
+  grids: new Map(), pictures: new Map(), paths: new Map(), fused: null, tracks: {}, trackKey: null,
+  motion: !source.live,
+};
+let shownTime = 0, shownCloud = null, working = false;
+
+/** Whether all is there that showing a frame needs. @param {number} time */
+function isLoaded(time) {
+  const cloud = state.cloud === "frame" ? loaded.grids.get(time)?.motion === loaded.motion
+    : !loaded.fused || loaded.paths.has(time);
+  return cloud && loaded.pictures.has(time);
+}
+
+async function loadFrame(time) {
+  const parts = [];
+  if (!loaded.pictures.has(time)) parts.push(loadPicture(time));
+  if (state.cloud === "fused" && loaded.fused && !loaded.paths.has(time)) parts.push(loadPath(time));
+  if (state.cloud === "frame" && loaded.grids.get(time)?.motion !== loaded.motion) {
+    parts.push(loadGrid(time));
+  }
+  await Promise.all(parts);
+}
+
+async function loadGrid(time) {
+  const motion = loaded.motion, grid = await source.grid(time, motion);
+  drop(loaded.grids, time);
+  loaded.grids.set(time, { ...grid, motion,
+    texture: drawer.gridTexture(grid.columns, grid.rows, grid.points) });
+  keepFew(loaded.grids);
+}
+
+async function loadPicture(time) {
+  const bitmap = await source.picture(time);
+  loaded.pictures.set(time, { texture: drawer.pictureTexture(bitmap) });
+  bitmap.close();
+  keepFew(loaded.pictures);
+}
+
+async function loadPath(time) {
+  loaded.paths.set(time, { buffer: drawer.buffer(await source.path(time)) });
+  keepFew(loaded.paths);
+}
+
+function drop(map, time) {
+  const held = map.get(time);
+  if (held?.texture) drawer.gl.deleteTexture(held.texture);
+  if (held?.buffer) drawer.gl.deleteBuffer(held.buffer);
+  map.delete(time);
+}
+
+function keepFew(map) {
+  while (map.size > KEPT_FRAMES) {
+    const away = (time) => (time === shownTime ? -1 : Math.abs(time - state.time));
+    drop(map, [...map.keys()].reduce((a, b) => (away(b) > away(a) ? b : a)));
+  }
+}
+
+/** The frame to be loaded next: the current one, or one that will be wanted soon. */
+function nextWanted() {
+  for (let ahead = 0; ahead <= Math.min(AHEAD, TIMES - 1, KEPT_FRAMES - 2); ahead++) {
+    const time = (state.time + ahead) % TIMES;
+    if (!isLoaded(time)) return time;
+  }
+  return null;
+}
+
+/** Load what is wanted, one frame after another, always the current one first. */
+async function keepLoading() {
+  showCurrent();
+  if (working) return;
+  working = true;
+  try {
+    for (let time = nextWanted(), count = 0; time !== null; time = nextWanted(), count++) {
+      await loadFrame(time);
+      showCurrent();
+      if (!source.live) progress((count + 1) / TIMES);
+    }
+  } finally {
+    working = false;
+    if (!source.live) progress(1);
+  }
+}
+
+/** Show the current frame as soon as it is there; until then the one before stays. */
+function showCurrent() {
+  if (isLoaded(state.time) && freshly(state.time)) {
+    shownTime = state.time;
+    dirty = true;
+    describeCloud();
+  }
+}
+
+/** Whether a frame, or its cloud, is another one than was shown last. */
+function freshly(time) {
+  const now = state.cloud === "frame" ? loaded.grids.get(time) : loaded.paths.get(time);
+  const fresh = now !== shownCloud || time !== shownTime;
+  shownCloud = now;
+  return fresh;
+}
+
+async function loadFused() {
+  if (loaded.fused) return;
+  const cloud = await source.fused(report);
+  loaded.fused = { ...cloud, places: drawer.buffer(cloud.places), paint: drawer.buffer(cloud.paint) };
+}
+
+/**
+ * The parts of packed tracks: for each time and track x, y, z and, in the same order, how visible it
+ * is; a colour and a probability of motion for each track.
+ * @param {Uint8Array} bytes @param {number} count
+ */
+function trackParts(bytes, count) {
+  const entries = count * manifest.times.length;
+  let start = 12 * entries;
+  const next = (length) => bytes.subarray(start, (start += length));
+  return {
+    points: new Float32Array(bytes.buffer, bytes.byteOffset, 3 * entries),
+    colors: next(3 * count), motion: next(count), visible: next(entries),
+  };
+}
+
+/** Tracks of the chosen frame and part of its picture, if they are others than those at hand. */
+async function loadTracks() {
+  const chosen = { frame: state.from, box: state.box }, key = JSON.stringify(chosen);
+  if (loaded.trackKey === key) return;
+  loaded.trackKey = key;
+  const { count, bytes } = await source.tracks(chosen, report);
+  if (loaded.trackKey !== key) return;
+  const { points, colors, motion, visible } = trackParts(bytes, count);
+  const every = [...motion.keys()];
+  for (const [name, some] of [["all", every], ["moving", every.filter((i) => motion[i] > 127)]]) {
+    const places = new Float32Array(3 * TIMES * some.length);
+    const tones = new Uint8Array(4 * TIMES * some.length);
+    for (let time = 0, entry = 0; time < TIMES; time++) {
+      for (const track of some) {
+        const from = time * count + track;
+        places.set(points.subarray(3 * from, 3 * from + 3), 3 * entry);
+        tones.set(colors.subarray(3 * track, 3 * track + 3), 4 * entry);
+        tones[4 * entry++ + 3] = 90 + 165 * visible[from] / 255;
+      }
+    }
+    const old = loaded.tracks[name];
+    if (old) for (const part of [old.points, old.tones]) drawer.gl.deleteBuffer(part);
+    loaded.tracks[name] = { points: drawer.buffer(places), tones: drawer.buffer(tones),
+      count: some.length };
+  }
+  dirty = true;
+}
+
+async function loadMotion() {
+  if (loaded.motion) return;
+  await source.motion(report);
+  loaded.motion = true;
+}
+
+/** Load whatever the state asks for. */
+async function loadWanted() {
+  const first = keepLoading();
+  if (state.tracks !== "off") await loadTracks();
+  if (state.tint) await loadMotion();
+  if (state.cloud === "fused") await loadFused();
+  await first;
+  await keepLoading();
+}
+
+/** All that an exported page holds, so that nothing has to be waited for later. */
+async function loadAll() {
+  await loadFrame(0);
+  showCurrent();
+  if (source.live) {
+    await loadWanted();
+    return;
+  }
+  await loadTracks();
+  await loadFused();
+  for (let time = 0; time < Math.min(TIMES, KEPT_FRAMES); time++) await loadPath(time);
+  await keepLoading();
+}
+
+function progress(share) {
+  element("loading").firstElementChild.style.width = `${100 * share}%`;
+  element("loading").style.opacity = share < 1 ? 1 : 0;
+}
+
+/** Say how far a longer piece of work is; without words, that it is done. */
+function report(share, words) {
+  element("working").hidden = !words;
+  element("working-words").textContent = words ? `${words} … ${Math.round(100 * share)} %` : "";
+  element("working-bar").style.width = `${100 * share}%`;
+}

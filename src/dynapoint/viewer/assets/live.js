@@ -1,0 +1,185 @@
+"use strict";
+// What a served page shows: everything is asked of the server when it is needed.
+
+const manifest = JSON.parse(document.getElementById("manifest").textContent);
+// With a graphics card all pixels of usual maps are drawn; without, fewer.
+const MOST_FINE = 200000, MOST_COARSE = 60000;
+// Work that takes a while is asked about so often.
+const ASK_AGAIN_MS = 300;
+
+/**
+ * An answer, once it is there.
+ * @param {string} path @param {(share: number, words: string) => void} report
+ * @returns {Promise<Response>}
+ */
+async function ask(path, report, options = {}) {
+  for (let waited = false; ; waited = true) {
+    let answer;
+    try {
+      answer = await fetch(path, options);
+    } catch {
+      throw new Error("The viewer does not answer: is `dynapoint view` still running?");
+    }
+    if (answer.status === 202) {
+      const { share, words } = await answer.json();
+      report?.(share, words);
+      await new Promise((done) => setTimeout(done, ASK_AGAIN_MS));
+      continue;
+    }
+    if (waited) report?.(1, "");
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    return answer;
+  }
+}
+
+/**
+ * Facts as JSON and the bytes that follow them, beginning at a multiple of 8.
+ * @returns {Promise<{facts: object, bytes: Uint8Array}>}
+ */
+async function askParts(path, report) {
+  const content = await (await ask(path, report)).arrayBuffer();
+  const length = new DataView(content).getUint32(0, true);
+  const facts = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, length)));
+  return { facts, bytes: new Uint8Array(content, 8 * Math.ceil((4 + length) / 8)) };
+}
+
+const shorts = (bytes, start = 0, count = (bytes.byteLength - start) / 2) =>
+  new Uint16Array(bytes.buffer, bytes.byteOffset + start, count);
+
+/** The same questions as an exported page's `Source` answers, in web_data.js. */
+class Source {
+  constructor() {
+    this.live = true;
+  }
+
+  async picture(time) {
+    const blob = await (await ask(`picture/${time}`)).blob();
+    return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  }
+
+  async grid(time, motion) {
+    const query = `most=${slow ? MOST_COARSE : MOST_FINE}&motion=${motion ? 1 : 0}`;
+    const { facts, bytes } = await askParts(`cloud/${time}?${query}`);
+    return { ...facts, points: shorts(bytes) };
+  }
+
+  /** Work out which pixels of all frames move, for `grid`. */
+  async motion(report) { await ask("motion", report); }
+
+  async fused(report) {
+    const { facts, bytes } = await askParts("fused", report);
+    const { still, movers } = facts;
+    return { ...facts, places: shorts(bytes, 0, 4 * still),
+      paint: bytes.subarray(8 * still, 8 * still + 4 * (still + movers)) };
+  }
+
+  async path(time) { return shorts((await askParts(`path/${time}`)).bytes); }
+
+  async tracks({ frame, box }, report) {
+    const { facts, bytes } = await askParts(`tracks/${frame}?box=${box.join(",")}`, report);
+    return { count: facts.count, bytes };
+  }
+
+  /** Connect the controls that only a served page has. */
+  connect() {
+    element("from").max = TIMES - 1;
+    element("from").disabled = TIMES < 2;
+    element("from").addEventListener("change", (event) => {
+      state.from = Number(event.target.value);
+      state.box = [0, 0, 1, 1];
+      showSource();
+      change("tracks", state.tracks === "off" ? "moving" : state.tracks);
+    });
+    connectRectangle(element("source"));
+    showSource();
+    connectDownloads();
+  }
+}
+
+// --- the frame and the part of its picture that tracks start from
+
+let sourceBitmap = null;
+
+async function showSource() {
+  const frame = state.from;
+  element("from-value").textContent = `${frame + 1}`;
+  element("tracks-of").textContent = `of frame ${frame + 1}`;
+  element("from").value = frame;
+  try {
+    const bitmap = await source.picture(frame);
+    if (frame !== state.from) return;
+    sourceBitmap = bitmap;
+    drawSource(state.box);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** The picture with a rectangle of it bright. @param {number[]} box */
+function drawSource([left, top, right, bottom]) {
+  const canvas = element("source"), { width, height } = sourceBitmap;
+  Object.assign(canvas, { width, height });
+  const pen = canvas.getContext("2d");
+  pen.drawImage(sourceBitmap, 0, 0);
+  if (right - left >= 1 && bottom - top >= 1) return;
+  const [x, y, w, h] = [left * width, top * height, (right - left) * width, (bottom - top) * height];
+  pen.fillStyle = "rgb(0 0 0 / 0.55)";
+  pen.fillRect(0, 0, width, height);
+  pen.drawImage(sourceBitmap, x, y, w, h, x, y, w, h);
+  pen.strokeStyle = "#f0883e";
+  pen.lineWidth = Math.max(2, width / 150);
+  pen.strokeRect(x, y, w, h);
+}
+
+function connectRectangle(canvas) {
+  let start = null;
+  const at = (event) => {
+    const { left, top, width, height } = canvas.getBoundingClientRect();
+    return [(event.clientX - left) / width, (event.clientY - top) / height]
+      .map((share) => Math.max(0, Math.min(1, share)));
+  };
+  const boxTo = ([x, y]) => [Math.min(start[0], x), Math.min(start[1], y), Math.max(start[0], x),
+    Math.max(start[1], y)];
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    start = at(event);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (start && sourceBitmap) drawSource(boxTo(at(event)));
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (!start) return;
+    const box = boxTo(at(event));
+    start = null;
+    const large = (box[2] - box[0]) > 0.01 && (box[3] - box[1]) > 0.01;
+    state.box = large ? box.map((share) => Number(share.toFixed(4))) : [0, 0, 1, 1];
+    drawSource(state.box);
+    // Who marks a region wants to see its tracks, whether they move or not.
+    change("tracks", large ? "all" : state.tracks);
+  });
+}
+
+// --- downloads
+
+function connectDownloads() {
+  const { formats, uploads } = manifest.live;
+  element("another").hidden = !uploads;
+  for (const { name } of formats) element("format").append(new Option(name, name));
+  const note = () => {
+    element("format-note").textContent = formats[element("format").selectedIndex].words;
+  };
+  element("format").addEventListener("change", note);
+  note();
+  element("download").addEventListener("click", async () => {
+    const button = element("download"), format = element("format").value;
+    button.disabled = true;
+    try {
+      const { href, name } = await (await ask(`export/${format}`, report, { method: "POST" })).json();
+      saveAs(href, name);
+    } catch (error) {
+      fail(error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
