@@ -1,5 +1,6 @@
 """Preparing frames for a network, and finding their pixels again in its maps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,37 @@ def test_points_lie_on_their_pixels_rays_in_original_pixels(tmp_path, layout):
         off = np.abs(projected[:, :2] / projected[:, 2:] - xy) * rec.pixel_map.scale[frame]
         # Across an edge, or beside the padding, the nearest map pixel answers.
         assert off.max() <= 0.5 + 1e-3 and np.median(off) < 1e-3
+
+
+@pytest.mark.parametrize("principal_point", [False, True])
+def test_pictures_of_different_sizes_are_fitted_apart(tmp_path, principal_point):
+    sizes = [(60, 80), (150, 100), (60, 80), (61, 97)]
+    for index, (height, width) in enumerate(sizes):
+        Image.fromarray(ramp(height, width)).save(tmp_path / f"{index}.png")
+    rec = dynapoint.reconstruct(sorted(tmp_path.glob("*.png")), FakeModel(), prepare="published")
+    intrinsics = np.zeros((4, 3, 3))
+    for frame, (focal, x, y) in enumerate(
+        [(90, 37, 33), (160, 55, 70), (90, 37, 33), (70, 50, 28)]
+    ):
+        intrinsics[frame] = [[focal, 0, x], [0, 1.1 * focal, y], [0, 0, 1]]
+    rows, columns = np.mgrid[: rec.map_hw[0], : rec.map_hw[1]] + 0.5
+    depth = np.random.default_rng(0).uniform(1, 5, (4, *rec.map_hw, 1))
+    points = []
+    for frame in range(4):
+        lens = np.linalg.inv(rec.pixel_map.map_from_image[frame] @ intrinsics[frame])
+        rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ lens.T
+        pose = rec.world_from_camera[frame]
+        points.append((depth[frame] * rays) @ pose[:3, :3].T + pose[:3, 3])
+    exact = replace(rec, intrinsics=intrinsics, own_time_points=np.stack(points).astype(np.float32))
+    shared = exact.fit_intrinsics(principal_point=principal_point)
+    apart = exact.fit_intrinsics(principal_point=principal_point, shared=False)
+    for fitted in (shared, apart):
+        np.testing.assert_allclose(fitted.intrinsics, intrinsics, rtol=1e-4, atol=1e-3)
+        assert fitted.residual_px.max() < 1e-3
+    # The two of one size share their answer, which is of the pixels of both.
+    assert (shared.intrinsics[0] == shared.intrinsics[2]).all()
+    assert shared.used[0] == shared.used[2] == apart.used[0] + apart.used[2]
+    assert (shared.used[[1, 3]] == apart.used[[1, 3]]).all()
 
 
 def test_what_is_cropped_away_is_not_valid(tmp_path):

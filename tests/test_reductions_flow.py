@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dynapoint.reductions.flow import object_flow, optical_flow, scene_flow
+from dynapoint.reductions.usable import usable_points
 from dynapoint.synthetic.clip import ClipTruth
 from exact_pairs import exact_clip
 
@@ -221,3 +222,12 @@ def test_nothing_usable_is_a_defined_answer():
     assert not image.valid.any()
     assert not image.inside.any()
     assert (image.flow_px == 0).all()
+
+
+def test_unusable_points_are_those_that_are_not_finite_or_of_no_finite_confidence():
+    points = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[0, 1], points[1, 2], points[2, 0] = torch.nan, torch.inf, -torch.inf
+    confidence = torch.tensor([1, 1, 1, 0, torch.inf, torch.nan, 2])
+    assert usable_points(points).tolist() == [False] * 3 + [True] * 4
+    assert usable_points(points, confidence).tolist() == [False] * 6 + [True]
+    assert not usable_points(points, -confidence).any()

@@ -1,8 +1,10 @@
 """Making a network's output safe to hand on: finite points, proper cameras, doubt marked."""
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, Float64
 
+from dynapoint.geometry.pinhole import pixel_centres, unproject
 from dynapoint.results.pixel_map import PixelMap
 
 # Beyond this, sums and products of coordinates overflow float32.
@@ -113,19 +115,13 @@ def ray_fallback(
 
     The median is over finite points in front of the camera; 1 where there is none.
     """
-    height, width = points.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    ray = np.stack(
-        [
-            (columns - intrinsics[0, 2]) / intrinsics[0, 0],
-            (rows - intrinsics[1, 2]) / intrinsics[1, 1],
-            np.ones_like(columns),
-        ],
-        axis=-1,
-    )
     rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
     with np.errstate(invalid="ignore", over="ignore"):
         depth = (points.astype(np.float64) - position) @ rotation[:, 2]
         usable = depth[np.isfinite(depth) & (depth > 0) & (depth < _LARGEST)]
     distance = float(np.median(usable)) if usable.size else 1.0
-    return (ray * distance) @ rotation.T + position
+    height, width = points.shape[:2]
+    xy = pixel_centres((height, width), dtype=torch.float64).flatten(0, 1)
+    depths = torch.full((height * width,), distance, dtype=torch.float64)
+    camera = unproject(xy, depths, torch.from_numpy(intrinsics)).numpy()
+    return (camera @ rotation.T + position).reshape(height, width, 3)

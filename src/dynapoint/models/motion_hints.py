@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from dynapoint.geometry.pinhole import unproject
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion, transform
 from dynapoint.models.matching import CELL_PX, Matches
@@ -79,15 +80,16 @@ def motion_hints(geometry: PairGeometry, matches: Matches) -> MotionHints:
         static_camera = transform(pose, points)
         static_xy = project(static_camera, intrinsics)
         depth = static_camera[..., 2:].clamp_min(1e-3)
-        ray = _rays(matches.xy, intrinsics)
         target_points = at_least_float32(geometry.target_points)
         target_own = _sample(target_points, matches.xy, geometry.image_hw)
         predicted_pose = at_least_float32(geometry.target_camera_from_world)
         target_camera = transform(predicted_pose, target_own)
         target_depth = target_camera[..., 2:].clamp_min(1e-3)
         distance = at_least_float32(geometry.source_distance)[..., None]
-        lateral = _limit((transform(world_from_target, ray * depth) - points) / distance)
-        direct = _limit((transform(world_from_target, ray * target_depth) - points) / distance)
+        stays = unproject(matches.xy, depth[..., 0], intrinsics)
+        there = unproject(matches.xy, target_depth[..., 0], intrinsics)
+        lateral = _limit((transform(world_from_target, stays) - points) / distance)
+        direct = _limit((transform(world_from_target, there) - points) / distance)
         features = _features(
             geometry,
             matches,
@@ -136,12 +138,6 @@ def _features(
         ego.inliers[:, None, None].expand(-1, residual.shape[1], 1),
     ]
     return _as_map(torch.cat(columns, dim=-1), geometry)
-
-
-def _rays(xy: Tensor, intrinsics: Tensor) -> Tensor:
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
-    plane = (xy - intrinsics[:, None, :2, 2]) / focal[:, None]
-    return torch.cat([plane, torch.ones_like(plane[..., :1])], dim=-1)
 
 
 def _sample(maps: Tensor, xy: Tensor, image_hw: tuple[int, int]) -> Tensor:

@@ -17,7 +17,8 @@ from dynapoint.geometry.similarity import (
     split_similarity,
     weighted_median,
 )
-from dynapoint.reductions.intrinsics import cauchy_weight, choose_pixels, usable_points
+from dynapoint.reductions.intrinsics import cauchy_weight, choose_pixels
+from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
 
 # Points that random samples are drawn from and judged by; all chosen ones refine the pose.

@@ -27,7 +27,7 @@ from torch import Tensor
 from dynapoint.errors import InputError
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.geometry.similarity import fit_similarity, move
-from dynapoint.reductions.flow import usable
+from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
 
 _MOVING = 0.5
@@ -117,7 +117,7 @@ def moving_regions(
             f"own_time is {own_time} but points are given at {len(points)} times; give the index "
             "of the frame's own time among them, from 0"
         )
-    known = usable(points, confidence).cpu().numpy()
+    known = usable_points(points, confidence).cpu().numpy()
     sure = probability.detach().cpu().double().numpy()
     moving = (sure > _MOVING) & known[own_time]
     height, width = moving.shape
@@ -175,7 +175,7 @@ def moving_objects(
             without any usable pixel before the camera is an object of its own.
     """
     labels = region.detach().cpu().numpy()
-    known = usable(points, confidence).cpu().numpy()
+    known = usable_points(points, confidence).cpu().numpy()
     sure = probability.detach().cpu().double().numpy()
     camera_from_world = invert_rigid(world_from_camera.detach().cpu().double())
     moved = transform_points(camera_from_world, points.detach().cpu().double().flatten(0, 2))

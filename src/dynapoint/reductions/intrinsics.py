@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dynapoint.errors import InputError
 from dynapoint.geometry.similarity import weighted_median
+from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
 
 MOST_PIXELS = 4096
@@ -100,15 +101,6 @@ def fit_focal_and_principal_point(
         square_pixels=square_pixels,
         shared=shared,
     )
-
-
-def usable_points(
-    points: Float[Tensor, "map pixel xyz=3"], weight: Float[Tensor, "map pixel"]
-) -> Bool[Tensor, "map pixel"]:
-    """Which points may take part in anything: finite, with a positive finite weight."""
-    # One sum is finite if its terms are, and several times faster than asking each.
-    total = points[..., 0] + points[..., 1] + points[..., 2] + weight
-    return total.isfinite() & (weight > 0)
 
 
 def choose_pixels(

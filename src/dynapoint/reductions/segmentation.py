@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynapoint.errors import InputError
-from dynapoint.reductions.flow import usable
+from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
 
 _STILL_SHARE = 0.05
@@ -127,7 +127,7 @@ def segment_clip(
             f"own_time is {own_time} but points are given at {times} times; give the index of the "
             "frame's own time among them, from 0"
         )
-    known = usable(points, confidence)
+    known = usable_points(points, confidence)
     others = [time for time in range(times) if time != own_time]
     known_there = known[..., others, :, :] & known[..., own_time : own_time + 1, :, :]
     valid = known_there.any(dim=-3)

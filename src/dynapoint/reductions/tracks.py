@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dynapoint.errors import InputError
 from dynapoint.geometry.pinhole import pixel_centres
+from dynapoint.reductions.usable import usable_points
 from dynapoint.reductions.visibility import SeenSurface, agreement, visibility
 from dynapoint.types import Array
 
@@ -65,8 +66,7 @@ def track_pixels(
         if not tracked:
             size = (confidence.shape[0], confidence.shape[1])
             chosen = _chosen(size, mask, pixels)
-        usable = (confidence > 0) & points.isfinite().all(dim=-1)
-        used = torch.where(usable, confidence, 0.0)
+        used = torch.where(usable_points(points, confidence), confidence, 0.0)
         here, sure = points.reshape(-1, 3)[chosen], used.reshape(-1)[chosen]
         here = torch.where(sure[:, None] > 0, here, torch.nan)
         seen = visibility(surface, here, agreement(surface, points, used))

@@ -1,6 +1,5 @@
 """What the maps of a scene say of its cameras, asked of a `Reconstruction`."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
@@ -25,7 +24,8 @@ class CameraAnswers:
         """The focal lengths under which own-time points fall on their pixels.
 
         Args:
-            shared: One answer for all frames.
+            shared: One answer for all frames whose pictures have one size. Pictures of different
+                sizes are not of one camera, or of one that was turned or zoomed.
             principal_point: Fit it as well; by default it is that of the intrinsics at hand.
 
         Returns:
@@ -34,20 +34,32 @@ class CameraAnswers:
         """
         from dynapoint.reductions import intrinsics as fitting  # noqa: PLC0415
 
-        cameras = as_tensor(np.stack([camera_points(self, k) for k in range(self.frame_count)]))
-        weight = as_tensor(self.own_time_confidence)
-        if principal_point:
-            fitted = fitting.fit_focal_and_principal_point(
-                cameras, weight, square_pixels=False, shared=shared
-            )
-        else:
-            x, y = self.map_intrinsics[0, :2, 2].tolist()
-            fitted = fitting.fit_focal(
-                cameras, weight, principal_point_px=(x, y), square_pixels=False, shared=shared
-            )
-        fitted = as_numpy(fitted)
-        matrices = np.linalg.inv(self.pixel_map.map_from_image) @ fitted.intrinsics
-        return replace(fitted, intrinsics=matrices.astype(np.float32))
+        count = self.frame_count
+        placing = self.pixel_map.map_from_image.reshape(count, 9)
+        alike = np.concatenate([self.pixel_map.picture_hw, placing], axis=1)
+        camera_of_frame = np.unique(alike, axis=0, return_inverse=True)[1].reshape(count)
+        if not shared:
+            camera_of_frame = np.arange(count)
+        intrinsics = np.empty((count, 3, 3), dtype=np.float32)
+        residual_px, used = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
+        for camera in np.unique(camera_of_frame):
+            frames = np.flatnonzero(camera_of_frame == camera)
+            cameras = as_tensor(np.stack([camera_points(self, int(k)) for k in frames]))
+            weight = as_tensor(self.own_time_confidence[frames])
+            if principal_point:
+                fitted = fitting.fit_focal_and_principal_point(
+                    cameras, weight, square_pixels=False, shared=shared
+                )
+            else:
+                x, y = self.map_intrinsics[frames, :2, 2].mean(axis=0).tolist()
+                fitted = fitting.fit_focal(
+                    cameras, weight, principal_point_px=(x, y), square_pixels=False, shared=shared
+                )
+            fitted = as_numpy(fitted)
+            image_from_map = np.linalg.inv(self.pixel_map.map_from_image[frames])
+            intrinsics[frames] = image_from_map @ fitted.intrinsics
+            residual_px[frames], used[frames] = fitted.residual_px, fitted.used
+        return fitting.FittedIntrinsics(intrinsics=intrinsics, residual_px=residual_px, used=used)
 
     def camera_motion(self: Any) -> "PnpCameraMotion":
         """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
