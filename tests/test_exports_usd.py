@@ -52,7 +52,9 @@ def test_the_stage_says_what_it_is(rec, stage):
     assert stage.GetTimeCodesPerSecond() == pytest.approx(10)
     assert (stage.GetStartTimeCode(), stage.GetEndTimeCode()) == (0, 3)
     assert stage.GetDefaultPrim().GetPath() == "/scene"
-    assert stage.GetRootLayer().customLayerData["units"] == "scene units"
+    about = stage.GetRootLayer().customLayerData
+    assert about["units"] == "scene units" and about["scaleKnown"] is False
+    assert "metersPerUnit 1 is a stand-in" in stage.GetRootLayer().comment
 
 
 def test_points_move_as_in_the_scene(rec, stage):
@@ -146,9 +148,28 @@ def test_tracks_are_the_paths_of_what_moves(rec, stage):
     paths = np.array(curves.GetPointsAttr().Get()).reshape(len(counts), -1, 3) * OPENCV
     steps = np.diff(paths, axis=1)
     np.testing.assert_allclose(steps, np.broadcast_to(VELOCITY, steps.shape), atol=1e-5)
-    assert (
-        len(curves.GetDisplayColorAttr().Get()) == len(counts) == len(curves.GetWidthsAttr().Get())
-    )
+    assert len(curves.GetDisplayColorAttr().Get()) == len(counts)
+    # Blender reads a width for each corner even where the file has one for each curve.
+    assert curves.GetWidthsInterpolation() == "vertex"
+    widths = np.array(curves.GetWidthsAttr().Get()).reshape(len(counts), -1)
+    assert widths.shape == paths.shape[:2] and (widths == widths[:, :1]).all() and widths.min() > 0
+
+
+def test_the_validators_of_usd_find_nothing(rec, tmp_path):
+    """Those that `usdchecker` runs: metrics, extents, default prim, camera, encapsulation."""
+    from pxr import UsdValidation
+
+    def found(path):
+        validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+        assert len(validators) > 10
+        return UsdValidation.ValidationContext(validators).Validate(opened(path))
+
+    path = export(rec, "usd", tmp_path / "a")
+    assert [error.GetMessage() for error in found(path)] == []
+    spoilt = opened(path)
+    spoilt.ClearMetadata("defaultPrim")
+    spoilt.GetRootLayer().Export(str(tmp_path / "b.usdc"))
+    assert found(tmp_path / "b.usdc")
 
 
 def test_times_are_those_of_the_source_or_as_asked(rec, tmp_path):
@@ -217,7 +238,9 @@ def test_names_are_taken_as_given_and_nothing_else_is_left(rec, tmp_path):
     assert 50 <= len(positions(opened(tmp_path / "b.usdc"))) <= 100
     metric = replace(rec, settings={"units": "metres"})
     stage = opened(export(metric, "usd", tmp_path / "c", thinned))
-    assert stage.GetRootLayer().customLayerData["units"] == "metres"
+    about = stage.GetRootLayer().customLayerData
+    assert about["units"] == "metres" and about["scaleKnown"] is True
+    assert UsdGeom.GetStageMetersPerUnit(stage) == 1.0 and not stage.GetRootLayer().comment
 
 
 def test_a_missing_library_is_named_with_its_extra(rec, tmp_path, monkeypatch):

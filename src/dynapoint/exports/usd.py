@@ -30,11 +30,13 @@ _USD_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 def write_usd(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """Write a stage with `/scene/points`, `/scene/camera` and `/scene/tracks`, all over time.
 
-    Y is up; one unit is a scene unit (a metre where the scene is metric), `metersPerUnit` 1. Time
-    codes count times: those of the source, over the median step between them, or 0, 1, 2 and so on
-    with `options.fps`. `displayColor` is linear light, as USD has it. Points keep their numbers,
-    at most 200000 of them; where one is not known at a time its width is 0. Tracks are the paths of
-    up to 1000 points that move. With `options.time`, everything stands still.
+    Y is up; one unit is a scene unit. `metersPerUnit` is 1: true where the scene is metric, and
+    otherwise a stand-in, for USD has no word for unknown; `customLayerData` says which by
+    `scaleKnown` and `units`, and a comment where it is a stand-in. Time codes count times: those of
+    the source, over the median step between them, or 0, 1, 2 and so on with `options.fps`.
+    `displayColor` is linear light, as USD has it. Points keep their numbers, at most 200000 of
+    them; where one is not known at a time its width is 0. Tracks are the paths of up to 1000 points
+    that move. With `options.time`, everything stands still.
 
     Raises:
         InputError: The time is no index of a frame used.
@@ -82,8 +84,11 @@ def _fill(
         "generator": f"dynapoint {dynapoint.__version__}",
         "source": rec.frames.name,
         "units": units(rec),
+        "scaleKnown": units(rec) == "metres",
         "displayColor": "linear light, Rec. 709 primaries",
     }
+    if units(rec) != "metres":
+        layer.comment = "The size of this scene is not known: metersPerUnit 1 is a stand-in."
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/scene").GetPrim())
     _add_points(stage, cloud, codes)
     _add_camera(stage, rec, cloud.times, codes)
@@ -180,9 +185,11 @@ def _add_tracks(stage: Any, cloud: MovingCloud) -> None:
     curves.CreateTypeAttr(UsdGeom.Tokens.linear)
     curves.CreateCurveVertexCountsAttr(Vt.IntArray([len(cloud.times)] * len(chosen)))
     curves.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(corners))
-    widths = (cloud.spacing[chosen] / 4).astype(np.float32)
+    # A width for each corner though those of a curve are equal: Blender 4.5 reads as many as there
+    # are corners whatever the interpolation says, and took what lies beyond one per curve for them.
+    widths = np.repeat(cloud.spacing[chosen] / 4, len(cloud.times)).astype(np.float32)
     curves.CreateWidthsAttr(Vt.FloatArray.FromNumpy(widths))
-    curves.SetWidthsInterpolation(UsdGeom.Tokens.uniform)
+    curves.SetWidthsInterpolation(UsdGeom.Tokens.vertex)
     curves.CreateExtentAttr(_extent(corners, widths))
     colors = linear_from_srgb(hue_colors(np.arange(len(chosen)) / len(chosen)))
     primvar = curves.CreateDisplayColorPrimvar(UsdGeom.Tokens.uniform)
