@@ -208,7 +208,7 @@ def of_version(scene: Path, version: object) -> None:
 ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an older version": (lambda scene: of_version(scene, 1), "has version 1 but"),
     "a later version": (lambda scene: of_version(scene, 99), "has version 99 but"),
-    "a version of words": (lambda scene: of_version(scene, "new"), "has version new but"),
+    "a version of words": (lambda scene: of_version(scene, "new"), "has version 'new' but"),
     "a manifest cut short": (lambda scene: cut(scene / "manifest.json"), "cannot be read as JSON"),
     "an array cut short": (lambda scene: cut(scene / "own_time_points.npy"), "points.npy is damag"),
     "an array gone": (lambda scene: (scene / "intrinsics.npy").unlink(), "intrinsics.npy is miss"),
@@ -325,3 +325,40 @@ def test_a_picture_that_claims_to_be_vast_is_refused(tmp_path, small, capsys):
     )
     (tmp_path / "bomb.png").write_bytes(content)
     refused(capsys, "bomb.png", "reconstruct", tmp_path / "bomb.png", "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.jpg"])
+def test_photographs_of_telephones_are_refused_in_words(tmp_path, small, capsys, name):
+    """By what they are; telephones' files are often named .jpg."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_bytes(b"\0\0\0\x1cftypheic" + bytes(2000))
+    words = "convert it to JPEG or PNG"
+    for given in (tmp_path / "a", tmp_path / "a" / name):
+        refused(capsys, words, "reconstruct", given, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", [".", "", "..", "folder", "folder/", "/"])
+@pytest.mark.parametrize("command", ["export --to glb", "export --to sheet", "fuse", "tracks"])
+def test_a_folder_where_a_file_is_to_be(tmp_path, whole, capsys, monkeypatch, command, place):  # noqa: PLR0917
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    name, *options = command.split()
+    refused(capsys, "is a folder but a file", name, whole, *options, "-o", place)
+    assert set(listing(tmp_path)) == {"here", "here/folder"}
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o000])
+def test_files_have_the_rights_that_the_umask_leaves(tmp_path, whole, umask):
+    mask = os.umask(umask)
+    try:
+        rec = dynapoint.open(whole)
+        store.save(rec, tmp_path / "scene.4d")
+        load = load_model("nano", weights=whole / "weights.safetensors")
+        store.save(dynapoint.reconstruct(picture_array(2, 40, 64), load), tmp_path / "fresh.4d")
+        assert run("export", whole, "--to", "tum", "-o", tmp_path / "way.txt") == 0
+    finally:
+        os.umask(mask)
+    for path in tmp_path.rglob("*"):
+        usual = (0o777 if path.is_dir() else 0o666) & ~umask
+        assert path.stat().st_mode & 0o777 == usual, path

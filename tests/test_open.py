@@ -357,7 +357,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda s: edit_manifest(s, lambda m: m.update(version=2)),
         "has version 2 but this dynapoint reads version 3",
     ),
-    "no network entry": (lambda s: edit_manifest(s, lambda m: m.pop("network")), "'network'"),
+    "no network entry": (lambda s: edit_manifest(s, lambda m: m.pop("network")), "network is miss"),
     "strange network entry": (
         lambda s: edit_manifest(s, lambda m: m["network"].update(colour="red")),
         "colour",
@@ -385,6 +385,48 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "array of another shape": (
         lambda s: np.save(s / "picture_hw.npy", np.zeros((3, 3), np.int64)),
         r"picture_hw.npy holds int64 \(3, 3\)",
+    ),
+    "array a ZIP": (
+        lambda s: np.savez((s / "intrinsics.npy").open("wb"), np.tile(np.eye(3), (3, 1, 1))),
+        "intrinsics.npy is damaged",
+    ),
+    "array of a strange header": (
+        lambda s: (s / "intrinsics.npy").write_bytes(
+            (s / "intrinsics.npy").read_bytes().replace(b"'descr'", b"('desc'")
+        ),
+        "intrinsics.npy is damaged",
+    ),
+    "array a text": (
+        lambda s: (s / "timestamps_s.npy").write_text("1 2 3"),
+        "timestamps_s.npy is damaged",
+    ),
+    "cameras not finite": (
+        lambda s: np.save(s / "world_from_camera.npy", np.full((3, 4, 4), np.nan)),
+        "world_from_camera.npy is damaged",
+    ),
+    "lenses turned round": (
+        lambda s: np.save(s / "intrinsics.npy", -np.load(s / "intrinsics.npy")),
+        "intrinsics.npy is damaged",
+    ),
+    "maps of no size": (
+        lambda s: np.save(s / "map_from_image.npy", np.zeros((3, 3, 3))),
+        "map_from_image.npy is damaged",
+    ),
+    "pictures of no size": (
+        lambda s: np.save(s / "picture_hw.npy", np.full((3, 2), -5)),
+        "picture_hw.npy is damaged",
+    ),
+    "pictures larger than said": (
+        lambda s: np.save(s / "picture_hw.npy", np.full((3, 2), 10**9)),
+        "picture_hw.npy is damaged",
+    ),
+    "endless times": (
+        lambda s: np.save(s / "timestamps_s.npy", np.array([0, np.inf, 2])),
+        "timestamps_s.npy is damaged",
+    ),
+    "frames from before": (
+        lambda s: np.save(s / "source_frame_index.npy", np.array([-1, 0, 1])),
+        "source_frame_index.npy is damaged",
     ),
     "array pickled": (
         lambda s: np.save(s / "intrinsics.npy", np.array([{}]), allow_pickle=True),
@@ -428,6 +470,13 @@ def test_damage_of_frames_is_named_when_they_are_read(scene):
     refused(
         "000001.jpg is 9x8 but the scene's frame is 80x60", lambda: dynapoint.open(scene).images
     )
+
+
+def test_pictures_too_large_for_any_memory_are_refused_before_it_is_asked_for(scene):
+    edit_manifest(scene, lambda m: m.update(image_hw=[10**8, 10**8]))
+    np.save(scene / "picture_hw.npy", np.array([[60, 80], [60, 80], [10**8, 10**8]]))
+    rec = dynapoint.open(scene)
+    refused("000002.jpg is 80x60 but the scene's frame is 1000", lambda: rec.images)
 
 
 def test_scenes_of_older_versions_and_their_caches_can_be_replaced(scene, nano_scene):

@@ -89,6 +89,17 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def give_usual_rights(path: Path) -> None:
+    """Give a file or folder that only its owner may use, as some libraries make them, usual rights.
+
+    These are those of any new file or folder of this process: all but what the umask takes away.
+    """
+    # The mask can only be read by setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -2,17 +2,25 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from dynapoint.data.memory import require_room_to_decode
 from dynapoint.errors import InputError
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
+    # Not every Pillow reads these, but passing them over in silence would surprise.
+    | {".heic", ".heif", ".avif"}
 )
+
+# How files of these kinds begin (ISO/IEC 23008-12 and AV1's), after the length of their first box.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
 
 # Folders of data sets keep the pictures in a subfolder of one of these names, and masks, flow or
 # depth, which are images too, beside it.
@@ -83,24 +91,66 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         InputError: The file is missing, empty, damaged or of an unknown kind.
     """
+    with _opened(path) as image:
+        # Beside the pixels as they are stored there are those turned upright and converted.
+        bytes_per_pixel = 28 if image.mode.startswith(("I", "F")) else 18
+        require_room_to_decode(path, (image.height, image.width), bytes_per_pixel)
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image as it is seen, from what stands before its pixels.
+
+    A PNG may say only behind them that it lies on its side: then it is as it is stored.
+
+    Raises:
+        InputError: The file is missing, empty, damaged or of an unknown kind.
+    """
+    with _opened(path) as image:
+        known = image.format != "PNG" or "exif" in image.info
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1) if known else 1
+        # From 5 on, rows of the file are columns of the picture.
+        return (image.width, image.height) if turn >= 5 else (image.height, image.width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file whose pixels are not decoded yet; what goes wrong with it is an InputError."""
     if not os.path.isfile(path):
         raise InputError(f"image {path} does not exist; give the path of an image file")
     if path.stat().st_size == 0:
         raise InputError(f"image {path} is empty (0 bytes); give an image file with content")
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            return ImageOps.exif_transpose(opened)
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     """What to say of an image that an error stops from being read."""
+    if _is_heif(path):
+        return InputError(
+            f"image {path} is HEIF or AVIF, as telephones make them, which Pillow does not read "
+            "here; convert it to JPEG or PNG first"
+        )
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InputError(
         f"image {path} cannot be read ({reason}); give an undamaged JPEG, PNG, TIFF or WebP"
     )
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether a file is HEIF or AVIF by its content; names of telephones' files often lie."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
 
 
 def _to_rgb8(image: Image.Image) -> UInt8[np.ndarray, "height width rgb=3"]:

@@ -18,9 +18,18 @@ _FORMAT_NAME = "dynapoint-export"
 
 
 def with_suffix(path: Path, *suffixes: str) -> Path:
-    """The path as it is if its name ends in one of `suffixes`, else with the first one appended."""
+    """The path as it is if its name ends in one of `suffixes`, else with the first one appended.
+
+    Raises:
+        OutputError: It is a folder, to whose name a suffix is hardly meant to be appended.
+    """
     if path.name.lower().endswith(suffixes):
         return path
+    if path.is_dir():
+        raise OutputError(
+            f"{path} is a folder but a file is to be written; give the file's path, "
+            f"e.g. {path / f'NAME{suffixes[0]}'}"
+        )
     return path.parent / (path.name + suffixes[0])
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynapoint.errors import SceneError
+from dynapoint.whole_file import give_usual_rights
 
 FORMAT = "dynapoint-encoded-1"
 
@@ -41,7 +42,7 @@ def write_encoded(encoded: Any, path: Path) -> None:
         # The operating system's error is hidden in one of the library's own.
         raise OSError(f"{error}".splitlines()[0]) from error
     # safetensors makes files that only their owner may read.
-    path.chmod(0o644)
+    give_usual_rights(path)
 
 
 def read_encoded(path: Path, device: torch.device | str = "cpu") -> Any:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.whole_file import whole_file
+from dynapoint.whole_file import give_usual_rights, whole_file
 
 _SAFETENSORS = ".safetensors"
 
@@ -77,7 +77,7 @@ def write_container(
             if path.suffix == _SAFETENSORS:
                 save_file(placed, partial, metadata={"format": "pt", **(record or {})})
                 # safetensors makes files that only their owner may read.
-                partial.chmod(0o644)
+                give_usual_rights(partial)
             else:
                 torch.save(placed, partial)
         # Both writers hide the operating system's error in one of their own.

@@ -10,7 +10,7 @@ from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.small_networks import build_network
-from dynapoint.whole_file import whole_file
+from dynapoint.whole_file import give_usual_rights, whole_file
 
 FORMAT = "dynapoint-weights-1"
 
@@ -31,7 +31,7 @@ def save_network(
     with whole_file(path) as partial:
         save_file(tensors, partial, metadata=metadata)
         # safetensors makes files that only their owner may read.
-        partial.chmod(0o644)
+        give_usual_rights(partial)
 
 
 def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPointMapNetwork:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dynapoint.errors import SceneError
+
+Entry = TypeVar("Entry")
 
 FORMAT_NAME = "dynapoint-scene"
 FORMAT_VERSION = 3
@@ -16,6 +20,13 @@ CACHE_FOLDER = "cache"
 
 ENCODED_FILE = "encoded.safetensors"
 WEIGHTS_FILES = ("weights.safetensors", "weights.pt")
+
+# Longer than any path; longer ones would drown the line that speaks of them.
+_LONGEST_TEXT = 4096
+
+# What `load_model` may have been asked for.
+_DECODER_WEIGHTS = ("float32", "bfloat16", "int8")
+_PRECISIONS = ("float32", "bfloat16")
 
 CONVENTIONS = {
     "axes": "OpenCV: x right, y down, z forward",
@@ -104,16 +115,17 @@ def read_manifest(scene: Path) -> Manifest:
         SceneError: The folder is no scene, its manifest is damaged or of another version.
     """
     path, content = scene / MANIFEST_FILE, _content(scene)
-    if content.get("version") != FORMAT_VERSION:
+    version = content.get("version")
+    if version != FORMAT_VERSION or not isinstance(version, int):
         raise SceneError(
-            f"{path} has version {content.get('version')} but this dynapoint reads version "
+            f"{path} has version {ascii(version)[:60]} but this dynapoint reads version "
             f"{FORMAT_VERSION}; reconstruct the scene again or change the dynapoint version"
         )
     try:
         return _manifest(content)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except ValueError as error:
         raise SceneError(
-            f"{path} lacks or garbles an entry ({error!r}); reconstruct the scene again"
+            f"{path} lacks or garbles an entry ({error}); reconstruct the scene again"
         ) from error
 
 
@@ -137,7 +149,7 @@ def _content(scene: Path) -> dict[str, Any]:
         raise SceneError(f"{scene} {found}; give a folder written by `dynapoint reconstruct`")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SceneError(f"{path} cannot be read as JSON; reconstruct the scene again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise SceneError(f"{path} is not of a {FORMAT_NAME}; give a scene written by dynapoint")
@@ -145,36 +157,151 @@ def _content(scene: Path) -> dict[str, Any]:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    """The manifest in a JSON object; fails as dicts and conversions do where it is none."""
+    """The manifest in a JSON object; raises ValueError where an entry is missing or wrong."""
+    arrays = _table(content, "arrays")
+    frame_count = _whole(content, "frame_count", least=1)
     return Manifest(
-        name=str(content["name"]),
-        model=str(content["model"]),
-        weights_sha256=content["weights_sha256"],
-        package_version=str(content["package_version"]),
-        frame_count=int(content["frame_count"]),
-        image_hw=(int(content["image_hw"][0]), int(content["image_hw"][1])),
-        map_hw=(int(content["map_hw"][0]), int(content["map_hw"][1])),
-        note=content["note"],
-        source=dict(content["source"]),
-        settings=dict(content["settings"]),
-        network=None if content["network"] is None else _network_entry(content["network"]),
-        arrays={
-            str(name): ArrayEntry(
-                shape=tuple(int(side) for side in entry["shape"]),
-                axes=tuple(str(axis) for axis in entry["axes"]),
-                dtype=str(entry["dtype"]),
-            )
-            for name, entry in content["arrays"].items()
-        },
-        files=tuple(str(file) for file in content["files"]),
+        name=_text(content, "name"),
+        model=_text(content, "model"),
+        weights_sha256=_optional(_hash, content, "weights_sha256"),
+        package_version=_text(content, "package_version"),
+        frame_count=frame_count,
+        image_hw=_sides(content, "image_hw"),
+        map_hw=_sides(content, "map_hw"),
+        note=_optional(_text, content, "note"),
+        source=_source(_table(content, "source"), frame_count),
+        settings=_settings(_table(content, "settings")),
+        network=_optional(_network_entry, content, "network"),
+        arrays={name: _array_entry(_table(arrays, name)) for name in arrays},
+        files=_texts(content, "files"),
     )
 
 
-def _network_entry(content: dict[str, Any]) -> NetworkEntry:
-    """The entry in a JSON object, which has these names and no others."""
-    entry = NetworkEntry(**content)
-    if entry.weights_file not in (None, *WEIGHTS_FILES):
-        raise ValueError(f"weights_file is {entry.weights_file!r}")
-    for name in ("weights_bytes", "encoded_bytes"):
-        int(getattr(entry, name))
-    return entry
+def _source(content: dict[str, Any], frame_count: int) -> dict[str, Any]:
+    """What `results.stored_frames.source_facts` wrote."""
+    names = _optional(_texts, content, "file_names")
+    if names is not None and len(names) != frame_count:
+        raise ValueError(f"file_names are {len(names)} for {frame_count} frames")
+    return {
+        "source_count": _optional(_whole, content, "source_count"),
+        "file_names": names,
+        "from_video": _truth(content, "from_video"),
+        "masked": _truth(content, "masked"),
+    }
+
+
+def _settings(content: dict[str, Any]) -> dict[str, str | int]:
+    """Plain values by their names."""
+    return {
+        name: _text(content, name) if isinstance(content[name], str) else _whole(content, name)
+        for name in content
+    }
+
+
+def _network_entry(content: dict[str, Any], name: str) -> NetworkEntry:
+    """The entry of a network, which has these names and no others."""
+    entry = _table(content, name)
+    for other in entry.keys() - NetworkEntry.__dataclass_fields__.keys():
+        raise ValueError(f"{name} holds {ascii(other)[:60]}, which is none of its entries")
+    return NetworkEntry(
+        name=_text(entry, "name"),
+        weights_sha256=_hash(entry, "weights_sha256"),
+        weights_bytes=_whole(entry, "weights_bytes"),
+        weights_file=_one_of(entry, "weights_file", None, *WEIGHTS_FILES),
+        decoder_weights=_one_of(entry, "decoder_weights", *_DECODER_WEIGHTS),
+        precision=_one_of(entry, "precision", None, *_PRECISIONS),
+        encoded_sha256=_hash(entry, "encoded_sha256"),
+        encoded_bytes=_whole(entry, "encoded_bytes"),
+    )
+
+
+def _array_entry(content: dict[str, Any]) -> ArrayEntry:
+    sides = _list(content, "shape")
+    return ArrayEntry(
+        shape=tuple(_whole(sides, index) for index in range(len(sides))),
+        axes=_texts(content, "axes"),
+        dtype=_text(content, "dtype"),
+    )
+
+
+_Entries = dict[str, Any] | list[Any]
+
+
+def _wrong(name: str | int, value: Any, wanted: str) -> ValueError:
+    """What to say of an entry; the value as ASCII, in which nothing stops it from being printed."""
+    return ValueError(f"{name} is {ascii(value)[:60]}, not {wanted}")
+
+
+def _value(content: _Entries, name: str | int) -> Any:
+    if isinstance(content, dict) and name not in content:
+        raise ValueError(f"{name} is missing")
+    return content[name]  # type: ignore[index]
+
+
+def _optional(
+    read: Callable[[dict[str, Any], str], Entry], content: dict[str, Any], name: str
+) -> Entry | None:
+    return None if _value(content, name) is None else read(content, name)
+
+
+def _text(content: _Entries, name: str | int) -> str:
+    value = _value(content, name)
+    # Half a surrogate pair is a string in JSON, but cannot be written anywhere.
+    printable = isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    if not printable or len(value) > _LONGEST_TEXT:
+        raise _wrong(name, value, f"text of up to {_LONGEST_TEXT} characters")
+    return value
+
+
+def _whole(content: _Entries, name: str | int, *, least: int = 0) -> int:
+    value = _value(content, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _wrong(name, value, f"a whole number from {least}")
+    return value
+
+
+def _truth(content: dict[str, Any], name: str) -> bool:
+    value = _value(content, name)
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "true or false")
+    return value
+
+
+def _hash(content: dict[str, Any], name: str) -> str:
+    value = _value(content, name)
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise _wrong(name, value, "a SHA-256")
+    return value
+
+
+def _one_of(content: dict[str, Any], name: str, *choices: Any) -> Any:
+    value = _value(content, name)
+    if not isinstance(value, str | None) or value not in choices:
+        raise _wrong(name, value, f"one of {choices}")
+    return value
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = _value(content, name)
+    if not isinstance(value, dict):
+        raise _wrong(name, value, "an object")
+    return value
+
+
+def _list(content: dict[str, Any], name: str) -> list[Any]:
+    value = _value(content, name)
+    if not isinstance(value, list):
+        raise _wrong(name, value, "a list")
+    return value
+
+
+def _texts(content: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = _list(content, name)
+    return tuple(_text(values, index) for index in range(len(values)))
+
+
+def _sides(content: dict[str, Any], name: str) -> tuple[int, int]:
+    sides = _list(content, name)
+    if len(sides) != 2:
+        raise _wrong(name, sides, "a height and a width")
+    return _whole(sides, 0, least=1), _whole(sides, 1, least=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.results.manifest import CACHE_FOLDER, files_of_scene
-from dynapoint.whole_file import abandoned, partial_prefix
+from dynapoint.whole_file import abandoned, give_usual_rights, partial_prefix
 
 # Raises an OutputError unless what is there may be replaced: (path, overwrite).
 ReplaceCheck = Callable[[Path, bool], None]
@@ -71,7 +71,7 @@ def whole_folder(
         temporary = _hidden_folder(output, "part")
         yield temporary
         # mkdtemp makes private folders; a result has the rights of any new folder.
-        temporary.chmod(0o777 & ~_umask())
+        give_usual_rights(temporary)
         _take_place(temporary, output)
         done = True
     except OSError as error:
@@ -184,13 +184,6 @@ def _take_place(new: Path, output: Path) -> None:
         raise
     # From here on it is not to be put back, because it is no longer whole.
     shutil.rmtree(old.replace(old.with_suffix(".part")), ignore_errors=True)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _cannot_write(output: Path, error: OSError) -> OutputError:

@@ -1,5 +1,6 @@
 """Scenes on disk: a manifest, plain arrays and a contact sheet, written whole or not at all."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -185,11 +186,11 @@ def read_arrays(scene: Path | str) -> StoredArrays:
     manifest = read_manifest(folder)
     for name in manifest.files:
         # A contact sheet is for people, who may have moved it.
-        if name != CONTACT_SHEET_FILE and not (folder / name).is_file():
+        if name != CONTACT_SHEET_FILE and not os.path.isfile(folder / name):
             raise SceneError(f"{folder / name} is missing; reconstruct the scene again")
-    return StoredArrays(
-        manifest=manifest, arrays={name: _open_array(folder, name, manifest) for name in _LAYOUT}
-    )
+    arrays = {name: _open_array(folder, name, manifest) for name in _LAYOUT}
+    _check_values(folder, manifest, arrays)
+    return StoredArrays(manifest=manifest, arrays=arrays)
 
 
 def _motion_of_frame_0(
@@ -238,16 +239,48 @@ def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
     if entry is None or not path.is_file():
         raise SceneError(f"{path} is missing; reconstruct the scene again")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SceneError(f"{path} is damaged ({error}); reconstruct the scene again") from error
-    wanted = _shape(name, manifest.frame_count, manifest.map_hw)
-    if array.shape != wanted or entry.shape != wanted or array.dtype != _LAYOUT[name][1]:
+        # Unlike `np.load`, this takes nothing but an array: a ZIP archive is refused.
+        array = np.lib.format.open_memmap(path, mode="r")
+    # Damaged headers are refused by errors of many kinds, of Python's parser too.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
+    axes, dtype = _LAYOUT[name]
+    wanted = ArrayEntry(
+        shape=_shape(name, manifest.frame_count, manifest.map_hw), axes=axes, dtype=dtype
+    )
+    found = ArrayEntry(shape=array.shape, axes=axes, dtype=str(array.dtype))
+    if found != wanted:
         raise SceneError(
-            f"{path} holds {array.dtype} {array.shape} but the scene needs {_LAYOUT[name][1]} "
-            f"{wanted}; reconstruct the scene again"
+            f"{path} holds {found.dtype} {found.shape} but the scene needs {dtype} "
+            f"{wanted.shape}; reconstruct the scene again"
+        )
+    if entry != wanted:
+        raise SceneError(
+            f"{folder / MANIFEST_FILE} says {entry.dtype} {entry.shape} {entry.axes} of {name} but "
+            f"its file is {dtype} {wanted.shape} {axes}; reconstruct the scene again"
         )
     return array
+
+
+def _check_values(folder: Path, manifest: Manifest, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse cameras, sizes and times that no scene has; maps and tracks are not read for it."""
+    sizes = arrays["picture_hw"]
+    lenses = [arrays[name][:, [0, 1], [0, 1]] for name in ("intrinsics", "map_from_image")]
+    wrong = {
+        "world_from_camera": not np.isfinite(arrays["world_from_camera"]).all(),
+        "intrinsics": not np.isfinite(arrays["intrinsics"]).all() or (lenses[0] <= 0).any(),
+        "map_from_image": not np.isfinite(arrays["map_from_image"]).all() or (lenses[1] <= 0).any(),
+        "picture_hw": sizes.min() < 1 or tuple(sizes.max(axis=0).tolist()) != manifest.image_hw,
+        "timestamps_s": np.isinf(arrays["timestamps_s"]).any(),
+        "source_frame_index": arrays["source_frame_index"].min() < 0,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise SceneError(
+                f"{folder / name}.npy is damaged (its values cannot be those of a scene of "
+                f"{manifest.image_hw[1]}x{manifest.image_hw[0]}); reconstruct the scene again"
+            )
 
 
 def _shape(name: str, frame_count: int, map_hw: tuple[int, int]) -> tuple[int, ...]:

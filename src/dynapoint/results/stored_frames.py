@@ -3,7 +3,8 @@
 Pixels that were to be ignored are white in a PNG beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,17 @@ class StoredFrames(Frames):
         """(height, width) of the frames, or of their canvas, in pixels."""
         return self.canvas_hw
 
+    def picture(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """One frame, read alone unless all have been.
+
+        Raises:
+            SceneError: Its file is missing, damaged or of another size.
+        """
+        if "images" in vars(self):
+            return super().picture(index)
+        height, width = self.picture_hw[index].tolist()
+        return _read(self.scene / frame_file(index), (height, width))
+
     def __getattr__(self, name: str) -> Any:
         """`images`, which are not there before their first use.
 
@@ -95,10 +107,15 @@ class StoredFrames(Frames):
         """
         if name != "images":
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        shape = (self.count, *self.canvas_hw, 3)
-        images = np.full(shape, 255, dtype=np.uint8)
-        for index, (height, width) in enumerate(self.picture_hw.tolist()):
-            images[index, :height, :width] = _read(self.scene / frame_file(index), (height, width))
+        files = [self.scene / frame_file(index) for index in range(self.count)]
+        sizes = [(height, width) for height, width in self.picture_hw.tolist()]
+        # A damaged scene may speak of pictures that no memory holds, so sizes are looked at first.
+        for file, size in zip(files, sizes, strict=True):
+            with _opened(file, size):
+                pass
+        images = np.full((self.count, *self.canvas_hw, 3), 255, dtype=np.uint8)
+        for place, file, (height, width) in zip(images, files, sizes, strict=True):
+            place[:height, :width] = _read(file, (height, width))
         object.__setattr__(self, "images", images)
         return images
 
@@ -140,19 +157,31 @@ def open_frames(
 
 
 def _read(path: Path, picture_hw: tuple[int, int]) -> UInt8[np.ndarray, "height width rgb=3"]:
-    """An image file as RGB; raises SceneError where it is missing, damaged or of another size."""
+    """An image file as RGB; raises SceneError as `_opened` does."""
+    with _opened(path, picture_hw) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path, picture_hw: tuple[int, int]) -> Iterator[Image.Image]:
+    """An image file whose pixels are not read yet.
+
+    Raises:
+        SceneError: It is missing, of another size, or damaged, also where its pixels are read.
+    """
     try:
         with Image.open(path) as image:
-            picture = np.asarray(image.convert("RGB"))
+            found = image.size
+            if found == picture_hw[::-1]:
+                yield image
+                return
     except FileNotFoundError as error:
         raise SceneError(f"{path} is missing; reconstruct the scene again") from error
     # Pillow also refuses damaged files by SyntaxError, ValueError and others.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
-    if picture.shape[:2] != picture_hw:
-        raise SceneError(
-            f"{path} is {picture.shape[1]}x{picture.shape[0]} but the scene's frame is "
-            f"{picture_hw[1]}x{picture_hw[0]}; reconstruct the scene again"
-        )
-    return picture
+    raise SceneError(
+        f"{path} is {found[0]}x{found[1]} but the scene's frame is "
+        f"{picture_hw[1]}x{picture_hw[0]}; reconstruct the scene again"
+    )

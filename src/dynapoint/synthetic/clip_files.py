@@ -1,6 +1,5 @@
 """Write engine clips to disk in the format of the rendered bench, with a video of each."""
 
-import os
 import shutil
 import tempfile
 from fractions import Fraction
@@ -13,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
+from dynapoint.whole_file import give_usual_rights
 
 from .clip import ClipBatch
 from .render import render_clips
@@ -100,9 +100,7 @@ def _write_whole(clip: ClipBatch, folder: Path, *, float32_points: bool) -> None
             Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
         _write_video(images, passing / "video.mp4")
         # A folder made by mkdtemp is private; the clip gets the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        passing.chmod(0o777 & ~mask)
+        give_usual_rights(passing)
         passing.rename(folder)
     except BaseException:
         shutil.rmtree(passing, ignore_errors=True)
