@@ -1,13 +1,16 @@
 """Pictures as people see them: HDR, odd sizes, transparency, deep and strange files, memory."""
 
+import tracemalloc
 from fractions import Fraction
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from dynapoint.data import memory
+from dynapoint.data import frames as frames_of
+from dynapoint.data import masks, memory
 from dynapoint.data.frames import load_frames
 from dynapoint.data.hdr import HLG, PQ, srgb_from_hdr
 from dynapoint.data.images import read_image
@@ -247,6 +250,89 @@ def test_more_than_memory_holds_is_refused_before_it_is_taken(tmp_path, monkeypa
         path.write_bytes(paths[0].read_bytes())
     with pytest.raises(InputError, match=r"8 frames of 7680x4320 take 0\.8 GB but 0\.5 GB"):
         load_frames(paths)
+
+
+def test_pictures_of_different_sizes_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    sizes = [(4000, 30), (30, 4000), (30, 30), (30, 30)]
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path, size in zip(paths, sizes, strict=True):
+        Image.new("RGB", size).save(path)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 150_000_000)
+    monkeypatch.setattr(frames_of, "read_image", None)
+    with pytest.raises(InputError, match=r"4 frames of 4000x4000 take 0\.2 GB but 0\.1 GB"):
+        load_frames(tmp_path, one_size=False)
+
+
+def test_a_picture_that_memory_cannot_decode_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    Image.new("L", (2000, 1000)).save(path)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 20_000_000)
+    for one_size in (True, False):
+        with pytest.raises(InputError, match=r"2000x1000, which takes 0\.0 GB.*make it smaller"):
+            load_frames(path, one_size=one_size)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 40_000_000)
+    assert load_frames(path, one_size=False).image_hw == (1000, 2000)
+
+
+def test_masks_that_memory_cannot_hold_are_refused(tmp_path, monkeypatch):
+    frames = np.zeros((50, 40, 60, 3), np.uint8)
+    for number in range(50):
+        Image.new("L", (60, 40)).save(tmp_path / f"{number}.png")
+    assert not load_frames(frames, ignore_masks=tmp_path).ignore.any()
+    monkeypatch.setattr(masks, "require_room", partial(_with_room, 50_000))
+    with pytest.raises(InputError, match="masks of 60x40 take"):
+        load_frames(frames, ignore_masks=tmp_path)
+
+
+def _with_room(available: int, *given, **named) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "available_bytes", lambda: available)
+        memory.require_room(*given, **named)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_pictures_that_lie_on_their_side_find_their_place_among_others(tmp_path, late):
+    """Also where a PNG says so behind its pixels, so that it is known only once it is read."""
+    random = np.random.default_rng(0)
+    shapes = [(20, 30, 3), (60, 10, 3), (25, 25, 3)]
+    pixels = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
+    for number, picture in enumerate(pixels):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6 if number == 1 else 1
+        Image.fromarray(picture).save(tmp_path / f"{number}.png", exif=exif)
+    if late:
+        content = (tmp_path / "1.png").read_bytes()
+        start = content.index(b"eXIf") - 4
+        length = 12 + int.from_bytes(content[start : start + 4], "big")
+        end = content.index(b"IEND") - 4
+        moved = [content[:start], content[start + length : end]]
+        moved += [content[start : start + length], content[end:]]
+        (tmp_path / "1.png").write_bytes(b"".join(moved))
+    found = load_frames(tmp_path, one_size=False)
+    upright = [pixels[0], np.rot90(pixels[1], -1), pixels[2]]
+    assert found.sizes_hw.tolist() == [[20, 30], [10, 60], [25, 25]]
+    assert found.images.shape == (3, 25, 60, 3)
+    for image, picture in zip(found.images, upright, strict=True):
+        height, width = picture.shape[:2]
+        assert (image[:height, :width] == picture).all()
+        assert (image[height:] == 255).all() and (image[:, width:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float64])
+def test_an_array_is_never_held_twice(tmp_path, monkeypatch, kind):
+    np.save(tmp_path / "array.npy", np.ones((40, 100, 120, 3), kind))
+    mapped = np.load(tmp_path / "array.npy", mmap_mode="r")
+    every = FrameSelection(max_frames=40)
+    tracemalloc.start()
+    loaded = load_frames(mapped, every)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    whole = loaded.images.nbytes
+    assert loaded.count == 40 and peak < 1.6 * whole
+    monkeypatch.setattr(memory, "available_bytes", lambda: whole - 1)
+    with pytest.raises(InputError, match="40 frames of 120x100 take"):
+        load_frames(mapped, every)
+    assert load_frames(mapped, FrameSelection(max_frames=39)).count == 39
 
 
 def test_a_large_video_is_held_once(tmp_path, monkeypatch):

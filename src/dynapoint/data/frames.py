@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from dynapoint.data.images import (
+    image_size,
     images_in_folder,
     is_image_path,
     natural_key,
@@ -65,6 +66,11 @@ class Frames:
     def image_hw(self) -> tuple[int, int]:
         """(height, width) of the frames, or of their canvas, in pixels."""
         return self.images.shape[1], self.images.shape[2]
+
+    def picture(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """One frame without the canvas around it."""
+        height, width = self.picture_hw[index].tolist()
+        return self.images[index, :height, :width]
 
     @property
     def size_words(self) -> str:
@@ -250,20 +256,22 @@ def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
     if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"array holds {array.dtype}; give uint8, uint16, or floats from 0 to 1")
     index = selection.choose_without_times(len(array))
-    images = array[index]
-    if images.dtype == np.uint16:
-        images = np.round(images / np.float32(257)).astype(np.uint8)
-    elif images.dtype != np.uint8:
-        low, high = float(images.min()), float(images.max())
+    if np.issubdtype(array.dtype, np.floating):
+        low = float(np.min([array[each].min() for each in index]))
+        high = float(np.max([array[each].max() for each in index]))
         # Written so that NaN, which compares false with everything, is refused as well.
         if not (low >= -1e-6 and high <= 1 + 1e-6):
             raise InputError(
                 f"array of floats holds values from {low:.4g} to {high:.4g}; "
                 "give floats from 0 to 1, or uint8"
             )
-        images = np.round(images.clip(0, 1) * 255).astype(np.uint8)
+    require_room(len(index), array.shape[1:3])
+    images = np.empty((len(index), *array.shape[1:]), dtype=np.uint8)
+    # One after another: it may be mapped from a file, and floats take several times as much.
+    for place, each in zip(images, index, strict=True):
+        place[:] = _to_8_bits(array[each])
     return Frames(
-        images=np.ascontiguousarray(images),
+        images=images,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name="array",
@@ -272,12 +280,23 @@ def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
     )
 
 
+def _to_8_bits(
+    picture: Shaped[np.ndarray, "height width rgb=3"],
+) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A picture of uint8, uint16 or floats from 0 to 1 with eight bits."""
+    if picture.dtype == np.uint8:
+        return picture
+    if picture.dtype == np.uint16:
+        return np.round(picture / np.float32(257)).astype(np.uint8)
+    return np.round(picture.clip(0, 1) * 255).astype(np.uint8)
+
+
 def _of_one_size(
     paths: Sequence[Path],
 ) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], None]:
     """Image files of one aspect at the size of the first."""
+    require_room(len(paths), image_size(paths[0]))
     first = read_image(paths[0])
-    require_room(len(paths), (first.shape[0], first.shape[1]))
     # Filled one after another, so that large pictures are never held twice.
     canvas = np.empty((len(paths), *first.shape), dtype=np.uint8)
     canvas[0] = first
@@ -311,14 +330,30 @@ def _on_one_canvas(
     paths: Sequence[Path],
 ) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], Int64[np.ndarray, "frame hw=2"] | None]:
     """Image files in the top left corners of one white canvas, and their sizes if they differ."""
-    images = [read_image(path) for path in paths]
-    sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
-    if (sizes == sizes[0]).all():
-        return np.stack(images), None
-    canvas = np.full((len(images), *sizes.max(axis=0), 3), 255, dtype=np.uint8)
-    for place, image in zip(canvas, images, strict=True):
-        place[: image.shape[0], : image.shape[1]] = image
-    return canvas, sizes
+    sizes = np.array([image_size(path) for path in paths], dtype=np.int64)
+    canvas = _white_canvas(len(paths), sizes)
+    for index, path in enumerate(paths):
+        image = read_image(path)
+        sizes[index] = height, width = image.shape[:2]
+        if height > canvas.shape[1] or width > canvas.shape[2]:
+            # A picture that turned out to lie on its side only when it was read.
+            smaller, canvas = canvas, _white_canvas(len(paths), sizes)
+            canvas[:, : smaller.shape[1], : smaller.shape[2]] = smaller[
+                :, : canvas.shape[1], : canvas.shape[2]
+            ]
+        canvas[index, :height, :width] = image
+    same = bool((sizes == sizes[0]).all())
+    height, width = sizes.max(axis=0).tolist()
+    return np.ascontiguousarray(canvas[:, :height, :width]), None if same else sizes
+
+
+def _white_canvas(
+    count: int, sizes: Int64[np.ndarray, "frame hw=2"]
+) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+    """A white picture for each frame, as high and wide as the largest of them."""
+    height, width = sizes.max(axis=0).tolist()
+    require_room(count, (height, width))
+    return np.full((count, height, width, 3), 255, dtype=np.uint8)
 
 
 def _folder_name(paths: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from dynapoint.data.images import is_image_path, natural_key, open_image, same_aspect
+from dynapoint.data.memory import require_room
 from dynapoint.errors import InputError
 
 
@@ -46,7 +47,9 @@ def read_ignore_masks(
     if not found:
         raise InputError(f"folder of masks {folder} holds no image; give one for each frame")
     paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
-    masks = np.zeros((len(index), *picture_hw.max(axis=0)), dtype=bool)
+    high, wide = picture_hw.max(axis=0).tolist()
+    require_room(len(index), (high, wide), what="masks", bytes_per_pixel=1)
+    masks = np.zeros((len(index), high, wide), dtype=bool)
     for place, path, (height, width) in zip(masks, paths, picture_hw.tolist(), strict=True):
         place[:height, :width] = _read_mask(path, (height, width))
     return masks

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 
 from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
@@ -179,8 +179,8 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
     return metres / units
 
 
-def _read_depth(path: Path) -> Float64[np.ndarray, "given height width"]:
-    """Depths in metres."""
+def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
+    """Depths in metres; of a .npy file they are read when they are used."""
     if not os.path.isfile(path):
         raise InputError(f"file of depths {path} does not exist; give a .npy file or an image")
     if is_image_path(path):
@@ -193,9 +193,11 @@ def _read_depth(path: Path) -> Float64[np.ndarray, "given height width"]:
             )
         return (values if image.mode == "F" else values / 1000)[None]
     try:
-        values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"file of depths {path} cannot be read; give a .npy file") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
+        raise InputError(f"file of depths {path} holds no array of numbers; give a .npy file")
     if values.ndim >= 3 and values.shape[-1] == 3:
         values = values[..., 2]
     values = values[None] if values.ndim == 2 else values
@@ -210,7 +212,7 @@ def _read_depth(path: Path) -> Float64[np.ndarray, "given height width"]:
 def _depth_at_map_pixels(
     reconstruction: Reconstruction,
     frame: int,
-    true_depth: Float64[np.ndarray, "height width"],
+    true_depth: Shaped[np.ndarray, "height width"],
     path: Path,
 ) -> Float64[np.ndarray, "map_height map_width"]:
     """The true depth at the centres of a map's pixels; NaN where the map shows nothing."""
@@ -227,7 +229,8 @@ def _depth_at_map_pixels(
     y = (np.arange(map_height) + 0.5 - top) / scale_y * height / picture_height
     columns = np.clip(np.floor(x).astype(np.int64), 0, width - 1)
     rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
-    return np.where(pixel_map.shown_pixels(frame), true_depth[rows[:, None], columns], np.nan)
+    there = true_depth[rows[:, None], columns].astype(np.float64)
+    return np.where(pixel_map.shown_pixels(frame), there, np.nan)
 
 
 def _read_trajectory(path: Path) -> Float64[np.ndarray, "pose 8"]:
