@@ -1,5 +1,6 @@
 """rerun: what a recording holds, read with the library's own reader."""
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -59,6 +60,21 @@ def test_it_holds_the_entities_on_both_timelines(rec, read):
         assert row["seconds"].total_seconds() == pytest.approx(rec.timestamps_s[frame])
     assert [entry.application_id for entry in read.reader.recordings()] == ["dynapoint"]
     assert len(read.reader.blueprints()) == 1
+
+
+def test_rerun_verifies_it_and_shows_our_layout(tmp_path, monkeypatch):
+    """A layout that is merely the default came too late for the viewer, which made its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = export(exact_scene(frames=2), "rerun", tmp_path / "a")
+    for command in (["verify"], ["print", "-v"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "rerun", "rrd", *command, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert "make_active: true" in ran.stdout
 
 
 def test_the_world_is_declared_as_it_is(read):

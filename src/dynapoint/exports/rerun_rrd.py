@@ -42,7 +42,8 @@ def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None
         try:
             # Not to the file itself, because a full disk would then be no more than a warning.
             recording = rr.memory_recording(stream)
-            stream.send_blueprint(_blueprint(), make_active=False, make_default=True)
+            # Active too: as a mere default it came too late, and the viewer laid out its own.
+            stream.send_blueprint(_blueprint(), make_active=True, make_default=True)
             stream.send_recording_name(rec.frames.name)
             _log_scene(rr, stream, rec, options)
             partial.write_bytes(recording.drain_as_bytes())
