@@ -72,6 +72,7 @@ def test_rerun_verifies_it_and_shows_our_layout(tmp_path, monkeypatch):
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert ran.returncode == 0, ran.stderr
     assert "make_active: true" in ran.stdout
