@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# The backdrop of our own pages.
+DARK = np.array([24, 24, 30])
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-quic",
@@ -85,3 +89,33 @@ def opened(
         yield watched
     finally:
         context.close()
+
+
+def change(watched, **values):
+    """Set parts of the page's state and let it draw."""
+    for name, value in values.items():
+        watched.page.evaluate("([name, value]) => dynapoint.change(name, value)", [name, value])
+    watched.page.evaluate(
+        "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
+    )
+
+
+def canvas(watched):
+    """The drawn scene alone, without what lies over it."""
+    text = watched.page.evaluate(
+        "(dynapoint.draw(), document.getElementById('canvas').toDataURL('image/png'))"
+    )
+    content = b64decode(text.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def drawn(picture, background=DARK):
+    return (np.abs(picture - background) > 6).any(axis=-1)
+
+
+def wait_until(watched: Watched, condition: str, seconds: float = 120.0) -> None:
+    """Wait until a condition holds; the page's security policy refuses playwright's own way."""
+    end = time.monotonic() + seconds
+    while not watched.page.evaluate(condition):
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {condition}"
+        time.sleep(0.05)

@@ -1,19 +1,15 @@
 """HTML in headless Chromium: what a page shows, and that it asks no other machine for anything."""
 
-import io
-from base64 import b64decode
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from browser import chromium, opened
+from browser import canvas, change, chromium, drawn, opened, wait_until
 from dynapoint.exports.catalog import export
 from exported_scenes import coloured_images, gray_images, scene
 
 pytestmark = pytest.mark.browser
 FRAMES = 4
-DARK = np.array([24, 24, 30])
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +51,6 @@ def show(browser, addresses):
         assert watched.complaints == [] and watched.requests == [address] and error == 0
 
 
-def change(watched, **values):
-    """Set parts of the page's state and let it draw."""
-    for name, value in values.items():
-        watched.page.evaluate("([name, value]) => dynapoint.change(name, value)", [name, value])
-    watched.page.evaluate(
-        "new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))"
-    )
-
-
-def canvas(watched):
-    """The drawn scene alone, without what lies over it."""
-    text = watched.page.evaluate(
-        "(dynapoint.draw(), document.getElementById('canvas').toDataURL('image/png'))"
-    )
-    content = b64decode(text.partition(",")[2])
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
-
-
-def drawn(picture, background=DARK):
-    return (np.abs(picture - background) > 6).any(axis=-1)
-
-
 def test_a_page_opens_with_a_picture_and_controls(show):
     page = show("coloured")
     assert 0.1 < drawn(canvas(page)).mean() < 0.95
@@ -91,7 +65,7 @@ def test_the_slider_changes_the_frame(show):
     page = show("coloured")
     before = canvas(page)
     page.page.locator("#time").fill("2")
-    page.page.wait_for_function("document.getElementById('time-value').innerText.includes('3 / 4')")
+    wait_until(page, "document.getElementById('time-value').innerText.includes('3 / 4')")
     after = canvas(page)
     assert (np.abs(after - before).max(axis=-1) > 15).mean() > 0.02
     # The frame's own blue (40 and 20 more for each frame) is what its points show.
@@ -219,7 +193,7 @@ def test_dragging_turns_and_the_button_resets(show):
     page.page.mouse.move(520, 330, steps=3)
     page.page.mouse.up()
     page.page.mouse.wheel(0, 300)
-    page.page.wait_for_function("dynapoint.view.distance > 0 && dynapoint.view.yaw > 0.5")
+    wait_until(page, "dynapoint.view.distance > 0 && dynapoint.view.yaw > 0.5")
     assert (np.abs(canvas(page) - before).max(axis=-1) > 15).mean() > 0.05
     page.page.locator("#reset").click()
     assert (canvas(page) == before).all()
@@ -254,5 +228,5 @@ def test_a_browser_without_webgl_is_told_so(browser, addresses):
     with opened(browser, "about:blank") as watched:
         watched.page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
         watched.page.goto(addresses["gray"])
-        watched.page.wait_for_function("!document.getElementById('message').hidden")
+        wait_until(watched, "!document.getElementById('message').hidden")
         assert "WebGL 2" in watched.page.locator("#message").inner_text()

@@ -19,7 +19,7 @@ ALLOWED = ("torch", "numpy", "safetensors", "einops", "jaxtyping", "tqdm")
 WITHOUT_EXTRAS = """
 import importlib.abc, runpy, sys
 
-FORBIDDEN = {"tyro", "av", "viser", "tensorboard", "PIL", "scipy", "torchvision", "matplotlib"}
+FORBIDDEN = {"tyro", "av", "tensorboard", "PIL", "scipy", "torchvision", "matplotlib"}
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -33,27 +33,20 @@ class View:
         """Serve until interrupted."""
         if len(self.scene) > 1:
             raise UsageError(f"{len(self.scene)} scenes were given; give one, or none to upload")
-        from dynapoint.viewer.server import start_server  # noqa: PLC0415
+        from dynapoint.viewer.serving import Server  # noqa: PLC0415 - quick help needs none of it.
+        from dynapoint.viewer.site import Site  # noqa: PLC0415
 
         if not self.scene:
-            server = start_server(self.host, self.port)
-            from dynapoint.viewer.upload import UploadPage  # noqa: PLC0415 - needs viser.
-
-            UploadPage(server, device=self.device)
-            what = "upload a video or images"
+            site, what = Site(device=self.device), "upload a video or images"
         else:
             from dynapoint.inference.opening import open_scene  # noqa: PLC0415
 
             rec = open_scene(self.scene[0], weights=self.weights, device=self.device)
-            server = start_server(self.host, self.port)
-            from dynapoint.viewer.page import ScenePage  # noqa: PLC0415 - needs viser.
-            from dynapoint.viewer.stage import Stage  # noqa: PLC0415
-
-            ScenePage(server, Stage(rec))
-            what = f"look at {self.scene[0]}"
-        print(f"{what} at http://{server.get_host()}:{server.get_port()} (Ctrl-C ends)", flush=True)
+            site, what = Site(rec, device=self.device), f"look at {self.scene[0]}"
         try:
+            server = Server(site.answer, self.host, self.port)
+            print(f"{what} at {server.address} (Ctrl-C ends)", flush=True)
             while True:
                 time.sleep(3600)
         finally:
-            server.stop()
+            site.close()

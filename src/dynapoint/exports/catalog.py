@@ -15,28 +15,73 @@ class Format:
     """Where a format's writer is and what it writes.
 
     `writer` is MODULE:FUNCTION within this package; `suffixes` are those its file may have, none
-    for a folder; `folder_of_times` says that all times make a folder of such files.
+    for a folder; `folder_of_times` says that all times make a folder of such files; `words` are
+    what it is good for.
     """
 
     writer: str
+    words: str
     suffixes: tuple[str, ...] = ()
     folder_of_times: bool = False
 
 
 FORMATS = {
-    "ply": Format(writer="ply:write_ply", suffixes=(".ply",), folder_of_times=True),
-    "glb": Format(writer="glb:write_glb", suffixes=(".glb",)),
-    "usd": Format(writer="usd:write_usd", suffixes=(".usd", ".usdc")),
-    "colmap": Format(writer="colmap:write_colmap"),
-    "nerfstudio": Format(writer="nerfstudio:write_nerfstudio"),
-    "rerun": Format(writer="rerun_rrd:write_rerun", suffixes=(".rrd",)),
-    "tum": Format(writer="tum:write_tum", suffixes=(".txt", ".tum")),
-    "tapvid3d": Format(writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)),
-    "depth": Format(writer="depth:write_depth"),
-    "depth-exr": Format(writer="depth:write_depth_exr"),
-    "html": Format(writer="html:write_html", suffixes=(".html",)),
-    "mp4": Format(writer="mp4:write_mp4", suffixes=(".mp4",)),
-    "sheet": Format(writer="sheet:write_sheet", suffixes=(".png",)),
+    "ply": Format(
+        words="a cloud for each time: MeshLab, CloudCompare, Open3D",
+        writer="ply:write_ply",
+        suffixes=(".ply",),
+        folder_of_times=True,
+    ),
+    "glb": Format(
+        words="moving points and cameras: Blender, browsers, game engines",
+        writer="glb:write_glb",
+        suffixes=(".glb",),
+    ),
+    "usd": Format(
+        words="moving points, camera and tracks: Houdini, Blender, usdview",
+        writer="usd:write_usd",
+        suffixes=(".usd", ".usdc"),
+    ),
+    "colmap": Format(
+        words="images, masks, poses and still points: COLMAP and splat trainers",
+        writer="colmap:write_colmap",
+    ),
+    "nerfstudio": Format(
+        words="transforms.json, images, masks and a seed cloud",
+        writer="nerfstudio:write_nerfstudio",
+    ),
+    "rerun": Format(
+        words="everything, to scrub through in the Rerun viewer",
+        writer="rerun_rrd:write_rerun",
+        suffixes=(".rrd",),
+    ),
+    "tum": Format(
+        words="the camera's trajectory as text", writer="tum:write_tum", suffixes=(".txt", ".tum")
+    ),
+    "tapvid3d": Format(
+        words="tracks as the benchmark's npz", writer="tapvid3d:write_tapvid3d", suffixes=(".npz",)
+    ),
+    "depth": Format(
+        writer="depth:write_depth",
+        words="depth of each frame as 16-bit PNG",
+    ),
+    "depth-exr": Format(
+        writer="depth:write_depth_exr",
+        words="depth of each frame as float EXR",
+    ),
+    "html": Format(
+        words="this scene as one page that plays offline",
+        writer="html:write_html",
+        suffixes=(".html",),
+    ),
+    "mp4": Format(
+        words="a film of a camera swinging about the scene",
+        writer="mp4:write_mp4",
+        suffixes=(".mp4",),
+    ),
+    "sheet": Format(
+        words="every answer in one picture", writer="sheet:write_sheet", suffixes=(".png",)
+    ),
 }
 
 

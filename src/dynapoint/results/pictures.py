@@ -19,8 +19,7 @@ def picture_in_map(
     corner = (int(low[0]), int(low[1]))
     extent = (max(1, int(high[0] - low[0])), max(1, int(high[1] - low[1])))
     # Without the canvas around it, which would bleed into it.
-    height, width = rec.pixel_map.picture_hw[frame]
-    picture = Image.fromarray(rec.images[frame, :height, :width])
+    picture = Image.fromarray(rec.frames.picture(frame))
     picture = picture.resize(extent, resampling, box=(left, top, right, bottom))
     if extent == size:
         return picture

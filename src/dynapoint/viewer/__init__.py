@@ -1,1 +1,1 @@
-"""A page to look at a scene in: what is shown (no browser needed), and the page itself (viser)."""
+"""Pages to look at scenes in and to upload videos to, served to browsers by this machine."""

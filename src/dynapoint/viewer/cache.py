@@ -14,10 +14,7 @@ from dynapoint.results.manifest import CACHE_FOLDER, MANIFEST_FILE
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.whole_file import sha256_of, whole_file
 
-Report = Callable[[float], None]
-"""Is told which share of a piece of work, in [0, 1], is done."""
-
-_VERSION = 1
+_VERSION = 2
 
 
 def cached(

@@ -1,175 +1,99 @@
-"""The page without a scene: upload a video or images, reconstruct them, look, download."""
+"""Uploads: files of a browser become a scene."""
 
-import io
 import re
 import shutil
-import tempfile
-import threading
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import viser
+from typing import Any
 
 from dynapoint.data.frames import load_frames
 from dynapoint.data.images import is_image_path, natural_key
 from dynapoint.data.selection import FrameSelection
-from dynapoint.errors import DynapointError, InputError
-from dynapoint.exports.catalog import FORMATS, export
-from dynapoint.inference.opening import open_scene
+from dynapoint.errors import InputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
 from dynapoint.results import contact_sheet, store
-from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.output_folder import whole_folder
-from dynapoint.viewer.page import ScenePage
-from dynapoint.viewer.stage import Stage
-from dynapoint.viewer.words import plain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from dynapoint.viewer.jobs import Report
 
 MODEL = "nano"
-_MOST_FRAMES = 60
+MOST_FRAMES, USUAL_FRAMES = 200, 24
 _STAGES = ("Reading", "Loading the network", "Running the network", "Following points", "Writing")
-_INTRODUCTION = (
-    "Upload a video, images one after another, or a ZIP of images. They stay on the machine that "
-    "serves this page."
-)
+_CHUNK = 1 << 20
 
 
-class UploadPage:
-    """One upload box for all browsers; what is reconstructed lives as long as the page."""
+class Upload:
+    """Files that one browser has sent to make one scene of: a video, or images."""
 
-    def __init__(self, server: "viser.ViserServer", *, device: str | None = None) -> None:
-        self._server = server
-        self._device = device
-        self._folder = tempfile.TemporaryDirectory(prefix="dynapoint-view-")
-        self._uploads = Path(self._folder.name) / "uploads"
-        self._uploads.mkdir()
-        self._files: list[Path] = []
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[Path] = []
         self._count = 0
-        self._scene: Path | None = None
-        self._page: ScenePage | None = None
-        self._busy = threading.Lock()
-        self._add_box()
+        (folder / "files").mkdir(parents=True)
 
-    def close(self) -> None:
-        """Delete all that was uploaded and made."""
-        if self._page is not None:
-            self._page.close()
-        self._folder.cleanup()
+    def add(self, name: str, body: BufferedIOBase, length: int) -> str:
+        """Keep a file of so many bytes; returns what there is now, in words.
 
-    def _add_box(self) -> None:
-        gui = self._server.gui
-        self._introduction = gui.add_markdown(_INTRODUCTION)
-        self._upload = gui.add_upload_button("Add a video or images", icon=viser.Icon.UPLOAD)
-        self._listing = gui.add_markdown("", visible=False)
-        self._frames = gui.add_slider("At most frames", 2, _MOST_FRAMES, 1, 24)
-        self._go = gui.add_button("Reconstruct", icon=viser.Icon.PLAYER_PLAY, disabled=True)
-        self._progress = gui.add_progress_bar(0, visible=False, animated=True)
-        self._words = gui.add_markdown("", visible=False)
-        self._upload.on_upload(lambda event: self._guarded(lambda: self._add(event.target.value)))
-        self._go.on_click(lambda _: self._guarded(self._reconstruct))
-
-    def _add(self, uploaded: Any) -> None:
-        """Keep one file."""
+        Raises:
+            InputError: It did not arrive whole, or is a ZIP file without images.
+            OSError: There is no room for it.
+        """
         # Of the name only letters and digits are kept: nothing is written beside the folder.
-        ending = Path(uploaded.name).suffix.lower()
-        stem = re.sub(r"[^\w-]+", "_", Path(uploaded.name).stem)[:60] or "upload"
+        ending = re.sub(r"[^.\w]", "", Path(name).suffix.lower())[:12]
+        stem = re.sub(r"[^\w-]+", "_", Path(name).stem)[:60] or "upload"
         self._count += 1
-        folder = self._uploads / f"{self._count:06d}"
+        folder = self.folder / "files" / f"{self._count:06d}"
         folder.mkdir()
         path = folder / f"{stem}{ending}"
-        path.write_bytes(uploaded.content)
+        _receive(body, length, path)
         added = [path]
         if ending == ".zip":
             added = unpack_images(path, folder / "images")
-        if any(not is_image_path(file) for file in [*self._files, *added]):
+        if any(not is_image_path(file) for file in [*self.files, *added]):
             # A video is a scene of its own, and so are the images after one.
-            self._files = []
-        self._files += added
-        name = plain(uploaded.name)
-        kind = f"{len(self._files)} images" if is_image_path(self._files[0]) else name
-        self._listing.content, self._listing.visible = f"Ready: {kind}", True
-        self._go.disabled = False
+            self.files = []
+        self.files += added
+        if not is_image_path(self.files[0]):
+            return name
+        return "1 image" if len(self.files) == 1 else f"{len(self.files)} images"
 
-    def _reconstruct(self) -> None:
-        """Make a scene of what was uploaded, and show it."""
-        if not self._busy.acquire(blocking=False):
-            return
-        self._go.disabled = self._upload.disabled = True
-        try:
-            scene = Path(self._folder.name) / "scene.4d"
-            source: Any = self._files[0] if len(self._files) == 1 else list(self._files)
-            make_scene(
-                source, scene, frames=int(self._frames.value), device=self._device, say=self._say
-            )
-            self._scene = scene
-            self._show(scene)
-        except BaseException:
-            # The box is still there, for another try.
-            self._progress.visible = self._words.visible = False
-            self._go.disabled = self._upload.disabled = False
-            raise
-        finally:
-            self._busy.release()
+    @property
+    def name(self) -> str:
+        """What the scene is called."""
+        return self.files[0].stem
 
-    def _say(self, share: float, words: str) -> None:
-        self._progress.visible = self._words.visible = True
-        self._progress.value = round(100 * share)  # type: ignore[misc]
-        self._words.content = f"{words} …"
+    def source(self) -> Path | list[Path]:
+        """What to reconstruct.
 
-    def _show(self, scene: Path) -> None:
-        """The scene's panel in place of the box, with downloads and a way back."""
-        gui = self._server.gui
-        gui.reset()
-        self._page = ScenePage(self._server, Stage(open_scene(scene, device=self._device)))
-        with gui.add_folder("Download"):
-            as_zip = gui.add_button("Scene (.4d, zipped)", icon=viser.Icon.DOWNLOAD)
-            as_zip.on_click(lambda event: self._guarded(lambda: self._send_zip(event.client)))
-            if "html" in FORMATS:
-                as_html = gui.add_button("Page to play offline (.html)", icon=viser.Icon.DOWNLOAD)
-                as_html.on_click(lambda event: self._guarded(lambda: self._send_html(event.client)))
-        again = gui.add_button("Another upload", icon=viser.Icon.UPLOAD)
-        again.on_click(lambda _: self._start_again())
+        Raises:
+            InputError: Nothing has been sent.
+        """
+        if not self.files:
+            raise InputError("nothing has been uploaded; choose a video or images first")
+        return self.files[0] if len(self.files) == 1 else list(self.files)
 
-    def _start_again(self) -> None:
-        if self._page is not None:
-            self._page.close()
-            self._page = None
-        self._files = []
-        self._server.gui.reset()
-        self._add_box()
 
-    def _send_zip(self, client: Any) -> None:
-        assert self._scene is not None
-        client.send_file_download("scene.4d.zip", zipped(self._scene), save_immediately=True)
-
-    def _send_html(self, client: Any) -> None:
-        assert self._scene is not None
-        working = client.add_notification(
-            "Writing the page", "Fusing all frames …", loading=True, with_close_button=False
+def _receive(body: BufferedIOBase, length: int, path: Path) -> None:
+    """Write what arrives to a file; what does not arrive whole leaves none."""
+    left = length
+    with path.open("wb") as file:
+        while left > 0:
+            piece = body.read(min(_CHUNK, left))
+            if not piece:
+                break
+            file.write(piece)
+            left -= len(piece)
+    if left:
+        path.unlink()
+        raise InputError(
+            f"{path.name} broke off after {length - left} of {length} bytes; try again"
         )
-        try:
-            with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
-                scene = open_scene(self._scene, device=self._device)
-                path = export(scene, "html", Path(folder) / "scene.html")
-                client.send_file_download("scene.html", path.read_bytes(), save_immediately=True)
-        finally:
-            working.remove()
-
-    def _guarded(self, act: Any) -> None:
-        """What goes wrong is said in the browser, and the page goes on."""
-        try:
-            act()
-        except (DynapointError, OSError) as error:
-            for client in self._server.get_clients().values():
-                client.add_notification("That did not work", str(error), color="red")
 
 
-def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say: Any) -> None:
+def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say: Report) -> None:
     """Reconstruct a source with the small network into a stored scene, saying how far it is.
 
     Args:
@@ -184,7 +108,7 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
     """
 
     @contextmanager
-    def stage(index: int) -> "Iterator[None]":
+    def stage(index: int) -> Iterator[None]:
         say(index / len(_STAGES), _STAGES[index])
         yield
 
@@ -199,17 +123,6 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
             tracks = store.write_tracks(rec, folder)
         with stage(4):
             store.write_scene(rec, folder, contact_sheet=contact_sheet.draw(rec, tracks))
-
-
-def zipped(scene: Path) -> bytes:
-    """A stored scene as a ZIP file, without its cache; not packed, as floats hardly shrink."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(scene.rglob("*")):
-            inside = path.relative_to(scene)
-            if path.is_file() and inside.parts[0] != CACHE_FOLDER:
-                archive.write(path, scene.name / inside)
-    return file.getvalue()
 
 
 def unpack_images(archive: Path, folder: Path) -> list[Path]:

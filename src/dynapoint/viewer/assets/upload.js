@@ -1,0 +1,111 @@
+"use strict";
+// Sends what is chosen, has it reconstructed, and goes to the scene's page.
+
+const element = (id) => document.getElementById(id);
+const ASK_AGAIN_MS = 300;
+let upload = null, busy = false;
+
+function say(words, share) {
+  element("work").hidden = !words;
+  element("words").textContent = words;
+  element("bar").style.width = `${100 * share}%`;
+}
+
+function fail(error) {
+  say("", 0);
+  element("message").textContent = error.message;
+  element("message").hidden = false;
+}
+
+/** A JSON answer, once it is there. @returns {Promise<object>} */
+async function post(path) {
+  for (;;) {
+    let answer;
+    try {
+      answer = await fetch(path, { method: "POST" });
+    } catch {
+      throw new Error("The viewer does not answer: is `dynapoint view` still running?");
+    }
+    const content = await answer.json();
+    if (answer.status === 202) {
+      say(`${content.words} …`, content.share);
+      await new Promise((done) => setTimeout(done, ASK_AGAIN_MS));
+      continue;
+    }
+    if (!answer.ok) throw new Error(content.error);
+    return content;
+  }
+}
+
+/** Send a file; `fetch` could not tell how far it is. @param {File} file */
+function send(path, file) {
+  return new Promise((done, refuse) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.upload.onprogress = ({ loaded, total }) => say(`Sending ${file.name} …`, loaded / total);
+    request.onerror = () => refuse(new Error("The viewer does not answer: is `dynapoint view` "
+      + "still running, and is there room for the file?"));
+    request.onload = () => {
+      const content = JSON.parse(request.responseText);
+      if (request.status === 200) done(content);
+      else refuse(new Error(content.error));
+    };
+    request.send(file);
+  });
+}
+
+async function add(files) {
+  if (busy || !files.length) return;
+  busy = true;
+  element("go").disabled = true;
+  element("message").hidden = true;
+  try {
+    upload ??= (await post("/uploads")).upload;
+    // Names in the order in which people count.
+    const sorted = [...files].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+    for (const file of sorted) {
+      const { words } = await send(`/uploads/${upload}/files?name=${encodeURIComponent(file.name)}`, file);
+      element("listing").textContent = `Ready: ${words}`;
+    }
+    say("", 0);
+    element("go").disabled = false;
+  } catch (error) {
+    fail(error);
+  } finally {
+    busy = false;
+  }
+}
+
+async function reconstruct() {
+  busy = true;
+  element("go").disabled = true;
+  element("message").hidden = true;
+  say("Waiting …", 0);
+  try {
+    const frames = Number(element("frames").value);
+    const { scene } = await post(`/uploads/${upload}/reconstruct?frames=${frames}`);
+    location.assign(scene);
+  } catch (error) {
+    fail(error);
+    element("go").disabled = false;
+  } finally {
+    busy = false;
+  }
+}
+
+const drop = element("drop");
+element("files").addEventListener("change", (event) => {
+  add(event.target.files).then(() => { event.target.value = ""; });
+});
+element("go").addEventListener("click", reconstruct);
+for (const kind of ["dragover", "drop", "dragleave"]) {
+  drop.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") add(event.dataTransfer.files);
+  });
+}
+// A file dropped beside the box must not replace the page.
+for (const kind of ["dragover", "drop"]) {
+  window.addEventListener(kind, (event) => event.preventDefault());
+}

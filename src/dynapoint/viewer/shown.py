@@ -1,0 +1,211 @@
+"""What a page asks of a scene: its pictures, clouds, tracks and exports, as bytes."""
+
+import json
+import struct
+import zipfile
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+from dynapoint.data.selection import evenly_spaced
+from dynapoint.exports import web_packing as packing
+from dynapoint.exports import web_scene
+from dynapoint.exports.catalog import FORMATS, export
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.web_bytes import (
+    FusedPaint,
+    fused_paint,
+    grid_certainty,
+    grid_motion,
+    track_arrays,
+)
+from dynapoint.exports.web_scene import SplitCloud
+from dynapoint.results.manifest import CACHE_FOLDER
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.viewer.cache import cached
+from dynapoint.viewer.jobs import Report
+from dynapoint.viewer.motion import moving_shares
+
+FUSED_POINTS = 200_000
+_MOST_TRACKS = 1200
+# Pictures, whose colours the points take, have longer sides of so many pixels.
+_LONGER_SIDE = 512
+# What ranks of confidence are taken from: so many frames, every so manyth row and column.
+_RANKED_FRAMES, _RANKED_STEP = 16, 3
+
+
+class ShownScene:
+    """A scene and what has been worked out of it for its pages.
+
+    Places are 16-bit steps within the box about each cloud: along each axis an error of at most
+    the box's edge / 65535 / 2. Points farther away than 20 median distances are left out.
+    """
+
+    def __init__(self, rec: Reconstruction) -> None:
+        # Bars of progress belong to the page here.
+        self.rec = replace(rec, progress=False)
+        self._fused: tuple[SplitCloud, FusedPaint, packing.Box] | None = None
+        self._motion: UInt8[np.ndarray, "frame map_height map_width"] | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+        return self.rec.frame_count
+
+    @cached_property
+    def _farthest(self) -> float:
+        return web_scene.farthest_shown(self.rec)
+
+    @cached_property
+    def _ordered(self) -> np.ndarray:
+        """Confidence of a sample of all points, ascending."""
+        frames = evenly_spaced(self.frames, _RANKED_FRAMES)
+        sample = self.rec.own_time_confidence[frames][:, ::_RANKED_STEP, ::_RANKED_STEP]
+        return np.sort(sample[sample > 0])
+
+    def picture(self, frame: int) -> bytes:
+        """A frame's picture as its map shows it, as a JPEG file."""
+        return packing.jpeg(web_scene.picture(self.rec, frame, _LONGER_SIDE))
+
+    def cloud(self, frame: int, *, most: int, motion: bool) -> bytes:
+        """A frame's own points: facts, and x, y, z and certainty * 256 + motion of each."""
+        rec = self.rec
+        moving = (
+            self._motion[frame] / np.float32(255) if motion and self._motion is not None else None
+        )
+        cloud = web_scene.grid_cloud(
+            rec,
+            frame,
+            ExportOptions(),
+            web_scene.grid_hw(rec, most),
+            farthest=self._farthest,
+            motion=moving,
+        )
+        shown = cloud.confidence > 0
+        box = packing.box_around([cloud.points[shown]])
+        rows, columns = cloud.confidence.shape
+        facts = {
+            **_box_facts(box),
+            **{"rows": rows, "columns": columns, "footprint": cloud.footprint},
+            "shown": int(shown.sum()),
+        }
+        about = _about(grid_certainty(cloud, self._ordered), grid_motion(cloud))
+        return with_facts(facts, _places(cloud.points, about, box))
+
+    def find_motion(self, report: Report) -> None:
+        """Work out which pixels of all frames move; clouds hold it from then on.
+
+        Raises:
+            DynapointError: The network is needed and cannot be had.
+        """
+        found = cached(self.rec, "motion", lambda: {"moving": moving_shares(self.rec, report)})
+        self._motion = found["moving"]
+
+    def fuse(self, report: Report) -> bytes:
+        """The fused cloud: facts, places of still points, and paint of all points.
+
+        Raises:
+            DynapointError: The network is needed and cannot be had.
+        """
+
+        def make() -> dict[str, np.ndarray]:
+            made = web_scene.split_cloud(
+                self.rec, ExportOptions(), max_points=FUSED_POINTS, report=report
+            )
+            return {**vars(made), "times": np.array(made.times)}
+
+        held: dict[str, Any] = cached(self.rec, "fused", make)
+        cloud = SplitCloud(**{**held, "times": held["times"].tolist()})
+        paint = fused_paint(cloud, np.arange(cloud.paths.shape[1]))
+        box = packing.box_around([cloud.still, cloud.paths.reshape(-1, 3)])
+        self._fused = cloud, paint, box
+        still, movers = len(cloud.still), cloud.paths.shape[1]
+        facts = {
+            **_box_facts(box),
+            **{"still": still, "movers": movers, "spacing": paint.spacing},
+        }
+        about = _about(paint.certainty, paint.motion)[:still]
+        painted = np.concatenate([paint.colors, paint.spacing_share[:, None]], axis=1)
+        return with_facts(facts, _places(cloud.still, about, box), painted)
+
+    def path(self, time: int) -> bytes | None:
+        """Places of the fused points that move, at one time; None before `fuse`."""
+        if self._fused is None:
+            return None
+        cloud, paint, box = self._fused
+        about = _about(paint.certainty, paint.motion)[len(cloud.still) :]
+        return with_facts({}, _places(cloud.paths[time], about * cloud.usable[time], box))
+
+    def tracks(self, frame: int, part: tuple[float, float, float, float]) -> bytes:
+        """Tracks of pixels within a part of a frame's map (left, top, right, bottom in shares).
+
+        Raises:
+            DynapointError: The network is needed and cannot be had.
+        """
+        times = list(range(self.frames))
+        tracks = web_scene.frame_tracks(self.rec, times, most=_MOST_TRACKS, frame=frame, box=part)
+        return with_facts({"count": tracks.points.shape[1]}, *track_arrays(tracks))
+
+    def write(self, name: str, folder: Path) -> Path:
+        """Write the scene in a format, or as it is stored (`4d`), as one file in a folder.
+
+        Raises:
+            DynapointError: The format cannot be written.
+        """
+        stem = self.rec.frames.name
+        if name == "4d":
+            assert self.rec.folder is not None
+            return _zipped(self.rec.folder, folder / f"{stem}.4d.zip", f"{stem}.4d")
+        written = export(self.rec, name, folder / f"{stem}_{name}", ExportOptions(overwrite=True))
+        if written.is_file():
+            return written
+        return _zipped(written, folder / f"{stem}_{name}.zip", written.name)
+
+    def formats(self) -> list[dict[str, str]]:
+        """What the scene can be downloaded as."""
+        kept = {"4d": "the scene itself, zipped: opens here and in Python"}
+        return [
+            {"name": name, "words": words}
+            for name, words in (
+                *(kept.items() if self.rec.folder is not None else ()),
+                *((name, known.words) for name, known in FORMATS.items()),
+            )
+        ]
+
+
+def with_facts(facts: dict[str, Any], *arrays: np.ndarray) -> bytes:
+    """Facts as JSON with their length before them, and arrays from the next multiple of 8 on."""
+    text = json.dumps(facts).encode()
+    head = struct.pack("<I", len(text)) + text
+    return head + b" " * (-len(head) % 8) + b"".join(array.tobytes() for array in arrays)
+
+
+def _box_facts(box: packing.Box) -> dict[str, list[float]]:
+    return {"low": box.low.tolist(), "size": box.size.tolist()}
+
+
+def _about(
+    certainty: UInt8[np.ndarray, "*shape"], motion: UInt8[np.ndarray, "*shape"]
+) -> UInt16[np.ndarray, "*shape"]:
+    return (certainty.astype("<u2") << 8) | motion
+
+
+def _places(
+    points: Float[np.ndarray, "*shape xyz=3"], about: UInt16[np.ndarray, "*shape"], box: packing.Box
+) -> UInt16[np.ndarray, "*shape xyza=4"]:
+    """Steps within the box and what there is to say of each point."""
+    return np.concatenate([box.quantised(points), about[..., None]], axis=-1).astype("<u2")
+
+
+def _zipped(folder: Path, path: Path, name: str) -> Path:
+    """A folder as a ZIP file, without a scene's cache; not packed, as floats hardly shrink."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.rglob("*")):
+            inside = file.relative_to(folder)
+            if file.is_file() and inside.parts[0] != CACHE_FOLDER:
+                archive.write(file, name / inside)
+    return path

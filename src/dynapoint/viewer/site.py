@@ -1,0 +1,238 @@
+"""The viewer's addresses: a scene's page and what it asks for, and the page for uploads."""
+
+import tempfile
+import threading
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dynapoint.errors import InputError
+from dynapoint.exports.catalog import FORMATS
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.web_page import asset, filled_page, page_facts
+from dynapoint.inference.opening import open_scene
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.viewer.jobs import Jobs, Report, Working
+from dynapoint.viewer.serving import (
+    HTML,
+    NOT_FOUND,
+    Answer,
+    Request,
+    json_answer,
+    working_answer,
+)
+from dynapoint.viewer.shown import ShownScene
+from dynapoint.viewer.upload import MOST_FRAMES, USUAL_FRAMES, Upload, make_scene
+
+_MOST_POINTS = 1_000_000
+
+
+class Site:
+    """All that the viewer serves; scenes made of uploads live as long as it does.
+
+    Args:
+        rec: The scene to show first; without one, a page to upload to.
+        device: Where to compute.
+    """
+
+    def __init__(self, rec: Reconstruction | None = None, *, device: str | None = None) -> None:
+        self._device = device
+        self._jobs = Jobs()
+        self._scenes: dict[str, ShownScene] = {}
+        self._uploads: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="dynapoint-view-")
+        self._takes_uploads = rec is None
+        if rec is not None:
+            self._scenes["1"] = ShownScene(rec)
+
+    def close(self) -> None:
+        """Delete what was uploaded and exported."""
+        self._folder.cleanup()
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request.
+
+        Raises:
+            DynapointError: It cannot be answered; the message says why.
+        """
+        match (request.method, *request.path):
+            case ("GET",) if self._takes_uploads:
+                return Answer(kind=HTML, content=_upload_page().encode())
+            case ("GET",):
+                return Answer(status=302, location="/scene/1/")
+            case (method, "scene", key, *rest) if key in self._scenes:
+                return self._about_scene(method, key, rest, request.query)
+            case ("POST", "uploads"):
+                return self._new_upload() if self._takes_uploads else NOT_FOUND
+            case ("POST", "uploads", key, what) if key in self._uploads:
+                return self._about_upload(key, what, request)
+        return NOT_FOUND
+
+    def _about_scene(self, method: str, key: str, rest: list[str], query: dict[str, str]) -> Answer:
+        """What a scene's page asks for."""
+        scene = self._scenes[key]
+        if method == "GET" and not rest:
+            return Answer(kind=HTML, content=self._scene_page(scene).encode())
+        return (
+            _piece(scene, method, rest, query)
+            or self._work(key, method, rest, query)
+            or self._file(key, method, rest)
+            or NOT_FOUND
+        )
+
+    def _work(self, key: str, method: str, rest: list[str], query: dict[str, str]) -> Answer | None:
+        """What takes a while."""
+        scene = self._scenes[key]
+        match (method, *rest):
+            case ("GET", "motion"):
+                return self._job((key, "motion"), "Finding what moves", scene.find_motion)
+            case ("GET", "fused"):
+                return self._job((key, "fused"), "Fusing all frames", scene.fuse)
+            case ("GET", "tracks", text):
+                frame, part = _frame(scene, text), _part(query.get("box", "0,0,1,1"))
+                words = f"Following points of frame {frame + 1}"
+                job = (key, "tracks", frame, part)
+                return self._job(job, words, lambda report: scene.tracks(frame, part))
+            case ("POST", "export", name) if name == "4d" or name in FORMATS:
+                return self._export(key, name)
+        return None
+
+    def _file(self, key: str, method: str, rest: list[str]) -> Answer | None:
+        """A file that was exported."""
+        if method != "GET" or len(rest) != 3 or rest[0] != "file":
+            return None
+        path = self._exports(key) / rest[1] / rest[2]
+        # Nothing else, whatever dots a name has.
+        folders = self._exports(key).iterdir() if self._exports(key).is_dir() else ()
+        known = path.parent in folders and path in path.parent.iterdir()
+        return Answer(content=path, save_as=path.name) if known else None
+
+    def _job(self, key: Any, words: str, work: Callable[[Report], Any]) -> Answer:
+        """The bytes of a piece of work, or how far it is."""
+        found = self._jobs.ask(key, words, work)
+        if isinstance(found, Working):
+            return working_answer(found)
+        return json_answer({}) if found is None else Answer(content=found)
+
+    def _scene_page(self, scene: ShownScene) -> str:
+        live = {"formats": scene.formats(), "uploads": self._takes_uploads}
+        return filled_page(
+            {**page_facts(scene.rec, ExportOptions()), "live": live},
+            source=_asset("live.js"),
+            tracking=_asset("tracking.html"),
+            downloads=_asset("downloads.html"),
+            connect="'self'",
+        )
+
+    def _exports(self, key: str) -> Path:
+        return Path(self._folder.name) / "exports" / key
+
+    def _export(self, key: str, name: str) -> Answer:
+        """Write an export once, and say where it can be had."""
+
+        def write(report: Report) -> Path:
+            folder = self._exports(key) / name
+            folder.mkdir(parents=True, exist_ok=True)
+            return self._scenes[key].write(name, folder)
+
+        found = self._jobs.ask((key, "export", name), f"Writing {name}", write)
+        if isinstance(found, Working):
+            return working_answer(found)
+        return json_answer({"href": f"file/{name}/{found.name}", "name": found.name})
+
+    def _new_upload(self) -> Answer:
+        with self._lock:
+            key = str(len(self._uploads) + 1)
+            self._uploads[key] = Upload(Path(self._folder.name) / "uploads" / key)
+        return json_answer({"upload": key})
+
+    def _about_upload(self, key: str, what: str, request: Request) -> Answer:
+        upload = self._uploads[key]
+        if what == "files":
+            name = request.query.get("name", "upload")
+            return json_answer({"words": upload.add(name, request.body, request.length)})
+        if what != "reconstruct":
+            return NOT_FOUND
+        frames = _number(request.query.get("frames", str(USUAL_FRAMES)), 1, MOST_FRAMES, "frames")
+        number = (key, len(upload.files), frames)
+
+        def work(report: Report) -> str:
+            folder = upload.folder / f"{upload.name}.4d"
+            make_scene(upload.source(), folder, frames=frames, device=self._device, say=report)
+            shown = ShownScene(open_scene(folder, device=self._device))
+            with self._lock:
+                scene = str(len(self._scenes) + 1)
+                self._scenes[scene] = shown
+            return scene
+
+        upload.source()
+        found = self._jobs.ask((number, "reconstruct"), "Reconstructing", work)
+        if isinstance(found, Working):
+            return working_answer(found)
+        return json_answer({"scene": f"/scene/{found}/"})
+
+
+def _piece(scene: ShownScene, method: str, rest: list[str], query: dict[str, str]) -> Answer | None:
+    """What is at hand of a frame."""
+    match (method, *rest):
+        case ("GET", "picture", text):
+            return Answer(kind="image/jpeg", content=scene.picture(_frame(scene, text)))
+        case ("GET", "cloud", text):
+            most = _number(query.get("most", "60000"), 1, _MOST_POINTS, "most")
+            motion = query.get("motion") == "1"
+            return Answer(content=scene.cloud(_frame(scene, text), most=most, motion=motion))
+        case ("GET", "path", text):
+            places = scene.path(_frame(scene, text))
+            return None if places is None else Answer(content=places)
+    return None
+
+
+def _frame(scene: ShownScene, text: str) -> int:
+    return _number(text, 0, scene.frames - 1, "frame")
+
+
+def _number(text: str, low: int, high: int, name: str) -> int:
+    """A whole number of an address.
+
+    Raises:
+        InputError: It is none, or not between the bounds.
+    """
+    # Digits of other scripts would pass isdigit alone.
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise InputError(f"{name} is {text!r}; give a number from {low} to {high}")
+    return int(text)
+
+
+def _part(text: str) -> tuple[float, float, float, float]:
+    """A part of a picture: left, top, right and bottom in shares of its sides.
+
+    Raises:
+        InputError: It is no such part.
+    """
+    try:
+        left, top, right, bottom = (float(share) for share in text.split(","))
+    except ValueError:
+        left, top, right, bottom = (1.0, 1.0, 0.0, 0.0)
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise InputError(
+            f"box is {text!r}; give left,top,right,bottom as shares of the picture from 0 to 1"
+        )
+    return left, top, right, bottom
+
+
+def _upload_page() -> str:
+    parts = {
+        "style": asset("web.css") + _asset("upload.css"),
+        "most": str(MOST_FRAMES),
+        "usual": str(USUAL_FRAMES),
+        "script": _asset("upload.js"),
+    }
+    pieces = _asset("upload.html").split("%%")
+    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _asset(name: str) -> str:
+    """A file of the viewer's page, which the package brings along."""
+    return (files("dynapoint.viewer") / "assets" / name).read_text(encoding="utf-8")
