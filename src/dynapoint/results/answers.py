@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float32
 
-from dynapoint.results.asking import as_numpy, as_tensor, map_pictures
+from dynapoint.results.asking import as_numpy, as_tensor, map_pictures, maps_of_frames
 from dynapoint.results.camera_answers import CameraAnswers
 from dynapoint.results.motion_answers import MotionAnswers
 
@@ -37,10 +37,11 @@ class Answers(CameraAnswers, MotionAnswers):
         """All frames at one time as one cloud, each piece of surface once, motion undone."""
         from dynapoint.reductions.fusion import fuse  # noqa: PLC0415
 
-        points, confidence = self.maps_at(time=time)
+        moment = self._checked_index(time, "time")
+        points, confidence = maps_of_frames(self, range(self.frame_count), moment)
         return as_numpy(
             fuse(
-                as_tensor(points),
+                [as_tensor(frame) for frame in points],
                 as_tensor(confidence),
                 as_tensor(map_pictures(self)),
                 voxel_size=voxel_size,
@@ -59,10 +60,10 @@ class Answers(CameraAnswers, MotionAnswers):
 
         return as_numpy(
             fuse(
-                as_tensor(self.own_time_points),
+                [as_tensor(frame) for frame in self.own_time_points],
                 as_tensor(self.own_time_confidence),
                 as_tensor(map_pictures(self)),
-                static=as_tensor(1 - moving_at_ends(self)),
+                static=as_tensor(np.float32(1) - moving_at_ends(self)),
                 voxel_size=voxel_size,
                 max_points=max_points,
             )

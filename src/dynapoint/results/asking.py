@@ -56,6 +56,24 @@ def map_pictures(
     )
 
 
+def maps_of_frames(
+    rec: Any, frames: Sequence[int], time: int, *, keep: bool = True
+) -> tuple[
+    list[Float32[np.ndarray, "map_height map_width xyz=3"]],
+    Float32[np.ndarray, "frame map_height map_width"],
+]:
+    """Points of some frames at one time, a map each and none copied, and their confidence.
+
+    Decoded together, because this is one pass of a network whose decoder sees all frames; `keep`
+    says whether the decoder is to keep them.
+    """
+    maps = {time: (rec.own_time_points[time], rec.own_time_confidence[time])}
+    others = [frame for frame in frames if frame != time]
+    if others:
+        maps.update(zip(others, rec.decoder.decode(others, time, keep=keep), strict=True))
+    return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
+
+
 def maps_at_two_times(
     rec: Any, frame: SupportsIndex, from_time: SupportsIndex | None, to_time: SupportsIndex
 ) -> "tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]":
