@@ -214,7 +214,7 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an array gone": (lambda scene: (scene / "intrinsics.npy").unlink(), "intrinsics.npy is miss"),
     "nothing in it": (lambda scene: (shutil.rmtree(scene), scene.mkdir()), "holds no manifest"),
     "nothing there": (shutil.rmtree, "does not exist"),
-    "a file": (lambda scene: (shutil.rmtree(scene), scene.touch()), "holds no manifest"),
+    "a file": (lambda scene: (shutil.rmtree(scene), scene.touch()), "is a file; give a folder"),
 }
 
 
@@ -249,6 +249,7 @@ def test_indices_beyond_the_scene(tmp_path, whole, capsys):
         ["segment", "--frame", 9],
         ["match", "--to-frame", 3],
         ["fuse", "--time", 3],
+        ["fuse", "--time", -1],
     ):
         name, *options = command
         refused(capsys, "0 to 2", name, whole, *options, "-o", tmp_path / "out")
@@ -362,3 +363,28 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path, whole, umask):
     for path in tmp_path.rglob("*"):
         usual = (0o777 if path.is_dir() else 0o666) & ~umask
         assert path.stat().st_mode & 0o777 == usual, path
+
+
+def test_seeds_larger_than_any_generator_takes(tmp_path, capsys):
+    words = ["synth", "-o", tmp_path / "out", "--clips", 1]
+    refused(capsys, "choose a number from 0", *words, "--seed", 2**63)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_outside_the_image_is_said_to_be_unknown(tmp_path, whole, capsys):
+    words = ["tracks", whole, "--xy", 20, 10, 9999, 3, "-o", tmp_path / "out"]
+    assert run(*words) == 0
+    assert "2 tracks" in (said := capsys.readouterr().out) and "1 of places where nothing" in said
+    refused(capsys, "stands where its folder", *words[:-1], tmp_path / "out.npz" / "deeper")
+
+
+def test_help_lists_each_command_in_one_sentence_and_tells_all_when_asked(capsys):
+    for words, expected in ((["--help"], False), (["match", "--help"], True)):
+        with pytest.raises(SystemExit) as stop:
+            run(*words)
+        printed = capsys.readouterr().out
+        assert stop.value.code == 0 and ("NPZ: xy_px" in printed) == expected
+        assert "(default: None)" not in printed and "(default: False)" not in printed
+        assert all(name in printed for name in ([] if expected else cli.COMMANDS))
+    assert run("synth", "-o", "x", "--clips", 0, "--seed", 1) == 2
+    assert "see `dynapoint synth --help`" in capsys.readouterr().err

@@ -252,6 +252,11 @@ WRONG_USAGE = [
     ["train"],
     ["train", "smoke", "-o", "out", "--resume", "--start-from", "w.pt"],
     ["evaluate"],
+    ["tracks", "scene.4d", "-o", "out", "--xy", "3", "4", "--every", "2"],
+    ["tracks", "scene.4d", "-o", "out", "--xy", "3"],
+    ["fuse", "scene.4d", "-o", "out", "--static", "--time", "0"],
+    ["flow", "scene.4d", "-o", "out", "--to", "1"],
+    ["match", "scene.4d", "-o", "out", "--to-time", "1"],
 ]
 
 

@@ -125,7 +125,7 @@ def test_answers(scene, tmp_path, capsys, name):
     assert facts["answer"] == name
     with np.load(path) as arrays:
         numbers = {
-            "tracks": lambda: {"tracks": arrays["points"].shape[1], "times": 3},
+            "tracks": lambda: {"tracks": arrays["points"].shape[1], "times": 3, "unknown": 0},
             "flow": lambda: {"valid_share": arrays["valid"].mean()},
             "segment": lambda: {"moving_share": (arrays["probability"] > 0.5).mean()},
             "match": lambda: {"matched_share": (arrays["valid"] & arrays["mutual"]).mean()},

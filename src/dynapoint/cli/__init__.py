@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
 
 import tyro
 
@@ -18,22 +20,23 @@ from dynapoint.cli.train import Synth, Train
 from dynapoint.cli.view import View
 from dynapoint.errors import DynapointError
 
-_Command = (
-    Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
-    | Annotated[Info, tyro.conf.subcommand("info")]
-    | Annotated[Tracks, tyro.conf.subcommand("tracks")]
-    | Annotated[Flow, tyro.conf.subcommand("flow")]
-    | Annotated[Segment, tyro.conf.subcommand("segment")]
-    | Annotated[Match, tyro.conf.subcommand("match")]
-    | Annotated[Objects, tyro.conf.subcommand("objects")]
-    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
-    | Annotated[View, tyro.conf.subcommand("view")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Synth, tyro.conf.subcommand("synth")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Models, tyro.conf.subcommand("models")]
-)
+COMMANDS: dict[str, type] = {
+    "reconstruct": Reconstruct,
+    "info": Info,
+    "tracks": Tracks,
+    "flow": Flow,
+    "segment": Segment,
+    "match": Match,
+    "objects": Objects,
+    "fuse": Fuse,
+    "view": View,
+    "export": Export,
+    "evaluate": Evaluate,
+    "synth": Synth,
+    "train": Train,
+    "models": Models,
+}
+"""The commands by name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,16 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dynapoint {dynapoint.__version__}")
         return 0
     try:
-        command = tyro.cli(
-            _Command,  # type: ignore[arg-type]
+        command: Any = tyro.cli(
+            _choice(in_full=given[:1] != [] and given[0] in COMMANDS),
             prog="dynapoint",
             description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
             args=given,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
         )
-        return command.run()
+        return int(command.run())
     except UsageError as error:
-        print(f"dynapoint: {error}; see `dynapoint --help`", file=sys.stderr)
+        print(f"dynapoint: {error}; see `dynapoint {given[0]} --help`", file=sys.stderr)
         return WRONG_USAGE
     except DynapointError as error:
         print_error(error)
@@ -69,6 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _choice(*, in_full: bool) -> Any:
+    """The commands as one type; their first lines alone where all are listed."""
+    commands = [
+        Annotated[
+            command,
+            tyro.conf.subcommand(
+                name, description=None if in_full else str(command.__doc__).splitlines()[0]
+            ),
+        ]
+        for name, command in COMMANDS.items()
+    ]
+    return reduce(or_, commands)  # type: ignore[arg-type]
 
 
 def _lacks_memory(error: Exception) -> bool:

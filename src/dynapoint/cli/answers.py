@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
+from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class _AnswerCommand(SceneCommand):
 
         from dynapoint.exports.outputs import check_free  # noqa: PLC0415
 
+        self.check_usage()
         check_free(self.output, f".{self.file_format}", overwrite=self.overwrite)
         answer, said, numbers = self.ask(self.open(progress=sys.stderr.isatty()))
         file = self.write(answer)
@@ -50,6 +51,9 @@ class _AnswerCommand(SceneCommand):
         else:
             print(f"{said}; in {file}")
         return 0
+
+    def check_usage(self) -> None:
+        """Raise UsageError for options that make no sense, before the scene is opened."""
 
     @property
     def file_format(self) -> str:
@@ -78,10 +82,17 @@ class Tracks(_AnswerCommand):
     """Whose pixels."""
     every: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Every N-th pixel of the map in both directions."""
-    xy: Annotated[tuple[tuple[float, float], ...], tyro.conf.arg(metavar="X Y")] = ()
-    """Places in original pixels instead."""
+    xy: Annotated[tuple[tuple[float, float], ...], optional("X Y")] = ()
+    """Places in original pixels instead, as many as are given."""
     to: Literal["npz", "ply"] = "npz"
     """ply: the ways of points as lines, where they are seen."""
+
+    def check_usage(self) -> None:
+        """Places or a grid."""
+        if self.every < 1:
+            raise UsageError(f"--every is {self.every}; give 1 or more")
+        if self.xy and self.every != 1:
+            raise UsageError("--xy are places and --every is a grid; give one of them")
 
     @property
     def file_format(self) -> str:
@@ -99,15 +110,14 @@ class Tracks(_AnswerCommand):
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Tracks of the places, or of a grid."""
-        if self.every < 1:
-            raise UsageError(f"--every is {self.every}; give 1 or more")
         tracks = rec.track(frame=self.frame, xy=list(self.xy) or None, every=self.every)
         seen, count = _mean(tracks.visible), tracks.points.shape[1]
-        return (
-            tracks,
-            f"{count} tracks at {rec.frame_count} times, {seen:.0%} seen",
-            {"tracks": count, "times": rec.frame_count, "seen_share": seen},
-        )
+        unknown = int((tracks.confidence <= 0).all(axis=0).sum())
+        said = f"{count} tracks at {rec.frame_count} times, {seen:.0%} seen"
+        if unknown:
+            said += f", {unknown} of places where nothing is known (outside the image, or ignored)"
+        numbers = {"tracks": count, "times": rec.frame_count, "unknown": unknown}
+        return tracks, said, {**numbers, "seen_share": seen}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +157,7 @@ class Segment(_AnswerCommand):
 
     frame: _Index = 0
     """Whose pixels."""
-    to_time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
+    to_time: Annotated[int | None, optional("INDEX")] = None
     """Only between the frame's own time and this one (the index of the frame seen then)."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
@@ -202,14 +212,21 @@ class Fuse(_AnswerCommand):
     NPZ: points, colors, confidence, seen (point, frame) and the pixel that each point comes from.
     """
 
-    time: _Index = 0
-    """At which time, given by the index of the frame seen then."""
+    time: Annotated[int | None, optional("INDEX")] = None
+    """At which time, given by the index of the frame seen then; 0 unless told."""
     static: Flag = False
     """The background alone, without what moves."""
-    max_points: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    max_points: Annotated[int | None, optional("N")] = None
     """At most so many points."""
     to: Literal["npz", "ply"] = "npz"
     """ply: points, colours and confidence for any viewer of clouds."""
+
+    def check_usage(self) -> None:
+        """A time, or what stands still at all times."""
+        if self.max_points is not None and self.max_points < 1:
+            raise UsageError(f"--max-points is {self.max_points}; give 1 or more")
+        if self.static and self.time is not None:
+            raise UsageError("--static is what stands still at all times; leave out --time")
 
     @property
     def file_format(self) -> str:
@@ -226,12 +243,10 @@ class Fuse(_AnswerCommand):
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """The cloud."""
-        if self.max_points is not None and self.max_points < 1:
-            raise UsageError(f"--max-points is {self.max_points}; give 1 or more")
         cloud = (
             rec.background(max_points=self.max_points)
             if self.static
-            else rec.fuse(time=self.time, max_points=self.max_points)
+            else rec.fuse(time=self.time or 0, max_points=self.max_points)
         )
         count, frames = len(cloud.points), rec.frame_count
         return cloud, f"{count} points of {frames} frames", {"points": count, "frames": frames}

@@ -13,7 +13,12 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes; 0 is success."""
 
 OutputOption = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+
+
+def optional(metavar: str, *aliases: str) -> Any:
+    """For options that are None unless given, which no help needs to say."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="", aliases=aliases)
 
 
 class UsageError(Exception):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dynapoint.cli.common import Flag, print_json, said_of_files
+from dynapoint.cli.common import Flag, optional, print_json, said_of_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Evaluate:
     """Names of networks."""
     weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Weights files to use instead of the models' own, one for each."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="JSON")] = None
+    output: Annotated[Path | None, optional("JSON", "-o")] = None
     """JSON file for all numbers."""
     json: Flag = False
     """Print all numbers in one JSON object instead of the tables."""

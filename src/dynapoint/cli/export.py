@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
+from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
 
 
@@ -23,15 +23,15 @@ class Export(SceneCommand):
     depth-exr, mp4, html, or sheet (a PNG of every answer)."""
     output: OutputOption
     """File or folder to write."""
-    time: Annotated[int | None, tyro.conf.arg(metavar="INDEX")] = None
+    time: Annotated[int | None, optional("INDEX")] = None
     """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
-    max_points: int | None = None
+    max_points: Annotated[int | None, optional("N")] = None
     """At most this many points; glb, html and mp4 choose for themselves without it."""
     confidence: Annotated[float, tyro.conf.arg(metavar="PERCENT")] = 0.0
     """Leave out this share of the points, in percent: those of least confidence."""
     background: Literal["none", "black", "white"] = "none"
     """Leave out points whose pixel is nearly black, or nearly white."""
-    fps: float | None = None
+    fps: Annotated[float | None, optional("N")] = None
     """Times per second in animations; the default is as in the source."""
     overwrite: Flag = False
     """Replace an earlier export."""

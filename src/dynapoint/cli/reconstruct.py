@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, print_error
+from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
 
@@ -38,41 +38,43 @@ class Reconstruct:
     """Folder to write."""
     model: str = "nano"
     """Name of the network."""
-    frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    frames: Annotated[int | None, optional("N")] = None
     """At most this many evenly spaced frames are used, 24 unless told; with --fps or --stride this
     many from the start, all unless told."""
-    fps: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    fps: Annotated[float | None, optional("N")] = None
     """Use this many frames of a video per second, by their own times."""
-    stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    stride: Annotated[int | None, optional("N")] = None
     """Use every so many-th frame."""
-    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    start: Annotated[float | None, optional("SECONDS")] = None
     """Leave out what a video shows earlier, counted from its first frame."""
-    end: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    end: Annotated[float | None, optional("SECONDS")] = None
     """Leave out what a video shows later."""
-    times: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    times: Annotated[Path | None, optional("FILE")] = None
     """Text file of when each image was taken, in seconds, one on a line, nan where not known: for
     photographs of a moving scene in any order, and several cameras at one moment."""
-    ignore_masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    ignore_masks: Annotated[Path | None, optional("DIR")] = None
     """Folder of images, not zero where frames are to be ignored, named like them or numbered."""
-    intrinsics: Annotated[str | None, tyro.conf.arg(metavar="FILE|FX,FY,CX,CY")] = None
+    intrinsics: Annotated[str | None, optional("FILE|FX,FY,CX,CY")] = None
     """Known intrinsics in original pixels, for all frames or for each (.json, .npy)."""
     scale_from: Annotated[
         tuple[Literal["depth", "trajectory", "distance"], str] | None,
-        tyro.conf.arg(metavar="KIND VALUE"),
+        optional("KIND VALUE"),
     ] = None
     """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
     first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
     FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
     """How images are brought to the network's size: by default whole, x and y scaled apart;
     `published` as the public code of V-DPM and VGGT does it, which crops and pads."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame (of those used) in whose camera vdpm and vggt work; results are in frame 0's anyway."""
-    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    device: Annotated[str | None, optional("DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Annotated[Literal["float32", "bfloat16"] | None, optional("{float32,bfloat16}")] = (
+        None
+    )
     """Of the large networks' transformer blocks; the default is bfloat16 on a GPU and on a CPU
     with instructions for it (AMX or AVX512-bf16)."""
     decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dynapoint.cli.common import Flag, print_json
+from dynapoint.cli.common import Flag, optional, print_json
 
 if TYPE_CHECKING:
     from dynapoint.results.reconstruction import Reconstruction
@@ -20,9 +20,9 @@ class SceneCommand:
 
     scene: SceneArgument
     """Folder that `dynapoint reconstruct` wrote."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """The network's weights file, where it is neither in the scene nor found by name."""
-    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    device: Annotated[str | None, optional("DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
 
     def open(self, *, progress: bool = False) -> "Reconstruction":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
+from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,9 @@ class Train:
     """Folder for checkpoints, logs and weights."""
     resume: Flag = False
     """Go on from the newest checkpoint in DIR."""
-    steps: int | None = None
+    steps: Annotated[int | None, optional("N")] = None
     """Stop after this many steps instead of the recipe's."""
-    start_from: Annotated[Path | None, tyro.conf.arg(metavar="WEIGHTS")] = None
+    start_from: Annotated[Path | None, optional("WEIGHTS")] = None
     """Begin with these weights: of VGGT-1B for vdpm and dept3r, of DUSt3R for dpm, or a run's."""
     json: Flag = False
     """Say at the end what was written in one JSON object."""

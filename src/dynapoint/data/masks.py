@@ -38,7 +38,9 @@ def read_ignore_masks(
             or the number of masks is not that of the frames.
     """
     if not folder.is_dir():
-        raise InputError(f"folder of masks {folder} does not exist; give a folder of images")
+        raise InputError(
+            f"folder of masks {folder} does not exist or is a file; give a folder of images"
+        )
     try:
         files = [path for path in folder.iterdir() if path.name[0] != "."]
     except OSError as error:

@@ -51,7 +51,7 @@ def frame_times(
 def _read_times(path: Path) -> Float64[np.ndarray, " line"]:
     """The times in a text file."""
     if not os.path.isfile(path):
-        raise InputError(f"file of times {path} does not exist; give a text file")
+        raise InputError(f"file of times {path} does not exist or is a folder; give a text file")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

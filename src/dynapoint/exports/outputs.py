@@ -65,6 +65,10 @@ def export_file(path: Path, *suffixes: str, overwrite: bool) -> Iterator[Path]:
     path = check_free(path, *suffixes, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(
+            f"{path} cannot be written (a file stands where its folder would be); give another path"
+        ) from error
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}); give a path you may write to"

@@ -102,7 +102,9 @@ def _read(given: ArrayLike | Path | str) -> Any:
             raise InputError(f"intrinsics {text[:80]!r} are no numbers; give {_WANTED}") from error
     path = Path(given)
     if not path.is_file():
-        raise InputError(f"file of intrinsics {path} does not exist; give one, or fx,fy,cx,cy")
+        raise InputError(
+            f"file of intrinsics {path} does not exist or is a folder; give one, or fx,fy,cx,cy"
+        )
     try:
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64).tolist()

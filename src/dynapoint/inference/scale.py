@@ -182,7 +182,9 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
 def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
     """Depths in metres; of a .npy file they are read when they are used."""
     if not os.path.isfile(path):
-        raise InputError(f"file of depths {path} does not exist; give a .npy file or an image")
+        raise InputError(
+            f"file of depths {path} does not exist or is a folder; give a .npy file or an image"
+        )
     if is_image_path(path):
         image = open_image(path)
         values = np.asarray(image).astype(np.float64)
@@ -236,7 +238,9 @@ def _depth_at_map_pixels(
 def _read_trajectory(path: Path) -> Float64[np.ndarray, "pose 8"]:
     """The lines of a file in TUM's format."""
     if not os.path.isfile(path):
-        raise InputError(f"trajectory {path} does not exist; give a file of poses in TUM's format")
+        raise InputError(
+            f"trajectory {path} does not exist or is a folder; give a file of poses in TUM's format"
+        )
     try:
         lines = np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:

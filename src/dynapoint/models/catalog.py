@@ -121,6 +121,8 @@ def _device(name: str | None) -> torch.device:
         # Some devices can be named and take tensors but cannot compute (meta).
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"device {name!r} cannot be used ({reason}); use cpu, or cuda") from error
+        # PyTorch lists a score of kinds of devices, few of which are anywhere.
+        reason = str(error).splitlines()[0].partition("Expected one of")[0] or "no such kind"
+        others = ", or cuda" if torch.cuda.is_available() else ""
+        raise ModelError(f"device {name!r} cannot be used ({reason}); use cpu{others}") from error
     return device

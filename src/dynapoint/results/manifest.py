@@ -145,7 +145,9 @@ def _content(scene: Path) -> dict[str, Any]:
     """The JSON object of a scene's manifest, of any version."""
     path = scene / MANIFEST_FILE
     if not os.path.isfile(path):
-        found = "does not exist" if not os.path.exists(scene) else f"holds no {MANIFEST_FILE}"
+        found = f"holds no {MANIFEST_FILE}" if os.path.isdir(scene) else "is a file"
+        if not os.path.lexists(scene):
+            found = "does not exist"
         raise SceneError(f"{scene} {found}; give a folder written by `dynapoint reconstruct`")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))

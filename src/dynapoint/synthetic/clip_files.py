@@ -23,6 +23,8 @@ _LEAST_SIDE_PX = 16
 _MOVING = 100
 _NOTHING = 255
 _VIDEO_RATE = 8
+# What PyTorch's generators take.
+_LARGEST_SEED = 2**63
 
 
 def synthesize(
@@ -75,8 +77,8 @@ def _checked_config(
     """The scene configuration, or a ConfigError that names the value that cannot work."""
     if clips < 1:
         raise ConfigError(f"clips is {clips}; ask for at least 1.")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}; choose 0 or a positive number.")
+    if not 0 <= seed <= _LARGEST_SEED - clips:
+        raise ConfigError(f"seed is {seed}; choose a number from 0 to {_LARGEST_SEED - clips}.")
     if min(image_hw) < _LEAST_SIDE_PX:
         raise ConfigError(
             f"the image size is {image_hw[0]} × {image_hw[1]}; "
