@@ -97,7 +97,10 @@ def test_observations_lie_on_projections_and_tracks_lead_back(rec, folder):
             worst, counted = max(worst, off), counted + 1
     assert counted == len(listed) and worst < 1e-3
     lengths = np.array([point.track.length() for point in model.points3D.values()])
-    assert lengths.min() >= 1 and lengths.max() == rec.frame_count and np.median(lengths) >= 2
+    assert set(lengths) == {0, *range(2, rec.frame_count + 1)} and np.median(lengths) >= 2
+    # What one frame alone sees is a point without a track, whose error nobody knows.
+    for point in model.points3D.values():
+        assert point.has_error() == (point.track.length() > 0)
 
 
 def test_points_are_the_still_wall_and_nothing_else(folder):
@@ -183,8 +186,53 @@ def test_observations_are_what_the_maps_say_where_cameras_disagree(tmp_path):
     written = {index: point.error for index, point in model.points3D.items()}
     assert np.mean(list(written.values())) > 0.3
     model.update_point_3d_errors()
-    again = [model.points3D[index].error for index in written]
-    np.testing.assert_allclose(again, list(written.values()), atol=1e-6)
+    tracked = [index for index, point in model.points3D.items() if point.track.length()]
+    assert len(tracked) > 500
+    again = [model.points3D[index].error for index in tracked]
+    np.testing.assert_allclose(again, [written[index] for index in tracked], atol=1e-6)
+
+
+def test_bundle_adjustment_of_true_maps_goes_through_and_moves_nothing(rec, folder):
+    """COLMAP refuses models that have tracks of one image only."""
+    model = read_model(folder)
+    pycolmap.bundle_adjustment(model, pycolmap.BundleAdjustmentOptions(print_summary=False))
+    model.update_point_3d_errors()
+    assert model.compute_mean_reprojection_error() < 1e-3
+    for frame, image in enumerate(in_order(model)):
+        centre = image.projection_center()
+        np.testing.assert_allclose(centre, rec.world_from_camera[frame, :3, 3], atol=1e-4)
+        focal_px = model.cameras[image.camera_id].calibration_matrix()[[0, 1], [0, 1]]
+        np.testing.assert_allclose(focal_px, rec.intrinsics[frame][[0, 1], [0, 1]], rtol=1e-4)
+
+
+def test_bundle_adjustment_finds_cameras_again_that_were_pushed_away(rec, folder):
+    """Observations alone, which say where cameras are up to a similarity, lead back to them."""
+    model = read_model(folder)
+    random = np.random.default_rng(1)
+    for image in in_order(model)[1:]:
+        pose = image.cam_from_world()
+        pose.translation = pose.translation + random.normal(0, 0.02, 3)
+        image.frame.set_cam_from_world(image.camera_id, pose)
+    model.update_point_3d_errors()
+    assert model.compute_mean_reprojection_error() > 0.1
+    options = pycolmap.BundleAdjustmentOptions(print_summary=False, refine_focal_length=False)
+    pycolmap.bundle_adjustment(model, options)
+    model.update_point_3d_errors()
+    assert model.compute_mean_reprojection_error() < 0.01
+    found = np.array([image.projection_center() for image in in_order(model)])
+    wanted = rec.world_from_camera[:, :3, 3]
+    far, truly_far = (np.linalg.norm(centres - centres[0], axis=1) for centres in (found, wanted))
+    np.testing.assert_allclose(far / far[-1], truly_far / truly_far[-1], atol=2e-3)
+
+
+def test_trainers_find_pictures_of_the_size_of_their_cameras_in_the_order_of_names(folder):
+    model = read_model(folder)
+    names = [image.name for image in in_order(model)]
+    assert names == sorted(names) == sorted(path.name for path in (folder / "images").iterdir())
+    for image in in_order(model):
+        camera = model.cameras[image.camera_id]
+        for path in (f"images/{image.name}", f"masks/{image.name}.png"):
+            assert Image.open(folder / path).size == (camera.width, camera.height)
 
 
 @pytest.mark.parametrize("why", ["all moves", "nothing is usable"])

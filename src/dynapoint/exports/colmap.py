@@ -40,7 +40,8 @@ class SparseModel:
         translation: Camera from world.
         points: World, scene units.
         colors: sRGB.
-        error_px: Mean distance between a point's projections and its observations.
+        error_px: Mean distance between a point's projections and its observations; -1, COLMAP's
+            own word for unknown, where it has none.
         image: Of each observation, in ascending order.
         point: Its point.
         xy: Its place in the image.
@@ -67,7 +68,9 @@ def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> Non
 
     The model is there as text and as binary: a PINHOLE camera for each different one, in pixels of
     the original images; an image per frame; and the static background as points, thinned to
-    `max_points` (100000), with their observations in all frames that see them. A scene in which
+    `max_points` (100000), with their observations in all frames that see them. What only one frame
+    sees is a point without observations: good as a seed, and COLMAP's bundle adjustment, which
+    refuses models with tracks of one image, goes on without it. A scene in which
     everything moves has no points. With `options.time`, of that frame only.
 
     Raises:
@@ -92,8 +95,11 @@ def sparse_model(rec: Reconstruction, scene: StillScene) -> SparseModel:
     image, point, xy, off_px = _observations(rec, scene)
     times_seen = np.bincount(point, minlength=len(scene.seeds.points))
     # What no camera sees, such as a point behind the camera that made it, is no use.
-    kept = times_seen > 0
-    error_px = np.bincount(point, off_px, minlength=len(kept))[kept] / times_seen[kept]
+    kept, tracked = times_seen > 0, times_seen > 1
+    total_px = np.bincount(point, off_px, minlength=len(kept))
+    error_px = np.where(tracked, total_px / times_seen.clip(1), -1.0)[kept]
+    in_track = tracked[point]
+    image, point, xy = image[in_track], point[in_track], xy[in_track]
     first = np.searchsorted(image, np.arange(len(scene.frames)))
     return SparseModel(
         names=[image_name(frame) for frame in scene.frames],
