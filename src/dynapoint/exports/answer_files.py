@@ -1,11 +1,12 @@
 """Answers of a scene as files: any result's arrays as NPZ, tracks as lines in a PLY."""
 
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from dynapoint.exports.clouds import Cloud
 from dynapoint.exports.outputs import export_file, with_suffix
@@ -72,34 +73,46 @@ def write_track_lines(
     Raises:
         OutputError: `path` exists or cannot be written.
     """
-    times, tracks = drawn.shape
-    index = np.full(drawn.shape, -1, dtype=np.int32)
-    index[drawn] = np.arange(np.count_nonzero(drawn), dtype=np.int32)
-    vertices = np.empty(np.count_nonzero(drawn), dtype=_TRACK_VERTEX)
-    for axis in range(3):
-        vertices["xyz"[axis]] = points[..., axis][drawn]
-    colors = hue_colors(np.arange(tracks) / max(1, tracks))
-    for channel, name in enumerate(("red", "green", "blue")):
-        vertices[name] = np.broadcast_to(colors[:, channel], drawn.shape)[drawn]
-    vertices["time"] = np.broadcast_to(np.arange(times)[:, None], drawn.shape)[drawn]
-    vertices["track"] = np.broadcast_to(np.arange(tracks), drawn.shape)[drawn]
-    joined = drawn[:-1] & drawn[1:]
-    edges = np.stack([index[:-1][joined], index[1:][joined]], axis=1).astype("<i4")
     header = [
         "ply",
         "format binary_little_endian 1.0",
         "comment written by dynapoint; tracks; world: x right, y down, z forward; scene units",
-        f"element vertex {len(vertices)}",
+        f"element vertex {np.count_nonzero(drawn)}",
         *(f"property float {axis}" for axis in "xyz"),
         *(f"property uchar {name}" for name in ("red", "green", "blue")),
         "property int time",
         "property int track",
-        f"element edge {len(edges)}",
+        f"element edge {np.count_nonzero(drawn[:-1] & drawn[1:])}",
         "property int vertex1",
         "property int vertex2",
         "end_header",
     ]
-    with export_file(path, ".ply", overwrite=overwrite) as partial:
-        text = "\n".join(header) + "\n"
-        partial.write_bytes(text.encode("ascii") + vertices.tobytes() + edges.tobytes())
+    with export_file(path, ".ply", overwrite=overwrite) as partial, partial.open("wb") as file:
+        file.write(("\n".join(header) + "\n").encode("ascii"))
+        colors = hue_colors(np.arange(drawn.shape[1]) / max(1, drawn.shape[1]))
+        # Time by time: vertices and edges of all pixels of a long clip are large.
+        for time, (places, here) in enumerate(zip(points, drawn, strict=True)):
+            file.write(_vertices(places, here, colors, time).data)
+        first = 0
+        for here, there in pairwise(drawn):
+            both, middle = here & there, first + np.count_nonzero(here)
+            ends = first + np.cumsum(here)[both] - 1, middle + np.cumsum(there)[both] - 1
+            file.write(np.stack(ends, axis=1).astype("<i4").data)
+            first = middle
     return with_suffix(path, ".ply")
+
+
+def _vertices(
+    points: Float[np.ndarray, "track xyz=3"],
+    drawn: Bool[np.ndarray, " track"],
+    colors: UInt8[np.ndarray, "track rgb=3"],
+    time: int,
+) -> np.ndarray:
+    """The vertices of one time."""
+    vertices = np.empty(np.count_nonzero(drawn), dtype=_TRACK_VERTEX)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = points[drawn, axis]
+    for channel, name in enumerate(("red", "green", "blue")):
+        vertices[name] = colors[drawn, channel]
+    vertices["time"], vertices["track"] = time, np.flatnonzero(drawn)
+    return vertices

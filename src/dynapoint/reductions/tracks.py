@@ -1,6 +1,6 @@
 """Where pixels of one frame are at other times, in space and in each time's picture."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +37,17 @@ class PixelTracks:
     confidence: Float[Array, "time point"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackedTime:
+    """`PixelTracks` at one time."""
+
+    source_xy: Float[Tensor, "point xy=2"]
+    points: Float[Tensor, "point xyz=3"]
+    xy: Float[Tensor, "point xy=2"]
+    visible: Float[Tensor, " point"]
+    confidence: Float[Tensor, " point"]
+
+
 def track_pixels(
     times: Iterable[TimeOfFrame],
     *,
@@ -58,33 +69,47 @@ def track_pixels(
     Raises:
         InputError: no times, both `mask` and `pixels`, or pixels outside the map.
     """
+    tracked = list(tracked_times(times, own_time=own_time, mask=mask, pixels=pixels))
+    if not tracked:
+        raise InputError("there are no times; give the maps of at least one")
+    return PixelTracks(
+        source_xy=tracked[0].source_xy,
+        points=torch.stack([now.points for now in tracked]),
+        xy=torch.stack([now.xy for now in tracked]),
+        visible=torch.stack([now.visible for now in tracked]),
+        confidence=torch.stack([now.confidence for now in tracked]),
+    )
+
+
+def tracked_times(
+    times: Iterable[TimeOfFrame],
+    *,
+    own_time: int | None = None,
+    mask: Bool[Tensor, "height width"] | None = None,
+    pixels: Int[Tensor, "point column_row=2"] | None = None,
+) -> Iterator[TrackedTime]:
+    """`track_pixels`, one time after another, for those who need not hold all of them.
+
+    Raises:
+        InputError: both `mask` and `pixels`, or pixels outside the map.
+    """
     if mask is not None and pixels is not None:
         raise InputError("both mask and pixels are given; give one of them")
-    chosen, size = torch.empty(0), (0, 0)
-    tracked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for time, (points, confidence, surface) in enumerate(times):
-        if not tracked:
-            size = (confidence.shape[0], confidence.shape[1])
-            chosen = _chosen(size, mask, pixels)
+        size = (confidence.shape[0], confidence.shape[1])
+        chosen = _chosen(size, mask, pixels)
         used = torch.where(usable_points(points, confidence), confidence, 0.0)
         here, sure = points.reshape(-1, 3)[chosen], used.reshape(-1)[chosen]
         here = torch.where(sure[:, None] > 0, here, torch.nan)
         seen = visibility(surface, here, agreement(surface, points, used))
-        visible = (sure > 0).to(here) if time == own_time else seen.visible
-        tracked.append((here, seen.xy, visible, sure))
-    if not tracked:
-        raise InputError("there are no times; give the maps of at least one")
-    points_of, xy, visible_at, confidence_of = (
-        torch.stack(part) for part in zip(*tracked, strict=True)
-    )
-    centres = pixel_centres(size, dtype=points_of.dtype, device=points_of.device)
-    return PixelTracks(
-        source_xy=centres.reshape(-1, 2)[chosen],
-        points=points_of,
-        xy=xy,
-        visible=visible_at,
-        confidence=confidence_of,
-    )
+        centres = pixel_centres(size, dtype=here.dtype, device=here.device)
+        yield TrackedTime(
+            source_xy=centres.reshape(-1, 2)[chosen],
+            points=here,
+            xy=seen.xy,
+            visible=(sure > 0).to(here) if time == own_time else seen.visible,
+            confidence=sure,
+        )
 
 
 def _chosen(

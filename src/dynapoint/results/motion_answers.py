@@ -235,7 +235,7 @@ class MotionAnswers:
         Raises:
             ShapeError: The mask is not of the size of the maps.
         """
-        from dynapoint.reductions.tracks import track_pixels  # noqa: PLC0415
+        from dynapoint.reductions.tracks import PixelTracks, tracked_times  # noqa: PLC0415
 
         if xy is not None:
             return _tracks_of_places(self, frame, xy)
@@ -248,20 +248,23 @@ class MotionAnswers:
             for time in range(self.frame_count)
             for points, confidence in [self.maps(frame=frame, time=time)]
         )
-        tracks = as_numpy(track_pixels(times, own_time=int(frame), mask=as_tensor(marked)))
+        shape = (self.frame_count, np.count_nonzero(marked))
+        columns, rows = np.nonzero(marked)[::-1]
+        places = self.pixel_map.to_picture(int(frame), np.stack([columns, rows], axis=1) + 0.5)
         # What is seen is judged in float64; as precise as the maps, answers take half the room.
-        tracks = replace(
-            tracks,
-            points=tracks.points.astype(np.float32),
-            visible=tracks.visible.astype(np.float32),
-            confidence=tracks.confidence.astype(np.float32),
+        tracks = PixelTracks(
+            source_xy=places.astype(np.float32),
+            points=np.empty((*shape, 3), dtype=np.float32),
+            xy=np.empty((*shape, 2), dtype=np.float32),
+            visible=np.empty(shape, dtype=np.float32),
+            confidence=np.empty(shape, dtype=np.float32),
         )
-        seen = [self.pixel_map.to_picture(t, places) for t, places in enumerate(tracks.xy)]
-        return replace(
-            tracks,
-            source_xy=self.pixel_map.to_picture(int(frame), tracks.source_xy).astype(np.float32),
-            xy=np.stack(seen).astype(np.float32),
-        )
+        tracked = tracked_times(times, own_time=int(frame), mask=as_tensor(marked))
+        for time, now in enumerate(tracked):
+            tracks.points[time], tracks.visible[time] = now.points, now.visible
+            tracks.xy[time] = self.pixel_map.to_picture(time, now.xy.numpy())
+            tracks.confidence[time] = now.confidence
+        return tracks
 
     def rigid_object(
         self: Any,
