@@ -15,6 +15,7 @@ from dynapoint.exports import mp4
 from dynapoint.exports.catalog import export
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.splats import BACKDROP, draw_points
+from exact_scenes import NORMAL, exact_scene
 from exported_scenes import coloured_images, gray_images, scene
 from fake_model import BOX_DEPTH, WALL_DEPTH
 
@@ -54,7 +55,7 @@ def test_depth_png_times_its_scale_is_the_depth_at_original_resolution(rec, tmp_
         # Pillow reads the same values.
         other = np.asarray(Image.open(folder / f"frame_{frame:04d}.png"))
         np.testing.assert_array_equal(other, png)
-    assert about["image_hw"] == list(rec.frames.image_hw)
+    assert about["image_hw"] == [list(rec.frames.image_hw)] * 3
     assert {round(value, 3) for value in (wanted.min(), wanted.max())} == {BOX_DEPTH, WALL_DEPTH}
 
 
@@ -98,6 +99,30 @@ def test_depth_far_beyond_the_rest_is_not_held_by_pngs_and_spoils_nothing(rec, t
     png = cv2.imread(str(folder / "frame_0000.png"), cv2.IMREAD_UNCHANGED)
     assert about["largest_depth"] == pytest.approx(64 * WALL_DEPTH) and not png[0].any()
     assert png[-1].min() * about["scale"] == pytest.approx(WALL_DEPTH, abs=about["scale"])
+
+
+def test_depth_of_pictures_of_different_sizes_is_of_each_pictures_own(tmp_path):
+    rec = exact_scene(moving="nothing", size=2.0)
+    sizes = np.array([[60, 80], [50, 80], [60, 70], [60, 80]])
+    pixel_map = replace(rec.pixel_map, picture_hw=sizes)
+    rec = replace(rec, frames=replace(rec.frames, sizes_hw=sizes), pixel_map=pixel_map)
+    png, exr = (export(rec, to, tmp_path / to) for to in ("depth", "depth-exr"))
+    about = json.loads((png / "depth.json").read_text())
+    assert about["image_hw"] == sizes.tolist()
+    for frame, (height, width) in enumerate(sizes.tolist()):
+        with OpenEXR.File(str(exr / f"frame_{frame:04d}.exr")) as file:
+            depth = file.channels()["Z"].pixels
+        coded = np.asarray(Image.open(png / f"frame_{frame:04d}.png"))
+        assert depth.shape == coded.shape == (height, width)
+        assert np.abs(coded * about["scale"] - depth).max() <= about["scale"] * 0.51 + 1e-5
+        # In closed form: where a pixel's ray meets the wall.
+        xy = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
+        ray = np.concatenate([xy, np.ones((height, width, 1))], axis=-1)
+        ray = ray @ np.linalg.inv(rec.intrinsics[frame]).T
+        pose = rec.world_from_camera[frame]
+        wanted = (8.0 - NORMAL @ pose[:3, 3]) / (ray @ pose[:3, :3].T @ NORMAL)
+        inner = (slice(2, -2), slice(2, -2))
+        np.testing.assert_allclose(depth[inner], wanted[inner], rtol=2e-3)
 
 
 # --- TAPVid-3D

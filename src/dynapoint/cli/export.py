@@ -19,8 +19,8 @@ class Export(SceneCommand):
     """
 
     to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
-    """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG),
-    depth-exr, mp4, html, or sheet (a PNG of every answer)."""
+    """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG), depth-exr,
+    mp4 (seen from 16 degrees to both sides), html, or sheet (a PNG of every answer)."""
     output: OutputOption
     """File or folder to write."""
     time: Annotated[int | None, optional("INDEX")] = None

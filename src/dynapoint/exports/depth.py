@@ -25,9 +25,9 @@ _BAND = 2**20
 def write_depth(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """Write a folder of `frame_0000.png` and so on: depth along the axis of each frame's camera.
 
-    At the original resolution, 16 bits without sign; value times `scale` of `depth.json` is the
-    depth in scene units, to within half a `scale`; 0 where there is none. With `options.time`, of
-    that frame only.
+    Each at its own picture's original resolution, 16 bits without sign; value times `scale` of
+    `depth.json` is the depth in scene units, to within half a `scale`; 0 where there is none. With
+    `options.time`, of that frame only.
 
     Raises:
         InputError: The time is no index of a frame used.
@@ -87,7 +87,7 @@ def _about(rec: Reconstruction, frames: list[int]) -> dict[str, Any]:
     """What holds for both kinds of files."""
     stamps = [float(stamp) for stamp in rec.timestamps_s[frames]]
     return {
-        "image_hw": list(rec.frames.image_hw),
+        "image_hw": rec.frames.picture_hw[frames].tolist(),
         "axis": "depth along the camera's optical axis (z), not along the ray",
         "units": units(rec),
         "frames": frames,
@@ -111,10 +111,10 @@ def _map_depth(
 def _image_depths(
     rec: Reconstruction, frames: list[int], options: ExportOptions
 ) -> Iterator[tuple[int, Float32[np.ndarray, "height width"]]]:
-    """Depth of frames at the resolution of the images: bilinear on surfaces, sharp at edges."""
-    height, width = rec.frames.image_hw
-    rows_at_once = max(1, _BAND // width)
+    """Depth of frames, each of its own picture's size: bilinear on surfaces, sharp at edges."""
     for frame in frames:
+        height, width = (int(side) for side in rec.frames.picture_hw[frame])
+        rows_at_once = max(1, _BAND // width)
         coarse = _map_depth(rec, frame, options)
         # Depth 0 joins no surface, so that a hole's neighbours are read as they are.
         cells = surface_cells(coarse)

@@ -27,8 +27,10 @@ _SWING_RAD, _NOD_RAD, _STEP_BACK = np.radians(16.0), np.radians(5.0), 0.25
 def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """Write an H.264 video of the fused cloud moving, seen by a camera that swings once about it.
 
-    The scene plays as often as fills 6 seconds, faster where it is longer than 60. With
-    `options.time`, time stands still.
+    By 16 degrees to both sides and no full turn: what was filmed from one side has no back, and
+    from beyond 45 degrees scenes of one video are not recognised any more. The scene plays
+    as often as fills 6 seconds, faster where it is longer than 60. With `options.time`, time
+    stands still.
 
     Raises:
         InputError: The time is no index of a frame used.
