@@ -12,7 +12,10 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.results.reconstruction import Reconstruction
 
 # In the order in which they need each other; what feeds the page comes before them.
-_SCRIPTS = ("web_state.js", "web_draw.js", "web_look.js", "web_load.js", "web_page.js")
+_SCRIPTS = (
+    *("web_state.js", "web_shaders.js", "web_draw.js"),
+    *("web_look.js", "web_load.js", "web_page.js"),
+)
 
 
 def page_facts(rec: Reconstruction, options: ExportOptions) -> dict[str, Any]:

@@ -1,160 +1,7 @@
-// Drawing with WebGL2: clouds, lines with round ends, pictures.
+// Drawing: what is on the graphics card, and the calls.
 
-const CLOUD_VERTEX = `#version 300 es
-precision highp float; precision highp int; precision highp usampler2D;
-layout(location=0) in vec4 place;  // 16-bit steps; w is confidence * 256 + motion
-layout(location=1) in vec4 paint;  // sRGB and the logarithm of the spacing
-uniform int kind;                  // 0: vertices; of a frame's own cloud 1: points, also between
-                                   // pixels, 2: some of its pixels as points, 3: as surfaces
-uniform mat4 clipFromWorld;
-uniform vec3 low, size;
-uniform usampler2D grid;           // a frame's own cloud
-uniform ivec2 cells;               // its columns and rows
-uniform int finer;                 // so many points are drawn along a cell
-uniform vec3 eye;                  // where the frame's camera is
-uniform float footprint;           // how far apart its points are, as a share of their distance
-uniform vec2 spacings;
-uniform float pixels;              // of a length of 1 at a distance of 1, times the point size
-uniform float least;               // ranks of confidence below are hidden
-out vec3 color;
-out vec2 inPicture;
-out float moves;
-out float hidden;                  // above 0 within all triangles that touch a hidden point
-uvec4 at(ivec2 cell) { return texelFetch(grid, clamp(cell, ivec2(0), cells - 1), 0); }
-vec3 world(uvec4 steps) { return low + size * vec3(steps.xyz) / 65535.0; }
-bool shown(uint about) { return float(about >> 8) >= least; }
-bool joined(ivec2 cell) {          // whether the four points around are on one surface
-  return all(greaterThanEqual(cell, ivec2(0))) && all(lessThan(cell, cells - 1))
-    && (at(cell).w & 1u) == 1u;
-}
-bool surface(ivec2 cell) {         // the same, and none is hidden
-  return joined(cell) && shown(at(cell).w) && shown(at(cell + ivec2(1, 0)).w)
-    && shown(at(cell + ivec2(0, 1)).w) && shown(at(cell + 1).w);
-}
-void main() {
-  vec3 point; uint about; float spacing = 0.0;
-  color = paint.rgb; inPicture = vec2(0.0);
-  if (kind == 0) {
-    about = uint(place.w * 65535.0 + 0.5);
-    point = low + size * place.xyz;
-    spacing = spacings.x * pow(spacings.y / spacings.x, paint.w);
-  } else if (kind > 1) {
-    ivec2 pixel = ivec2(gl_VertexID % cells.x, gl_VertexID / cells.x);
-    about = at(pixel).w;
-    point = world(at(pixel));
-    inPicture = (vec2(pixel) + 0.5) / vec2(cells);
-    spacing = footprint * distance(point, eye);
-  } else {
-    int wide = cells.x * finer;
-    ivec2 fine = ivec2(gl_VertexID % wide, gl_VertexID / wide);
-    // Between four pixels on one surface a point is a mixture of theirs; across edges there is none.
-    vec2 inner = (vec2(fine) + 0.5) / float(finer) - 0.5;
-    ivec2 cell = clamp(ivec2(floor(inner)), ivec2(0), max(cells - 2, 0));
-    ivec2 nearest = clamp(ivec2(floor(inner + 0.5)), ivec2(0), cells - 1);
-    vec2 part = inner - vec2(cell);
-    bool mixed = finer > 1 && surface(cell);
-    about = at(nearest).w;
-    vec3 above = mix(world(at(cell)), world(at(cell + ivec2(1, 0))), part.x);
-    vec3 below = mix(world(at(cell + ivec2(0, 1))), world(at(cell + 1)), part.x);
-    point = mixed ? mix(above, below, part.y) : world(at(nearest));
-    inPicture = mixed ? (inner + 0.5) / vec2(cells) : (vec2(nearest) + 0.5) / vec2(cells);
-    spacing = footprint * distance(point, eye) / (mixed ? float(finer) : 1.0);
-  }
-  gl_Position = clipFromWorld * vec4(point, 1.0);
-  hidden = shown(about) ? 0.0 : 1.0;
-  // Points go beyond the far plane; corners of surfaces stay, or neighbours would be stretched.
-  if (kind != 3 && hidden > 0.0) gl_Position = vec4(0.0, 0.0, 2.0, 1.0);
-  gl_PointSize = clamp(1.35 * pixels * spacing / max(gl_Position.w, 1e-6), 1.0, 96.0);
-  moves = smoothstep(0.25, 0.75, float(about & 254u) / 254.0);
-}`;
-
-const CLOUD_FRAGMENT = `#version 300 es
-precision highp float; precision highp int;
-in vec3 color;
-in vec2 inPicture;
-in float moves;
-in float hidden;
-out vec4 painted;
-uniform int kind;
-uniform int background;            // 1 hides what is black, 2 what is white
-uniform sampler2D picture;         // colours of a frame's own cloud
-uniform float tint;
-void main() {
-  vec2 offset = gl_PointCoord - 0.5;
-  if (kind != 3 && dot(offset, offset) > 0.25) discard;
-  if (hidden > 0.0) discard;
-  vec3 own = kind == 0 ? color : textureLod(picture, inPicture, 0.0).rgb;
-  // The bounds of shown_weight in clouds.py.
-  if (background == 1 && max(own.r, max(own.g, own.b)) < 15.5 / 255.0) discard;
-  if (background == 2 && min(own.r, min(own.g, own.b)) > 240.5 / 255.0) discard;
-  float light = dot(own, vec3(0.299, 0.587, 0.114));
-  vec3 hot = mix(vec3(0.75, 0.1, 0.3), vec3(1.0, 0.85, 0.4), light);
-  painted = vec4(mix(own, mix(vec3(light * 0.55), hot, moves), tint), 1.0);
-}`;
-
-const LINE_VERTEX = `#version 300 es
-precision highp float;
-layout(location=0) in vec3 start;
-layout(location=1) in vec3 end;
-layout(location=2) in vec4 tone;
-uniform mat4 clipFromWorld;
-uniform vec2 view;                 // in pixels
-uniform float width, strength;
-uniform float perStep, steps;      // segments of one step of a trail, and how many steps it has
-out vec4 color;
-out vec3 local;                    // along and across from the start, and the length, in pixels
-void main() {
-  vec4 p = clipFromWorld * vec4(start, 1.0), q = clipFromWorld * vec4(end, 1.0);
-  const float near = 1e-3;
-  if (p.w < near && q.w < near) { gl_Position = vec4(0.0, 0.0, 2.0, 1.0); return; }
-  if (p.w < near) p = mix(q, p, (q.w - near) / (q.w - p.w));
-  if (q.w < near) q = mix(p, q, (p.w - near) / (p.w - q.w));
-  vec2 from = p.xy / p.w * view * 0.5, way = q.xy / q.w * view * 0.5 - from;
-  float span = length(way);
-  vec2 along = span > 1e-4 ? way / span : vec2(1.0, 0.0);
-  float reach = 0.5 * width + 1.0;
-  bool last = (gl_VertexID & 1) == 1;
-  float side = (gl_VertexID & 2) == 2 ? reach : -reach;
-  local = vec3(last ? span + reach : -reach, side, span);
-  vec2 xy = from + along * local.x + vec2(-along.y, along.x) * side;
-  vec4 nearest = last ? q : p;
-  gl_Position = vec4(xy / view * 2.0 * nearest.w, nearest.zw);
-  float age = steps > 0.0 ? (floor(float(gl_InstanceID) / perStep) + 1.0) / steps : 1.0;
-  color = vec4(tone.rgb, tone.a * age * strength);
-}`;
-
-const LINE_FRAGMENT = `#version 300 es
-precision highp float;
-in vec4 color;
-in vec3 local;
-out vec4 painted;
-uniform float width;
-void main() {
-  float beyond = max(max(-local.x, local.x - local.z), 0.0);
-  float cover = clamp(0.5 * width + 0.5 - length(vec2(beyond, local.y)), 0.0, 1.0);
-  if (cover * color.a < 0.01) discard;
-  painted = vec4(color.rgb, cover * color.a);
-}`;
-
-const PICTURE_VERTEX = `#version 300 es
-precision highp float;
-uniform mat4 clipFromWorld;
-uniform vec3 corners[4];           // top left, top right, bottom right, bottom left
-uniform vec4 share;                // left, top, right, bottom in the picture
-out vec2 inPicture;
-void main() {
-  int corner = ivec4(0, 1, 3, 2)[gl_VertexID];
-  gl_Position = clipFromWorld * vec4(corners[corner], 1.0);
-  bool right = corner == 1 || corner == 2;
-  inPicture = vec2(right ? share.z : share.x, corner > 1 ? share.w : share.y);
-}`;
-
-const PICTURE_FRAGMENT = `#version 300 es
-precision highp float;
-in vec2 inPicture;
-out vec4 painted;
-uniform sampler2D picture;
-void main() { painted = vec4(texture(picture, inPicture).rgb, 1.0); }`;
+// Places of lines lie in textures so many texels wide.
+const LINE_TEXTURE = 1024;
 
 /**
  * Which pixels of a frame's own cloud are corners of surfaces, three for each triangle, and which
@@ -340,43 +187,68 @@ class Drawer {
     gl.uniform1i(uniforms.kind, 0);
     gl.uniform2i(uniforms.cells, 1, 1);
     gl.uniform2fv(uniforms.spacings, cloud.spacing);
-    this.attribute(0, places, 4, gl.UNSIGNED_SHORT, 8, 0, 0);
-    this.attribute(1, paint, 4, gl.UNSIGNED_BYTE, 4, 4 * first, 0);
+    this.attribute(0, places, gl.UNSIGNED_SHORT, 8, 0);
+    this.attribute(1, paint, gl.UNSIGNED_BYTE, 4, 4 * first);
     gl.drawArrays(gl.POINTS, 0, count);
   }
 
-  attribute(location, buffer, width, kind, stride, offset, divisor) {
+  attribute(location, buffer, kind, stride, offset) {
     const gl = this.gl;
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.enableVertexAttribArray(location);
-    gl.vertexAttribPointer(location, width, kind, kind !== gl.FLOAT, stride, offset);
-    gl.vertexAttribDivisor(location, divisor);
+    gl.vertexAttribPointer(location, 4, kind, true, stride, offset);
   }
 
   /**
-   * `count` lines from entries of one buffer to those of another, as many pixels wide. With
-   * `steps`, they are a trail of so many steps with `perStep` lines each, which fades.
+   * Places and their colours, for lines between them.
+   * @param {ArrayLike<number>} places x, y, z of each @param {Uint8Array} tones four of each
    */
-  drawLines(look, { starts, ends, tones, startByte = 0, endByte = 0, toneByte = 0, stride = 12 },
-    count, width, perStep = 1, steps = 0) {
+  linePlaces(places, tones) {
+    const gl = this.gl, count = Math.max(1, places.length / 3);
+    const wide = Math.min(count, LINE_TEXTURE), high = Math.ceil(count / wide);
+    const texels = new Float32Array(4 * wide * high), bytes = new Uint8Array(4 * wide * high);
+    for (let i = 0; i < places.length / 3; i++) {
+      for (let axis = 0; axis < 3; axis++) texels[4 * i + axis] = places[3 * i + axis];
+    }
+    bytes.set(tones);
+    const texture = (inside, kind, content) => {
+      const made = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_2D, made);
+      gl.texImage2D(gl.TEXTURE_2D, 0, inside, wide, high, 0, gl.RGBA, kind, content);
+      this.sampling(gl.NEAREST);
+      return made;
+    };
+    return { places: texture(gl.RGBA32F, gl.FLOAT, texels),
+      tones: texture(gl.RGBA8, gl.UNSIGNED_BYTE, bytes) };
+  }
+
+  /**
+   * `count` lines, as many pixels wide, between places that lie `gap` entries apart; the next line
+   * starts `stride` entries farther on. With `steps`, they are a trail of so many steps with
+   * `perStep` lines each, which fades.
+   */
+  drawLines(look, { places, tones }, { first = 0, stride = 1, gap = 1, count, width, perStep = 1,
+    steps = 0 }) {
     const gl = this.gl, { program, uniforms } = this.lines;
     if (!count) return;
     gl.useProgram(program);
     gl.enable(gl.BLEND);
+    for (const [unit, texture] of [[2, places], [3, tones]]) {
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+    }
+    gl.activeTexture(gl.TEXTURE0);
+    gl.uniform1i(uniforms.places, 2);
+    gl.uniform1i(uniforms.tones, 3);
+    for (const [name, value] of Object.entries({ first, stride, gap, perStep, steps })) {
+      gl.uniform1i(uniforms[name], value);
+    }
     gl.uniformMatrix4fv(uniforms.clipFromWorld, false, look.clipFromWorld);
     gl.uniform2f(uniforms.view, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.uniform1f(uniforms.width, width * look.dense);
     gl.uniform1f(uniforms.strength, look.strength ?? 1);
-    gl.uniform1f(uniforms.perStep, perStep);
-    gl.uniform1f(uniforms.steps, steps);
-    this.attribute(0, starts, 3, gl.FLOAT, stride, startByte, 1);
-    this.attribute(1, ends, 3, gl.FLOAT, stride, endByte, 1);
-    this.attribute(2, tones, 4, gl.UNSIGNED_BYTE, 4, toneByte, 1);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
-    for (const location of [0, 1, 2]) {
-      gl.vertexAttribDivisor(location, 0);
-      gl.disableVertexAttribArray(location);
-    }
+    for (const location of [0, 1]) gl.disableVertexAttribArray(location);
+    gl.drawArrays(gl.TRIANGLES, 0, 6 * count);
   }
 
   /** A picture between four places in the world. */

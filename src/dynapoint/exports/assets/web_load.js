@@ -5,6 +5,9 @@ const KEPT_FRAMES = 200;
 // So many frames ahead of the current one are asked for while nobody waits for anything else.
 const AHEAD = source.live ? 12 : TIMES - 1;
 
+// Lines are what a processor draws most slowly.
+const MOST_SLOW_TRACKS = 300;
+
 const loaded = {
   grids: new Map(), pictures: new Map(), paths: new Map(), fused: null, tracks: {}, trackKey: null,
   motion: !source.live,
@@ -134,8 +137,8 @@ async function loadTracks() {
   const { count, bytes } = await source.tracks(chosen, report);
   if (loaded.trackKey !== key) return;
   const { points, colors, motion, visible } = trackParts(bytes, count);
-  const every = [...motion.keys()];
-  for (const [name, some] of [["all", every], ["moving", every.filter((i) => motion[i] > 127)]]) {
+  const every = [...motion.keys()], moving = every.filter((i) => motion[i] > 127);
+  for (const [name, some] of [["all", thinned(every)], ["moving", thinned(moving)]]) {
     const places = new Float32Array(3 * TIMES * some.length);
     const tones = new Uint8Array(4 * TIMES * some.length);
     for (let time = 0, entry = 0; time < TIMES; time++) {
@@ -147,11 +150,16 @@ async function loadTracks() {
       }
     }
     const old = loaded.tracks[name];
-    if (old) for (const part of [old.points, old.tones]) drawer.gl.deleteBuffer(part);
-    loaded.tracks[name] = { points: drawer.buffer(places), tones: drawer.buffer(tones),
-      count: some.length };
+    if (old) for (const part of [old.places, old.tones]) drawer.gl.deleteTexture(part);
+    loaded.tracks[name] = { ...drawer.linePlaces(places, tones), count: some.length };
   }
   dirty = true;
+}
+
+/** As many of the tracks as can be drawn in time. @param {number[]} tracks */
+function thinned(tracks) {
+  const step = slow ? Math.ceil(tracks.length / MOST_SLOW_TRACKS) : 1;
+  return tracks.filter((_, index) => index % step === 0);
 }
 
 async function loadMotion() {

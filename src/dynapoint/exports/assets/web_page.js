@@ -40,18 +40,16 @@ function draw() {
 function drawTracks(look) {
   const tracks = loaded.tracks[state.tracks];
   if (!tracks || !tracks.count) return;
-  const { points, tones, count } = tracks, first = Math.max(0, shownTime - state.trail);
-  const steps = shownTime - first;
-  const lines = { starts: points, ends: points, tones };
+  const { count } = tracks, first = Math.max(0, shownTime - state.trail), steps = shownTime - first;
   const { gl } = drawer;
   gl.depthMask(false);
   // What is behind or within things shines through faintly.
   for (const [test, strength] of [[gl.ALWAYS, 0.3], [gl.LESS, 1]]) {
     gl.depthFunc(test);
-    drawer.drawLines({ ...look, strength }, { ...lines, startByte: 12 * count * first,
-      endByte: 12 * count * (first + 1), toneByte: 4 * count * first }, steps * count, 2, count, steps);
-    drawer.drawLines({ ...look, strength }, { ...lines, startByte: 12 * count * shownTime,
-      endByte: 12 * count * shownTime, toneByte: 4 * count * shownTime }, count, 4.5);
+    drawer.drawLines({ ...look, strength }, tracks, { first: count * first, gap: count,
+      count: steps * count, width: 2, perStep: count, steps });
+    drawer.drawLines({ ...look, strength }, tracks, { first: count * shownTime, gap: 0, count,
+      width: 4.5 });
   }
   gl.depthMask(true);
 }
@@ -68,21 +66,15 @@ function cameraEdges({ pose, corners }) {
   return outer.flatMap((corner, i) => [...eye, ...corner, ...corner, ...outer[(i + 1) % 4]]);
 }
 
-/** Lines of the cameras that are always drawn alike, and of the way through all of them. */
+/** Edges of the cameras that are drawn when all are, with the way through all; and of each. */
 function makeCameraLines() {
   const ends = drawnCameras.flatMap((time) => cameraEdges(manifest.cameras[time]));
   const eyes = manifest.cameras.map(({ pose }) => pose.slice(12, 15));
   for (let i = 1; i < TIMES; i++) ends.push(...eyes[i - 1], ...eyes[i]);
-  const current = manifest.cameras.flatMap(cameraEdges);
-  const lines = (places) => {
-    const buffer = drawer.buffer(new Float32Array(places));
-    return { starts: buffer, ends: buffer, stride: 24, endByte: 12 };
-  };
-  const tones = (tone, count) => drawer.buffer(new Uint8Array(new Array(count).fill(tone).flat()));
-  return {
-    all: { ...lines(ends), tones: tones(QUIET, ends.length / 6) }, count: ends.length / 6,
-    current: { ...lines(current), tones: tones(ACCENT, 8) },
-  };
+  const lines = (places, tone) => drawer.linePlaces(places,
+    new Uint8Array(new Array(places.length / 3).fill(tone).flat()));
+  return { all: lines(ends, QUIET), count: ends.length / 6,
+    each: lines(manifest.cameras.flatMap(cameraEdges), ACCENT) };
 }
 
 function drawCameras(look) {
@@ -97,9 +89,10 @@ function drawCameras(look) {
       [reach * shownCorners[2 * i], reach * shownCorners[2 * i + 1], reach]));
     drawer.drawPicture(look, picture.texture, places.flat(), shownShare);
   }
-  if (all) drawer.drawLines(look, cameraLines.all, cameraLines.count, 1.2);
-  const startByte = 8 * 24 * shownTime;
-  drawer.drawLines(look, { ...cameraLines.current, startByte, endByte: startByte + 12 }, 8, 2);
+  if (all) {
+    drawer.drawLines(look, cameraLines.all, { stride: 2, count: cameraLines.count, width: 1.2 });
+  }
+  drawer.drawLines(look, cameraLines.each, { first: 16 * shownTime, stride: 2, count: 8, width: 2 });
 }
 
 // --- the clock

@@ -3,9 +3,8 @@
 const TIMES = manifest.times.length;
 const element = (id) => document.getElementById(id);
 const source = new Source();
-// Whether a processor draws, so that fewer points have to do.
-const slow = !document.createElement("canvas")
-  .getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+// Whether a processor draws, so that fewer points have to do and edges stay unsmoothed.
+const slow = drawnInSoftware();
 
 const state = {
   time: 0, playing: false, cloud: "frame", tracks: "off", cameras: "current", background: "none",
@@ -14,3 +13,11 @@ const state = {
   surfaces: true, size: 1, least: 3, trail: Math.min(12, TIMES - 1), tint: false, follow: false, light: false,
 };
 let dirty = true;
+
+function drawnInSoftware() {
+  const gl = document.createElement("canvas").getContext("webgl2", { antialias: false });
+  const names = gl?.getExtension("WEBGL_debug_renderer_info");
+  const renderer = names ? gl.getParameter(names.UNMASKED_RENDERER_WEBGL) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer);
+}
