@@ -3,8 +3,7 @@
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import InputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
-from dynapoint.results import contact_sheet, store
+from dynapoint.results import checks, contact_sheet, store
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.viewer.jobs import Report
 
 MODEL = "nano"
 MOST_FRAMES, USUAL_FRAMES = 200, 24
-_STAGES = ("Reading", "Loading the network", "Running the network", "Following points", "Writing")
 _CHUNK = 1 << 20
 
 
@@ -106,23 +104,19 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
     Raises:
         DynapointError: The source cannot be used, or there is no room.
     """
-
-    @contextmanager
-    def stage(index: int) -> Iterator[None]:
-        say(index / len(_STAGES), _STAGES[index])
-        yield
-
-    with stage(0):
-        loaded = load_frames(source, FrameSelection(max_frames=frames))
-    with stage(1):
-        model = load_model(MODEL, device=device)
+    say(0.0, "Reading")
+    loaded = load_frames(source, FrameSelection(max_frames=frames))
+    say(0.2, "Loading the network")
+    model = load_model(MODEL, device=device)
     with whole_folder(scene, overwrite=True) as folder:
-        with stage(2):
-            rec = reconstruct_frames(loaded, model, model_name=MODEL)
-        with stage(3):
-            tracks = store.write_tracks(rec, folder)
-        with stage(4):
-            store.write_scene(rec, folder, contact_sheet=contact_sheet.draw(rec, tracks))
+        say(0.4, "Running the network")
+        rec = reconstruct_frames(loaded, model, model_name=MODEL)
+        say(0.6, "Following points")
+        tracks = store.write_tracks(rec, folder)
+        say(0.8, "Writing")
+        found = checks.check(replace(rec, kept_tracks=tracks))
+        sheet = contact_sheet.draw(rec, tracks)
+        store.write_scene(rec, folder, contact_sheet=sheet, self_check=found)
 
 
 def unpack_images(archive: Path, folder: Path) -> list[Path]:

@@ -200,6 +200,8 @@ function progress(share) {
 /** Say how far a longer piece of work is; without words, that it is done. */
 function report(share, words) {
   element("working").hidden = !words;
-  element("working-words").textContent = words ? `${words} … ${Math.round(100 * share)} %` : "";
+  // Some work does not say how far it is.
+  const percent = share > 0 ? ` ${Math.round(100 * share)} %` : "";
+  element("working-words").textContent = `${words} …${percent}`;
   element("working-bar").style.width = `${100 * share}%`;
 }
