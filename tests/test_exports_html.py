@@ -267,7 +267,6 @@ def test_a_hundred_large_frames_stay_below_30_megabytes():
         points=points,
         confidence=random.uniform(1, 9, (rows, columns)).astype(np.float32),
         on_edge=np.zeros((rows, columns), dtype=bool),
-        colors=np.zeros((rows, columns, 3), dtype=np.uint8),
         motion=random.uniform(0, 1, (rows, columns)).astype(np.float32),
         joined=np.ones((rows - 1, columns - 1), dtype=bool),
         footprint=0.01,

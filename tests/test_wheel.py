@@ -6,9 +6,11 @@ developers have.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -101,3 +103,12 @@ def test_installed_it_reconstructs_the_demo_outside_the_checkout(commands, tmp_p
     for to, name in (("html", "demo.html"), ("sheet", "demo.png"), ("glb", "demo.glb")):
         run(command, "export", "demo.4d", "--to", to, "-o", name, folder=tmp_path)
         assert (tmp_path / name).stat().st_size > 10_000
+    watching = [str(command), "view", "demo.4d", "--port", "0"]
+    with subprocess.Popen(watching, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as viewer:
+        try:
+            address = re.search(r"http://[^ ]+", viewer.stdout.readline())[0]
+            page = urllib.request.urlopen(f"{address}/", timeout=60).read().decode()
+            cloud = urllib.request.urlopen(f"{address}/scene/1/cloud/3", timeout=60).read()
+        finally:
+            viewer.terminate()
+    assert "class Source" in page and len(cloud) > 10_000
