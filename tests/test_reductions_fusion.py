@@ -210,3 +210,20 @@ def test_sizes_that_make_no_sense_are_refused(size):
         fuse(points, confidence, colors, voxel_size=size)
     with pytest.raises(ConfigError, match="max_points"):
         fuse(points, confidence, colors, max_points=0)
+
+
+def test_maps_need_not_lie_in_one_piece_of_memory():
+    points, confidence, colors = _random_maps(10)
+    whole, pieces = (fuse(given, confidence, colors) for given in (points, list(points)))
+    for name in FusedCloud.__dataclass_fields__:
+        left, right = getattr(whole, name), getattr(pieces, name)
+        assert left == right if isinstance(left, float) else torch.equal(left, right)
+
+
+def test_distances_that_overflow_leave_every_voxel_a_point_of_its_own():
+    points, confidence, colors = _random_maps(11)
+    points[0, 0], points[1, 0] = 1e200, -1e200
+    cloud = fuse(points, confidence, colors, voxel_size=0.5)
+    assert torch.equal(points[cloud.frame, cloud.row, cloud.column], cloud.points)
+    assert float(cloud.confidence.sum()) == pytest.approx(float(confidence.sum()))
+    assert sorted(set(cloud.points[:, 0].abs().tolist()))[-1] == 1e200

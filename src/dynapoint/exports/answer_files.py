@@ -95,7 +95,7 @@ def write_track_lines(
             file.write(_vertices(places, here, colors, time).data)
         first = 0
         for here, there in pairwise(drawn):
-            both, middle = here & there, first + np.count_nonzero(here)
+            both, middle = here & there, first + int(np.count_nonzero(here))
             ends = first + np.cumsum(here)[both] - 1, middle + np.cumsum(there)[both] - 1
             file.write(np.stack(ends, axis=1).astype("<i4").data)
             first = middle

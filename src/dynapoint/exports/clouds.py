@@ -1,6 +1,6 @@
 """Clouds of coloured points, still or moving, as most formats want them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,15 @@ from tqdm import tqdm
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.asking import map_pictures
+from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
 from dynapoint.results.reconstruction import Reconstruction
 
 # Colours with all channels below the first are black, those with all above the second are white.
 _BLACK, _WHITE = 16, 240
-# Moving clouds are made of the pixels of so many frames: each has to be placed at every time.
+# Moving clouds are made of the pixels of so many frames: each has to be placed at every time. Of
+# what the other frames see, 93 to 97 % lie within four voxels of these points in real clips of 50
+# and 100 frames, 99.4 % within 5 % of their depth. More frames add little but the disagreement of
+# networks' maps, for which voxels would have to be nearly twice as large (docs/formats.md).
 _SOURCE_FRAMES = 16
 # This share of pixels, in percent, is seen more finely than the voxels of a fused cloud.
 _NEAR_PERCENTILE = 10.0
@@ -100,12 +103,14 @@ def moving_cloud(
     meeting = times[0] if len(times) == 1 else sources[len(sources) // 2]
     fused = _fused(rec, sources, meeting, options, max_points)
     pixel = np.asarray(fused.frame), np.asarray(fused.row), np.asarray(fused.column)
+    of_frame = [np.flatnonzero(pixel[0] == place) for place in range(len(sources))]
     count = len(fused.points)
     points = np.empty((len(times), count, 3), dtype=np.float32)
     usable = np.empty((len(times), count), dtype=bool)
     for index, time in enumerate(tqdm(times, desc="points", disable=not rec.progress, leave=False)):
         now, confidence = _maps_at(rec, sources, time)
-        points[index] = now[pixel]
+        for chosen, frame in zip(of_frame, now, strict=True):
+            points[index, chosen] = frame[pixel[1][chosen], pixel[2][chosen]]
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
         if report is not None:
             report((index + 1) / len(times))
@@ -156,7 +161,7 @@ def _fused(
     # Points behind their camera have none.
     footprint = footprint[(weight > 0) & (footprint > 0)]
     return fuse(
-        torch.from_numpy(points),
+        [as_tensor(frame) for frame in points],
         torch.from_numpy(weight),
         torch.from_numpy(colors),
         # As fine as near things were seen, or they would lose detail that only far things lack.
@@ -174,29 +179,28 @@ def _footprint(rec: Reconstruction) -> Float32[np.ndarray, "frame map_height map
 def _maps_at(
     rec: Reconstruction, frames: list[int], time: int
 ) -> tuple[
-    Float32[np.ndarray, "frame map_height map_width xyz=3"],
+    list[Float32[np.ndarray, "map_height map_width xyz=3"]],
     Float32[np.ndarray, "frame map_height map_width"],
 ]:
-    """`Reconstruction.maps_at` of some frames only."""
-    points, confidence = rec.own_time_points[frames].copy(), rec.own_time_confidence[frames].copy()
-    others = [index for index, frame in enumerate(frames) if frame != time]
-    if others:
-        decoded = rec.decoder.decode([frames[index] for index in others], time, keep=False)
-        for index, maps in zip(others, decoded, strict=True):
-            points[index], confidence[index] = maps
+    """Points of some frames at one time, a map each, and their confidence."""
+    points, confidence = maps_of_frames(rec, frames, time, keep=False)
     # A pixel without a point at its own time has none at any.
     confidence[rec.own_time_confidence[frames] == 0] = 0.0
     return points, confidence
 
 
 def shown_weight(
-    points: Float32[np.ndarray, "*map xyz=3"],
+    points: Float32[np.ndarray, "*map xyz=3"] | Sequence[Float32[np.ndarray, "_ _ xyz=3"]],
     confidence: Float32[np.ndarray, "*map"],
     colors: UInt8[np.ndarray, "*map rgb=3"],
     options: ExportOptions,
 ) -> Float32[np.ndarray, "*map"]:
-    """Confidence of the points to be shown; 0 where there is none or the options hide a point."""
-    usable = np.isfinite(points).all(axis=-1) & np.isfinite(confidence) & (confidence > 0)
+    """Confidence of the points to be shown; 0 where there is none or the options hide a point.
+
+    Points may be one array, or one for each frame.
+    """
+    usable = np.stack([np.isfinite(part).all(axis=-1) for part in points])
+    usable &= np.isfinite(confidence) & (confidence > 0)
     if options.confidence_percentile > 0 and usable.any():
         usable &= confidence >= np.percentile(confidence[usable], options.confidence_percentile)
     if options.background == "black":
