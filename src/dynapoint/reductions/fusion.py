@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
+from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
 
 # Three indices below this make one key of 63 bits; larger ones are replaced by their ranks.
@@ -183,7 +184,7 @@ def _weight(
     frame: int,
 ) -> Float[Tensor, "height width"]:
     """The weight of a frame's pixels."""
-    usable = points.isfinite().all(dim=-1) & confidence.isfinite()
+    usable = usable_points(points, confidence)
     if static is None:
         return torch.where(usable, confidence, 0.0)
     still = static[frame].detach()
