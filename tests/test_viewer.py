@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import threading
+import time
 import zipfile
 
 import numpy as np
@@ -19,7 +21,6 @@ from dynapoint.viewer import jobs, site
 from dynapoint.viewer.jobs import Jobs, Working
 from dynapoint.viewer.serving import Request
 from dynapoint.viewer.shown import ShownScene
-from dynapoint.viewer.upload import Upload, make_scene, unpack_images
 from exported_scenes import gray_images, scene
 from fake_model import VELOCITY, FakeModel, picture_array
 
@@ -254,8 +255,6 @@ def test_an_export_is_written_once_and_had_under_its_name_alone(rec):
 
 
 def test_work_runs_once_says_how_far_it_is_and_is_tried_again_after_failing(monkeypatch):
-    import threading
-
     monkeypatch.setattr(jobs, "_PATIENCE_S", 0.01)
     all_jobs, go, calls = Jobs(), threading.Event(), []
 
@@ -285,69 +284,32 @@ def test_work_runs_once_says_how_far_it_is_and_is_tried_again_after_failing(monk
     assert found == "done" == ask() and len(calls) == 2
 
 
+def test_results_nobody_asks_for_are_let_go_and_work_nobody_waits_for_is_not_begun(monkeypatch):
+    monkeypatch.setattr(jobs, "_RESULTS_KEPT", 3)
+    all_jobs, made, go = Jobs(), [], threading.Event()
+
+    def ask(key):
+        return all_jobs.ask(key, "words", lambda report: made.append(key) or key)
+
+    for key in ["first", 1, 2, 3, "first", 4, 5, "first"]:
+        assert ask(key) == key
+    assert made == ["first", 1, 2, 3, 4, 5] and ask(1) == 1 and made[-1] == 1
+    monkeypatch.setattr(jobs, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(jobs, "_WAITING_S", 0.3)
+    all_jobs.ask("long", "words", lambda report: go.wait(20))
+    assert isinstance(ask("left"), Working)
+    time.sleep(0.4)
+    assert isinstance(ask("waited for"), Working)
+    go.set()
+    until = time.monotonic() + 10
+    while isinstance(ask("waited for"), Working):
+        assert time.monotonic() < until
+    assert "left" not in made
+
+
 def test_view_says_what_is_wrong(rec, tmp_path, capsys):
     assert main(["view", str(tmp_path / "none.4d")]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["view", "a", "b"]) == 2
     assert main(["view", "--port", "70000"]) == 1
     assert "65535" in capsys.readouterr().err
-
-
-def add(upload: Upload, name: str, content: bytes) -> str:
-    return upload.add(name, io.BytesIO(content), len(content))
-
-
-def png(value: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), (value, 0, 0)).save(file, "PNG")
-    return file.getvalue()
-
-
-def test_uploads_are_kept_in_their_folder_whatever_their_names(tmp_path):
-    upload = Upload(tmp_path / "u")
-    with pytest.raises(InputError, match="nothing has been uploaded"):
-        upload.source()
-    assert add(upload, "../../e.png", png(1)) == "1 image"
-    assert add(upload, "/root/ö ?.PNG", png(2)) == "2 images"
-    inside = (tmp_path / "u/files").resolve()
-    assert all(file.resolve().is_relative_to(inside) for file in upload.source())
-    assert [path.name for path in tmp_path.iterdir()] == ["u"]
-    # A video takes the images' place, and images a video's.
-    assert add(upload, "walk.mp4", b"video") == "walk.mp4"
-    assert upload.source().read_bytes() == b"video" and upload.name == "walk"
-    assert add(upload, "a.png", png(3)) == "1 image"
-    with pytest.raises(InputError, match="broke off after 5 of 9 bytes"):
-        upload.add("b.png", io.BytesIO(b"short"), 9)
-    assert upload.source().name == "a.png"
-
-
-def test_zipped_images_are_unpacked_in_natural_order_and_nowhere_else(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for index in (10, 2, 1):
-            archive.writestr(f"../../sub/{index}.png", png(index))
-        archive.writestr("notes.txt", "no image")
-    files = unpack_images(tmp_path / "a.zip", tmp_path / "out")
-    assert [Image.open(file).getpixel((0, 0))[0] for file in files] == [1, 2, 10]
-    assert all(file.parent == tmp_path / "out" for file in files)
-    (tmp_path / "bad.zip").write_bytes(b"PK no zip")
-    with pytest.raises(InputError, match="ZIP"):
-        unpack_images(tmp_path / "bad.zip", tmp_path / "out2")
-    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
-        archive.writestr("notes.txt", "no image")
-    with pytest.raises(InputError, match="no images"):
-        unpack_images(tmp_path / "none.zip", tmp_path / "out3")
-
-
-def test_an_upload_becomes_a_scene(tmp_path):
-    files = []
-    for index, picture in enumerate(picture_array(2, 48, 64)):
-        files.append(tmp_path / f"{index}.png")
-        Image.fromarray(picture).save(files[-1])
-    said = []
-
-    def say(share, words=""):
-        said.append(share)
-
-    make_scene(files, tmp_path / "s.4d", frames=2, device="cpu", say=say)
-    assert dynapoint.open(tmp_path / "s.4d").frame_count == 2
-    assert said == sorted(said) and said[-1] < 1

@@ -218,6 +218,104 @@ def test_an_upload_is_reconstructed_shown_and_downloaded(show, tmp_path):
     assert page.page.locator("#go").is_disabled()
 
 
+def test_a_reloaded_window_goes_on_waiting_and_several_videos_are_refused(show):
+    page = show(complains=True)
+    videos = [
+        {"name": name, "mimeType": "video/mp4", "buffer": b"no video"}
+        for name in ("a.mp4", "b.mp4")
+    ]
+    page.page.locator("#files").set_input_files(videos)
+    page.page.wait_for_selector("#message:not([hidden])")
+    assert "choose one video" in page.page.locator("#message").inner_text()
+    assert page.page.locator("#go").is_disabled()
+    file = io.BytesIO()
+    Image.fromarray(picture_array(1, 48, 64)[0]).save(file, "PNG")
+    picture = {"name": "f.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    page.page.locator("#files").set_input_files([picture])
+    wait_until(page, "!document.getElementById('go').disabled")
+    # The first answer is lost, as by reloading while it is waited for.
+    page.page.route("**/reconstruct*", lambda route: None)
+    page.page.locator("#go").click()
+    wait_until(page, "sessionStorage.length === 1")
+    page.page.unroute("**/reconstruct*")
+    page.page.reload()
+    page.page.wait_for_url("**/scene/1/", timeout=120_000)
+    page.page.go_back()
+    page.page.wait_for_selector("#drop")
+    page.page.evaluate("sessionStorage.setItem('dynapoint-pending', '/uploads/0/reconstruct')")
+    page.page.reload()
+    page.page.wait_for_selector("#message:not([hidden])")
+    assert "choose it again" in page.page.locator("#message").inner_text()
+    assert page.page.evaluate("sessionStorage.length") == 0
+
+
+def test_until_all_frames_are_fused_each_frame_is_shown(show):
+    page = show(scene(frames=FRAMES))
+    before = canvas(page)
+    asked = []
+    page.page.route("**/fused", lambda route: asked.append(route))
+    for _ in range(2):
+        page.page.evaluate("void dynapoint.change('cloud', 'fused')")
+    page.page.evaluate("dynapoint.setTime(3)")
+    shown_time(page, 3)
+    during = canvas(page)
+    assert drawn(during).sum() > 0.8 * drawn(before).sum()
+    assert "of this frame" in page.page.locator("#count").inner_text()
+    assert page.page.locator("#surfaces").is_disabled()
+    # Asked for twice, sent once.
+    (route,) = asked
+    route.continue_()
+    wait_until(page, "document.getElementById('count').innerText.includes('all frames')")
+    change(page, cloud="frame")
+    assert "of this frame" in page.page.locator("#count").inner_text()
+
+
+def test_what_cannot_be_had_springs_back_and_may_be_asked_for_again(show, tmp_path):
+    store.save(scene(frames=FRAMES), tmp_path / "walk.4d")
+    page = show(dynapoint.open(tmp_path / "walk.4d"), complains=True)
+    page.page.evaluate("dynapoint.state.from = 2")
+    for _ in range(2):
+        for name, value, back in (
+            *(("tracks", "all", "off"), ("cloud", "fused", "frame")),
+            ("tint", True, False),
+        ):
+            page.page.evaluate("([name, value]) => dynapoint.change(name, value)", [name, value])
+            assert page.page.evaluate(f"dynapoint.state.{name}") == back
+            assert "holds no network" in page.page.locator("#message").inner_text()
+            page.page.locator("#message").click()
+    page.page.evaluate("dynapoint.setTime(4)")
+    shown_time(page, 4)
+
+
+def test_a_long_clip_is_not_loaded_again_and_again(show):
+    frames = 215
+    page = show(
+        scene(
+            frames=frames,
+            images=lambda count, height, width: np.full(
+                (count, height, width, 3), 128, dtype=np.uint8
+            ),
+        )
+    )
+    for time in (100, frames - 3):
+        page.page.evaluate(f"dynapoint.setTime({time})")
+        shown_time(page, time)
+    for time in range(0, frames, 9):
+        page.page.evaluate(f"dynapoint.setTime({time})")
+        shown_time(page, time)
+        page.page.wait_for_timeout(100)
+    page.page.evaluate(f"dynapoint.setTime({frames - 4})")
+    shown_time(page, frames - 4)
+    page.page.wait_for_timeout(1500)
+    before = len(page.requests)
+    page.page.wait_for_timeout(500)
+    assert len(page.requests) == before
+    assert page.page.evaluate("loaded.grids.size") <= 200
+    assert page.page.evaluate(f"[{frames - 4}, 0, 8].every((time) => loaded.grids.has(time))")
+    change(page, cameras="all")
+    wait_until(page, "drawnCameras.every((time) => loaded.pictures.has(time))")
+
+
 def test_a_viewer_that_has_ended_is_named(browser):
     site = Site(scene(frames=FRAMES))
     server = Server(site.answer, "127.0.0.1", 0)

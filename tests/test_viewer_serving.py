@@ -92,7 +92,34 @@ def test_pages_of_others_are_refused(connection):
         own = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
         assert ask(connection, "POST", "/echo", "x", **own)[0].status == 200
         connection.close()
-    assert ask(connection, "POST", "/echo", None, **{"Content-Length": "-5"})[0].status == 411
+
+
+def test_pages_of_others_may_link_here_but_not_use_what_is_here(connection):
+    for site, mode, status in (
+        *(("cross-site", "no-cors", 403), ("same-site", "cors", 403)),
+        *(("cross-site", "navigate", 200), ("same-origin", "cors", 200), ("none", "navigate", 200)),
+    ):
+        marks = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        assert ask(connection, "GET", "/", **marks)[0].status == status
+        connection.close()
+    marks = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert ask(connection, "POST", "/", "a=1", **marks)[0].status == 403
+
+
+@pytest.mark.parametrize("length", ["-5", "²", "9" * 5000, "", "1e3"])
+def test_bodies_of_unknown_length_are_refused(connection, length):
+    marks = {"Content-Length": length.encode("latin-1")}
+    assert ask(connection, "POST", "/echo", None, **marks)[0].status == 411
+
+
+def test_requests_that_make_no_sense_are_answered(connection):
+    assert ask(connection, "POST", "/", iter([b"in", b"pieces"]))[0].status == 411
+    connection.close()
+    for host in ("[", "", "a:b:c", "[::1"):
+        assert ask(connection, "GET", "/", Host=host)[0].status == 403, host
+        connection.close()
+    for path in ("//[", "/%", "/?%ff=%", "/\\..\\x"):
+        assert ask(connection, "GET", path)[0].status == 200, path
 
 
 def test_a_port_that_cannot_be_had_is_refused():

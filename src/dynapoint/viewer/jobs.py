@@ -1,6 +1,7 @@
 """Work that takes longer than an answer should: done in the background, asked about again."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +17,10 @@ class Report(Protocol):
 
 # What is done within this time is answered at once.
 _PATIENCE_S = 0.25
+# Who waits asks again within this time, even in a window that is not looked at.
+_WAITING_S = 15.0
+# So many results are kept, those asked for last.
+_RESULTS_KEPT = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +39,15 @@ class _Job:
     share: float = 0.0
     result: Any = None
     error: BaseException | None = None
+    asked_s: float = 0.0
     done: threading.Event = field(default_factory=threading.Event)
 
 
 class Jobs:
-    """Runs each piece of work once, one after another, however often it is asked for."""
+    """Runs each piece of work once, one after another, however often it is asked for.
+
+    What nobody waits for any longer when its turn comes is not begun.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[Hashable, _Job] = {}
@@ -52,28 +61,38 @@ class Jobs:
         What it fails with is raised once, to whoever asks next; asking again tries again.
         """
         with self._lock:
-            job = self._jobs.get(key)
+            job = self._jobs.pop(key, None)
             if job is None:
-                job = self._jobs[key] = _Job(words=words)
-                threading.Thread(target=self._run, args=(job, work), daemon=True).start()
+                job = _Job(words=words)
+                threading.Thread(target=self._run, args=(key, job, work), daemon=True).start()
+            self._jobs[key] = job
+            job.asked_s = time.monotonic()
+            done = [known for known, other in self._jobs.items() if other.done.is_set()]
+            for old in done[:-_RESULTS_KEPT]:
+                del self._jobs[old]
         if not job.done.wait(_PATIENCE_S):
             return Working(share=job.share, words=job.words)
         if job.error is not None:
-            self.forget(key)
+            self._forget(key, job)
             raise job.error
         return job.result
 
-    def forget(self, key: Hashable) -> None:
-        """Let a result go."""
+    def _forget(self, key: Hashable, job: _Job) -> None:
+        """Let a piece of work go, unless another has taken its place."""
         with self._lock:
-            self._jobs.pop(key, None)
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
 
-    def _run(self, job: _Job, work: Callable[[Report], Any]) -> None:
+    def _run(self, key: Hashable, job: _Job, work: Callable[[Report], Any]) -> None:
         def report(share: float, words: str = "") -> None:
             job.share, job.words = share, words or job.words
 
         try:
             with self._turn:
+                with self._lock:
+                    if time.monotonic() - job.asked_s > _WAITING_S:
+                        del self._jobs[key]
+                        return
                 job.result = work(report)
         except BaseException as error:
             job.error = error

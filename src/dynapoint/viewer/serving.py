@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import socket
 import threading
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import SEEK_END, BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from dynapoint.errors import ConfigError, DynapointError
 from dynapoint.viewer.jobs import Working
@@ -61,8 +62,9 @@ def working_answer(working: Working) -> Answer:
 class Server:
     """Answers requests in threads until it is closed.
 
-    Nobody but this machine reaches it unless `host` says otherwise; then requests that name
-    another host, as pages of others can bring a browser to send, are refused as well.
+    Nobody but this machine reaches it unless `host` says otherwise. What pages of others bring a
+    browser to send is refused: by the names of hosts, where only this machine is answered, and by
+    what browsers say of where a request comes from.
 
     Args:
         answer: What is called for each request; what it raises is said to the browser.
@@ -112,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
     # Small answers would otherwise wait for the acknowledgement of their headers.
     wbufsize = -1
     disable_nagle_algorithm = True
+    # A browser that has gone without a word does not keep a thread for ever.
+    timeout = 120
     answer: Callable[[Request], Answer]
     host: str
 
@@ -127,19 +131,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the terminal belongs to the command."""
 
     def _respond(self, method: str) -> None:
-        parts = urlsplit(self.path)
         length = self.headers.get("Content-Length", "0")
-        if not length.isdigit():
+        if not re.fullmatch("[0-9]{1,18}", length) or "Transfer-Encoding" in self.headers:
             self._send(json_answer({"error": "the request has no length"}, status=411), close=True)
             return
         if not self._allowed(method):
             refused = json_answer({"error": "this viewer answers its own pages only"}, status=403)
             self._send(refused, close=True)
             return
+        path, _, query = self.path.partition("?")
         request = Request(
             method=method,
-            path=tuple(unquote(part) for part in parts.path.split("/") if part),
-            query=dict(parse_qsl(parts.query)),
+            path=tuple(unquote(part) for part in path.split("/") if part),
+            query=dict(parse_qsl(query)),
             body=self.rfile,
             length=int(length),
         )
@@ -148,11 +152,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _allowed(self, method: str) -> bool:
         """Whether the request comes from a page of ours, as far as headers tell."""
-        named = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+        # "[::1]:8080" is ::1, "localhost:8080" localhost.
+        named = re.sub(r":\d*$", "", host).strip("[]").lower()
         if self.host in _LOOPBACK and named not in _LOOPBACK:
             return False
-        origin = self.headers.get("Origin")
-        return method == "GET" or origin is None or urlsplit(origin).netloc == self.headers["Host"]
+        if method != "GET" and origin is not None and origin.partition("://")[2] != host:
+            return False
+        # Others may link to our pages, but not use pictures or have things worked out.
+        site, mode = self.headers.get("Sec-Fetch-Site"), self.headers.get("Sec-Fetch-Mode")
+        return site in (None, "same-origin", "none") or (method == "GET" and mode == "navigate")
 
     def _guarded(self, request: Request) -> Answer:
         """What goes wrong is said in the browser, and the server goes on."""
@@ -179,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
             if answer.save_as is not None:
-                name = quote(answer.save_as)
+                name = quote(answer.save_as, errors="replace")
                 self.send_header("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
             if answer.location is not None:
                 self.send_header("Location", answer.location)

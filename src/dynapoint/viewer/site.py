@@ -1,5 +1,7 @@
 """The viewer's addresses: a scene's page and what it asks for, and the page for uploads."""
 
+import re
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable
@@ -7,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dynapoint.errors import InputError
+from dynapoint.errors import DynapointError, InputError
 from dynapoint.exports.catalog import FORMATS
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.web_page import asset, filled_page, page_facts
@@ -42,7 +44,10 @@ class Site:
         self._scenes: dict[str, ShownScene] = {}
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="dynapoint-view-")
+        # Work that goes on while the viewer ends may still write there.
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="dynapoint-view-", ignore_cleanup_errors=True
+        )
         self._takes_uploads = rec is None
         if rec is not None:
             self._scenes["1"] = ShownScene(rec)
@@ -143,9 +148,9 @@ class Site:
         return json_answer({"href": f"file/{name}/{found.name}", "name": found.name})
 
     def _new_upload(self) -> Answer:
-        with self._lock:
-            key = str(len(self._uploads) + 1)
-            self._uploads[key] = Upload(Path(self._folder.name) / "uploads" / key)
+        # Not a number: pages that outlive a viewer must not find another's upload in the next one.
+        key = secrets.token_hex(8)
+        self._uploads[key] = Upload(Path(self._folder.name) / "uploads" / key)
         return json_answer({"upload": key})
 
     def _about_upload(self, key: str, what: str, request: Request) -> Answer:
@@ -156,19 +161,24 @@ class Site:
         if what != "reconstruct":
             return NOT_FOUND
         frames = _number(request.query.get("frames", str(USUAL_FRAMES)), 1, MOST_FRAMES, "frames")
-        number = (key, len(upload.files), frames)
+        source, count = upload.source(), upload.count
 
         def work(report: Report) -> str:
-            folder = upload.folder / f"{upload.name}.4d"
-            make_scene(upload.source(), folder, frames=frames, device=self._device, say=report)
+            # Not in the place of an earlier one, whose page may be open.
+            folder = upload.folder / f"{count}-{frames}.4d"
+            make_scene(source, folder, frames=frames, device=self._device, say=report)
             shown = ShownScene(open_scene(folder, device=self._device))
             with self._lock:
                 scene = str(len(self._scenes) + 1)
                 self._scenes[scene] = shown
             return scene
 
-        upload.source()
-        found = self._jobs.ask((number, "reconstruct"), "Reconstructing", work)
+        try:
+            found = self._jobs.ask((key, count, frames), "Waiting for other work", work)
+        except DynapointError as error:
+            # Where the file lies here means nothing to who has sent it.
+            words = re.sub(rf"{re.escape(str(upload.folder))}/files/\d+/[^/]+/", "", str(error))
+            raise type(error)(words) from error
         if isinstance(found, Working):
             return working_answer(found)
         return json_answer({"scene": f"/scene/{found}/"})

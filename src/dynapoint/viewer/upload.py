@@ -1,8 +1,11 @@
 """Uploads: files of a browser become a scene."""
 
+import lzma
 import re
 import shutil
+import threading
 import zipfile
+import zlib
 from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 from dynapoint.data.frames import load_frames
 from dynapoint.data.images import is_image_path, natural_key
 from dynapoint.data.selection import FrameSelection
-from dynapoint.errors import InputError
+from dynapoint.errors import InputError, OutputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
 from dynapoint.results import checks, contact_sheet, store
@@ -21,6 +24,11 @@ from dynapoint.viewer.jobs import Report
 MODEL = "nano"
 MOST_FRAMES, USUAL_FRAMES = 200, 24
 _CHUNK = 1 << 20
+# What reading a damaged or locked ZIP file, or one packed in an unknown way, may raise.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(RuntimeError, EOFError, NotImplementedError, ValueError),
+)
 
 
 class Upload:
@@ -29,7 +37,8 @@ class Upload:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[Path] = []
-        self._count = 0
+        self.count = 0
+        self._lock = threading.Lock()
         (folder / "files").mkdir(parents=True)
 
     def add(self, name: str, body: BufferedIOBase, length: int) -> str:
@@ -37,31 +46,32 @@ class Upload:
 
         Raises:
             InputError: It did not arrive whole, or is a ZIP file without images.
-            OSError: There is no room for it.
+            OutputError: There is no room for it.
+            OSError: It cannot be written.
         """
         # Of the name only letters and digits are kept: nothing is written beside the folder.
         ending = re.sub(r"[^.\w]", "", Path(name).suffix.lower())[:12]
         stem = re.sub(r"[^\w-]+", "_", Path(name).stem)[:60] or "upload"
-        self._count += 1
-        folder = self.folder / "files" / f"{self._count:06d}"
-        folder.mkdir()
-        path = folder / f"{stem}{ending}"
+        with self._lock:
+            self.count += 1
+            folder = self.folder / "files" / f"{self.count:06d}"
+        # Images are a scene of the name of their folder.
+        path = folder / stem / f"{stem}{ending}"
+        path.parent.mkdir(parents=True)
         _receive(body, length, path)
         added = [path]
         if ending == ".zip":
-            added = unpack_images(path, folder / "images")
-        if any(not is_image_path(file) for file in [*self.files, *added]):
-            # A video is a scene of its own, and so are the images after one.
-            self.files = []
-        self.files += added
-        if not is_image_path(self.files[0]):
+            added = unpack_images(path, path.with_suffix(""))
+            path.unlink()
+        with self._lock:
+            if any(not is_image_path(file) for file in [*self.files, *added]):
+                # A video is a scene of its own, and so are the images after one.
+                self.files = []
+            self.files = [*self.files, *added]
+            count = len(self.files)
+        if not is_image_path(added[0]):
             return name
-        return "1 image" if len(self.files) == 1 else f"{len(self.files)} images"
-
-    @property
-    def name(self) -> str:
-        """What the scene is called."""
-        return self.files[0].stem
+        return "1 image" if count == 1 else f"{count} images"
 
     def source(self) -> Path | list[Path]:
         """What to reconstruct.
@@ -76,18 +86,34 @@ class Upload:
 
 def _receive(body: BufferedIOBase, length: int, path: Path) -> None:
     """Write what arrives to a file; what does not arrive whole leaves none."""
+    _require_room(path.parent, length)
     left = length
-    with path.open("wb") as file:
-        while left > 0:
-            piece = body.read(min(_CHUNK, left))
-            if not piece:
-                break
-            file.write(piece)
-            left -= len(piece)
-    if left:
-        path.unlink()
-        raise InputError(
-            f"{path.name} broke off after {length - left} of {length} bytes; try again"
+    try:
+        with path.open("wb") as file:
+            while left > 0:
+                piece = body.read(min(_CHUNK, left))
+                if not piece:
+                    raise InputError(
+                        f"{path.name} broke off after {length - left} of {length} bytes; try again"
+                    )
+                file.write(piece)
+                left -= len(piece)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _require_room(folder: Path, size: int) -> None:
+    """Refuse what the disk cannot hold before it is full.
+
+    Raises:
+        OutputError: There are fewer than so many bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise OutputError(
+            f"the upload has {size / 1e6:.0f} MB and there is room for {free / 1e6:.0f} MB; make "
+            "room, or start the viewer with TMPDIR naming a folder on a larger disk"
         )
 
 
@@ -124,20 +150,28 @@ def unpack_images(archive: Path, folder: Path) -> list[Path]:
 
     Raises:
         InputError: It is no ZIP file, is damaged, or holds no images.
+        OutputError: There is no room for them.
     """
     folder.mkdir()
     files = []
     try:
         with zipfile.ZipFile(archive) as inside:
-            names = [i.filename for i in inside.infolist() if not i.is_dir()]
             # macOS puts a second, tiny file of the same ending beside every file.
-            names = [n for n in names if is_image_path(Path(n)) and not n.startswith("__MACOSX/")]
-            for index, name in enumerate(sorted(names, key=lambda name: natural_key(Path(name)))):
-                path = folder / f"{index:06d}{Path(name).suffix.lower()}"
-                with inside.open(name) as packed, path.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
+            packed = [
+                each
+                for each in inside.infolist()
+                if is_image_path(Path(each.filename))
+                and not (each.is_dir() or each.filename.startswith("__MACOSX/"))
+            ]
+            # No more than the stated size is ever unpacked.
+            _require_room(folder, sum(each.file_size for each in packed))
+            packed.sort(key=lambda each: natural_key(Path(each.filename)))
+            for index, each in enumerate(packed):
+                path = folder / f"{index:06d}{Path(each.filename).suffix.lower()}"
+                with inside.open(each) as content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
                 files.append(path)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise InputError(f"the ZIP file cannot be read ({error}); upload another one") from error
     if not files:
         raise InputError("the ZIP file holds no images; put images, or upload a video as it is")

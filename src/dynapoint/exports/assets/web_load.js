@@ -3,7 +3,7 @@
 // So many frames are kept at most, of about 1 MB each; those farthest in time go first.
 const KEPT_FRAMES = 200;
 // So many frames ahead of the current one are asked for while nobody waits for anything else.
-const AHEAD = source.live ? 12 : TIMES - 1;
+const AHEAD = Math.min(source.live ? 12 : TIMES - 1, TIMES - 1, KEPT_FRAMES - 2);
 
 // Lines are what a processor draws most slowly.
 const MOST_SLOW_TRACKS = 300;
@@ -14,41 +14,55 @@ const loaded = {
 };
 let shownTime = 0, shownCloud = null, working = false;
 
+/** Whether all frames are shown at once; until they are fused, each frame still is. */
+const showsFused = () => state.cloud === "fused" && loaded.fused !== null;
+
 /** Whether all is there that showing a frame needs. @param {number} time */
 function isLoaded(time) {
-  const cloud = state.cloud === "frame" ? loaded.grids.get(time)?.motion === loaded.motion
-    : !loaded.fused || loaded.paths.has(time);
+  const cloud = showsFused() ? loaded.paths.has(time)
+    : loaded.grids.get(time)?.motion === loaded.motion;
   return cloud && loaded.pictures.has(time);
 }
 
 async function loadFrame(time) {
   const parts = [];
   if (!loaded.pictures.has(time)) parts.push(loadPicture(time));
-  if (state.cloud === "fused" && loaded.fused && !loaded.paths.has(time)) parts.push(loadPath(time));
-  if (state.cloud === "frame" && loaded.grids.get(time)?.motion !== loaded.motion) {
-    parts.push(loadGrid(time));
-  }
+  if (showsFused() && !loaded.paths.has(time)) parts.push(loadPath(time));
+  if (!showsFused() && loaded.grids.get(time)?.motion !== loaded.motion) parts.push(loadGrid(time));
   await Promise.all(parts);
 }
 
 async function loadGrid(time) {
   const motion = loaded.motion, grid = await source.grid(time, motion);
-  drop(loaded.grids, time);
-  loaded.grids.set(time, { ...grid, motion,
+  hold(loaded.grids, time, { ...grid, motion,
     texture: drawer.gridTexture(grid.columns, grid.rows, grid.points) });
-  keepFew(loaded.grids);
 }
 
 async function loadPicture(time) {
   const bitmap = await source.picture(time);
-  loaded.pictures.set(time, { texture: drawer.pictureTexture(bitmap) });
+  hold(loaded.pictures, time, { texture: drawer.pictureTexture(bitmap) });
   bitmap.close();
-  keepFew(loaded.pictures);
 }
 
 async function loadPath(time) {
-  loaded.paths.set(time, { buffer: drawer.buffer(await source.path(time)) });
-  keepFew(loaded.paths);
+  hold(loaded.paths, time, { buffer: drawer.buffer(await source.path(time)) });
+}
+
+/** Keep what belongs to a frame, in the place of others if there are too many. */
+function hold(map, time, held) {
+  drop(map, time);
+  map.set(time, held);
+  // Those that `nextWanted` asks for stay, or it would ask for them again and again, and so do the
+  // pictures of the cameras that are drawn.
+  const stay = map === loaded.pictures ? drawnCameras : [];
+  const away = (other) => {
+    const ahead = (other - state.time + TIMES) % TIMES;
+    return ahead <= AHEAD || other === shownTime || stay.includes(other) ? -1
+      : Math.min(ahead, TIMES - ahead);
+  };
+  while (map.size > KEPT_FRAMES + stay.length) {
+    drop(map, [...map.keys()].reduce((a, b) => (away(b) > away(a) ? b : a)));
+  }
 }
 
 function drop(map, time) {
@@ -58,16 +72,9 @@ function drop(map, time) {
   map.delete(time);
 }
 
-function keepFew(map) {
-  while (map.size > KEPT_FRAMES) {
-    const away = (time) => (time === shownTime ? -1 : Math.abs(time - state.time));
-    drop(map, [...map.keys()].reduce((a, b) => (away(b) > away(a) ? b : a)));
-  }
-}
-
 /** The frame to be loaded next: the current one, or one that will be wanted soon. */
 function nextWanted() {
-  for (let ahead = 0; ahead <= Math.min(AHEAD, TIMES - 1, KEPT_FRAMES - 2); ahead++) {
+  for (let ahead = 0; ahead <= AHEAD; ahead++) {
     const time = (state.time + ahead) % TIMES;
     if (!isLoaded(time)) return time;
   }
@@ -102,16 +109,27 @@ function showCurrent() {
 
 /** Whether a frame, or its cloud, is another one than was shown last. */
 function freshly(time) {
-  const now = state.cloud === "frame" ? loaded.grids.get(time) : loaded.paths.get(time);
+  const now = (showsFused() ? loaded.paths : loaded.grids).get(time);
   const fresh = now !== shownCloud || time !== shownTime;
   shownCloud = now;
   return fresh;
 }
 
+const underWay = new Map();
+
+/** Load something once, however often it is asked for meanwhile. */
+function once(name, load) {
+  if (!underWay.has(name)) underWay.set(name, load().finally(() => underWay.delete(name)));
+  return underWay.get(name);
+}
+
 async function loadFused() {
   if (loaded.fused) return;
-  const cloud = await source.fused(report);
-  loaded.fused = { ...cloud, places: drawer.buffer(cloud.places), paint: drawer.buffer(cloud.paint) };
+  await once("fused", async () => {
+    const cloud = await source.fused(report);
+    loaded.fused = { ...cloud, places: drawer.buffer(cloud.places), paint: drawer.buffer(cloud.paint) };
+    dirty = true;
+  });
 }
 
 /**
@@ -134,8 +152,20 @@ async function loadTracks() {
   const chosen = { frame: state.from, box: state.box }, key = JSON.stringify(chosen);
   if (loaded.trackKey === key) return;
   loaded.trackKey = key;
-  const { count, bytes } = await source.tracks(chosen, report);
+  let packed;
+  try {
+    packed = await source.tracks(chosen, (share, words) => {
+      // Nobody waits for these any longer, so they are not asked for again.
+      if (loaded.trackKey !== key) throw new Error("others are wanted");
+      report(share, words);
+    });
+  } catch (error) {
+    if (loaded.trackKey !== key) return;
+    loaded.trackKey = null;
+    throw error;
+  }
   if (loaded.trackKey !== key) return;
+  const { count, bytes } = packed;
   const { points, colors, motion, visible } = trackParts(bytes, count);
   const every = [...motion.keys()], moving = every.filter((i) => motion[i] > 127);
   for (const [name, some] of [["all", thinned(every)], ["moving", thinned(moving)]]) {
@@ -164,18 +194,41 @@ function thinned(tracks) {
 
 async function loadMotion() {
   if (loaded.motion) return;
-  await source.motion(report);
+  await once("motion", () => source.motion(report));
   loaded.motion = true;
+}
+
+/** The pictures of all cameras that are drawn. */
+async function loadCameras() {
+  for (const time of drawnCameras) {
+    if (!loaded.pictures.has(time)) await loadPicture(time);
+    dirty = true;
+  }
 }
 
 /** Load whatever the state asks for. */
 async function loadWanted() {
-  const first = keepLoading();
-  if (state.tracks !== "off") await loadTracks();
-  if (state.tint) await loadMotion();
-  if (state.cloud === "fused") await loadFused();
-  await first;
+  const frames = keepLoading().catch(fail);
+  if (state.tracks !== "off") await loadOr("tracks", "off", loadTracks);
+  if (state.cloud === "fused") await loadOr("cloud", "frame", loadFused);
+  // The fused cloud knows itself what moves.
+  if (state.tint && !showsFused()) await loadOr("tint", false, loadMotion);
+  if (state.cameras === "all") await loadOr("cameras", "current", loadCameras);
+  await frames;
   await keepLoading();
+}
+
+/** Load a part; what cannot be had is not wanted any longer, so that all else goes on. */
+async function loadOr(name, otherwise, load) {
+  const wanted = state[name];
+  try {
+    await load();
+  } catch (error) {
+    if (state[name] === wanted) state[name] = otherwise;
+    dirty = true;
+    show();
+    fail(error);
+  }
 }
 
 /** All that an exported page holds, so that nothing has to be waited for later. */

@@ -21,16 +21,16 @@ function draw() {
   const look = { ...lookNow(width, height), dense };
   drawer.clear(state.light ? LIGHT : DARK);
   const grid = loaded.grids.get(shownTime), picture = loaded.pictures.get(shownTime);
-  if (state.cloud === "frame" && grid && picture) {
-    // Points finer than a coarse map, with colours of the picture, which is finer too.
-    const finer = Math.max(1, Math.min(4, Math.ceil(FINE / Math.max(grid.rows, grid.columns))));
-    drawer.drawGrid(look, grid, picture.texture, manifest.cameras[shownTime],
-      { surfaces: state.surfaces, finer });
-  } else if (state.cloud === "fused" && loaded.fused) {
+  if (showsFused()) {
     const { still, movers, places, paint } = loaded.fused;
     drawer.drawPoints(look, loaded.fused, places, paint, 0, still);
     const path = loaded.paths.get(shownTime);
     if (path) drawer.drawPoints(look, loaded.fused, path.buffer, paint, still, movers);
+  } else if (grid && picture) {
+    // Points finer than a coarse map, with colours of the picture, which is finer too.
+    const finer = Math.max(1, Math.min(4, Math.ceil(FINE / Math.max(grid.rows, grid.columns))));
+    drawer.drawGrid(look, grid, picture.texture, manifest.cameras[shownTime],
+      { surfaces: state.surfaces, finer });
   }
   drawCameras(look);
   drawTracks(look);
@@ -99,7 +99,7 @@ function drawCameras(look) {
 
 function setTime(time) {
   state.time = Math.max(0, Math.min(TIMES - 1, time));
-  keepLoading().catch(fail);
+  keepLoading().catch((error) => { setPlaying(false); fail(error); });
   show();
 }
 
@@ -139,6 +139,9 @@ function show() {
     button.setAttribute("aria-pressed", state[button.dataset.set] === button.dataset.value);
   }
   for (const name of ["surfaces", "tint", "follow", "light"]) element(name).checked = state[name];
+  // Frozen time has points alone, and surfaces have none but those on edges, which are hidden first.
+  element("surfaces").disabled = state.cloud === "fused";
+  element("size").disabled = state.cloud === "frame" && state.surfaces && state.least > 0;
   document.body.classList.toggle("light", state.light);
 }
 
@@ -146,10 +149,9 @@ function show() {
 function describeCloud() {
   const { fused } = loaded, grid = loaded.grids.get(shownTime);
   const number = (value) => value.toLocaleString("en");
-  element("count").textContent = state.cloud === "frame"
-    ? (grid ? `${number(grid.shown)} pixels of this frame, at its own time` : "")
-    : (fused ? `${number(fused.still + fused.movers)} points of all frames, where they are at this time`
-      : "");
+  element("count").textContent = showsFused()
+    ? `${number(fused.still + fused.movers)} points of all frames, where they are at this time`
+    : (grid ? `${number(grid.shown)} pixels of this frame, at its own time` : "");
 }
 
 function change(name, value) {
@@ -165,7 +167,7 @@ function screenshot() {
   draw();
   drawer.gl.canvas.toBlob((blob) => {
     const address = URL.createObjectURL(blob);
-    const time = String(manifest.times[state.time]).padStart(4, "0");
+    const time = String(manifest.times[shownTime]).padStart(4, "0");
     saveAs(address, `${manifest.name}-${time}.png`);
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }, "image/png");

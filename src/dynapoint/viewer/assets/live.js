@@ -108,6 +108,7 @@ async function showSource() {
   try {
     const bitmap = await source.picture(frame);
     if (frame !== state.from) return;
+    sourceBitmap?.close();
     sourceBitmap = bitmap;
     drawSource(state.box);
   } catch (error) {
@@ -147,10 +148,15 @@ function connectRectangle(canvas) {
   canvas.addEventListener("pointermove", (event) => {
     if (start && sourceBitmap) drawSource(boxTo(at(event)));
   });
+  canvas.addEventListener("pointercancel", () => {
+    start = null;
+    if (sourceBitmap) drawSource(state.box);
+  });
   canvas.addEventListener("pointerup", (event) => {
     if (!start) return;
     const box = boxTo(at(event));
     start = null;
+    if (!sourceBitmap) return;
     const large = (box[2] - box[0]) > 0.01 && (box[3] - box[1]) > 0.01;
     state.box = large ? box.map((share) => Number(share.toFixed(4))) : [0, 0, 1, 1];
     drawSource(state.box);

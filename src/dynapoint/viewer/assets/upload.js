@@ -3,6 +3,9 @@
 
 const element = (id) => document.getElementById(id);
 const ASK_AGAIN_MS = 300;
+const PROMPT = element("listing").textContent;
+// What this window waits for, which it goes on with when it is loaded again.
+const PENDING = "dynapoint-pending";
 let upload = null, busy = false;
 
 function say(words, share) {
@@ -26,6 +29,7 @@ async function post(path) {
     } catch {
       throw new Error("The viewer does not answer: is `dynapoint view` still running?");
     }
+    if (answer.status === 404) throw new Error("What was uploaded is gone; please choose it again.");
     const content = await answer.json();
     if (answer.status === 202) {
       say(`${content.words} …`, content.share);
@@ -60,6 +64,9 @@ async function add(files) {
   element("go").disabled = true;
   element("message").hidden = true;
   try {
+    if (files.length > 1 && [...files].some((file) => file.type.startsWith("video/"))) {
+      throw new Error("A video is a scene of its own: choose one video, or images.");
+    }
     upload ??= (await post("/uploads")).upload;
     // Names in the order in which people count.
     const sorted = [...files].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
@@ -70,24 +77,29 @@ async function add(files) {
     say("", 0);
     element("go").disabled = false;
   } catch (error) {
+    upload = null;
+    element("listing").textContent = PROMPT;
     fail(error);
   } finally {
     busy = false;
   }
 }
 
-async function reconstruct() {
+/** @param {string} path what to ask for */
+async function reconstruct(path) {
   busy = true;
   element("go").disabled = true;
   element("message").hidden = true;
   say("Waiting …", 0);
   try {
-    const frames = Number(element("frames").value);
-    const { scene } = await post(`/uploads/${upload}/reconstruct?frames=${frames}`);
+    sessionStorage.setItem(PENDING, path);
+    const { scene } = await post(path);
+    sessionStorage.removeItem(PENDING);
     location.assign(scene);
   } catch (error) {
+    sessionStorage.removeItem(PENDING);
     fail(error);
-    element("go").disabled = false;
+    element("go").disabled = !upload;
   } finally {
     busy = false;
   }
@@ -97,7 +109,10 @@ const drop = element("drop");
 element("files").addEventListener("change", (event) => {
   add(event.target.files).then(() => { event.target.value = ""; });
 });
-element("go").addEventListener("click", reconstruct);
+element("go").addEventListener("click", () => {
+  reconstruct(`/uploads/${upload}/reconstruct?frames=${Number(element("frames").value)}`);
+});
+if (sessionStorage.getItem(PENDING)) reconstruct(sessionStorage.getItem(PENDING));
 for (const kind of ["dragover", "drop", "dragleave"]) {
   drop.addEventListener(kind, (event) => {
     event.preventDefault();
