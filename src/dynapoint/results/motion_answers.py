@@ -239,6 +239,7 @@ class MotionAnswers:
 
         if xy is not None:
             return _tracks_of_places(self, frame, xy)
+        source = self._checked_index(frame, "frame")
         marked = np.zeros(self.map_hw, dtype=bool)
         marked[:: max(1, every), :: max(1, every)] = True
         if mask is not None:
@@ -246,11 +247,11 @@ class MotionAnswers:
         times = (
             (as_tensor(points).double(), as_tensor(confidence).double(), self._surface(time))
             for time in range(self.frame_count)
-            for points, confidence in [self.maps(frame=frame, time=time)]
+            for points, confidence in [self.maps(frame=source, time=time)]
         )
         shape = (self.frame_count, np.count_nonzero(marked))
         columns, rows = np.nonzero(marked)[::-1]
-        places = self.pixel_map.to_picture(int(frame), np.stack([columns, rows], axis=1) + 0.5)
+        places = self.pixel_map.to_picture(source, np.stack([columns, rows], axis=1) + 0.5)
         # What is seen is judged in float64; as precise as the maps, answers take half the room.
         tracks = PixelTracks(
             source_xy=places.astype(np.float32),
@@ -259,7 +260,7 @@ class MotionAnswers:
             visible=np.empty(shape, dtype=np.float32),
             confidence=np.empty(shape, dtype=np.float32),
         )
-        tracked = tracked_times(times, own_time=int(frame), mask=as_tensor(marked))
+        tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
         for time, now in enumerate(tracked):
             tracks.points[time], tracks.visible[time] = now.points, now.visible
             tracks.xy[time] = self.pixel_map.to_picture(time, now.xy.numpy())
