@@ -219,7 +219,8 @@ def test_addresses_of_a_scene(rec):
     assert "class Source" in page and "%%" not in page and '"uploads":false' in page
     assert get(where, "/scene/1/picture/3").kind == "image/jpeg"
     assert get(where, "/scene/1/cloud/3", most="10").status == 200
-    for nowhere in ("/scene/2/", "/scene/1/nothing", "/scene/1/file/ply/x", "/uploads", "/etc"):
+    assert get(where, "/scene/2/").location == "/scene/1/"
+    for nowhere in ("/scene/1/nothing", "/scene/1/file/ply/x", "/uploads", "/etc"):
         assert get(where, nowhere).status == 404, nowhere
     assert get(where, "/uploads", "POST").status == 404
     assert get(where, "/scene/1/path/0").status == 404
@@ -273,7 +274,8 @@ def test_work_runs_once_says_how_far_it_is_and_is_tried_again_after_failing(monk
     while found != Working(share=0.5, words="half"):
         found = ask()
     # Another piece of work waits for its turn.
-    assert isinstance(all_jobs.ask("other", "later", lambda report: 1), Working)
+    waiting = all_jobs.ask("other", "later", lambda report: 1)
+    assert waiting == Working(share=0.0, words="Waiting for other work")
     assert len(calls) == 1
     go.set()
     with pytest.raises(InputError, match="no"):

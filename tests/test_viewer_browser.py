@@ -136,7 +136,6 @@ def test_tracks_of_any_frame_and_of_a_rectangle_of_it(show):
     every = lines()
     assert every > 0.01
     page.page.locator("#from").fill("2")
-    page.page.locator("#from").dispatch_event("change")
     wait_until(page, "document.getElementById('tracks-of').innerText === 'of frame 3'")
     picture = page.page.locator("#source")
     picture.scroll_into_view_if_needed()
@@ -253,7 +252,11 @@ def test_until_all_frames_are_fused_each_frame_is_shown(show):
     page = show(scene(frames=FRAMES))
     before = canvas(page)
     asked = []
-    page.page.route("**/fused", lambda route: asked.append(route))
+
+    def hold_back(route):
+        asked.append(route)
+
+    page.page.route("**/fused", hold_back)
     for _ in range(2):
         page.page.evaluate("void dynapoint.change('cloud', 'fused')")
     page.page.evaluate("dynapoint.setTime(3)")

@@ -2,8 +2,12 @@
 
 import io
 import json
+import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections import namedtuple
@@ -93,6 +97,19 @@ def test_what_the_disk_cannot_hold_is_refused_before_it_is_full(tmp_path, monkey
     with pytest.raises(OutputError, match="has 6 MB"):
         add(upload, "bomb.zip", packed.getvalue())
     assert not any(file.stat().st_size > 10_000 for file in tmp_path.rglob("*") if file.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_uploads_are_deleted_however_the_viewer_ends(tmp_path, ending):
+    command = [sys.executable, "-m", "dynapoint", "view", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as viewer:
+        assert viewer.stdout.readline().startswith(b"upload a video")
+        assert [path.name[:14] for path in tmp_path.iterdir()] == ["dynapoint-view"]
+        viewer.send_signal(ending)
+        assert viewer.wait(timeout=60) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_broke_off_leaves_no_file(tmp_path):

@@ -1,5 +1,6 @@
 """`dynapoint view`."""
 
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,10 @@ class View:
             site, what = Site(rec, device=self.device), f"look at {self.scene[0]}"
         try:
             server = Server(site.answer, self.host, self.port)
+            # What was uploaded is deleted however the viewer is ended.
+            for ending in {"SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
+                if signal.getsignal(signal.Signals[ending]) == signal.SIG_DFL:
+                    signal.signal(signal.Signals[ending], signal.default_int_handler)
             print(f"{what} at {server.address} (Ctrl-C ends)", flush=True)
             while True:
                 time.sleep(3600)

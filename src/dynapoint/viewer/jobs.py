@@ -63,8 +63,9 @@ class Jobs:
         with self._lock:
             job = self._jobs.pop(key, None)
             if job is None:
-                job = _Job(words=words)
-                threading.Thread(target=self._run, args=(key, job, work), daemon=True).start()
+                job = _Job(words="Waiting for other work")
+                arguments = (key, job, words, work)
+                threading.Thread(target=self._run, args=arguments, daemon=True).start()
             self._jobs[key] = job
             job.asked_s = time.monotonic()
             done = [known for known, other in self._jobs.items() if other.done.is_set()]
@@ -83,7 +84,7 @@ class Jobs:
             if self._jobs.get(key) is job:
                 del self._jobs[key]
 
-    def _run(self, key: Hashable, job: _Job, work: Callable[[Report], Any]) -> None:
+    def _run(self, key: Hashable, job: _Job, words: str, work: Callable[[Report], Any]) -> None:
         def report(share: float, words: str = "") -> None:
             job.share, job.words = share, words or job.words
 
@@ -93,6 +94,7 @@ class Jobs:
                     if time.monotonic() - job.asked_s > _WAITING_S:
                         del self._jobs[key]
                         return
+                job.words = words
                 job.result = work(report)
         except BaseException as error:
             job.error = error

@@ -46,7 +46,9 @@ class Answer:
     location: str | None = None
 
 
-NOT_FOUND = Answer(status=404, kind=JSON, content=b'{"error": "there is nothing at this address"}')
+NOT_FOUND = Answer(
+    status=404, kind=JSON, content=b'{"error": "there is nothing here; reload the page"}'
+)
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:

@@ -63,14 +63,15 @@ class Site:
             DynapointError: It cannot be answered; the message says why.
         """
         match (request.method, *request.path):
-            case ("GET",) if self._takes_uploads:
-                return Answer(kind=HTML, content=_upload_page().encode())
-            case ("GET",):
-                return Answer(status=302, location="/scene/1/")
             case (method, "scene", key, *rest) if key in self._scenes:
                 return self._about_scene(method, key, rest, request.query)
-            case ("POST", "uploads"):
-                return self._new_upload() if self._takes_uploads else NOT_FOUND
+            case ("GET",) if self._takes_uploads:
+                return Answer(kind=HTML, content=_upload_page().encode())
+            case ("GET",) | ("GET", "scene", _):
+                # Scenes of a viewer that has ended are asked for again by those who saw them.
+                return Answer(status=302, location="/" if self._takes_uploads else "/scene/1/")
+            case ("POST", "uploads") if self._takes_uploads:
+                return self._new_upload()
             case ("POST", "uploads", key, what) if key in self._uploads:
                 return self._about_upload(key, what, request)
         return NOT_FOUND
@@ -174,7 +175,7 @@ class Site:
             return scene
 
         try:
-            found = self._jobs.ask((key, count, frames), "Waiting for other work", work)
+            found = self._jobs.ask((key, count, frames), "Reconstructing", work)
         except DynapointError as error:
             # Where the file lies here means nothing to who has sent it.
             words = re.sub(rf"{re.escape(str(upload.folder))}/files/\d+/[^/]+/", "", str(error))

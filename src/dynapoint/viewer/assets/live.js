@@ -84,10 +84,12 @@ class Source {
   connect() {
     element("from").max = TIMES - 1;
     element("from").disabled = TIMES < 2;
-    element("from").addEventListener("change", (event) => {
+    element("from").addEventListener("input", (event) => {
       state.from = Number(event.target.value);
       state.box = [0, 0, 1, 1];
       showSource();
+    });
+    element("from").addEventListener("change", () => {
       change("tracks", state.tracks === "off" ? "moving" : state.tracks);
     });
     connectRectangle(element("source"));
