@@ -290,6 +290,19 @@ def test_what_cannot_be_had_springs_back_and_may_be_asked_for_again(show, tmp_pa
     shown_time(page, 4)
 
 
+def test_a_damaged_frame_is_named_when_it_comes_and_passed_over(show, tmp_path):
+    store.save(scene(frames=FRAMES), tmp_path / "walk.4d")
+    (tmp_path / "walk.4d/frames/000002.jpg").write_bytes(b"damaged")
+    page = show(dynapoint.open(tmp_path / "walk.4d"), complains=True)
+    assert not page.page.locator("#message").is_visible()
+    page.page.locator("#play").click()
+    page.page.wait_for_selector("#message:not([hidden])")
+    assert "000002.jpg" in page.page.locator("#message").inner_text()
+    assert page.page.evaluate("[dynapoint.state.playing, dynapoint.shown()]") == [False, 1]
+    page.page.evaluate("dynapoint.setTime(3)")
+    shown_time(page, 3)
+
+
 def test_a_long_clip_is_not_loaded_again_and_again(show):
     frames = 215
     page = show(

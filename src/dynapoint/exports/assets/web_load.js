@@ -72,11 +72,14 @@ function drop(map, time) {
   map.delete(time);
 }
 
+// Frames that could not be had are asked for again only when they are the current one.
+const failed = new Set();
+
 /** The frame to be loaded next: the current one, or one that will be wanted soon. */
 function nextWanted() {
   for (let ahead = 0; ahead <= AHEAD; ahead++) {
     const time = (state.time + ahead) % TIMES;
-    if (!isLoaded(time)) return time;
+    if (!isLoaded(time) && (ahead === 0 || !failed.has(time))) return time;
   }
   return null;
 }
@@ -88,7 +91,13 @@ async function keepLoading() {
   working = true;
   try {
     for (let time = nextWanted(), count = 0; time !== null; time = nextWanted(), count++) {
-      await loadFrame(time);
+      try {
+        await loadFrame(time);
+        failed.delete(time);
+      } catch (error) {
+        failed.add(time);
+        if (time === state.time) throw error;
+      }
       showCurrent();
       if (!source.live) progress((count + 1) / TIMES);
     }

@@ -156,6 +156,7 @@ function describeCloud() {
 
 function change(name, value) {
   state[name] = value;
+  element("message").hidden = true;
   if (name === "follow") resetView();
   dirty = true;
   show();
