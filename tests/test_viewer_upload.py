@@ -153,7 +153,7 @@ def test_one_upload_after_another_becomes_a_scene_of_its_own_name():
         raise AssertionError("never done")
 
     def page(address):
-        path = tuple(address.strip("/").split("/"))
+        path = tuple(part for part in address.split("/") if part)
         request = Request(method="GET", path=path, query={}, body=io.BytesIO(), length=0)
         return where.answer(request)
 
@@ -178,4 +178,7 @@ def test_one_upload_after_another_becomes_a_scene_of_its_own_name():
     for address, name in zip(scenes, ("horse", "cow"), strict=True):
         assert f"<title>{name} |" in page(address).content.decode()
         assert page(f"{address}picture/1").kind == "image/jpeg"
+    made = page("").content.decode()
+    for address, name in zip(scenes, ("horse", "cow"), strict=True):
+        assert f'<a href="{address}">{name}</a>' in made
     where.close()

@@ -5,6 +5,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Site:
             case (method, "scene", key, *rest) if key in self._scenes:
                 return self._about_scene(method, key, rest, request.query)
             case ("GET",) if self._takes_uploads:
-                return Answer(kind=HTML, content=_upload_page().encode())
+                return Answer(kind=HTML, content=self._upload_page().encode())
             case ("GET",) | ("GET", "scene", _):
                 # Scenes of a viewer that has ended are asked for again by those who saw them.
                 return Answer(status=302, location="/" if self._takes_uploads else "/scene/1/")
@@ -131,6 +132,21 @@ class Site:
             downloads=_asset("downloads.html"),
             connect="'self'",
         )
+
+    def _upload_page(self) -> str:
+        made = " · ".join(
+            f'<a href="/scene/{key}/">{escape(scene.rec.frames.name)}</a>'
+            for key, scene in list(self._scenes.items())
+        )
+        parts = {
+            "style": asset("web.css") + _asset("upload.css"),
+            "most": str(MOST_FRAMES),
+            "usual": str(USUAL_FRAMES),
+            "made": f'<p class="note">Made before: {made}</p>' if made else "",
+            "script": _asset("upload.js"),
+        }
+        pieces = _asset("upload.html").split("%%")
+        return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
 
     def _exports(self, key: str) -> Path:
         return Path(self._folder.name) / "exports" / key
@@ -231,17 +247,6 @@ def _part(text: str) -> tuple[float, float, float, float]:
             f"box is {text!r}; give left,top,right,bottom as shares of the picture from 0 to 1"
         )
     return left, top, right, bottom
-
-
-def _upload_page() -> str:
-    parts = {
-        "style": asset("web.css") + _asset("upload.css"),
-        "most": str(MOST_FRAMES),
-        "usual": str(USUAL_FRAMES),
-        "script": _asset("upload.js"),
-    }
-    pieces = _asset("upload.html").split("%%")
-    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
 
 
 def _asset(name: str) -> str:
