@@ -88,7 +88,7 @@ def test_freezing_time_tint_and_backgrounds(show):
     change(page, cameras="off")
     one = canvas(page)
     page.page.get_by_role("button", name="Freeze time").click()
-    wait_until(page, "document.getElementById('count').innerText.includes('all frames')")
+    wait_until(page, "document.getElementById('count').innerText.includes('up to 16')")
     change(page)
     frozen = canvas(page)
     assert drawn(frozen).sum() > 1.02 * drawn(one).sum()
@@ -268,7 +268,7 @@ def test_until_all_frames_are_fused_each_frame_is_shown(show):
     # Asked for twice, sent once.
     (route,) = asked
     route.continue_()
-    wait_until(page, "document.getElementById('count').innerText.includes('all frames')")
+    wait_until(page, "document.getElementById('count').innerText.includes('up to 16')")
     change(page, cloud="frame")
     assert "of this frame" in page.page.locator("#count").inner_text()
 

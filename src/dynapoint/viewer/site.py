@@ -96,7 +96,7 @@ class Site:
             case ("GET", "motion"):
                 return self._job((key, "motion"), "Finding what moves", scene.find_motion)
             case ("GET", "fused"):
-                return self._job((key, "fused"), "Fusing all frames", scene.fuse)
+                return self._job((key, "fused"), "Fusing frames", scene.fuse)
             case ("GET", "tracks", text):
                 frame, part = _frame(scene, text), _part(query.get("box", "0,0,1,1"))
                 words = f"Following points of frame {frame + 1}"

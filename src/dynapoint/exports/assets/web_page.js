@@ -150,7 +150,7 @@ function describeCloud() {
   const { fused } = loaded, grid = loaded.grids.get(shownTime);
   const number = (value) => value.toLocaleString("en");
   element("count").textContent = showsFused()
-    ? `${number(fused.still + fused.movers)} points of all frames, where they are at this time`
+    ? `${number(fused.still + fused.movers)} points of up to 16 frames, where they are at this time`
     : (grid ? `${number(grid.shown)} pixels of this frame, at its own time` : "");
 }
 
