@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import struct
 import threading
 import time
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 import dynapoint
-from dynapoint.cli import main
-from dynapoint.errors import InputError, SceneError
+from dynapoint.cli import main, view
+from dynapoint.errors import ConfigError, InputError, SceneError
 from dynapoint.exports.catalog import FORMATS
 from dynapoint.results import store
 from dynapoint.results.reconstruction import Reconstruction
@@ -315,3 +316,21 @@ def test_view_says_what_is_wrong(rec, tmp_path, capsys):
     assert main(["view", "a", "b"]) == 2
     assert main(["view", "--port", "70000"]) == 1
     assert "65535" in capsys.readouterr().err
+
+
+def test_a_second_viewer_finds_a_port_unless_one_is_asked_for(rec, monkeypatch):
+    where = site.Site(rec)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(view, "_USUAL_PORT", port)
+        server = view.View()._server(where)
+        assert not server.address.endswith(f":{port}")
+        server.close()
+        with pytest.raises(ConfigError, match=f"port {port} .* --port"):
+            view.View(port=port)._server(where)
+    server = view.View()._server(where)
+    assert server.address.endswith(f":{port}")
+    server.close()
+    where.close()

@@ -113,7 +113,7 @@ class Tracks(_AnswerCommand):
         tracks = rec.track(frame=self.frame, xy=list(self.xy) or None, every=self.every)
         seen, count = _mean(tracks.visible), tracks.points.shape[1]
         unknown = int((tracks.confidence <= 0).all(axis=0).sum())
-        said = f"{count} tracks at {rec.frame_count} times, {seen:.0%} seen"
+        said = f"{count} track{'s' * (count != 1)} at {rec.frame_count} times, {seen:.0%} seen"
         if unknown:
             said += f", {unknown} of places where nothing is known (outside the image, or ignored)"
         numbers = {"tracks": count, "times": rec.frame_count, "unknown": unknown}

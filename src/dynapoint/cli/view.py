@@ -4,11 +4,18 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dynapoint.cli.common import UsageError
+from dynapoint.cli.common import UsageError, optional
+from dynapoint.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dynapoint.viewer.serving import Server
+    from dynapoint.viewer.site import Site
+
+_USUAL_PORT = 8080
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,21 +28,21 @@ class View:
         tyro.conf.arg(metavar="[SCENE]", help_behavior_hint="(optional)"),
     ] = ()
     """Folder that `dynapoint reconstruct` wrote."""
-    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8080
-    """Where the page is served; 0 takes any free port."""
+    port: Annotated[int | None, optional("PORT")] = None
+    """Where the page is served, and nowhere else; 0 takes any free port. The default is 8080, or
+    any that is free where that is taken."""
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
     """The address to listen at; by default nobody but this machine reaches the page."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """The network's weights file, where it is neither in the scene nor found by name."""
-    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE")] = None
+    device: Annotated[str | None, optional("DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
 
     def run(self) -> int:
         """Serve until interrupted."""
         if len(self.scene) > 1:
             raise UsageError(f"{len(self.scene)} scenes were given; give one, or none to upload")
-        from dynapoint.viewer.serving import Server  # noqa: PLC0415 - quick help needs none of it.
-        from dynapoint.viewer.site import Site  # noqa: PLC0415
+        from dynapoint.viewer.site import Site  # noqa: PLC0415 - quick help needs none of it.
 
         if not self.scene:
             site, what = Site(device=self.device), "upload a video or images"
@@ -45,7 +52,7 @@ class View:
             rec = open_scene(self.scene[0], weights=self.weights, device=self.device)
             site, what = Site(rec, device=self.device), f"look at {self.scene[0]}"
         try:
-            server = Server(site.answer, self.host, self.port)
+            server = self._server(site)
             # What was uploaded is deleted however the viewer is ended.
             for ending in {"SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
                 if signal.getsignal(signal.Signals[ending]) == signal.SIG_DFL:
@@ -55,3 +62,14 @@ class View:
                 time.sleep(3600)
         finally:
             site.close()
+
+    def _server(self, site: "Site") -> "Server":
+        """The site at the port asked for, or else at the usual one or any other."""
+        from dynapoint.viewer.serving import Server  # noqa: PLC0415
+
+        if self.port is not None:
+            return Server(site.answer, self.host, self.port)
+        try:
+            return Server(site.answer, self.host, _USUAL_PORT)
+        except ConfigError:
+            return Server(site.answer, self.host, 0)
