@@ -11,8 +11,8 @@ Clips that the JSON file has already are not done again.
 Measured for nano-1 on 62 clips that the fit did not see (56 of the data engine, the 6 of the
 bench), grade against the geometric mean of the two errors: .41 with a second opinion, .39 without;
 .45 and .44 on the engine alone, -.31 and -.37 on the six bench clips (too few to mean much). The
-aim of .5 is missed. Another network's answer as the second opinion (dept3r-nano's, on 70 other clips)
-is no way there: that signal alone has .39, like roughness, and the grade with it .46.
+aim of .5 is missed. Another network's answer as the second opinion (dept3r-nano's, on 70 other
+clips) is no way there: that signal alone has .39, like roughness, and the grade with it .46.
 """
 
 import argparse
