@@ -26,7 +26,7 @@ HW = (28, 42)
 FRAMES = 3
 
 
-def small(into: str = "camera_token", intrinsics: bool = True) -> Dept3rConfig:
+def small(into: str = "frame", intrinsics: bool = True) -> Dept3rConfig:
     query = QueryConfig(into=into, intrinsics=intrinsics)
     return replace(dept3r_miniature(), query=query)
 
@@ -129,7 +129,7 @@ def test_motion_is_the_head_on_the_levels_of_the_pass(images):
 @torch.no_grad()
 def test_without_a_learned_query_all_times_are_one(images):
     network = at_start()
-    network.query_embedding.into_camera_token.zero_()
+    network.query_embedding.into_frame.zero_()
     encoded = network.encode(images)
     first, second = (network.decode(encoded, time=time, frames=[2]).points for time in (0, 1))
     assert torch.equal(first, second)
@@ -336,8 +336,8 @@ def test_files_come_back(tmp_path, suffix):
     ):
         assert tensors.keys() == network.state_dict().keys()
         assert all(torch.equal(tensors[k], v) for k, v in network.state_dict().items())
-    with pytest.raises(ModelError, match=r"missing .*into_frame"):
-        load_dept3r(small("frame"), path)
+    with pytest.raises(ModelError, match=r"missing .*into_camera_token"):
+        load_dept3r(small("camera_token"), path)
 
 
 def test_half_a_network_is_no_vggt(tmp_path):

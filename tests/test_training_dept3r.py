@@ -198,7 +198,7 @@ def test_what_each_phase_trains():
             assert value is None, name
         elif not name.startswith("camera_head"):
             # The query embedding has a gradient of zero, so that optimisers leave it alone.
-            assert value.any() == (name != "query_embedding.into_camera_token"), name
+            assert value.any() == (name != "query_embedding.into_frame"), name
 
 
 def test_phases_follow_one_another(tmp_path):
@@ -334,11 +334,11 @@ def test_sets_without_motion_are_for_the_first_phase_alone():
 def test_vggt_starts_it(tmp_path):
     published = write_vggt(tmp_path / "vggt.pt")
     trainer = Trainer(config_of(), tmp_path, processes=Processes())
-    query = trainer.network.query_embedding.into_camera_token.clone()
+    query = trainer.network.query_embedding.into_frame.clone()
     trainer.start_from(trainer.trainee.read_start(tmp_path / "vggt.pt"))
     state = trainer.network.state_dict()
     assert torch.equal(state["motion_head.norm.bias"], published["point_head.norm.bias"])
-    assert torch.equal(state["query_embedding.into_camera_token"], query)
+    assert torch.equal(state["query_embedding.into_frame"], query)
     assert not state["query_embedding.intrinsics.weight"].any()
     assert not trainer.train_step().skipped
 

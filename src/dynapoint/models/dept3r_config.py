@@ -12,7 +12,9 @@ class Dept3rConfig:
     """All numbers of a DePT3R network: VGGT with its depth head, and what tells it the time."""
 
     vggt: PublishedConfig
-    query: QueryConfig = field(default_factory=QueryConfig)
+    # Told to the camera token alone, the query is not learned under the small layer scale of this
+    # network (docs/dept3r.md).
+    query: QueryConfig = field(default_factory=lambda: QueryConfig(into="frame"))
 
     def __post_init__(self) -> None:
         if self.vggt.decoder is not None or not self.vggt.depth_head:
