@@ -194,7 +194,7 @@ def _cauchy_weights(residual: Tensor, prior: Tensor, trusted: Tensor) -> tuple[T
     rank = (known.isfinite().sum(dim=1, keepdim=True) - 1).clamp_min(0) * SCALE_QUANTILE
     low = rank.floor()
     ends = ordered.gather(1, torch.cat([low, rank.ceil()], dim=1).long())
-    scale = torch.lerp(ends[:, 0], ends[:, 1], (rank - low)[:, 0])
+    scale = torch.lerp(ends[:, 0], ends[:, 1], (rank - low)[:, 0].to(ends))
     scale = scale.nan_to_num(1.0).clamp(0.5, 20.0)
     return prior / (1 + (size / scale[:, None]) ** 2), scale
 
