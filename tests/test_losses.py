@@ -17,7 +17,7 @@ from dynapoint.training.losses import (
     confidence_weighted_regression,
     huber,
     masked_mean,
-    match_term,
+    match_errors,
     mean_distance,
     motion_term,
     norm,
@@ -164,7 +164,7 @@ def test_match_term_spreads_the_target_over_four_cells():
     probability = torch.tensor([[[0.05, 0.3, 0.1, 0.05, 0.2, 0.1, 0.2]]])
     xy = torch.tensor([[[7.0, 3.0]]])
     yes = flags([1])
-    found = match_term(probability.log(), xy, yes, yes, (2, 3))
+    found = masked_mean(match_errors(probability.log(), xy, yes, (2, 3)), yes)
     expected = -(
         0.5625 * math.log(0.3)
         + 0.1875 * math.log(0.1)
@@ -173,9 +173,9 @@ def test_match_term_spreads_the_target_over_four_cells():
     )
     assert found.item() == pytest.approx(expected, abs=1e-5)
     # Hidden: the last bin alone.
-    hidden = match_term(probability.log(), xy, ~yes, yes, (2, 3))
+    hidden = masked_mean(match_errors(probability.log(), xy, ~yes, (2, 3)), yes)
     assert hidden.item() == pytest.approx(-math.log(0.2), abs=1e-5)
-    assert match_term(probability.log(), xy, yes, ~yes, (2, 3)).item() == 0
+    assert masked_mean(match_errors(probability.log(), xy, yes, (2, 3)), ~yes).item() == 0
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,9 @@ def test_match_term_spreads_the_target_over_four_cells():
 )
 def test_match_term_at_centres_and_beyond_the_last_centre_wants_one_cell(xy, cell):
     logits = torch.randn(1, 1, 7)
-    found = match_term(logits, torch.tensor([[xy]]).float(), flags([1]), flags([1]), (2, 3))
+    found = masked_mean(
+        match_errors(logits, torch.tensor([[xy]]).float(), flags([1]), (2, 3)), flags([1])
+    )
     assert found.item() == pytest.approx(-logits.log_softmax(-1)[0, 0, cell].item(), abs=1e-5)
 
 
@@ -413,7 +415,7 @@ def test_pairs_are_different_ordered_and_never_own_time():
 
 def test_true_matches_of_the_toy_wall():
     sample = toy_truth(batch=1)
-    xy, visible, valid = true_matches(sample, [0], [1])
+    xy, visible, valid = true_matches(sample, torch.tensor([0]), torch.tensor([1]))
     assert xy.shape == (1, 4 * 6, 2)
     # Cell (1, 2) is looked at by its pixel (6, 10); that point moves with the left half by
     # (.1, .02, −.05), and camera 1 stands .05 to the right; f = 24, centre (12, 8).
@@ -427,7 +429,7 @@ def test_true_matches_of_the_toy_wall():
 def test_matches_of_a_frame_with_itself_are_cell_centres():
     from dynapoint.models.motion_hints import cell_centres
 
-    xy, _, _ = true_matches(toy_truth(batch=1), [0], [0])
+    xy, _, _ = true_matches(toy_truth(batch=1), torch.tensor([0]), torch.tensor([0]))
     assert torch.allclose(xy[0], cell_centres((4, 6), xy), atol=1e-4)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.blocks import Block, run_block
 from dynapoint.models.config import AggregatorConfig
+from dynapoint.models.frame_index import frame_index
 from dynapoint.models.tokens import TokenLayout
 
 
@@ -125,4 +126,4 @@ class Aggregator(nn.Module):
         token: Float[Tensor, "1 2 count width"], frames: int, reference: int
     ) -> Float[Tensor, "1 frame count width"]:
         version = [0 if frame == reference else 1 for frame in range(frames)]
-        return token[:, version]
+        return token[:, frame_index(version, token.device)]

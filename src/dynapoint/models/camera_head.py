@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from dynapoint.models.blocks import Block, Mlp
 from dynapoint.models.config import CameraHeadConfig
+from dynapoint.models.frame_index import constant
 
 
 class CameraHead(nn.Module):
@@ -55,7 +56,7 @@ class CameraHead(nn.Module):
             x = block(x)
         delta = self.pose_branch(self.trunk_norm(x))
         if previous is None:
-            return delta + torch.tensor(self.config.start_encoding).to(delta)
+            return delta + constant(self.config.start_encoding, delta.device, delta.dtype)
         return delta + previous.detach()
 
     @staticmethod

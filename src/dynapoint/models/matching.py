@@ -88,7 +88,7 @@ class Matcher(nn.Module):
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)
         returned = logits[..., :-1].argmax(dim=1).gather(1, best)
-        offsets = torch.tensor([-1, 0, 1], device=cells.device)
+        offsets = torch.arange(-1, 2, device=cells.device)
         row = (best // columns)[..., None, None] + offsets[:, None]
         column = (best % columns)[..., None, None] + offsets[None, :]
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from dynapoint.geometry.pinhole import unproject
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion, transform
+from dynapoint.models.frame_index import constant
 from dynapoint.models.matching import CELL_PX, Matches
 from dynapoint.models.precision import at_least_float32
 
@@ -142,7 +143,7 @@ def _features(
 
 def _sample(maps: Tensor, xy: Tensor, image_hw: tuple[int, int]) -> Tensor:
     height, width = image_hw
-    scale = torch.tensor([2 / width, 2 / height], device=xy.device, dtype=xy.dtype)
+    scale = constant((2 / width, 2 / height), xy.device, xy.dtype)
     grid = (xy * scale - 1)[:, :, None]
     sampled = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
     return sampled.squeeze(-1).transpose(1, 2)

@@ -25,6 +25,7 @@ from dynapoint.models.camera_head import CameraHead
 from dynapoint.models.clip_cameras import first_is_identity, pose_encodings
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.dense_head import DenseHead, confidence_from_logits, join_confidences
+from dynapoint.models.frame_index import frame_index
 from dynapoint.models.matching import CELL_PX, Matcher
 from dynapoint.models.motion_hints import (
     HINT_CHANNELS,
@@ -217,9 +218,10 @@ class VideoPointMapNetwork(nn.Module):
     ) -> Decoded:
         """Displacements of the pixels of frames `sources[k]` to times of frames `targets[k]`."""
         (batch, frames), pairs = encoded.tokens.shape[:2], len(sources)
-        source, target = list(sources), list(targets)
+        source = frame_index(sources, encoded.tokens.device)
+        target = frame_index(targets, encoded.tokens.device)
         hints = self._hints(encoded, source, target)
-        moved = self._moved_tokens(encoded, source, target, hints)
+        moved = self._moved_tokens(encoded, list(sources), list(targets), hints)
 
         def of_sources(maps: Tensor) -> Tensor:
             return maps.unflatten(0, (batch, frames))[:, source].flatten(0, 1)
@@ -259,7 +261,7 @@ class VideoPointMapNetwork(nn.Module):
         )
         return moved
 
-    def _hints(self, encoded: VideoEncoding, source: list[int], target: list[int]) -> MotionHints:
+    def _hints(self, encoded: VideoEncoding, source: Tensor, target: Tensor) -> MotionHints:
         """What matches say about the motion of source frames to target times, without gradients."""
         height, width = encoded.image_hw
         matches = self.matcher.match(

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.models.frame_index import constant
+
 MIN_FIELD_OF_VIEW, MAX_FIELD_OF_VIEW = 0.15, 2.6
 """Radians between which a predicted field of view is used; outside, focal lengths degenerate."""
 
@@ -55,7 +57,7 @@ def camera_from_world(encoding: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*ba
     """The rigid transforms of pose encodings."""
     rotation = matrix_from_quaternion_xyzw(encoding[..., 3:7])
     top = torch.cat([rotation, encoding[..., :3, None]], dim=-1)
-    bottom = torch.tensor([0.0, 0, 0, 1], dtype=top.dtype, device=top.device)
+    bottom = constant((0.0, 0.0, 0.0, 1.0), top.device, top.dtype)
     return torch.cat([top, bottom.expand(*top.shape[:-2], 1, 4)], dim=-2)
 
 

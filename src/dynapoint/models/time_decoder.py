@@ -15,6 +15,7 @@ from torch.nn import functional
 from dynapoint.models.attention import RotaryPositions
 from dynapoint.models.blocks import ConditionalBlock, steered_block
 from dynapoint.models.config import TimeDecoderConfig
+from dynapoint.models.frame_index import frame_index
 
 
 class TimeDecoder(nn.Module):
@@ -54,15 +55,17 @@ class TimeDecoder(nn.Module):
 
         `added` is what is known of each pair beforehand (matching hints), added to its tokens.
         """
-        x = tokens[:, list(sources)]
+        source = frame_index(sources, tokens.device)
+        target_frame = frame_index(targets, tokens.device)
+        x = tokens[:, source]
         if added is not None:
             x = x + added
         batch, pairs = x.shape[:2]
         x = x.flatten(0, 1)
-        target = tokens[:, list(targets)].flatten(0, 1)
+        target = tokens[:, target_frame].flatten(0, 1)
         if self.target_embedding is not None:
             target = target + self.target_embedding
-        condition = conditions[:, list(targets)].flatten(0, 1)
+        condition = conditions[:, target_frame].flatten(0, 1)
         if self.condition is not None:
             shift, *scale = self.condition(functional.silu(condition))[:, None].split(
                 x.shape[-1], dim=-1

@@ -114,13 +114,12 @@ def confidence_term(
     return masked_mean(confidence * error.detach() - alpha * torch.log(confidence), mask)
 
 
-def match_term(
+def match_errors(
     logits: Float[Tensor, "batch cell other_and_missing"],
     target_xy: Float[Tensor, "batch cell xy=2"],
     visible: Bool[Tensor, "batch cell"],
-    mask: Bool[Tensor, "batch cell"],
     map_hw: tuple[int, int],
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, "batch cell"]:
     """Cross-entropy of matches: bilinear weights on four cells, or the last bin where hidden."""
     rows, columns = map_hw
     log_probability = logits.float().log_softmax(dim=-1)
@@ -134,7 +133,7 @@ def match_term(
     weights = torch.stack([(1 - wx) * (1 - wy), wx * (1 - wy), (1 - wx) * wy, wx * wy], dim=-1)
     found = -(log_probability.gather(-1, indices) * weights).sum(dim=-1)
     hidden = -log_probability[..., -1]
-    return masked_mean(torch.where(visible, found, hidden), mask)
+    return torch.where(visible, found, hidden)
 
 
 def camera_term(

@@ -1,10 +1,11 @@
 """The recipe's loss of a training sample: runs the network as users do, weighs the terms."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.models.frame_index import frame_index
 from dynapoint.models.matching import CELL_PX
 from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
 from dynapoint.models.pose_encoding import encode_cameras
@@ -13,7 +14,8 @@ from dynapoint.training.losses import (
     LossWeights,
     camera_term,
     confidence_term,
-    match_term,
+    masked_mean,
+    match_errors,
     mean_distance,
     motion_term,
     norm,
@@ -100,11 +102,11 @@ def _motion_terms(
     units: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Terms of displacements and of their confidence; `units` are mean distances, ours and true."""
-    sources, targets = pairs
+    sources, targets = (frame_index(each, sample.images.device) for each in pairs)
     lead = (slice(None), None, None, None, None)
     own_unit, unit = (each[lead] for each in units)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
-    decoded = network.decode_pairs(encoded, sources=sources, targets=targets)
+    decoded = network.decode_pairs(encoded, sources=pairs[0], targets=pairs[1])
     truth_shift = sample.points[:, targets, sources] - own_time_truth(sample)[:, sources]
     # A displacement is known where both of its ends are.
     known = sample.supervised[:, targets, sources] & own_known[:, sources]
@@ -150,23 +152,21 @@ def match_loss(
 
     Bodies that move are few and hard to find again; a plain mean hardly sees them.
     """
+    source, target = (frame_index(each, sample.images.device) for each in (sources, targets))
     height, width = encoded.image_hw
     map_hw = (height // CELL_PX, width // CELL_PX)
     logits = network.matcher.logits(
-        encoded.descriptors[:, sources].flatten(0, 1), encoded.descriptors[:, targets].flatten(0, 1)
+        encoded.descriptors[:, source].flatten(0, 1), encoded.descriptors[:, target].flatten(0, 1)
     )
-    target_xy, visible, valid = true_matches(sample, sources, targets)
+    target_xy, visible, valid = true_matches(sample, source, target)
     inner = slice(CELL_PX // 2, None, CELL_PX)
-    moving = sample.moving[:, sources][..., inner, inner].flatten(0, 1).flatten(1, 2)
-    terms = [
-        match_term(logits, target_xy, visible, valid & chosen, map_hw)
-        for chosen in (moving, ~moving)
-    ]
-    return 0.5 * (terms[0] + terms[1])
+    moving = sample.moving[:, source][..., inner, inner].flatten(0, 1).flatten(1, 2)
+    errors = match_errors(logits, target_xy, visible, map_hw)
+    return 0.5 * (masked_mean(errors, valid & moving) + masked_mean(errors, valid & ~moving))
 
 
 def true_matches(
-    sample: TruthSample, sources: list[int], targets: list[int]
+    sample: TruthSample, sources: Int[Tensor, " chosen"], targets: Int[Tensor, " chosen"]
 ) -> tuple[Float[Tensor, "pair cell 2"], Tensor, Tensor]:
     """Where the cells' central pixels are seen in the target frame; whether; whether known.
 

@@ -35,30 +35,39 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all matrices that have a gradient."""
         for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
+                by_shape.setdefault(parameter.shape, []).append(parameter)
                 state = self.state[parameter]
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                blend = parameter.grad.lerp(state["momentum"], group["momentum"])
-                scale = 0.2 * max(parameter.shape) ** 0.5
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(orthogonalise(blend), alpha=-group["lr"] * scale)
+            # Matrices of one shape go together: a GPU needs as long to be told of one as of ten.
+            for shape, parameters in by_shape.items():
+                gradients = [each.grad for each in parameters if each.grad is not None]
+                momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+                blends = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                updates = orthogonalise(torch.stack(blends)).unbind(0)
+                scale = 0.2 * max(shape) ** 0.5
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, updates, alpha=-group["lr"] * scale)
 
 
-def orthogonalise(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+def orthogonalise(
+    matrix: Float[Tensor, "*batch rows columns"],
+) -> Float[Tensor, "*batch rows columns"]:
     """Push all singular values towards one by five Newton-Schulz steps of degree five."""
-    tall = matrix.shape[0] > matrix.shape[1]
+    tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.bfloat16() if matrix.is_cuda else matrix
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = NEWTON_SCHULZ
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.add(a * x, torch.add(b * gram, gram @ gram, alpha=c) @ x)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -83,7 +92,9 @@ def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.opti
         {"params": plain, "weight_decay": 0.0},
     ]
     optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+        torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=config.betas, fused=_fused(network)
+        )
     ]
     if matrices:
         optimisers.append(
@@ -95,6 +106,11 @@ def build_optimisers(network: nn.Module, config: TrainConfig) -> list[torch.opti
             )
         )
     return optimisers
+
+
+def _fused(network: nn.Module) -> bool | None:
+    """One kernel for all parameters on a GPU; the default elsewhere."""
+    return True if next(network.parameters()).is_cuda else None
 
 
 def learning_rate_at(step: int, config: TrainConfig, *, processes: int = 1) -> float:
@@ -136,9 +152,12 @@ class RunningAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards the network's weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        kept, new = [], []
         for name, value in network.state_dict().items():
             average = self.weights[name]
             if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
+                kept.append(average)
+                new.append(value)
             else:
                 average.copy_(value)
+        torch._foreach_lerp_(kept, new, 1 - decay)

@@ -185,7 +185,11 @@ class Trainer:
         parts = self._forward_backward(sample, phase)
         rate = learning_rate_at(self.step, self.config, processes=self.processes.count)
         norm = clip_gradients(self.network.parameters(), self.config.clip_norm)
-        bad = self.processes.any(not math.isfinite(float(norm) + float(parts.total.detach())))
+        names = [field.name for field in dataclasses.fields(parts)]
+        numbers = torch.stack([norm, *(getattr(parts, name).detach().float() for name in names)])
+        norm_value, *loss_values = numbers.tolist()
+        losses = dict(zip(names, loss_values, strict=True))
+        bad = self.processes.any(not math.isfinite(norm_value + losses["total"]))
         if not bad:
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
@@ -201,8 +205,8 @@ class Trainer:
         return StepReport(
             step=self.step,
             samples=self.samples,
-            losses={f.name: getattr(parts, f.name).item() for f in dataclasses.fields(parts)},
-            gradient_norm=float(norm),
+            losses=losses,
+            gradient_norm=norm_value,
             learning_rate=rate,
             data_seconds=drawn - started,
             step_seconds=ended - started,
