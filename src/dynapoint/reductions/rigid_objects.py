@@ -112,7 +112,7 @@ def rigid_object(
     diagonal = box["box_size"].norm(dim=-1)
     count = (usable & usable[source_time]).sum(dim=1)
     # What rounding leaves of a thing without extent is not infinitely much of it.
-    rounded = residual <= rounding * where.abs().amax(dim=(1, 2))
+    rounded = residual <= rounding * where.flatten(1).norm(dim=1)
     answer = {
         "target_from_source": rigid,
         "scale": scale,
