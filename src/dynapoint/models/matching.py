@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.models.config import MatcherConfig
+from dynapoint.models.image_encoder import PATCH, QUARTER, STAGES
 from dynapoint.models.precision import at_least_float32
+from dynapoint.models.stem import StemFeatures
 
 CELL_PX = 4
 """Side of a cell of the matching map in pixels of the network's images."""
+LEARNED_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +51,39 @@ class Matcher(nn.Module):
         self.from_quarter = nn.Conv2d(quarter_width, config.hidden, 3, padding=1)
         self.out = nn.Conv2d(config.hidden, config.width, 1)
         self.log_temperature = nn.Parameter(torch.tensor(config.temperature_init).log())
-        self.missing_logit = nn.Parameter(torch.zeros(()))
+        self.missing_logit = nn.Parameter(torch.tensor(config.missing_init))
+        self.from_fine: nn.Conv2d | None = None
+        if config.from_encoder:
+            fine, coarse = STAGES[QUARTER].channels, STAGES[PATCH].channels
+            self.from_fine = nn.Conv2d(fine, config.width, 1, bias=False)
+            self.from_coarse = nn.Conv2d(coarse, config.width, 1, bias=False)
+            # As far as the width goes, angles between the encoder's features are kept.
+            for layer in (self.from_fine, self.from_coarse):
+                nn.init.orthogonal_(layer.weight.view(config.width, -1))
+            # How much the learned part counts at first, beside two unit vectors.
+            self.learned_share = nn.Parameter(torch.tensor(LEARNED_SHARE))
 
     def describe(
         self,
-        quarter: Float[Tensor, "image quarter_width rows columns"],
+        stem: StemFeatures,
         tokens: Float[Tensor, "image token_width token_rows token_columns"],
     ) -> Float[Tensor, "image cell width"]:
         """Unit descriptors of all cells, row-major."""
         context = functional.interpolate(
             self.from_tokens(tokens), scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        features = self.out(functional.gelu(context + self.from_quarter(quarter)))
+        features = self.out(functional.gelu(context + self.from_quarter(stem.quarter)))
+        if self.from_fine is not None:
+            fine, coarse = stem.encoder_quarter, stem.encoder_patches
+            assert fine is not None and coarse is not None
+            wide = functional.interpolate(
+                self.from_coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False
+            )
+            features = (
+                functional.normalize(self.from_fine(fine), dim=1)
+                + functional.normalize(wide, dim=1)
+                + self.learned_share * features
+            )
         return functional.normalize(features.flatten(2).transpose(1, 2), dim=-1)
 
     def logits(
