@@ -92,10 +92,7 @@ class Matcher(nn.Module):
         target: Float[Tensor, "pair other width"],
     ) -> Float[Tensor, "pair cell other_and_missing"]:
         """Similarities of every source cell to every target cell, and last to "no match"."""
-        # Half precision would cost sub-cell positions their meaning at this temperature.
-        with torch.autocast(source.device.type, enabled=False):
-            source, target = at_least_float32(source), at_least_float32(target)
-            scores = source @ target.transpose(1, 2) * torch.exp(-self.log_temperature)
+        scores = cosines(source, target) * torch.exp(-self.log_temperature)
         missing = self.missing_logit.to(scores.dtype).expand(*scores.shape[:2], 1)
         return torch.cat([scores, missing], dim=-1)
 
@@ -111,7 +108,8 @@ class Matcher(nn.Module):
         probability = logits.softmax(dim=-1)
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)
-        returned = logits[..., :-1].argmax(dim=1).gather(1, best)
+        # The transposed product costs less than an arg-max along the columns of this one.
+        returned = cosines(target, source).argmax(dim=-1).gather(1, best)
         offsets = torch.arange(-1, 2, device=cells.device)
         row = (best // columns)[..., None, None] + offsets[:, None]
         column = (best % columns)[..., None, None] + offsets[None, :]
@@ -128,6 +126,15 @@ class Matcher(nn.Module):
             missing=probability[..., -1],
             mutual=_are_neighbours(returned, columns).to(total.dtype),
         )
+
+
+def cosines(
+    source: Float[Tensor, "pair cell width"], target: Float[Tensor, "pair other width"]
+) -> Float[Tensor, "pair cell other"]:
+    """Similarities of unit descriptors, in float32 whatever is computed around."""
+    # Half precision would cost sub-cell positions their meaning at a low temperature.
+    with torch.autocast(source.device.type, enabled=False):
+        return at_least_float32(source) @ at_least_float32(target).transpose(1, 2)
 
 
 def _are_neighbours(cell: Int[Tensor, "pair cell"], columns: int) -> Bool[Tensor, "pair cell"]:
