@@ -26,7 +26,7 @@ SHARP = AlignmentConfig(iterations=200, final_learning_rate=1e-5, smoothness=0.0
 @pytest.fixture(scope="module")
 def clip():
     """A camera that turns by 25° and moves, bodies that move by themselves, and sky."""
-    return exact_clip(10, frames=FRAMES, image_hw=(24, 32))
+    return exact_clip(46, frames=FRAMES, image_hw=(24, 32))
 
 
 def gathered(

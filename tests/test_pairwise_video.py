@@ -21,12 +21,12 @@ BRIEF = AlignmentConfig(iterations=5)
 @pytest.fixture(scope="module")
 def clip():
     """A camera that turns and moves, bodies that move by themselves, and sky."""
-    return exact_clip(10, frames=FRAMES)
+    return exact_clip(210, frames=FRAMES)
 
 
 @pytest.fixture(scope="module")
 def pair_clip():
-    return exact_clip(17, frames=2)
+    return exact_clip(217, frames=2)
 
 
 def blank(frames: int) -> torch.Tensor:

@@ -71,7 +71,7 @@ def test_the_truth_contradicts_itself_nowhere():
 
 
 def test_engine_truth_with_movers_agrees_up_to_pixels():
-    clip = exact_clip(1_000_000_061, frames=4, image_hw=_HW)
+    clip = exact_clip(1_000_000_261, frames=4, image_hw=_HW)
     order = torch.arange(4)[None]
     truth = clip.truth(order, order)
     own = torch.stack([truth.points[0, i, i] for i in range(4)])

@@ -17,9 +17,10 @@ from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 _HW = (48, 64)
 
 
-def _scenes(count: int, frames: int = 4) -> list[Scene]:
+def _scenes(count: int, frames: int = 4, first: int = 70) -> list[Scene]:
     config = SceneConfig(frames=frames, difficulty=1.0)
-    return [random_scene(seed, config, aspect=_HW[1] / _HW[0]) for seed in range(70, 70 + count)]
+    seeds = range(first, first + count)
+    return [random_scene(seed, config, aspect=_HW[1] / _HW[0]) for seed in seeds]
 
 
 def _with_shutter(scene: Scene, shutter: float) -> Scene:
@@ -27,7 +28,7 @@ def _with_shutter(scene: Scene, shutter: float) -> Scene:
 
 
 def test_image_motion_is_that_of_the_exact_points() -> None:
-    scenes = _scenes(4)
+    scenes = _scenes(4, first=71)  # with sky
     clip = render_clips(scenes, image_hw=_HW, seed=0)
     batch = stack_scenes(scenes, image_hw=_HW, device="cpu")
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)

@@ -1,4 +1,4 @@
-"""Scenes of little depth, tilted cameras, lenses: what their distributions promise."""
+"""Whole settings, tilted cameras, lenses: what their distributions promise."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,17 @@ from dynapoint.synthetic.cameras import CameraPath, random_camera_path, random_f
 from dynapoint.synthetic.hands import random_arm
 from dynapoint.synthetic.interiors import random_corner, random_shelf
 from dynapoint.synthetic.lettering import lettered_sheet
+from dynapoint.synthetic.places import _windows, random_corridor, random_street
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.synthetic.settings import Draw, Setting
 from dynapoint.synthetic.shallow import random_desk, random_portrait
 from dynapoint.synthetic.shapes import join_meshes
+from dynapoint.synthetic.vehicles import random_car
 
-_MAKERS = (random_desk, random_portrait, random_shelf, random_corner)
+_MAKERS = (
+    random_desk, random_portrait, random_shelf, random_corner, random_corridor, random_street,
+)  # fmt: skip
 _TAU = np.linspace(0.0, 1.0, 6)
 
 
@@ -207,3 +211,47 @@ def test_letters_lie_within_their_sheet_just_before_its_face() -> None:
         corners = local[1][join_meshes([letters.mesh]).faces]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         assert (normals[:, 2] > 0).all()
+
+
+def test_wheels_of_cars_roll_without_slipping() -> None:
+    tau = np.linspace(0.0, 1.0, 400)
+    for seed in range(6):
+        rng = np.random.Generator(np.random.PCG64(seed))
+        heading = float(rng.uniform(-3.0, 3.0))
+        car = random_car(
+            rng, tau=tau, place=(1.0, 2.0), length=2.0, heading_rad=heading, reach=3.0
+        )  # fmt: skip
+        ahead = np.array([-np.sin(heading), np.cos(heading), 0.0])
+        travelled = (car[0].centre - car[0].centre[0]) @ ahead
+        assert np.ptp(travelled) > 2.0
+        assert min(body.positions[..., 2].min() for body in car) > -1e-9
+        for wheel in car[2:]:
+            steps = np.diff(wheel.positions, axis=0) @ ahead
+            lowest = wheel.positions[:-1, :, 2].argmin(1)
+            slip = np.take_along_axis(steps, lowest[:, None], 1)[:, 0]
+            assert np.abs(slip).sum() < 0.35 * np.abs(np.diff(travelled)).sum()
+            highest = wheel.positions[:-1, :, 2].argmax(1)
+            twice = np.take_along_axis(steps, highest[:, None], 1)[:, 0]
+            assert np.abs(twice).sum() > 1.6 * np.abs(np.diff(travelled)).sum()
+
+
+def test_windows_face_outwards_and_lie_on_their_house() -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    for _ in range(20):
+        wide, high = rng.uniform(2.0, 6.0), rng.uniform(1.5, 7.0)
+        mesh = _windows(rng, wide=wide, high=high)
+        assert np.abs(mesh.vertices[:, 0]).max() < 0.5 * wide
+        assert 0.0 < mesh.vertices[:, 1].min() < mesh.vertices[:, 1].max() < high
+        a, b, c = mesh.vertices[mesh.faces].transpose(1, 0, 2)
+        assert (np.cross(b - a, c - a)[:, 2] > 0).all()
+
+
+def test_a_mover_at_times_wears_what_is_behind_it() -> None:
+    alike = 0
+    for seed in range(60):
+        scene = random_scene(seed, SceneConfig(frames=2, difficulty=1.0), aspect=1.0)
+        surroundings = np.unique(scene.face_instance[~scene.face_casts])
+        movers = np.unique(scene.face_instance[scene.face_moving])
+        same = (scene.materials[movers][:, None] == scene.materials[surroundings]).all(-1)
+        alike += bool(same.any())
+    assert 1 <= alike <= 18

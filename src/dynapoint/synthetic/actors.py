@@ -21,13 +21,15 @@ def random_actors(
     tau: np.ndarray,
     difficulty: float,
     movers: bool,
+    crowd: int = 0,
 ) -> list[Actor]:
     """Actors in view of some frame, apart from each other, the walls and the camera at all times.
 
     Most stand in view of frame 0. Some pass by: they come into view or leave it later. Now and then
-    one fills much of the image, or a thin thing stands close to the camera.
+    one fills much of the image, or a thin thing stands close to the camera. `crowd` more make a
+    clutter of smaller ones.
     """
-    count = int(rng.integers(4, 7 + round(4 * difficulty)))
+    count = int(rng.integers(4, 7 + round(4 * difficulty))) + crowd
     share = rng.uniform(0.5, 1.0) if rng.random() > 0.6 * difficulty else rng.uniform(0.25, 0.7)
     # Some scenes are all of one kind: a street of people, a room of furniture, plain solids.
     mixture = _Mixture(
@@ -46,7 +48,7 @@ def random_actors(
         passes = moves and index > 0 and rng.random() < passing
         for attempt in range(7):
             place, size = _place(rng, camera, index=index, close_up=close_up and index == 0)
-            size *= 0.85**attempt
+            size *= 0.85**attempt * (0.7 if crowd else 1.0)
             low, high = (0.1, 0.4) if difficulty < 0.5 else (0.05, 0.4)
             reach = camera.distance * rng.uniform(low, high) if moves else 0.0
             reach *= 3.0 if passes else 1.0

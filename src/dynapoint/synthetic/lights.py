@@ -101,16 +101,16 @@ def _random_camera_faults(
     gain = rng.uniform(-0.45, 0.4) * (0.6 + 0.4 * difficulty)
     tint = rng.normal(size=3) * 0.05 * difficulty
     stops = drift[:, :1] + np.array([1.0, 0.0, -1.0]) * drift[:, 1:2] + gain + tint
-    # Half of the clips keep the plain style of a renderer; real pictures have more contrast (a
-    # standard deviation of brightness of .2 beside .13) and paler colours than our materials.
-    styled = rng.random() < 0.6 * difficulty
+    # Some clips keep the plain style of a renderer; real pictures have more contrast (a standard
+    # deviation of brightness of .24 beside .12) and paler colours than our materials.
+    styled = rng.random() < 0.8 * difficulty
     blurred = rng.random() < 0.25 * difficulty
     return {
         "exposure": np.exp(stops),
         "shutter": rng.uniform(0.05, 0.5) * (rng.random() < 0.3 * difficulty),
         "vignette": rng.uniform(0.1, 0.5) * (rng.random() < 0.3 * difficulty),
-        "contrast": np.exp(rng.uniform(-0.2, 0.6)) if styled else 1.0,
-        "saturation": rng.uniform(0.0, 1.1) if styled else 1.0,
+        "contrast": np.exp(rng.uniform(-0.1, 0.75)) if styled else 1.0,
+        "saturation": rng.uniform(0.1, 1.2) if styled else 1.0,
         "noise": 0.003 * 8.0 ** rng.random() * (rng.random() < 0.15 + 0.4 * difficulty),
         "blur": rng.uniform(0.25, 0.7) * blurred,
         "sharpening": rng.uniform(0.03, 0.15) * (not blurred and rng.random() < 0.4 * difficulty),

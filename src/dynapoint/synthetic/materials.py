@@ -43,14 +43,21 @@ class Column(IntEnum):
 
 
 def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:
-    """A linear RGB colour: saturated, pastel, earthy or grey; `vivid` shifts towards saturation."""
+    """A linear RGB colour: saturated, pastel, earthy, grey, dark or white.
+
+    `vivid` shifts towards saturation.
+    """
     hue, kind, a, b = rng.random(4).tolist()
-    if kind < 0.25 + 0.4 * vivid:
+    if kind < 0.15 + 0.4 * vivid:
         saturation, value = 0.5 + 0.45 * a, 0.45 + 0.5 * b
-    elif kind < 0.75:
-        saturation, value = 0.12 + 0.38 * a, 0.55 + 0.4 * b
-    else:
+    elif kind < 0.58:
+        saturation, value = 0.12 + 0.38 * a, 0.35 + 0.6 * b
+    elif kind < 0.72:
         saturation, value = 0.2 * a, 0.12 + 0.8 * b
+    elif kind < 0.88:
+        saturation, value = 0.5 * a, 0.04 + 0.26 * b
+    else:
+        saturation, value = 0.1 * a, 0.85 + 0.13 * b
     # Display values become linear light by a power of 2.2.
     return np.array([channel**2.2 for channel in hsv_to_rgb(hue, saturation, value)])
 
@@ -67,19 +74,19 @@ def random_material(
     first = random_colour(rng, vivid=vivid)
     row[Column.FIRST : Column.FIRST + 3] = first
     row[Column.OFFSET : Column.OFFSET + 3] = rng.random(3)
-    row[Column.NOISE_RATE] = math.exp(rng.uniform(math.log(0.08), math.log(0.9))) / size
+    row[Column.NOISE_RATE] = math.exp(rng.uniform(math.log(0.1), math.log(2.2))) / size
     row[Column.CONTRAST] = 0.5
     if rng.random() < 0.5:
         row[Column.SPECULAR] = rng.uniform(0.05, 0.5)
     row[Column.SHININESS] = math.exp(rng.uniform(math.log(6.0), math.log(80.0)))
     if rng.random() < 0.15:
         row[Column.MIRROR] = rng.uniform(0.03, 0.5)
-    row[Column.GRAIN] = rng.uniform(0.0, 0.25) * (rng.random() < 0.5)
+    row[Column.GRAIN] = rng.uniform(0.0, 0.4) * (rng.random() < 0.6)
     if rng.random() >= texture:
         row[Column.BIAS] = -0.5
         return row
     if rng.random() < 0.35:
-        second = first * rng.uniform(0.3, 0.75) + 0.02
+        second = first * rng.uniform(0.15, 0.7) + 0.02
     else:
         second = random_colour(rng, vivid=vivid)
     row[Column.SECOND : Column.SECOND + 3] = second
@@ -105,7 +112,7 @@ def _set_pattern(row: Row, rng: np.random.Generator, size: float) -> None:
     direction /= math.sqrt(direction @ direction)
     if rng.random() < 0.4:
         direction = np.roll(np.array([1.0, 0.0, 0.0]), rng.integers(3))
-    cycles = math.exp(rng.uniform(math.log(1.2), math.log(7.0))) / size
+    cycles = math.exp(rng.uniform(math.log(1.2), math.log(10.0))) / size
     sharp = (0.6, 1.5, 6.0)[rng.integers(3)]
     row[Column.BIAS] = rng.uniform(-0.25, 0.25)
     row[Column.STRIPE : Column.STRIPE + 3] = direction * cycles

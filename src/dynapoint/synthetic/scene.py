@@ -17,6 +17,7 @@ from .bodies import Body
 from .cameras import CameraPath, random_camera_path
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
+from .places import random_corridor, random_street
 from .settings import Draw, Setting
 from .shallow import random_shallow_setting
 from .stage import Stage, random_screens, random_stage
@@ -93,22 +94,29 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
 
 def _pace(rng: np.random.Generator, difficulty: float) -> float:
     """How much of its motions a clip shows: all, or a small part as at thirty frames a second."""
-    if rng.random() < 0.7 + 0.3 * (1.0 - difficulty):
+    if rng.random() < 1.0 - 0.22 * difficulty:
         return 1.0
     return float(np.exp(rng.uniform(np.log(0.08), np.log(0.7))))
 
 
 def _open_setting(draw: Draw) -> Setting:
-    """Ground, often walls, and all kinds of actors at all distances."""
+    """Ground, often walls, and all kinds of actors at all distances; corridors and streets."""
     rng, times = draw.rng, len(draw.tau)
+    chance = rng.random() if draw.difficulty > 0.0 else 1.0
+    if chance < 0.08:
+        return random_corridor(draw)
+    if chance < 0.18:
+        return random_street(draw)
+    crowd = int(rng.integers(6, 14)) if chance < 0.28 else 0
     camera = random_camera_path(
         rng, tau=draw.tau, difficulty=draw.difficulty, aspect=draw.aspect,
         moving=draw.camera_moves,
     )  # fmt: skip
     stage = random_stage(rng, camera, difficulty=draw.difficulty, times=times)
     actors = random_actors(
-        rng, camera, stage, tau=draw.tau, difficulty=draw.difficulty, movers=draw.movers
-    )
+        rng, camera, stage, tau=draw.tau, difficulty=draw.difficulty, movers=draw.movers,
+        crowd=crowd,
+    )  # fmt: skip
     return Setting(camera=camera, stage=stage, actors=actors)
 
 
@@ -175,15 +183,20 @@ def _materials(
 ) -> Float32[np.ndarray, "instance parameter"]:
     """A material per body; within an actor, bodies of one dress share theirs."""
     texture = 0.75 + 0.25 * (1.0 - difficulty)
-    rows = []
+    rows: list[np.ndarray] = []
+    hidden = rng.random() < 0.12 * difficulty
     for index, actor in enumerate([[body] for body in stage.bodies] + actors):
         surroundings = index < len(stage.bodies)
-        chance = 0.75 * texture if surroundings else texture
+        chance = 0.85 * texture if surroundings else texture
         worn: dict[int, np.ndarray] = {}
         for body in actor:
             if body.dress not in worn:
                 worn[body.dress] = random_material(
                     rng, size=body.size, texture=chance, vivid=0.25 if surroundings else 0.6
                 )
+                if hidden and body.moving:
+                    # One mover looks like something behind it.
+                    worn[body.dress] = rows[int(rng.integers(len(stage.bodies)))]
+                    hidden = False
             rows.append(worn[body.dress])
     return np.stack(rows)
