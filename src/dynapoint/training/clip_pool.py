@@ -30,7 +30,7 @@ ENOUGH_OF_A_PHASE = 3
 """Groups of a phase, from which on those of the phases before are let go of."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Held:
     """A group of clips on the device, with the draws that it is still good for."""
 
@@ -75,8 +75,14 @@ class ClipPool:
 
     def wants(self) -> bool:
         """Whether another group is worth the time of rendering it."""
-        left = sum(group.draws_left for group in self._groups)
-        return left < self.draws * self.held // 2
+        now = self.phase_now()
+        present = [group for group in self._groups if group.request.phase == now]
+        if sum(group.draws_left for group in present) >= self.draws * self.held // 2:
+            return False
+        if len(self._groups) < self.held:
+            return True
+        worst = self._worst()
+        return worst.draws_left == 0 or worst.request.phase != now
 
     def refill(self, *, timeout: float = 0.0) -> bool:
         """Ask for groups, and take in one if there is one within the time; True if it did.
@@ -93,7 +99,7 @@ class ClipPool:
         self._groups.append(_Held(request=built.request, clips=clips, draws_left=self.draws))
         self.rendered += len(clips.images)
         while len(self._groups) > self.held:
-            del self._groups[0]
+            self._groups.remove(self._worst())
         return True
 
     def sample(self, step: int) -> tuple[TruthSample, int]:
@@ -134,6 +140,10 @@ class ClipPool:
             )
         )
         self._asked += 1
+
+    def _worst(self) -> _Held:
+        """The group to do without: of the oldest phase the most used one."""
+        return min(self._groups, key=lambda group: (group.request.phase, group.draws_left))
 
     def _drop_old_phases(self) -> None:
         newest = max(group.request.phase for group in self._groups)

@@ -85,7 +85,7 @@ class NanoTrainee:
         network = build_network(self.network_config).to(self.device)
         if self.device.startswith("cuda"):
             # What convolutions on a GPU want; they hand it on to their results.
-            network = network.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
     def loss(
