@@ -86,6 +86,7 @@ class LeasedRun:
         self._weights = LeasedWeights(trainer, log, validation_clips=validation_clips)
         self._meter = SpeedMeter()
         self._names: list[str] = []
+        self._last: dict[str, float] = {}
         self._pieces = [1] * len(plan)
         self._rate_factor = 1.0
         self._bad = self._worker_errors = 0
@@ -115,6 +116,17 @@ class LeasedRun:
         if self.stop.received is not None:
             return 128 + self.stop.received
         return 1 if failed or not saved else 0
+
+    def try_step(self) -> dict[str, float]:
+        """One step on clips of the pool's present phase; its norm and losses, for checks."""
+        self._refill()
+        self._step(*self.pool.sample(self.trainer.step))
+        return self._last
+
+    def save_and_score(self) -> None:
+        """Write and score the weights as they are."""
+        self._weights.save()
+        self._weights.score()
 
     def _train(self) -> None:
         # What cannot be written is better known now than at the end.
@@ -159,10 +171,11 @@ class LeasedRun:
         trainer.samples += len(sample.images)
         whole = time.monotonic() - begun
         trainer.seconds += whole
+        self._last = dict(zip(["norm", *self._names], numbers, strict=True))
         self._meter.add(
             samples=len(sample.images),
             seconds={"step": whole, "render": rendered - asked, "draw": drawn - rendered},
-            losses=dict(zip(["norm", *self._names], numbers, strict=True)),
+            losses=self._last,
         )
         self._say(stage, rate)
         return following
