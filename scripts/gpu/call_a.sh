@@ -12,7 +12,7 @@ done
 rm -rf "$LEASE_DIR" && mkdir -p "$LEASE_DIR" && date +%s >"$LEASE_DIR/started"
 export LEASE_STARTED=$(cat "$LEASE_DIR/started")
 nvidia-smi --query-gpu=name,memory.used --format=csv,noheader 2>/dev/null
-echo "$(nproc) cores, recipe $RECIPE, from ${WEIGHTS:-nothing}"
+echo "$(nproc --all) cores, recipe $RECIPE, from ${WEIGHTS:-nothing}"
 
 timeout -s KILL "${CHECK_SECONDS:-60}" "$PYTHON" scripts/gpu/check.py --recipe "$RECIPE" \
     --flags "$LEASE_DIR/flags" $CHECK_OPTIONS 2>&1 | tee "$LEASE_DIR/run.log" | tail -n 12

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
@@ -31,6 +32,7 @@ from dynapoint.training.recipes import recipe
 from dynapoint.training.trainer import Trainer
 
 STEPS_A_STAGE = 2
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def check_renderer(device: str) -> None:
@@ -46,7 +48,7 @@ def check_renderer(device: str) -> None:
         raise AssertionError("the device draws other pictures than the CPU")
 
 
-def check_training(name: str, device: str, precision: str, pixels: float) -> None:
+def check_training(name: str, device: str, precision: Precision, pixels: float) -> None:
     """Steps of all stages have finite losses and move the weights, and the average is written."""
     plan = LeasePlan(batch=8, warmup_steps=1)
     stages = tuple(replace(each, pixels=int(each.pixels * pixels)) for each in plan.stages)

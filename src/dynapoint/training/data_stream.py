@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from dynapoint.errors import ConfigError
+from dynapoint.models.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.training.mixture import DataSet, held_still, shares
-from dynapoint.training.samples import SamplingConfig, draw_sample, on_device
+from dynapoint.training.samples import SamplingConfig, draw_sample
 from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import transform
-from dynapoint.models.frame_index import constant
+from dynapoint.models.frame_index import constant, on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
 
@@ -39,14 +39,6 @@ class SamplingConfig:
                 f"centre_crop is the least share of an image's sides that is kept, above 0 and at "
                 f"most 1, got {self.centre_crop:g}"
             )
-
-
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """A few numbers drawn on the CPU, sent without waiting for what the device is doing."""
-    if device.type != "cuda":
-        return values.to(device)
-    # Only from pinned memory does a copy go on by itself.
-    return values.pin_memory().to(device, non_blocking=True)
 
 
 def choose_frames(
