@@ -1,6 +1,7 @@
 """Matches between maps of descriptors whose true matches are known, and the hints they give."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from dynapoint.models.motion_hints import (
     cell_centres,
     motion_hints,
 )
+from dynapoint.models.stem import StemFeatures
 
 ROWS, COLUMNS = 8, 12
 
@@ -106,11 +108,14 @@ def test_logits_are_cosines_over_the_temperature(matcher):
 
 def test_descriptors_are_unit_vectors_of_both_inputs(matcher):
     quarter, tokens = torch.randn(3, 8, ROWS, COLUMNS), torch.randn(3, 12, ROWS // 2, COLUMNS // 2)
-    descriptors = matcher.describe(quarter, tokens)
+    half, patches = torch.zeros(3, 4, 2 * ROWS, 2 * COLUMNS), torch.zeros(3, 12, *tokens.shape[2:])
+    stem = StemFeatures(half=half, quarter=quarter, patches=patches)
+    other = replace(stem, quarter=quarter + 1)
+    descriptors = matcher.describe(stem, tokens)
     assert descriptors.shape == (3, ROWS * COLUMNS, 16)
     assert torch.allclose(descriptors.norm(dim=-1), torch.ones(3, ROWS * COLUMNS), atol=1e-5)
-    assert not torch.allclose(descriptors, matcher.describe(quarter + 1, tokens), atol=1e-2)
-    assert not torch.allclose(descriptors, matcher.describe(quarter, tokens * 2), atol=1e-2)
+    assert not torch.allclose(descriptors, matcher.describe(other, tokens), atol=1e-2)
+    assert not torch.allclose(descriptors, matcher.describe(stem, tokens * 2), atol=1e-2)
 
 
 @pytest.mark.parametrize("camera_step_cells", [0, 1])

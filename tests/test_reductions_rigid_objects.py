@@ -221,7 +221,8 @@ def test_points_in_one_place_are_answered() -> None:
     found = _fit(torch.ones(_TIMES, 30, 3), fit_scale=True)
     eye = torch.eye(4).expand(_TIMES, 4, 4)
     torch.testing.assert_close(found.target_from_source, eye)
-    assert found.residual.eq(0).all() and found.relative_residual.eq(0).all()
+    # Sums of thirty ones over thirty are one up to rounding, which differs between processors.
+    assert found.residual.abs().max() < 1e-12 and found.relative_residual.abs().max() < 1e-6
     assert not found.determined.any() and found.box_size.abs().max() < 1e-6
 
 

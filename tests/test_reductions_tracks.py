@@ -24,8 +24,8 @@ class Exact:
     """Truth of a small clip, as `track_pixels` takes it."""
 
     def __init__(self) -> None:
-        scene = random_scene(12, SceneConfig(frames=FRAMES, difficulty=1.0), aspect=HW[1] / HW[0])
-        clip = render_clips([scene], image_hw=HW, seed=12)
+        scene = random_scene(16, SceneConfig(frames=FRAMES, difficulty=1.0), aspect=HW[1] / HW[0])
+        clip = render_clips([scene], image_hw=HW, seed=16)
         every = torch.arange(FRAMES)[None]
         truth = clip.truth(every, every)
         self.points, self.valid = truth.points[0], truth.valid[0]

@@ -12,12 +12,16 @@ from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 
 _FRAMES = 5
 _HW = (60, 80)
+# A corner, a portrait, desks with and without hands, a shelf.
+_SHALLOW_SEEDS = (42, 43, 44, 45, 50, 52)
 
 
-@pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    config = SceneConfig(frames=_FRAMES, difficulty=1.0)
-    return [random_scene(seed, config, aspect=_HW[1] / _HW[0]) for seed in range(40, 46)]
+@pytest.fixture(scope="module", params=["deep", "shallow"])
+def scenes(request: pytest.FixtureRequest) -> list[Scene]:
+    shallow = request.param == "shallow"
+    config = SceneConfig(frames=_FRAMES, difficulty=1.0, shallow=float(shallow))
+    seeds = _SHALLOW_SEEDS if shallow else range(40, 46)
+    return [random_scene(seed, config, aspect=_HW[1] / _HW[0]) for seed in seeds]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ Run it from a checkout, with one process or under torchrun:
     torchrun --nproc-per-node 8 scripts/gpu/train.py --recipe nano --output runs/nano
     python scripts/gpu/train.py --recipe vdpm --start-from vggt/model.pt --output runs/vdpm
 
-It needs torch, NumPy, safetensors, jaxtyping and tqdm; --bench also needs Pillow. The
+It needs torch, NumPy, safetensors, jaxtyping and tqdm; --bench and --real also need Pillow. The
 result is OUTPUT/weights.safetensors, and OUTPUT/training.pt to resume from.
 """
 
@@ -32,6 +32,14 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT's checkpoint")
     parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="begin with these")
     parser.add_argument("--bench", type=Path, metavar="FOLDER", help="clips to validate on as well")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FOLDER",
+        help="folders of real pictures with truth to validate on as well",
+    )
     parser.add_argument("--max-seconds", type=float, help="stop, save and write weights after this")
     parser.add_argument("--batch", type=int, help="samples a step in every phase, per process")
     parser.add_argument("--steps", type=int, help="train for so many steps in all")
@@ -66,6 +74,7 @@ def main(words: list[str] | None = None) -> int:
             resume=arguments.resume,
             start_from=arguments.start_from,
             bench=arguments.bench,
+            real=tuple(arguments.real),
             device=arguments.device,
             max_seconds=arguments.max_seconds,
         )

@@ -26,10 +26,7 @@ from dynapoint.results.reconstruction import Reconstruction
 # By default the page stays below 30 MB; movers may take so much of it.
 _DEFAULT_CHARACTERS = 29_500_000
 _MOVER_CHARACTERS = 12_000_000
-_MOST_FUSED, _MOST_OWN = 200_000, 60_000
-_MOST_TRACKS = 1200
-# Pictures, whose colours the points take, have longer sides of so many pixels.
-_LONGER_SIDE = 512
+_MOST_OWN = 60_000
 # Clouds are thinned by this factor until the page is small enough.
 _THINNER = 0.85
 
@@ -64,8 +61,10 @@ def write_html(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
 def _document(rec: Reconstruction, options: ExportOptions) -> str:
     """The page."""
     times = options.times(rec)
-    fused = web_scene.split_cloud(rec, options, max_points=options.max_points or _MOST_FUSED)
-    tracks = web_scene.frame_tracks(rec, times, most=_MOST_TRACKS)
+    fused = web_scene.split_cloud(
+        rec, options, max_points=options.max_points or web_scene.MOST_FUSED
+    )
+    tracks = web_scene.frame_tracks(rec, times)
     finest = web_scene.grid_hw(rec, options.max_points or _MOST_OWN)
     farthest = web_scene.farthest_shown(rec)
     clouds = [
@@ -97,7 +96,7 @@ def _document(rec: Reconstruction, options: ExportOptions) -> str:
 def _add_pictures(page: _Page, rec: Reconstruction, times: list[int]) -> None:
     """Add the frames as JPEG files."""
     page.manifest["pictures"] = [
-        page.text.add(packing.jpeg(web_scene.picture(rec, time, _LONGER_SIDE))) for time in times
+        page.text.add(packing.jpeg(web_scene.picture(rec, time))) for time in times
     ]
 
 

@@ -73,11 +73,16 @@ def filled_page(
         "downloads": downloads,
         "connect": connect,
     }
+    return filled(asset("web.html"), parts)
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """A template with parts in the places that name them, as in %%name%%."""
     # Cut once, so that no part's own text is taken for a place to fill.
-    pieces = asset("web.html").split("%%")
+    pieces = template.split("%%")
     return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
 
 
-def asset(name: str) -> str:
-    """A file of the page, which the package brings along."""
-    return (files("dynapoint.exports") / "assets" / name).read_text(encoding="utf-8")
+def asset(name: str, *, of: str = "dynapoint.exports") -> str:
+    """A file of a page, which a package here brings along among its assets."""
+    return (files(of) / "assets" / name).read_text(encoding="utf-8")

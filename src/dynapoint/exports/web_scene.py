@@ -19,7 +19,6 @@ from dynapoint.results.asking import map_pictures
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera
 
 # Points farther away than so many median distances are left out, for the steps of quantised
 # positions are a share of the largest extent.
@@ -27,6 +26,10 @@ FARTHEST_MEDIANS = 20.0
 # Points of a fused cloud that move with less than this probability get one place for all times.
 # Below one half: a mover that is held still is seen at once, a still point that moves is not.
 _STILL_PROBABILITY = 0.3
+# So many points a fused cloud has at most unless told, and so many tracks.
+MOST_FUSED, _MOST_TRACKS = 200_000, 1200
+# Pictures, whose colours the points take, have longer sides of so many pixels.
+_PICTURE_SIDE = 512
 # What `median_distance` looks at.
 _DEPTH_FRAMES, _LARGE_MAP = 16, 64
 # Neighbours on one surface differ in depth by no more than this ratio.
@@ -125,7 +128,7 @@ def median_distance(rec: Reconstruction) -> float:
     step = 4 if min(rec.map_hw) >= _LARGE_MAP else 1
     seen = []
     for frame in evenly_spaced(rec.frame_count, _DEPTH_FRAMES):
-        depth = own_depth(rec, int(frame))[::step, ::step]
+        depth = rec.depth_of(int(frame))[::step, ::step]
         confidence = rec.own_time_confidence[frame, ::step, ::step]
         seen.append(depth[(depth > 0) & (confidence > 0)])
     every = np.concatenate(seen)
@@ -135,14 +138,6 @@ def median_distance(rec: Reconstruction) -> float:
 def farthest_shown(rec: Reconstruction) -> float:
     """Points farther away than this, in scene units, are not shown."""
     return FARTHEST_MEDIANS * median_distance(rec)
-
-
-def own_depth(rec: Reconstruction, frame: int) -> Float32[np.ndarray, "row column"]:
-    """One frame of `Reconstruction.own_time_depth`."""
-    points = rec.own_time_points[frame].astype(np.float64)
-    depth = points_in_camera(points, rec.world_from_camera[frame])[..., 2]
-    depth[~rec.pixel_map.shown_pixels(frame)] = 0.0
-    return depth.astype(np.float32)
 
 
 def grid_hw(rec: Reconstruction, most: int) -> tuple[int, int]:
@@ -182,7 +177,7 @@ def grid_cloud(
         for count, side in zip(grid, rec.map_hw, strict=True)
     )
     chosen = np.ix_(rows, columns)
-    joined = _joined(np.where(confidence > 0, own_depth(rec, frame), np.float32(0))[chosen])
+    joined = _joined(np.where(confidence > 0, rec.depth_of(frame), np.float32(0))[chosen])
     return GridCloud(
         points=np.where(confidence[..., None] > 0, points, np.float32(0))[chosen],
         confidence=confidence[chosen],
@@ -242,11 +237,10 @@ def frame_tracks(
     rec: Reconstruction,
     times: list[int],
     *,
-    most: int,
     frame: int = 0,
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> TrackSet:
-    """Tracks of at most so many pixels of a frame, on an even grid over a part of its map.
+    """Tracks of at most 1200 pixels of a frame, on an even grid over a part of its map.
 
     The part is given as left, top, right and bottom in shares of the map's sides.
     """
@@ -254,7 +248,7 @@ def frame_tracks(
     left, right = (min(width - 1, int(box[0] * width)), max(1, round(box[2] * width)))
     top, bottom = (min(height - 1, int(box[1] * height)), max(1, round(box[3] * height)))
     part_hw = max(1, bottom - top), max(1, right - left)
-    share = min(1.0, (most / (part_hw[0] * part_hw[1])) ** 0.5)
+    share = min(1.0, (_MOST_TRACKS / (part_hw[0] * part_hw[1])) ** 0.5)
     rows, columns = (
         first + ((np.arange(count) + 0.5) * side / count).astype(np.int64)
         for first, side, count in zip(
@@ -290,11 +284,9 @@ def frustum(rec: Reconstruction, frame: int) -> Frustum:
     )
 
 
-def picture(
-    rec: Reconstruction, frame: int, longer_side: int
-) -> UInt8[np.ndarray, "height width rgb=3"]:
+def picture(rec: Reconstruction, frame: int) -> UInt8[np.ndarray, "height width rgb=3"]:
     """What the map of a frame shows, in sRGB, with the map's aspect; not larger than the frame."""
-    factor = min(longer_side, rec.pixel_map.picture_hw[frame].max()) / max(rec.map_hw)
+    factor = min(_PICTURE_SIDE, rec.pixel_map.picture_hw[frame].max()) / max(rec.map_hw)
     height, width = (max(1, round(side * factor)) for side in rec.map_hw)
     return np.asarray(picture_in_map(rec, frame, (width, height), Image.Resampling.LANCZOS))
 

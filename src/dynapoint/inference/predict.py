@@ -22,7 +22,12 @@ from dynapoint.inference.cleaning import (
     clean_poses,
 )
 from dynapoint.inference.known_cameras import poses_of_known_cameras
-from dynapoint.inference.prepare import Preparation, ignored_pixels, prepare_images
+from dynapoint.inference.prepare import (
+    Preparation,
+    PreparedImages,
+    ignored_pixels,
+    prepare_images,
+)
 from dynapoint.inference.storing import store_network
 from dynapoint.models.compute import is_out_of_memory
 from dynapoint.models.placed_encoding import PlacedEncoding
@@ -161,12 +166,14 @@ def predict(
     )
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
-    options: dict[str, Any] = {
-        "reference": reference,
-        "model_name": model_name,
-        "progress": progress,
-    }
-    encoded = _encode(model, prepared.images, intrinsics=known, **options)
+    encoded = _encode(
+        model,
+        prepared,
+        intrinsics=known,
+        reference=reference,
+        model_name=model_name,
+        progress=progress,
+    )
     answer = _cleaned(encoded, frames, pixel_map, known, model_name)
     return Reconstruction(
         frames=frames,
@@ -247,7 +254,7 @@ def _precision_of(model: "PointMapModel") -> str:
 
 def _encode(
     model: "PointMapModel",
-    images: Tensor,
+    prepared: PreparedImages,
     *,
     reference: int,
     intrinsics: Float64[np.ndarray, "frame 3 3"] | None,
@@ -255,6 +262,7 @@ def _encode(
     progress: bool,
 ) -> Any:
     """Encode images on the device of the network, in the camera of the reference."""
+    images = prepared.images
     count, _, height, width = images.shape[1:]
     if not 0 <= reference < count:
         raise InputError(
@@ -264,6 +272,9 @@ def _encode(
     known = inspect.signature(model.encode).parameters
     if progress and "progress" in known:
         choice["progress"] = True
+    if "pixel_aspect" in known:
+        across, along = prepared.pixel_map.scale.mean(axis=0)
+        choice["pixel_aspect"] = float(across / along)
     if reference != 0:
         if "reference" not in known:
             raise ModelError(

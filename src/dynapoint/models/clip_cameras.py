@@ -23,6 +23,7 @@ def pose_encodings(
     camera_tokens: Float[Tensor, "batch frame double_width"],
     log_distance: Float[Tensor, "batch frame height width"],
     descriptors: Float[Tensor, "batch frame cell descriptor"],
+    pixel_aspect: float = 1.0,
 ) -> Float[Tensor, "iteration batch frame 9"]:
     """Pose encodings of all iterations; the second may start from the matches' own pose."""
     config = camera_head.config
@@ -30,7 +31,12 @@ def pose_encodings(
     for iteration in range(config.iterations):
         if raw is not None and iteration == 1 and config.start_from_matches:
             raw = _pose_from_matches(
-                matcher, config, raw.detach(), log_distance.detach(), descriptors
+                matcher,
+                config,
+                raw.detach(),
+                log_distance.detach(),
+                descriptors,
+                pixel_aspect=pixel_aspect,
             )
         raw = at_least_float32(camera_head.step(camera_tokens, raw))
         results.append(camera_head.activate(raw))
@@ -44,13 +50,17 @@ def _pose_from_matches(
     raw: Float[Tensor, "batch frame 9"],
     log_distance: Float[Tensor, "batch frame height width"],
     descriptors: Float[Tensor, "batch frame cell descriptor"],
+    *,
+    pixel_aspect: float,
 ) -> Float[Tensor, "batch frame 9"]:
     """Replace the poses of frames 1… by those that place frame 0's points on their matches."""
     batch, frames, height, width = log_distance.shape
     if frames == 1:
         return raw
     map_hw = (height // CELL_PX, width // CELL_PX)
-    intrinsics = intrinsics_px(raw, (height, width), square_pixels=config.square_pixels)
+    intrinsics = intrinsics_px(
+        raw, (height, width), square_pixels=config.square_pixels, pixel_aspect=pixel_aspect
+    )
     first = at_cells(log_distance[:, :1])
     identity = torch.eye(4, dtype=raw.dtype, device=raw.device).expand(batch, 1, 4, 4)
     points = place(first, identity, to_cells(intrinsics[:, :1])).flatten(1, 3)

@@ -15,6 +15,8 @@ class StemConfig:
     quarter_width: int = 96
     groups: int = 8
     patch_size: int = 8
+    # An encoder trained on real pictures, whose maps join the stem's (models.image_encoder).
+    encoder: Literal["efficientnet-lite0"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,9 @@ class MatcherConfig:
     # matches are learned by position wherever the camera stands still (docs/nano.md).
     after_pair: int = 1
     temperature_init: float = 0.07
+    missing_init: float = 0.0
+    # Descriptors start as projections of the encoder's maps, to which learned ones are added.
+    from_encoder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +205,23 @@ def _decoder(found: dict[str, Any] | None) -> TimeDecoderConfig | None:
 def nano_1() -> NetworkConfig:
     """The first small network that ships with the package."""
     return NetworkConfig(name="nano-1", image_side=112)
+
+
+def nano_2() -> NetworkConfig:
+    """The second small network: smaller, with an encoder that has seen real pictures."""
+    return NetworkConfig(
+        name="nano-2",
+        image_side=112,
+        stem=StemConfig(half_width=32, quarter_width=64, encoder="efficientnet-lite0"),
+        aggregator=AggregatorConfig(width=128, depth=4, heads=2),
+        # Where the encoder's own maps match best before any training.
+        matcher=MatcherConfig(
+            width=96, hidden=64, from_encoder=True, temperature_init=0.1, missing_init=7.0
+        ),
+        decoder=TimeDecoderConfig(heads=2),
+        head=DenseHeadConfig(quarter_width=48, half_width=24),
+        camera=CameraHeadConfig(trunk_depth=1, heads=4, mlp_ratio=1.5),
+    )
 
 
 def comparison(name: str) -> NetworkConfig:

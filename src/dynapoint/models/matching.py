@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynapoint.models.config import MatcherConfig
+from dynapoint.models.image_encoder import PATCH, QUARTER, STAGES
 from dynapoint.models.precision import at_least_float32
+from dynapoint.models.stem import StemFeatures
 
 CELL_PX = 4
 """Side of a cell of the matching map in pixels of the network's images."""
+LEARNED_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +51,39 @@ class Matcher(nn.Module):
         self.from_quarter = nn.Conv2d(quarter_width, config.hidden, 3, padding=1)
         self.out = nn.Conv2d(config.hidden, config.width, 1)
         self.log_temperature = nn.Parameter(torch.tensor(config.temperature_init).log())
-        self.missing_logit = nn.Parameter(torch.zeros(()))
+        self.missing_logit = nn.Parameter(torch.tensor(config.missing_init))
+        self.from_fine: nn.Conv2d | None = None
+        if config.from_encoder:
+            fine, coarse = STAGES[QUARTER].channels, STAGES[PATCH].channels
+            self.from_fine = nn.Conv2d(fine, config.width, 1, bias=False)
+            self.from_coarse = nn.Conv2d(coarse, config.width, 1, bias=False)
+            # As far as the width goes, angles between the encoder's features are kept.
+            for layer in (self.from_fine, self.from_coarse):
+                nn.init.orthogonal_(layer.weight.view(config.width, -1))
+            # How much the learned part counts at first, beside two unit vectors.
+            self.learned_share = nn.Parameter(torch.tensor(LEARNED_SHARE))
 
     def describe(
         self,
-        quarter: Float[Tensor, "image quarter_width rows columns"],
+        stem: StemFeatures,
         tokens: Float[Tensor, "image token_width token_rows token_columns"],
     ) -> Float[Tensor, "image cell width"]:
         """Unit descriptors of all cells, row-major."""
         context = functional.interpolate(
             self.from_tokens(tokens), scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        features = self.out(functional.gelu(context + self.from_quarter(quarter)))
+        features = self.out(functional.gelu(context + self.from_quarter(stem.quarter)))
+        if self.from_fine is not None:
+            fine, coarse = stem.encoder_quarter, stem.encoder_patches
+            assert fine is not None and coarse is not None
+            wide = functional.interpolate(
+                self.from_coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False
+            )
+            features = (
+                functional.normalize(self.from_fine(fine), dim=1)
+                + functional.normalize(wide, dim=1)
+                + self.learned_share * features
+            )
         return functional.normalize(features.flatten(2).transpose(1, 2), dim=-1)
 
     def logits(
@@ -68,10 +92,7 @@ class Matcher(nn.Module):
         target: Float[Tensor, "pair other width"],
     ) -> Float[Tensor, "pair cell other_and_missing"]:
         """Similarities of every source cell to every target cell, and last to "no match"."""
-        # Half precision would cost sub-cell positions their meaning at this temperature.
-        with torch.autocast(source.device.type, enabled=False):
-            source, target = at_least_float32(source), at_least_float32(target)
-            scores = source @ target.transpose(1, 2) * torch.exp(-self.log_temperature)
+        scores = cosines(source, target) * torch.exp(-self.log_temperature)
         missing = self.missing_logit.to(scores.dtype).expand(*scores.shape[:2], 1)
         return torch.cat([scores, missing], dim=-1)
 
@@ -87,7 +108,8 @@ class Matcher(nn.Module):
         probability = logits.softmax(dim=-1)
         cells = probability[..., :-1]
         best = cells.argmax(dim=-1)
-        returned = logits[..., :-1].argmax(dim=1).gather(1, best)
+        # The transposed product costs less than an arg-max along the columns of this one.
+        returned = cosines(target, source).argmax(dim=-1).gather(1, best)
         offsets = torch.arange(-1, 2, device=cells.device)
         row = (best // columns)[..., None, None] + offsets[:, None]
         column = (best % columns)[..., None, None] + offsets[None, :]
@@ -104,6 +126,15 @@ class Matcher(nn.Module):
             missing=probability[..., -1],
             mutual=_are_neighbours(returned, columns).to(total.dtype),
         )
+
+
+def cosines(
+    source: Float[Tensor, "pair cell width"], target: Float[Tensor, "pair other width"]
+) -> Float[Tensor, "pair cell other"]:
+    """Similarities of unit descriptors, in float32 whatever is computed around."""
+    # Half precision would cost sub-cell positions their meaning at a low temperature.
+    with torch.autocast(source.device.type, enabled=False):
+        return at_least_float32(source) @ at_least_float32(target).transpose(1, 2)
 
 
 def _are_neighbours(cell: Int[Tensor, "pair cell"], columns: int) -> Bool[Tensor, "pair cell"]:

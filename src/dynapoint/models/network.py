@@ -37,7 +37,7 @@ from dynapoint.models.placing import at_cells, place, to_cells, to_pixels
 from dynapoint.models.pose_encoding import camera_from_world, intrinsics_px
 from dynapoint.models.precision import at_least_float32
 from dynapoint.models.source import ModelSource
-from dynapoint.models.stem import ConvStem, StemFeatures
+from dynapoint.models.stem import StemFeatures, build_stem
 from dynapoint.models.time_decoder import TimeDecoder
 from dynapoint.models.tokens import TokenLayout
 from dynapoint.types import Cameras, PointMaps
@@ -95,7 +95,7 @@ class VideoPointMapNetwork(nn.Module):
         self.config = config
         width = config.aggregator.width
         stem = config.stem
-        self.stem = ConvStem(stem, width)
+        self.stem = build_stem(stem, width)
         self._add_backbone()
         self.matcher = Matcher(config.matcher, stem.quarter_width, width)
         self.geometry_head = DenseHead(
@@ -138,11 +138,23 @@ class VideoPointMapNetwork(nn.Module):
         """The longer image side that the network works best at, in pixels."""
         return self.config.image_side
 
-    def encode(self, images: Float[Tensor, "batch frame rgb=3 height width"]) -> VideoEncoding:
-        """Encode frames, RGB in [0, 1]; raises ShapeError where sides do not fit the patches."""
+    def encode(
+        self,
+        images: Float[Tensor, "batch frame rgb=3 height width"],
+        *,
+        pixel_aspect: float = 1.0,
+    ) -> VideoEncoding:
+        """Encode frames, RGB in [0, 1]; raises ShapeError where sides do not fit the patches.
+
+        `pixel_aspect` is how far the pictures were stretched, across over along, to become the
+        images: the lens has one focal length in the pictures' pixels.
+        """
         stem, patches = self._patches(images)
         return self._finish(
-            stem, self._aggregate(patches, stem.grid_hw), (images.shape[-2], images.shape[-1])
+            stem,
+            self._aggregate(patches, stem.grid_hw),
+            (images.shape[-2], images.shape[-1]),
+            pixel_aspect=pixel_aspect,
         )
 
     def _patches(
@@ -168,7 +180,12 @@ class VideoPointMapNetwork(nn.Module):
         return aggregated
 
     def _finish(
-        self, stem: StemFeatures, aggregated: Aggregated, image_hw: tuple[int, int]
+        self,
+        stem: StemFeatures,
+        aggregated: Aggregated,
+        image_hw: tuple[int, int],
+        *,
+        pixel_aspect: float = 1.0,
     ) -> VideoEncoding:
         """Own-time maps, cameras and descriptors from tokens."""
         early, tokens = aggregated.layers[0], aggregated.layers[-1]
@@ -177,8 +194,9 @@ class VideoPointMapNetwork(nn.Module):
         channels = self.config.aggregator.width
         early_map = layout.patches(early)[..., :channels].flatten(0, 1)
         descriptors = self.matcher.describe(
-            stem.quarter, early_map.transpose(1, 2).unflatten(2, stem.grid_hw)
+            stem, early_map.transpose(1, 2).unflatten(2, stem.grid_hw)
         ).unflatten(0, (batch, frames))
+        stem = stem.without_encoder()
         values, log_confidence = self.geometry_head(
             layout.patches(tokens).flatten(0, 1),
             stem.grid_hw,
@@ -193,10 +211,14 @@ class VideoPointMapNetwork(nn.Module):
             camera_tokens=tokens[:, :, layout.camera],
             log_distance=log_distance,
             descriptors=descriptors,
+            pixel_aspect=pixel_aspect,
         )
         pose = first_is_identity(camera_from_world(encodings[-1]))
         intrinsics = intrinsics_px(
-            encodings[-1], image_hw, square_pixels=self.config.camera.square_pixels
+            encodings[-1],
+            image_hw,
+            square_pixels=self.config.camera.square_pixels,
+            pixel_aspect=pixel_aspect,
         )
         points = place(log_distance, pose, intrinsics)
         log_confidence = at_least_float32(log_confidence).unflatten(0, (batch, frames))

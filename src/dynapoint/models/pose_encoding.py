@@ -66,12 +66,15 @@ def intrinsics_px(
     image_hw: tuple[int, int],
     *,
     square_pixels: bool = False,
+    pixel_aspect: float = 1.0,
     clamped: bool = True,
 ) -> Float[Tensor, "*batch 3 3"]:
     """Pinhole intrinsics with a centred principal point; fov_h is encoding[7], fov_w [8].
 
-    `square_pixels` gives both axes the geometric mean of the two focal lengths. Not `clamped`, as
-    published, a field of view of 0 gives an infinite focal length.
+    `square_pixels` gives both axes one focal length in pixels of the picture, the geometric mean of
+    the two, where `pixel_aspect` says how many pixels of the image a picture's pixel is wide over
+    how many it is high. Not `clamped`, as published, a field of view of 0 gives an infinite focal
+    length.
     """
     fov = encoding[..., 7:]
     if clamped:
@@ -80,7 +83,8 @@ def intrinsics_px(
     fy = height / 2 / torch.tan(fov[..., 0] / 2)
     fx = width / 2 / torch.tan(fov[..., 1] / 2)
     if square_pixels:
-        fx = fy = (fx * fy).sqrt()
+        focal = (fx * fy).sqrt()
+        fx, fy = focal * pixel_aspect**0.5, focal / pixel_aspect**0.5
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     rows = [fx, zero, one * (width / 2), zero, fy, one * (height / 2), zero, zero, one]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))

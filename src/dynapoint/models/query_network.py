@@ -41,6 +41,7 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         *,
         query: int | None = 0,
         intrinsics: Float[Tensor, "batch frame 3 3"] | None = None,
+        pixel_aspect: float = 1.0,
     ) -> QueryEncoding:
         """Encode frames, RGB in [0, 1], for the time of frame `query`.
 
@@ -49,6 +50,7 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
             query: The frame whose time is asked for first; None asks for none, as in the first
                 phase of training.
             intrinsics: Known intrinsics in pixels of the images, where the network takes them.
+            pixel_aspect: How far the pictures were stretched, across over along.
 
         Raises:
             ShapeError: Sides do not fit the patches, or the network takes no intrinsics.
@@ -59,7 +61,7 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         if intrinsics is not None:
             known = self.query_embedding.of_intrinsics(intrinsics, None, image_hw)
         aggregated = self._pass(patches, stem.grid_hw, query, known)
-        base = self._finish(stem, aggregated, image_hw)
+        base = self._finish(stem, aggregated, image_hw, pixel_aspect=pixel_aspect)
         return QueryEncoding(**vars(base), patches=patches, query=query, of_intrinsics=known)
 
     def decode(

@@ -111,12 +111,14 @@ def rigid_object(
     )
     diagonal = box["box_size"].norm(dim=-1)
     count = (usable & usable[source_time]).sum(dim=1)
+    # What rounding leaves of a thing without extent is not infinitely much of it.
+    rounded = residual <= rounding * where.flatten(1).norm(dim=1)
     answer = {
         "target_from_source": rigid,
         "scale": scale,
         "inlier_share": inlier.sum(dim=1) / count.clamp_min(1),
         "residual": residual,
-        "relative_residual": torch.where(residual == 0, 0.0, residual / diagonal),
+        "relative_residual": torch.where(rounded, 0.0, residual / diagonal),
         **box,
     }
     return RigidObject(

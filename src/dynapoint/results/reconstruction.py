@@ -146,11 +146,15 @@ class Reconstruction(Answers):
         0, which joins no surface, where a map shows nothing.
         """
         depth = np.empty(self.own_time_points.shape[:3], dtype=np.float32)
-        for frame, (points, pose) in enumerate(
-            zip(self.own_time_points, self.world_from_camera, strict=True)
-        ):
-            depth[frame] = points_in_camera(points.astype(np.float64), pose)[..., 2]
-            depth[frame][~self.pixel_map.shown_pixels(frame)] = 0.0
+        for frame in range(self.frame_count):
+            depth[frame] = self.depth_of(frame)
+        return depth
+
+    def depth_of(self, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
+        """`own_time_depth` of one frame, without working out that of the others."""
+        points = self.own_time_points[frame].astype(np.float64)
+        depth = points_in_camera(points, self.world_from_camera[frame])[..., 2].astype(np.float32)
+        depth[~self.pixel_map.shown_pixels(frame)] = 0.0
         return depth
 
     def query(
@@ -309,7 +313,7 @@ class Reconstruction(Answers):
     def _surface_cells(self, frame: int) -> Bool[np.ndarray, "cell_row cell_column"]:
         """Which cells of a frame's map lie on one surface, worked out on first use."""
         if frame not in self._cells:
-            self._cells[frame] = surface_cells(self.own_time_depth[frame])
+            self._cells[frame] = surface_cells(self.depth_of(frame))
         return self._cells[frame]
 
     def _at_time(

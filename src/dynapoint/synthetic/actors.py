@@ -38,7 +38,7 @@ def random_actors(
     close_up = rng.random() < 0.15 * difficulty
     passing = rng.uniform(0.0, 0.6) if rng.random() < 0.5 * difficulty else 0.0
     actors: list[Actor] = []
-    kept = _Company(camera)
+    kept = Company(camera)
     moving = 0
     for index in range(count):
         moves = movers and (moving == 0 or rng.random() < share)
@@ -156,7 +156,7 @@ def _scenery(
     return random_furniture(rng, times=times, place=place, size=2.2 * size)
 
 
-class _Company:
+class Company:
     """The bounding spheres of all bodies so far, and the camera's path."""
 
     def __init__(self, camera: CameraPath) -> None:
@@ -167,15 +167,21 @@ class _Company:
 
     def admits(self, actor: Actor) -> bool:
         """Whether no body comes too near to the camera or to another actor's body at any time."""
-        centres = np.stack([body.centre for body in actor])
-        radii = np.array([body.radius for body in actor])
-        gaps = np.linalg.norm(centres - self._cameras, axis=2).min(1) - radii
-        if gaps.min() < self._margin:
+        if not self.clear_of_camera(actor):
             return False
         if not len(self._radii):
             return True
+        centres = np.stack([body.centre for body in actor])
+        radii = np.array([body.radius for body in actor])
         apart = np.linalg.norm(centres[:, None] - self._centres, axis=3).min(2)
         return bool((apart > 0.78 * (radii[:, None] + self._radii)).all())
+
+    def clear_of_camera(self, actor: Actor) -> bool:
+        """Whether no body comes too near to the camera at any time."""
+        centres = np.stack([body.centre for body in actor])
+        radii = np.array([body.radius for body in actor])
+        gaps = np.linalg.norm(centres - self._cameras, axis=2).min(1) - radii
+        return bool(gaps.min() >= self._margin)
 
     def add(self, actor: Actor) -> None:
         """Remember an actor."""

@@ -60,8 +60,9 @@ def bounds_of(
 def ground_view(scenes: SceneBatch) -> GroundView:
     """Fit a plan of all casting bodies at all times into one map per clip."""
     up, offset = scenes.look.ground[:, :3], scenes.look.ground[:, 3]
-    # World x is the first camera's right, which is never close to upright.
+    # World x is the first camera's right, close to upright only where the camera lies on its side.
     helper = torch.tensor([1.0, 0.0, 0.0], device=up.device).expand_as(up)
+    helper = torch.where(up[:, :1].abs() < 0.8, helper, helper.roll(1, dims=1))
     second = torch.nn.functional.normalize(torch.linalg.cross(up, helper), dim=1)
     first = torch.linalg.cross(second, up)
     plan = along_axes(scenes.vertices, torch.stack([first, second, up], 2))

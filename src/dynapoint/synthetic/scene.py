@@ -17,6 +17,8 @@ from .bodies import Body
 from .cameras import CameraPath, random_camera_path
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
+from .settings import Draw, Setting
+from .shallow import random_shallow_setting
 from .stage import Stage, random_screens, random_stage
 
 
@@ -32,12 +34,17 @@ class SceneConfig:
     difficulty: float = 0.0
     # Share of clips before a still camera (more at low difficulty).
     still_camera: float = 0.4
+    # Share of scenes of little depth, as most are that people film indoors; about half as many
+    # at difficulty 0.
+    shallow: float = 0.28
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ConfigError(f"frames is {self.frames}; a scene needs at least 1 frame.")
         if not 0.0 <= self.difficulty <= 1.0:
             raise ConfigError(f"difficulty is {self.difficulty}; choose a value from 0 to 1.")
+        if not 0.0 <= self.shallow <= 1.0:
+            raise ConfigError(f"shallow is {self.shallow}, a share; choose a value from 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +75,46 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
     """Draw the scene named by `seed` for images of `aspect` (width over height)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     difficulty = config.difficulty
-    tau = np.linspace(0.0, 1.0, config.frames)
     kind = rng.random()
     camera_moves = kind >= config.still_camera if rng.random() < 0.4 + 0.6 * difficulty else False
     has_movers = not (0.0 <= kind - config.still_camera < 0.2 * difficulty)
-    camera = random_camera_path(
-        rng, frames=config.frames, difficulty=difficulty, aspect=aspect, moving=camera_moves
+    draw = Draw(
+        rng=rng,
+        tau=np.linspace(0.0, _pace(rng, difficulty), config.frames),
+        difficulty=difficulty,
+        aspect=aspect,
+        camera_moves=camera_moves,
+        movers=has_movers,
     )
-    stage = random_stage(rng, camera, difficulty=difficulty, times=config.frames)
-    actors = random_actors(rng, camera, stage, tau=tau, difficulty=difficulty, movers=has_movers)
-    return _assemble(rng, camera, actors, stage, difficulty=difficulty)
+    shallow = config.shallow if difficulty > 0.0 else config.shallow**1.5
+    setting = random_shallow_setting(draw) if rng.random() < shallow else _open_setting(draw)
+    return _assemble(rng, setting, difficulty=difficulty)
 
 
-def _assemble(
-    rng: np.random.Generator,
-    camera: CameraPath,
-    actors: list[list[Body]],
-    stage: Stage,
-    *,
-    difficulty: float,
-) -> Scene:
+def _pace(rng: np.random.Generator, difficulty: float) -> float:
+    """How much of its motions a clip shows: all, or a small part as at thirty frames a second."""
+    if rng.random() < 0.7 + 0.3 * (1.0 - difficulty):
+        return 1.0
+    return float(np.exp(rng.uniform(np.log(0.08), np.log(0.7))))
+
+
+def _open_setting(draw: Draw) -> Setting:
+    """Ground, often walls, and all kinds of actors at all distances."""
+    rng, times = draw.rng, len(draw.tau)
+    camera = random_camera_path(
+        rng, tau=draw.tau, difficulty=draw.difficulty, aspect=draw.aspect,
+        moving=draw.camera_moves,
+    )  # fmt: skip
+    stage = random_stage(rng, camera, difficulty=draw.difficulty, times=times)
+    actors = random_actors(
+        rng, camera, stage, tau=draw.tau, difficulty=draw.difficulty, movers=draw.movers
+    )
+    return Setting(camera=camera, stage=stage, actors=actors)
+
+
+def _assemble(rng: np.random.Generator, setting: Setting, *, difficulty: float) -> Scene:
     """Join all bodies into one mesh in the camera of frame 0 and give each a material."""
+    camera, stage, actors = setting.camera, setting.stage, setting.actors
     parts = [*stage.bodies, *(body for actor in actors for body in actor)]
     still = len(stage.bodies)
     mesh = shapes.join_meshes([part.mesh for part in parts])

@@ -42,6 +42,9 @@ class Dept3rTrainee:
         open_cameras(network.camera_head)
         return network.to(self.device).use(self._options)
 
+    def begin(self, network: Dept3rNetwork, images: Tensor) -> None:
+        """Nothing: what this network takes comes with the weights to start from."""
+
     def loss(
         self,
         network: Dept3rNetwork,

@@ -29,6 +29,9 @@ class DpmTrainee:
         """A new network on the run's device; weights to start from replace all of it."""
         return DpmNetwork(self.network_config).to(self.device).use(self._options)
 
+    def begin(self, network: DpmNetwork, images: Tensor) -> None:
+        """Nothing: what this network takes comes with the weights to start from."""
+
     def loss(
         self,
         network: DpmNetwork,

@@ -58,6 +58,11 @@ class RunLog:
         }
         self._write(name, step, samples, values)
 
+    def scores(self, step: int, samples: int, name: str, values: dict[str, float]) -> None:
+        """Write other numbers under a name; those that are NaN are left out."""
+        known = {key: value for key, value in values.items() if value == value}  # noqa: PLR0124
+        self._write(name, step, samples, known)
+
     def _write(self, kind: str, step: int, samples: int, values: dict[str, float]) -> None:
         line = {"kind": kind, "step": step, "samples": samples, "time": round(time.time(), 1)}
         rounded = {key: float(f"{value:.5g}") for key, value in values.items()}

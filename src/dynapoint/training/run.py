@@ -4,11 +4,13 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
+from dynapoint.models.config import NetworkConfig
 from dynapoint.training.checkpoints import FILE_NAME
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
@@ -18,6 +20,9 @@ from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
 from dynapoint.training.validation import ValidationPairs, bench_pairs, engine_pairs, validate
+
+if TYPE_CHECKING:
+    from dynapoint.evaluation.real_folders import RealClip
 
 WEIGHTS_FILE = "weights.safetensors"
 """The averaged weights of a run, written at each validation, the last of which ends it."""
@@ -62,10 +67,15 @@ def train_config(
     resume: bool = False,
     start_from: Path | None = None,
     bench: Path | None = None,
+    real: tuple[Path, ...] = (),
     device: str | None = None,
     max_seconds: float | None = None,
 ) -> Path:
-    """Run a configuration; `bench` adds a folder of clips to validation, never to training."""
+    """Run a configuration.
+
+    `bench`, a folder of rendered clips, and `real`, folders of real pictures with truth, are added
+    to validation, never to training.
+    """
     if config.fine_tunes and not resume and start_from is None:
         raise ConfigError(
             f"{config.name} fine-tunes; give the weights to start from with --start-from"
@@ -82,8 +92,12 @@ def train_config(
         trainer.resume()
     elif start is not None:
         trainer.start_from(start)
+    else:
+        trainer.begin()
     log = RunLog(output, active=processes.rank == 0)
     sets = _validation_sets(config, bench) if processes.rank == 0 else {}
+    # Reading pictures needs Pillow, which a machine that only trains may lack.
+    clips = _real_clips(real) if real and processes.rank == 0 else []
     deadline = time.monotonic() + max_seconds if max_seconds else None
     with tqdm(
         total=config.steps,
@@ -101,7 +115,7 @@ def train_config(
 
         trainer.run(
             on_step=on_step,
-            on_validate=lambda t: _validate(t, sets, log),
+            on_validate=lambda t: _validate(t, sets, clips, log),
             should_stop=lambda: deadline is not None and time.monotonic() > deadline,
         )
     processes.stop()
@@ -124,9 +138,18 @@ def training_record(trainer: Trainer) -> dict[str, str]:
         "steps": str(trainer.step),
         "samples": str(trainer.samples),
         "seconds": f"{trainer.seconds:.0f}",
-        "data": "dynapoint.synthetic, procedural textures only",
+        "data": data_of(trainer.config),
         "config": json.dumps(dataclasses.asdict(trainer.config)),
     }
+
+
+def data_of(config: TrainConfig) -> str:
+    """What a run of a configuration has seen, for those who ask where weights come from."""
+    seen = "dynapoint.synthetic, procedural textures only"
+    network = config.network
+    if isinstance(network, NetworkConfig) and network.stem.encoder is not None:
+        seen += f"; image encoder {network.stem.encoder} trained on ImageNet (Apache-2.0)"
+    return seen
 
 
 def _validation_sets(config: TrainConfig, bench: Path | None) -> dict[str, list[ValidationPairs]]:
@@ -144,8 +167,26 @@ def _validation_sets(config: TrainConfig, bench: Path | None) -> dict[str, list[
     return sets
 
 
-def _validate(trainer: Trainer, sets: dict[str, list[ValidationPairs]], log: RunLog) -> None:
+def _real_clips(folders: tuple[Path, ...]) -> "list[RealClip]":
+    from dynapoint.training.real_validation import read_real_clips  # noqa: PLC0415
+
+    return read_real_clips(folders)
+
+
+def _validate(
+    trainer: Trainer,
+    sets: dict[str, list[ValidationPairs]],
+    clips: "list[RealClip]",
+    log: RunLog,
+) -> None:
     network = trainer.averaged_network()
     for name, groups in sets.items():
         log.validation(trainer.step, trainer.samples, name, validate(network, groups))
+    if clips:
+        from dynapoint.training.real_validation import score_real_clip  # noqa: PLC0415
+
+        pixels, multiple = trainer.config.validation_pixels, trainer.config.patch_size
+        for clip in clips:
+            scores = score_real_clip(network, clip, pixels=pixels, multiple=multiple)
+            log.scores(trainer.step, trainer.samples, clip.name, vars(scores))
     trainer.trainee.save(network, trainer.folder / WEIGHTS_FILE, training_record(trainer))

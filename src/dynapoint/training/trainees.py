@@ -13,6 +13,7 @@ from dynapoint.models.dept3r import Dept3rNetwork
 from dynapoint.models.dept3r_config import Dept3rConfig
 from dynapoint.models.dust3r import DpmNetwork
 from dynapoint.models.dust3r_config import Dust3rConfig
+from dynapoint.models.encoder_weights import encoder_file, read_encoder
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import PublishedConfig
@@ -20,6 +21,7 @@ from dynapoint.models.published_start import FRESH_PARTS, read_start
 from dynapoint.models.published_weights import save_published
 from dynapoint.models.query_network import QueryPointMapNetwork
 from dynapoint.models.small_networks import build_network
+from dynapoint.models.stem import EncoderStem
 from dynapoint.models.weights import load_network, save_network
 from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts
 from dynapoint.training.dept3r_trainee import Dept3rTrainee
@@ -52,6 +54,14 @@ class Trainee(Protocol):
 
     def build(self) -> Any:
         """A new network on the run's device."""
+        ...
+
+    def begin(self, network: Any, images: Tensor) -> None:
+        """What a run from nothing takes from elsewhere; `images` are some to calibrate on.
+
+        Raises:
+            ModelError: It cannot be had.
+        """
         ...
 
     def loss(
@@ -87,6 +97,16 @@ class NanoTrainee:
             # What convolutions on a GPU want; they hand it on to their results.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
+
+    def begin(self, network: VideoPointMapNetwork, images: Tensor) -> None:
+        """Put the trained weights into an image encoder, where the network has one.
+
+        Raises:
+            ModelError: They are not installed, or damaged.
+        """
+        if isinstance(network.stem, EncoderStem):
+            network.stem.encoder.load_state_dict(read_encoder(encoder_file()))
+            network.stem.calibrate(images.flatten(0, 1))
 
     def loss(
         self,
@@ -160,6 +180,9 @@ class PublishedTrainee:
         network = PublishedNetwork(self.network_config)
         open_cameras(network.camera_head)
         return network.to(self.device).use(self._options)
+
+    def begin(self, network: PublishedNetwork, images: Tensor) -> None:
+        """Nothing: what these networks take comes with the weights to start from."""
 
     def loss(
         self,

@@ -103,6 +103,15 @@ class Trainer:
             self.average.weights = {k: v.to(self.device).clone() for k, v in kept.items()}
         self.step, self.samples, self.seconds = state.step, state.samples, state.seconds
 
+    def begin(self) -> None:
+        """Begin a new run from nothing, but for what its network takes from elsewhere.
+
+        Raises:
+            ModelError: That cannot be had.
+        """
+        self.trainee.begin(self.network, self.stream.sample(0).images)
+        self.average = self._fresh_average()
+
     def start_from(self, weights: dict[str, torch.Tensor]) -> None:
         """Begin a new run from given weights: fresh optimiser, new warm-up.
 

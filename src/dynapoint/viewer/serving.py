@@ -19,7 +19,6 @@ from dynapoint.errors import ConfigError, DynapointError
 from dynapoint.viewer.jobs import Working
 
 _LOG = logging.getLogger("dynapoint")
-LOCALHOST = "127.0.0.1"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 JSON, HTML, BYTES = "application/json", "text/html; charset=utf-8", "application/octet-stream"
 

@@ -17,23 +17,20 @@ from dynapoint.exports import web_scene
 from dynapoint.exports.catalog import FORMATS, export
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.web_bytes import (
-    FusedPaint,
     fused_paint,
     grid_certainty,
     grid_motion,
+    share_bytes,
     track_arrays,
 )
+from dynapoint.exports.web_page import page_facts
 from dynapoint.exports.web_scene import SplitCloud
+from dynapoint.results.answers import motion_to_ends
 from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.cache import cached
 from dynapoint.viewer.jobs import Report
-from dynapoint.viewer.motion import moving_shares
 
-FUSED_POINTS = 200_000
-_MOST_TRACKS = 1200
-# Pictures, whose colours the points take, have longer sides of so many pixels.
-_LONGER_SIDE = 512
 # What ranks of confidence are taken from: so many frames, every so manyth row and column.
 _RANKED_FRAMES, _RANKED_STEP = 16, 3
 
@@ -48,13 +45,19 @@ class ShownScene:
     def __init__(self, rec: Reconstruction) -> None:
         # Bars of progress belong to the page here.
         self.rec = replace(rec, progress=False)
-        self._fused: tuple[SplitCloud, FusedPaint, packing.Box] | None = None
+        # With what there is to say of the points that move, and the box about all.
+        self._fused: tuple[SplitCloud, np.ndarray, packing.Box] | None = None
         self._motion: UInt8[np.ndarray, "frame map_height map_width"] | None = None
 
     @property
     def frames(self) -> int:
         """How many frames there are."""
         return self.rec.frame_count
+
+    @cached_property
+    def page_facts(self) -> dict[str, Any]:
+        """What its page says of it, however often it is loaded."""
+        return page_facts(self.rec, ExportOptions())
 
     @cached_property
     def _farthest(self) -> float:
@@ -69,7 +72,7 @@ class ShownScene:
 
     def picture(self, frame: int) -> bytes:
         """A frame's picture as its map shows it, as a JPEG file."""
-        return packing.jpeg(web_scene.picture(self.rec, frame, _LONGER_SIDE))
+        return packing.jpeg(web_scene.picture(self.rec, frame))
 
     def cloud(self, frame: int, *, most: int, motion: bool) -> bytes:
         """A frame's own points: facts, and x, y, z and certainty * 256 + motion of each."""
@@ -102,8 +105,15 @@ class ShownScene:
         Raises:
             DynapointError: The network is needed and cannot be had.
         """
-        found = cached(self.rec, "motion", lambda: {"moving": moving_shares(self.rec, report)})
-        self._motion = found["moving"]
+
+        def make() -> dict[str, np.ndarray]:
+            shares = np.zeros(self.rec.own_time_confidence.shape, dtype=np.uint8)
+            for frame in range(self.frames):
+                shares[frame] = share_bytes(motion_to_ends(self.rec, frame))
+                report((frame + 1) / self.frames)
+            return {"moving": shares}
+
+        self._motion = cached(self.rec, "motion", make)["moving"]
 
     def fuse(self, report: Report) -> bytes:
         """The fused cloud: facts, places of still points, and paint of all points.
@@ -114,7 +124,7 @@ class ShownScene:
 
         def make() -> dict[str, np.ndarray]:
             made = web_scene.split_cloud(
-                self.rec, ExportOptions(), max_points=FUSED_POINTS, report=report
+                self.rec, ExportOptions(), max_points=web_scene.MOST_FUSED, report=report
             )
             return {**vars(made), "times": np.array(made.times)}
 
@@ -122,22 +132,21 @@ class ShownScene:
         cloud = SplitCloud(**{**held, "times": held["times"].tolist()})
         paint = fused_paint(cloud, np.arange(cloud.paths.shape[1]))
         box = packing.box_around([cloud.still, cloud.paths.reshape(-1, 3)])
-        self._fused = cloud, paint, box
         still, movers = len(cloud.still), cloud.paths.shape[1]
         facts = {
             **_box_facts(box),
             **{"still": still, "movers": movers, "spacing": paint.spacing},
         }
-        about = _about(paint.certainty, paint.motion)[:still]
+        about = _about(paint.certainty, paint.motion)
+        self._fused = cloud, about[still:], box
         painted = np.concatenate([paint.colors, paint.spacing_share[:, None]], axis=1)
-        return with_facts(facts, _places(cloud.still, about, box), painted)
+        return with_facts(facts, _places(cloud.still, about[:still], box), painted)
 
     def path(self, time: int) -> bytes | None:
         """Places of the fused points that move, at one time; None before `fuse`."""
         if self._fused is None:
             return None
-        cloud, paint, box = self._fused
-        about = _about(paint.certainty, paint.motion)[len(cloud.still) :]
+        cloud, about, box = self._fused
         return with_facts({}, _places(cloud.paths[time], about * cloud.usable[time], box))
 
     def tracks(self, frame: int, part: tuple[float, float, float, float]) -> bytes:
@@ -147,7 +156,7 @@ class ShownScene:
             DynapointError: The network is needed and cannot be had.
         """
         times = list(range(self.frames))
-        tracks = web_scene.frame_tracks(self.rec, times, most=_MOST_TRACKS, frame=frame, box=part)
+        tracks = web_scene.frame_tracks(self.rec, times, frame=frame, box=part)
         return with_facts({"count": tracks.points.shape[1]}, *track_arrays(tracks))
 
     def write(self, name: str, folder: Path) -> Path:

@@ -6,14 +6,13 @@ import tempfile
 import threading
 from collections.abc import Callable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from dynapoint.data.selection import DEFAULT_FRAMES
 from dynapoint.errors import DynapointError, InputError
 from dynapoint.exports.catalog import FORMATS
-from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.web_page import asset, filled_page, page_facts
+from dynapoint.exports.web_page import asset, filled, filled_page
 from dynapoint.inference.opening import open_scene
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.jobs import Jobs, Report, Working
@@ -26,7 +25,7 @@ from dynapoint.viewer.serving import (
     working_answer,
 )
 from dynapoint.viewer.shown import ShownScene
-from dynapoint.viewer.upload import MOST_FRAMES, USUAL_FRAMES, Upload, make_scene
+from dynapoint.viewer.upload import MOST_FRAMES, Upload, make_scene
 
 _MOST_POINTS = 1_000_000
 
@@ -126,8 +125,8 @@ class Site:
     def _scene_page(self, scene: ShownScene) -> str:
         live = {"formats": scene.formats(), "uploads": self._takes_uploads}
         return filled_page(
-            {**page_facts(scene.rec, ExportOptions()), "live": live},
-            source=_asset("live.js"),
+            {**scene.page_facts, "live": live},
+            source=_asset("ask.js") + _asset("live.js"),
             tracking=_asset("tracking.html"),
             downloads=_asset("downloads.html"),
             connect="'self'",
@@ -141,12 +140,11 @@ class Site:
         parts = {
             "style": asset("web.css") + _asset("upload.css"),
             "most": str(MOST_FRAMES),
-            "usual": str(USUAL_FRAMES),
+            "usual": str(DEFAULT_FRAMES),
             "made": f'<p class="note">Made before: {made}</p>' if made else "",
-            "script": _asset("upload.js"),
+            "script": _asset("ask.js") + _asset("upload.js"),
         }
-        pieces = _asset("upload.html").split("%%")
-        return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+        return filled(_asset("upload.html"), parts)
 
     def _exports(self, key: str) -> Path:
         return Path(self._folder.name) / "exports" / key
@@ -177,7 +175,7 @@ class Site:
             return json_answer({"words": upload.add(name, request.body, request.length)})
         if what != "reconstruct":
             return NOT_FOUND
-        frames = _number(request.query.get("frames", str(USUAL_FRAMES)), 1, MOST_FRAMES, "frames")
+        frames = _number(request.query.get("frames", str(DEFAULT_FRAMES)), 1, MOST_FRAMES, "frames")
         source, count = upload.source(), upload.count
 
         def work(report: Report) -> str:
@@ -251,4 +249,4 @@ def _part(text: str) -> tuple[float, float, float, float]:
 
 def _asset(name: str) -> str:
     """A file of the viewer's page, which the package brings along."""
-    return (files("dynapoint.viewer") / "assets" / name).read_text(encoding="utf-8")
+    return asset(name, of="dynapoint.viewer")

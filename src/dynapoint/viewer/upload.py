@@ -22,7 +22,7 @@ from dynapoint.results.output_folder import whole_folder
 from dynapoint.viewer.jobs import Report
 
 MODEL = "nano"
-MOST_FRAMES, USUAL_FRAMES = 200, 24
+MOST_FRAMES = 200
 _CHUNK = 1 << 20
 # What reading a damaged or locked ZIP file, or one packed in an unknown way, may raise.
 _DAMAGED = (

@@ -6,7 +6,7 @@ from dynapoint.errors import ConfigError
 from dynapoint.training.recipes.comparison import COMPARISON
 from dynapoint.training.recipes.dept3r import dept3r, dept3r_miniature
 from dynapoint.training.recipes.dpm import dpm, dpm_miniature
-from dynapoint.training.recipes.small import nano, nano_finish, smoke
+from dynapoint.training.recipes.small import nano, nano_1_run, nano_finish, nano_plain, smoke
 from dynapoint.training.recipes.vdpm import vdpm, vdpm_miniature
 from dynapoint.training.train_config import TrainConfig
 
@@ -16,7 +16,9 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "dept3r": dept3r,
     "dept3r-miniature": dept3r_miniature,
     "nano": nano,
+    "nano-1": nano_1_run,
     "nano-finish": nano_finish,
+    "nano-plain": nano_plain,
     "smoke": smoke,
     "vdpm": vdpm,
     "vdpm-miniature": vdpm_miniature,

@@ -1,36 +1,8 @@
-"use strict";
 // What a served page shows: everything is asked of the server when it is needed.
 
 const manifest = JSON.parse(document.getElementById("manifest").textContent);
 // With a graphics card all pixels of usual maps are drawn; without, fewer.
 const MOST_FINE = 200000, MOST_COARSE = 60000;
-// Work that takes a while is asked about so often.
-const ASK_AGAIN_MS = 300;
-
-/**
- * An answer, once it is there.
- * @param {string} path @param {(share: number, words: string) => void} report
- * @returns {Promise<Response>}
- */
-async function ask(path, report, options = {}) {
-  for (let waited = false; ; waited = true) {
-    let answer;
-    try {
-      answer = await fetch(path, options);
-    } catch {
-      throw new Error("The viewer does not answer: is `dynapoint view` still running?");
-    }
-    if (answer.status === 202) {
-      const { share, words } = await answer.json();
-      report?.(share, words);
-      await new Promise((done) => setTimeout(done, ASK_AGAIN_MS));
-      continue;
-    }
-    if (waited) report?.(1, "");
-    if (!answer.ok) throw new Error((await answer.json()).error);
-    return answer;
-  }
-}
 
 /**
  * Facts as JSON and the bytes that follow them, beginning at a multiple of 8.

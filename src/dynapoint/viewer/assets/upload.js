@@ -1,8 +1,6 @@
-"use strict";
 // Sends what is chosen, has it reconstructed, and goes to the scene's page.
 
 const element = (id) => document.getElementById(id);
-const ASK_AGAIN_MS = 300;
 const PROMPT = element("listing").textContent;
 // What this window waits for, which it goes on with when it is loaded again.
 const PENDING = "dynapoint-pending";
@@ -22,22 +20,13 @@ function fail(error) {
 
 /** A JSON answer, once it is there. @returns {Promise<object>} */
 async function post(path) {
-  for (;;) {
-    let answer;
-    try {
-      answer = await fetch(path, { method: "POST" });
-    } catch {
-      throw new Error("The viewer does not answer: is `dynapoint view` still running?");
-    }
-    if (answer.status === 404) throw new Error("What was uploaded is gone; please choose it again.");
-    const content = await answer.json();
-    if (answer.status === 202) {
-      say(`${content.words} …`, content.share);
-      await new Promise((done) => setTimeout(done, ASK_AGAIN_MS));
-      continue;
-    }
-    if (!answer.ok) throw new Error(content.error);
-    return content;
+  try {
+    const answer = await ask(path, (share, words) => words && say(`${words} …`, share),
+      { method: "POST" });
+    return await answer.json();
+  } catch (error) {
+    if (error.status === 404) throw new Error("What was uploaded is gone; please choose it again.");
+    throw error;
   }
 }
 
