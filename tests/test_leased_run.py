@@ -25,6 +25,7 @@ from dynapoint.training.distributed import Processes
 from dynapoint.training.lease_log import LeaseLog, SpeedMeter
 from dynapoint.training.lease_plan import LeasePlan, Stage, TimeBudget
 from dynapoint.training.leased_run import Intervals, LeasedRun, StopRequest, _cut
+from dynapoint.training.leased_weights import fitting_weights
 from dynapoint.training.recipes import nano, recipe, smoke
 from dynapoint.training.scene_workers import WorkerError
 from dynapoint.training.shards import join_shards
@@ -560,3 +561,12 @@ def test_sigterm_from_outside_with_workers(tmp_path):
         process.stdout.close()
     assert events(folder)[-2:] == ["written", "end"]
     assert set(joined(folder, tmp_path / "out")) == {"ema", "raw"}
+
+
+def test_shipped_weights_are_those_of_the_same_network(tmp_path):
+    assert fitting_weights(recipe("nano-1")).name == "nano-1.safetensors"
+    assert fitting_weights(smoke(), tmp_path) is None
+    (tmp_path / "a.safetensors").write_bytes(b"damaged")
+    save_network(build_network(tiny()), tmp_path / "b.safetensors", record={})
+    assert fitting_weights(smoke(), tmp_path).name == "b.safetensors"
+    assert fitting_weights(recipe("nano-1"), tmp_path) is None

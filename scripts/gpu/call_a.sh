@@ -2,20 +2,19 @@
 #
 #     bash scripts/gpu/call_a.sh [RECIPE [WEIGHTS]]
 #
-# Without WEIGHTS the run starts from what the package ships for the recipe, or from nothing.
+# Without WEIGHTS the run starts from what the package ships for the recipe's network, or from nothing;
+# a network with a trained image encoder cannot start from nothing where the encoder's file is not.
 . "$(dirname "$0")/lease.sh"
 RECIPE=${1:-nano} WEIGHTS=${2:-}
-ASSETS=src/dynapoint/assets
-for file in "$ASSETS/$RECIPE.safetensors" "$ASSETS/$RECIPE-1.safetensors"; do
-    [ -z "$WEIGHTS" ] && [ -f "$file" ] && WEIGHTS=$file
-done
 rm -rf "$LEASE_DIR" && mkdir -p "$LEASE_DIR" && date +%s >"$LEASE_DIR/started"
 export LEASE_STARTED=$(cat "$LEASE_DIR/started")
 nvidia-smi --query-gpu=name,memory.used --format=csv,noheader 2>/dev/null
-echo "$(nproc --all) cores, recipe $RECIPE, from ${WEIGHTS:-nothing}"
+echo "$(nproc --all) cores, recipe $RECIPE, from ${WEIGHTS:-what is shipped}"
 
 timeout -s KILL "${CHECK_SECONDS:-60}" "$PYTHON" scripts/gpu/check.py --recipe "$RECIPE" \
-    --flags "$LEASE_DIR/flags" $CHECK_OPTIONS 2>&1 | tee "$LEASE_DIR/run.log" | tail -n 12
+    ${WEIGHTS:+--start-from "$WEIGHTS"} --start "$LEASE_DIR/start" --flags "$LEASE_DIR/flags" \
+    $CHECK_OPTIONS 2>&1 | tee "$LEASE_DIR/run.log" | tail -n 12
+WEIGHTS=${WEIGHTS:-$(cat "$LEASE_DIR/start" 2>/dev/null)}
 
 # A run that fails is started again from its own newest weights, for the time that is left.
 cat >"$LEASE_DIR/train.sh" <<END

@@ -1,9 +1,10 @@
 """What has to be right on a GPU before training is worth its time: seconds, without pytest.
 
-    python scripts/gpu/check.py --recipe nano --flags FILE
+    python scripts/gpu/check.py --recipe nano --flags FILE [--start-from WEIGHTS] [--start FILE]
 
-Renders clips on the device and compares them with the CPU's, trains a few steps of every stage, and
-fetches clips from a worker. FILE gets the options of lease.py that lead around what failed.
+Renders clips on the device and compares them with the CPU's, trains a few steps of every stage,
+and fetches clips from a worker. The first FILE gets the options of lease.py that lead around what
+failed, the second the path of the weights to start from: WEIGHTS, or what the package ships.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from dynapoint.training.distributed import Processes
 from dynapoint.training.lease_log import LeaseLog
 from dynapoint.training.lease_plan import LeasePlan, TimeBudget
 from dynapoint.training.leased_run import LeasedRun
+from dynapoint.training.leased_weights import fitting_weights
 from dynapoint.training.recipes import recipe
 from dynapoint.training.trainer import Trainer
 
@@ -48,17 +50,22 @@ def check_renderer(device: str) -> None:
         raise AssertionError("the device draws other pictures than the CPU")
 
 
-def check_training(name: str, device: str, precision: Precision, pixels: float) -> None:
+def check_training(options: argparse.Namespace, start: Path | None, precision: Precision) -> None:
     """Steps of all stages have finite losses and move the weights, and the average is written."""
     plan = LeasePlan(batch=8, warmup_steps=1)
-    stages = tuple(replace(each, pixels=int(each.pixels * pixels)) for each in plan.stages)
+    device = options.device
+    stages = tuple(replace(each, pixels=int(each.pixels * options.pixels)) for each in plan.stages)
     plan = replace(plan, stages=stages)
-    config = plan.configure(replace(recipe(name), precision=precision))
+    config = plan.configure(replace(recipe(options.recipe), precision=precision))
     stage = 0
     pool = ClipPool(config, device=device, workers=0, held=1, draws=9, phase_now=lambda: stage)
     with tempfile.TemporaryDirectory() as folder:
         budget = TimeBudget(started=time.time(), seconds=600.0, reserve=1.0)
         trainer = Trainer(config, Path(folder), processes=Processes(), device=device)
+        if start is None:
+            trainer.begin()
+        else:
+            trainer.start_from(trainer.trainee.read_start(start))
         log = LeaseLog(Path(folder) / "log.jsonl", budget)
         run = LeasedRun(trainer, pool, plan=plan, budget=budget, log=log, validation_clips=1)
         before = torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
@@ -103,17 +110,17 @@ def passes(name: str, check: Callable[[], None]) -> bool:
     return True
 
 
-def flags_around(name: str, device: str, pixels: float) -> tuple[list[str], bool]:
+def flags_around(options: argparse.Namespace, start: Path | None) -> tuple[list[str], bool]:
     """Options of lease.py that lead around what failed; whether all passed at once."""
     flags = []
-    if not passes("renderer", lambda: check_renderer(device)):
+    if not passes("renderer", lambda: check_renderer(options.device)):
         flags.append("--rendered-by-workers")
-    precise = passes("training", lambda: check_training(name, device, "auto", pixels))
+    precise = passes("training", lambda: check_training(options, start, "auto"))
     if not precise and passes(
-        "training in float32", lambda: check_training(name, device, "float32", pixels)
+        "training in float32", lambda: check_training(options, start, "float32")
     ):
         flags += ["--precision", "float32"]
-    worked = passes("workers", lambda: check_workers(name, device))
+    worked = passes("workers", lambda: check_workers(options.recipe, options.device))
     return flags, not flags and precise and worked
 
 
@@ -124,9 +131,16 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="nano")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--pixels", type=float, default=1.0, help="a factor on the images' area")
+    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="else what is shipped")
+    parser.add_argument("--start", type=Path, help="where to write the path of these weights")
     parser.add_argument("--flags", type=Path, help="where to write options for lease.py")
     arguments = parser.parse_args(words)
-    flags, well = flags_around(arguments.recipe, arguments.device, arguments.pixels)
+    start = arguments.start_from or fitting_weights(recipe(arguments.recipe))
+    print(f"weights to start from: {start}")
+    if arguments.start is not None:
+        # First of all: training needs it even where the checks do not come to their end.
+        arguments.start.write_text("" if start is None else str(start))
+    flags, well = flags_around(arguments, start)
     if arguments.flags is not None:
         arguments.flags.write_text(" ".join(flags) + "\n")
     return 0 if well else 1

@@ -95,6 +95,8 @@ def lease(arguments: argparse.Namespace) -> int:
         trainer = Trainer(config, arguments.folder, processes=Processes(), device=arguments.device)
         if arguments.start_from is not None:
             trainer.start_from(trainer.trainee.read_start(arguments.start_from))
+        else:
+            trainer.begin()
         log.write(
             event="built",
             recipe=config.name,

@@ -1,18 +1,32 @@
 """What a leased run hands over while it lasts: weights in shards, and scores of them."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dynapoint.errors import ModelError
+from dynapoint.models.cards import ASSETS
+from dynapoint.models.weights import load_network
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.lease_log import LeaseLog
 from dynapoint.training.run import training_record
 from dynapoint.training.shards import write_shards
+from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainer import Trainer
 from dynapoint.training.validation import ValidationPairs, engine_pairs, validate
 from dynapoint.whole_file import sha256_of
 
 SAVES = "saves"
 AVERAGED, RAW = "ema", "raw"
+
+
+def fitting_weights(config: TrainConfig, folder: Path = ASSETS) -> Path | None:
+    """The newest shipped weights of the very network that a recipe trains, if there are any."""
+    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+        with suppress(ModelError):
+            if load_network(path).config == config.network:
+                return path
+    return None
 
 
 class LeasedWeights:
