@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dynapoint.models.compact import store_compactly
 from dynapoint.models.compute import default_options
 from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm
+from dynapoint.models.published_config import PublishedConfig, vdpm
 from dynapoint.models.published_weights import load_published
 
 
@@ -41,8 +41,8 @@ def encode_as_the_original(network: PublishedNetwork, images: torch.Tensor) -> o
     forward = aggregator.forward
     layers = tuple(range(config.aggregator.depth))
 
-    def keep_all(patches, grid_hw, keep, *, reference=0):
-        kept = forward(patches, grid_hw, keep=layers, reference=reference)
+    def keep_all(patches, grid_hw, keep, **rest):
+        kept = forward(patches, grid_hw, keep=layers, **rest)
         return replace(kept, layers=tuple(kept.layers[k] for k in keep))
 
     head = network._head
@@ -104,10 +104,10 @@ def peak_gigabytes(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def flops(job: Job, shape: tuple[int, ...]) -> tuple[int, int]:
+def flops(job: Job, config: PublishedConfig, shape: tuple[int, ...]) -> tuple[int, int]:
     """Multiplications and additions of the encoder and of one target time, counted on no data."""
     with torch.device("meta"):
-        network = PublishedNetwork(vdpm()).eval().requires_grad_(False)
+        network = PublishedNetwork(config).eval().requires_grad_(False)
         images = torch.empty(shape)
     with FlopCounterMode(display=False) as encoder:
         encoded = job.encode(network, images)
@@ -134,7 +134,7 @@ def measure(job: Job, network: PublishedNetwork, images: torch.Tensor, times: in
             kept.append(maps)
     each = min(decoding, default=0.0)
     whole = encoding + each * frames
-    encoder, decoder = flops(job, tuple(images.shape))
+    encoder, decoder = flops(job, network.config, tuple(images.shape))
     work = encoder + (decoder * frames if job.per_time else 0)
     print(
         f"{job.name:24s} {whole:8.1f} s  (encode {encoding:.1f}, each time "

@@ -2,20 +2,26 @@
 
     python scripts/ship_weights.py RUN --name nano-1 --hardware "2 cores, AVX2, float32"
 
-RUN is a folder that `dynapoint train` wrote. The record holds the hash, the licence and how the
-weights came about; `tests/test_shipped_weights.py` checks both against each other.
+RUN is a folder that `dynapoint train` wrote, or a weights file, such as those that come back from a
+lent GPU (docs/gpu.md). The record holds the hash, the licence and how the weights came about;
+`tests/test_shipped_weights.py` checks both against each other.
 """
 
 import argparse
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from torch import Tensor
 
+from dynapoint.errors import DynapointError, ModelError
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
 from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import save_network
+from dynapoint.models.weights import load_network, save_network
 from dynapoint.training.checkpoints import load_state
 from dynapoint.whole_file import sha256_of
 
@@ -26,21 +32,67 @@ NETWORKS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-1")
-    parser.add_argument("--hardware", required=True)
-    parser.add_argument("--blend", type=Path, help="a run whose averaged weights join in")
-    parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
-    options = parser.parse_args()
-    state = load_state(options.run)
-    weights, blend = state.ema, "none"
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Weights, and what is known of how they came about."""
+
+    weights: dict[str, Tensor]
+    samples: str
+    steps: str
+    seconds: str
+    config_json: str
+
+
+def read_trained(path: Path, network: NetworkConfig) -> Trained:
+    """The averaged weights of a run's folder, or those of a weights file.
+
+    Raises:
+        ModelError: there are none, they are damaged, of another network or without a record.
+    """
+    if path.is_dir():
+        state = load_state(path)
+        return Trained(
+            weights=state.ema,
+            samples=str(state.samples),
+            steps=str(state.step),
+            seconds=f"{state.seconds:.0f}",
+            config_json=state.config_json,
+        )
+    loaded = load_network(path)
+    if loaded.config != network:
+        raise ModelError(
+            f"{path} holds weights of the network {loaded.config.name}, which differs from "
+            f"{network.name}; ship them under the name of their own"
+        )
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata()
+    lacking = sorted({"samples", "steps", "seconds", "config"} - said.keys())
+    if lacking:
+        raise ModelError(
+            f"{path} does not say how its weights came about (no {', '.join(lacking)}); ship a "
+            "file that a training run wrote"
+        )
+    return Trained(
+        weights=loaded.state_dict(),
+        samples=said["samples"],
+        steps=said["steps"],
+        seconds=said["seconds"],
+        config_json=said["config"],
+    )
+
+
+def ship(options: argparse.Namespace) -> Path:
+    """Write the weights and their record; returns the path of the weights."""
+    config: NetworkConfig = NETWORKS[options.name]()
+    trained = read_trained(options.run, config)
+    weights, blend = trained.weights, "none"
     if options.blend is not None:
         blend = f"{options.share:g} of this run's averaged weights, the rest of an earlier one's"
-        other = load_state(options.blend).ema
-        weights = {k: torch.lerp(other[k], v, options.share) for k, v in weights.items()}
-    config: NetworkConfig = NETWORKS[options.name]()
+        other = read_trained(options.blend, config).weights
+        weights = {
+            k: torch.lerp(other[k], v, options.share) if v.is_floating_point() else v
+            for k, v in weights.items()
+        }
     network = build_network(config)
     network.load_state_dict(weights)
     card = CARDS[options.name]
@@ -48,14 +100,14 @@ def main() -> None:
         "name": options.name,
         "licence": card.licence,
         "data": "dynapoint.synthetic, procedural textures only",
-        "samples": str(state.samples),
-        "steps": str(state.step),
-        "seconds": f"{state.seconds:.0f}",
+        "samples": trained.samples,
+        "steps": trained.steps,
+        "seconds": trained.seconds,
         "hardware": options.hardware,
         "blend": blend,
     }
     assert card.weights_file is not None
-    path = ASSETS / card.weights_file
+    path: Path = options.assets / card.weights_file
     path.parent.mkdir(exist_ok=True)
     save_network(network, path, record=record)
     described = {
@@ -63,11 +115,30 @@ def main() -> None:
         "sha256": sha256_of(path),
         "bytes": path.stat().st_size,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "training": json.loads(state.config_json),
+        "training": json.loads(trained.config_json),
     }
     path.with_suffix(".json").write_text(json.dumps(described, indent=1) + "\n")
-    print(f"{path}: {state.samples} samples, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{path}: {trained.samples} samples, {path.stat().st_size / 1e6:.1f} MB")
+    return path
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a run's folder or a weights file")
+    parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-1")
+    parser.add_argument("--hardware", required=True)
+    parser.add_argument("--blend", type=Path, help="a run or weights file that joins in")
+    parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to; the package")
+    try:
+        ship(parser.parse_args(words))
+    except DynapointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

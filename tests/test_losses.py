@@ -9,6 +9,7 @@ import torch
 from conftest import toy_truth
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.training import objective
 from dynapoint.training.losses import (
     LossWeights,
     PublishedLoss,
@@ -448,7 +449,13 @@ def loss_of(network, sample, weights: LossWeights | None = None):
     with torch.no_grad():
         encoded = network.encode(sample.images)
         parts = sample_loss(
-            network, encoded, sample, weights or LossWeights(), sources=[0, 1, 2], targets=[1, 0, 1]
+            network,
+            encoded,
+            sample,
+            weights or LossWeights(),
+            sources=[0, 1, 2],
+            targets=[1, 0, 1],
+            generator=torch.Generator().manual_seed(0),
         )
     return {f.name: getattr(parts, f.name).item() for f in dataclasses.fields(parts)}
 
@@ -513,3 +520,29 @@ def test_own_time_truth_is_the_diagonal():
     truth = own_time_truth(sample)
     for frame in range(3):
         assert torch.equal(truth[:, frame], sample.points[:, frame, frame])
+
+
+def test_at_most_six_pairs_of_a_sample_teach_matches(shaken, monkeypatch):
+    network, asked = shaken(), []
+    plain = objective.match_loss
+
+    def spy(*arguments, sources, targets):
+        asked.append(list(zip(sources, targets, strict=True)))
+        return plain(*arguments, sources=sources, targets=targets)
+
+    monkeypatch.setattr(objective, "match_loss", spy)
+    for frames, seed in ((3, 0), (4, 0), (4, 0), (4, 1)):
+        sample = toy_truth(batch=1, frames=frames)
+        with torch.no_grad():
+            sample_loss(
+                network,
+                network.encode(sample.images),
+                sample,
+                LossWeights(),
+                sources=[0],
+                targets=[1],
+                generator=torch.Generator().manual_seed(seed),
+            )
+    assert [len(set(pairs)) for pairs in asked] == [6, 6, 6, 6]
+    assert asked[0] == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    assert asked[1] == asked[2] != asked[3]

@@ -251,7 +251,13 @@ def test_gradients_reach_every_parameter(shaken, config):
     known = {"intrinsics": sample.intrinsics} if config.query else {}
     encoded = network.encode(sample.images, **known)
     parts = sample_loss(
-        network, encoded, sample, LossWeights(), sources=[0, 1, 2], targets=[1, 2, 0]
+        network,
+        encoded,
+        sample,
+        LossWeights(),
+        sources=[0, 1, 2],
+        targets=[1, 2, 0],
+        generator=torch.Generator(),
     )
     parts.total.backward()
     without = [
@@ -267,7 +273,11 @@ def test_first_step_of_a_fresh_network_has_finite_gradients():
     network = VideoPointMapNetwork(tiny())
     sample = toy_truth()
     encoded = network.encode(sample.images)
-    sample_loss(network, encoded, sample, LossWeights(), sources=[0], targets=[1]).total.backward()
+    drawn = torch.Generator()
+    parts = sample_loss(
+        network, encoded, sample, LossWeights(), sources=[0], targets=[1], generator=drawn
+    )
+    parts.total.backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
     # The zero-initialised last layer must be able to start moving.
     assert network.motion_head.out.weight.grad.abs().max() > 0

@@ -1,14 +1,19 @@
 """Half precision is chosen where it is quick, and only there, unless it is asked for."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from dynapoint.models import catalog, compute
+from conftest import images
+from dynapoint.models import attention, catalog, compute
 from dynapoint.models.catalog import load_model
 from dynapoint.models.compute import default_options
 from dynapoint.models.precision import cpu_multiplies_bf16
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import vdpm_miniature
 from dynapoint.models.published_weights import save_published
+from dynapoint.models.stem import GroupNorm, conv_norm
+from dynapoint.models.weights import save_network
 from dynapoint.training import hardware
 
 PLAIN = "flags\t\t: fpu sse2 avx2 fma avx512f avx512_vnni amx_tile amx_int8\n"
@@ -43,3 +48,55 @@ def test_what_a_cpu_computes_in_unless_told(tmp_path, monkeypatch, quick, precis
     for asked, wanted in ((None, precision), ("float32", "float32"), ("bfloat16", "bfloat16")):
         model = load_model("vdpm", weights=tmp_path / "vdpm.pt", device="cpu", precision=asked)
         assert model.options.precision == wanted
+
+
+@pytest.fixture
+def norms_in_float32(monkeypatch):
+    """Norms as autocast has them on a GPU: whatever comes in, float32 comes out."""
+    for name in ("layer_norm", "group_norm"):
+        plain = getattr(torch.nn.functional, name)
+
+        def norm(x, *arguments, plain=plain):
+            with torch.autocast("cpu", enabled=False):
+                return plain(x.float(), *arguments)
+
+        monkeypatch.setattr(torch.nn.functional, name, norm)
+
+
+def test_normalised_queries_and_maps_train_in_half_precision(norms_in_float32, monkeypatch):
+    seen, plain = [], attention.attend
+
+    def spy(q, k, v):
+        seen.append((q.dtype, k.dtype, v.dtype))
+        return plain(q.to(v.dtype), k.to(v.dtype), v)
+
+    monkeypatch.setattr(attention, "attend", spy)
+    layer = attention.Attention(16, 2, qk_norm=True)
+    tokens = torch.randn(2, 5, 16)
+    half, single = torch.bfloat16, torch.float32
+    for training, wanted in ((True, (half, half, half)), (False, (single, single, half))):
+        layer.train(training)
+        with torch.autocast("cpu", dtype=half):
+            layer(tokens)
+        assert seen.pop() == wanted
+    layer.train()(tokens)
+    assert seen.pop() == (single, single, single)
+    maps = torch.randn(2, 8, 4, 4, dtype=half)
+    with torch.autocast("cpu", dtype=half):
+        assert GroupNorm(2, 8)(maps).dtype == half
+        assert conv_norm(3, 8, stride=1, groups=2)(torch.rand(1, 3, 4, 4)).dtype == half
+    assert torch.equal(GroupNorm(2, 8)(maps.float()), torch.nn.GroupNorm(2, 8)(maps.float()))
+
+
+def test_order_in_memory_changes_neither_answers_nor_files(shaken, tmp_path):
+    network = shaken()
+    video = images(2)
+    plain = network.encode(video).own_time.points
+    save_network(network, tmp_path / "plain.safetensors", record={})
+    network.to(memory_format=torch.channels_last)
+    assert network.stem.to_half[0].weight.is_contiguous(memory_format=torch.channels_last)
+    again = network.encode(video).own_time.points
+    torch.testing.assert_close(again, plain, rtol=1e-3, atol=1e-3)
+    save_network(network, tmp_path / "last.safetensors", record={})
+    first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("plain", "last"))
+    assert all(torch.equal(second[key], value) for key, value in first.items())

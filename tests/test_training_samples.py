@@ -1,6 +1,8 @@
 """Samples drawn from rendered clips: reference, mirror, photometry, and the endless stream."""
 
 import dataclasses
+import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -82,6 +84,31 @@ def test_any_number_of_frames_can_be_chosen(frames):
     chosen = choose_frames(20, 5, SamplingConfig(frames=frames, largest_span=8), generator())
     assert chosen.shape == (20, frames)
     assert all(len(set(row)) == frames for row in chosen.tolist())
+
+
+def test_frames_are_drawn_as_often_as_they_should():
+    # Exactly: the span evenly, then the start among those that fit, then what lies in between,
+    # then the order. Every ordered choice of frames has its number of draws, by a χ² test.
+    available, draws = 6, 200_000
+    config = SamplingConfig(frames=3, smallest_span=1, largest_span=4)
+    expected: dict[tuple[int, ...], float] = {}
+    for span in (2, 3, 4):
+        for start in range(available - span):
+            for middle in range(start + 1, start + span):
+                share = 1 / 3 / (available - span) / (span - 1) / 6
+                for order in itertools.permutations((start, middle, start + span)):
+                    expected[order] = draws * share
+    assert sum(expected.values()) == pytest.approx(draws)
+    found = Counter(map(tuple, choose_frames(draws, available, config, generator()).tolist()))
+    assert found.keys() == expected.keys()
+    chi_squared = sum((found[key] - value) ** 2 / value for key, value in expected.items())
+    freedom = len(expected) - 1
+    assert abs(chi_squared - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_too_short_clips_are_refused():
+    with pytest.raises(ConfigError, match="do not fit into clips of 3"):
+        choose_frames(2, 3, SamplingConfig(frames=4), generator())
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 5, 8])

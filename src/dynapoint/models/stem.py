@@ -43,11 +43,24 @@ class StemFeatures:
         )
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation that answers in the type it is asked in.
+
+    On a GPU autocast has it answer in float32, and all that follows up to the next convolution.
+    """
+
+    def forward(
+        self, input: Float[Tensor, "image width rows columns"]
+    ) -> Float[Tensor, "image width rows columns"]:
+        """Normalise each image's groups of channels."""
+        return super().forward(input).to(input.dtype)
+
+
 def conv_norm(inputs: int, outputs: int, *, stride: int, groups: int) -> nn.Sequential:
     """A 3 × 3 convolution, group normalisation and GELU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
-        nn.GroupNorm(groups, outputs),
+        GroupNorm(groups, outputs),
         nn.GELU(),
     )
 
@@ -58,10 +71,10 @@ class ResidualUnit(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.GroupNorm(groups, width),
+            GroupNorm(groups, width),
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(groups, width),
+            GroupNorm(groups, width),
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
         )

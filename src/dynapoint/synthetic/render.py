@@ -40,8 +40,14 @@ def render_clips(
 
     `seed` drives image noise only. Raises ConfigError if the scenes differ in their frame counts.
     """
-    height, width = image_hw
     batch = stack_scenes(scenes, image_hw=image_hw, device=device)
+    return render_batch(batch, image_hw=image_hw, seed=seed)
+
+
+@torch.no_grad()
+def render_batch(batch: SceneBatch, *, image_hw: tuple[int, int], seed: int) -> ClipBatch:
+    """`render_clips` of scenes that were stacked for images of this size, on their device."""
+    height, width = image_hw
     clips, times = batch.vertices.shape[:2]
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
     triangles, tables, origin = _prepare(batch, pixels, image_hw)

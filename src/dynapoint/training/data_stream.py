@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from dynapoint.errors import ConfigError
+from dynapoint.models.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
-from dynapoint.synthetic.scene import SceneConfig, random_scene
+from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.training.mixture import DataSet, held_still, shares
 from dynapoint.training.samples import SamplingConfig, draw_sample
 from dynapoint.training.train_config import Phase, TrainConfig
@@ -35,11 +36,83 @@ def image_size(aspect: float, pixels: int, multiple: int = 8) -> tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
+class SceneRequest:
+    """A scene by its seed; `still` takes the motion of all bodies out of it."""
+
+    seed: int
+    config: SceneConfig
+    aspect: float
+    still: bool = False
+
+    def build(self) -> Scene:
+        """The scene itself."""
+        scene = random_scene(self.seed, self.config, aspect=self.aspect)
+        return held_still(scene) if self.still else scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPlan:
+    """The scenes of a group of clips, and the data sets they stand for (none: all supervised)."""
+
+    image_hw: tuple[int, int]
+    scenes: tuple[SceneRequest, ...]
+    sets: tuple[DataSet, ...]
+
+    def mask(self, sample: TruthSample, frames: int) -> TruthSample:
+        """The sample without the truth that the clips' data sets lack."""
+        if not self.sets:
+            return sample
+        known = torch.stack([each.supervised(frames) for each in self.sets])
+        return replace(sample, supervised=on_device(known, sample.supervised.device))
+
+
+def plan_group(
+    config: TrainConfig, phase: Phase, *, rng: np.random.Generator, first_seed: int
+) -> GroupPlan:
+    """Draw size, difficulties and data sets of a group of `phase.batch` clips."""
+    aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
+    image_hw = image_size(aspect, phase.pixels, config.patch_size)
+    levels = [difficulty for difficulty, _ in phase.difficulties]
+    level_shares = [share for _, share in phase.difficulties]
+    choices = config.sets_of(phase)
+    scenes = []
+    sets: list[DataSet] = []
+    for k in range(phase.batch):
+        difficulty = levels[int(rng.choice(len(levels), p=level_shares))]
+        if choices:
+            drawn = rng.choice(len(choices), p=shares(choices))
+            sets.append(choices[int(drawn)])
+        still = bool(sets) and sets[-1].still
+        scene = SceneConfig(
+            frames=config.clip_frames,
+            difficulty=difficulty,
+            # Without any motion a scene would show nothing.
+            still_camera=0.0 if still else phase.still_camera,
+        )
+        seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS
+        aspect = image_hw[1] / image_hw[0]
+        scenes.append(SceneRequest(seed=seed, config=scene, aspect=aspect, still=still))
+    return GroupPlan(image_hw=image_hw, scenes=tuple(scenes), sets=tuple(sets))
+
+
+def sampling_of(config: TrainConfig, phase: Phase) -> SamplingConfig:
+    """How a phase draws samples from clips."""
+    return SamplingConfig(
+        frames=phase.frames,
+        reference=config.reference,
+        largest_span=phase.largest_span,
+        mirror=config.mirror,
+        photometric=config.photometric,
+        centre_crop=config.centre_crop,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Rendered clips and the data sets that they stand for, none where all is supervised."""
+    """Rendered clips and what they were drawn as."""
 
     clips: ClipBatch
-    sets: tuple[DataSet, ...]
+    plan: GroupPlan
 
 
 class SampleStream:
@@ -83,47 +156,16 @@ class SampleStream:
             oldest = step // self.config.draws_per_clip - self.config.groups_held
             self._groups = {k: v for k, v in self._groups.items() if k > oldest}
             self._groups[index] = self._render(index, phase)
-        sampling = SamplingConfig(
-            frames=phase.frames,
-            reference=self.config.reference,
-            largest_span=phase.largest_span,
-            mirror=self.config.mirror,
-            photometric=self.config.photometric,
-            centre_crop=self.config.centre_crop,
-        )
         seed = np.random.SeedSequence([self.config.seed, self.rank, 1, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
         group = self._groups[index]
-        sample = draw_sample(group.clips, sampling, generator)
-        if not group.sets:
-            return sample
-        known = torch.stack([each.supervised(phase.frames) for each in group.sets])
-        return replace(sample, supervised=known.to(sample.supervised.device))
+        sample = draw_sample(group.clips, sampling_of(self.config, phase), generator)
+        return group.plan.mask(sample, phase.frames)
 
     def _render(self, index: int, phase: Phase) -> _Group:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
-        aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
-        image_hw = image_size(aspect, phase.pixels, self.config.patch_size)
-        levels = [difficulty for difficulty, _ in phase.difficulties]
-        level_shares = [share for _, share in phase.difficulties]
         first = (index * self.world_size + self.rank) * MOST_CLIPS
-        choices = self.config.sets_of(phase)
-        scenes = []
-        sets: list[DataSet] = []
-        for k in range(phase.batch):
-            difficulty = levels[int(rng.choice(len(levels), p=level_shares))]
-            if choices:
-                drawn = rng.choice(len(choices), p=shares(choices))
-                sets.append(choices[int(drawn)])
-            still = bool(sets) and sets[-1].still
-            config = SceneConfig(
-                frames=self.config.clip_frames,
-                difficulty=difficulty,
-                # Without any motion a scene would show nothing.
-                still_camera=0.0 if still else phase.still_camera,
-            )
-            seed = (self.config.seed * 100_000_007 + first + k) % HELD_OUT_SEEDS
-            scene = random_scene(seed, config, aspect=image_hw[1] / image_hw[0])
-            scenes.append(held_still(scene) if still else scene)
-        clips = render_clips(scenes, image_hw=image_hw, seed=index, device=self.device)
-        return _Group(clips=clips, sets=tuple(sets))
+        plan = plan_group(self.config, phase, rng=rng, first_seed=first)
+        scenes = [each.build() for each in plan.scenes]
+        clips = render_clips(scenes, image_hw=plan.image_hw, seed=index, device=self.device)
+        return _Group(clips=clips, plan=plan)

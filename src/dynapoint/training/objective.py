@@ -25,6 +25,8 @@ from dynapoint.types import TruthSample
 
 MOVING_ABOVE = 0.01
 """A pixel counts as moving where its displacement exceeds this share of the mean distance."""
+MOST_MATCHED_PAIRS = 6
+"""Ordered pairs of a sample's frames that teach matches: all of three frames, some of more."""
 
 
 def all_pairs(frames: int) -> tuple[list[int], list[int]]:
@@ -48,10 +50,12 @@ def sample_loss(
     *,
     sources: list[int],
     targets: list[int],
+    generator: torch.Generator,
 ) -> LossParts:
     """Decode the given pairs of an encoded sample, and compare everything with the truth.
 
-    Without pairs motion is not trained.
+    Without pairs motion is not trained. `generator` chooses the pairs that teach matches where
+    there are more than `MOST_MATCHED_PAIRS`.
     """
     own_truth = own_time_truth(sample)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
@@ -62,9 +66,10 @@ def sample_loss(
     own_unit = mean_distance(predicted, own_mask).detach()
     lead = (slice(None), None, None, None, None)
     camera = camera_term(encoded.encodings, camera_truth(sample, unit))
-    # Matches are cheap beside decoding, so every pair of frames teaches them.
-    every_source, every_target = all_pairs(sample.images.shape[1])
-    match = match_loss(network, encoded, sample, sources=every_source, targets=every_target)
+    # Matches are cheap beside decoding, so other pairs teach them as well; but their memory grows
+    # with the square of the frames.
+    pairs = choose_pairs(sample.images.shape[1], MOST_MATCHED_PAIRS, generator)
+    match = match_loss(network, encoded, sample, sources=pairs[0], targets=pairs[1])
     own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
     confidence = _confidence(encoded.log_confidence, own_error, sample.valid, own_known, weights)
     motion = own.new_zeros(())

@@ -10,6 +10,7 @@ from torch import Tensor
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.ego_motion import transform
+from dynapoint.models.frame_index import constant, on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
 
@@ -43,23 +44,36 @@ class SamplingConfig:
 def choose_frames(
     clips: int, available: int, config: SamplingConfig, generator: torch.Generator
 ) -> Int[Tensor, "clip frame"]:
-    """Distinct frames of each clip; the first one becomes the reference."""
-    chosen = []
-    for _ in range(clips):
-        least = max(config.frames - 1, config.smallest_span)
-        most = min(config.largest_span, available - 1)
-        span = int(torch.randint(least, most + 1, (1,), generator=generator))
-        start = int(torch.randint(0, available - span, (1,), generator=generator))
-        inner = torch.randperm(span - 1, generator=generator)[: config.frames - 2] + 1
-        offsets = torch.cat([torch.tensor([0, span]), inner])[: config.frames]
-        if config.reference == "central":
-            middle = config.frames // 2
-            order = torch.tensor([middle, *range(middle), *range(middle + 1, config.frames)])
-            offsets = offsets.sort().values
-        else:
-            order = torch.randperm(config.frames, generator=generator)
-        chosen.append(start + offsets[order])
-    return torch.stack(chosen)
+    """Distinct frames of each clip; the first one becomes the reference.
+
+    The span is drawn evenly, then the start among those that fit, then the frames in between.
+
+    Raises:
+        ConfigError: the clips are too short for so many frames.
+    """
+    least = max(config.frames - 1, config.smallest_span)
+    most = min(config.largest_span, available - 1)
+    if least > most:
+        raise ConfigError(
+            f"{config.frames} frames that span {least} to {most} frames do not fit into clips of "
+            f"{available}; render longer clips"
+        )
+    # All clips at once: a loop of small calls for each takes longer than a step's launches.
+    ends = torch.rand(clips, 2, generator=generator)
+    span = least + (ends[:, :1] * (most - least + 1)).long().clamp_max(most - least)
+    start = (ends[:, 1:] * (available - span)).long().minimum(available - span - 1)
+    # The frames between the ends that have the smallest of random keys.
+    place = torch.arange(available)
+    keys = torch.rand(clips, available, generator=generator)
+    keys = torch.where((place > 0) & (place < span), keys, 2.0)
+    inner = keys.argsort(dim=1)[:, : config.frames - 2]
+    offsets = torch.cat([torch.zeros_like(span), span, inner], dim=1)[:, : config.frames]
+    if config.reference == "central":
+        middle = config.frames // 2
+        order = torch.tensor([middle, *range(middle), *range(middle + 1, config.frames)])
+        return start + offsets.sort(dim=1).values[:, order]
+    order = torch.rand(clips, config.frames, generator=generator).argsort(dim=1)
+    return start + offsets.gather(1, order)
 
 
 def draw_sample(
@@ -72,9 +86,9 @@ def draw_sample(
     """
     device = clips.images.device
     count, available = clips.images.shape[:2]
-    frames = choose_frames(count, available, config, generator).to(device)
+    frames = on_device(choose_frames(count, available, config, generator), device)
     if config.centre_crop < 1:
-        drawn = torch.rand(count, generator=generator).to(device)
+        drawn = on_device(torch.rand(count, generator=generator), device)
         clips = clips.centre_cropped(frames, config.centre_crop + (1 - config.centre_crop) * drawn)
         frames = torch.arange(config.frames, device=device).expand(count, -1)
     rows = torch.arange(count, device=device)[:, None]
@@ -101,8 +115,8 @@ def draw_sample(
 
 def mirror(sample: TruthSample) -> TruthSample:
     """The sample seen in a mirror: columns reversed, x negated everywhere."""
-    flip = torch.tensor([-1.0, 1, 1], device=sample.points.device)
-    both = torch.diag(torch.tensor([-1.0, 1, 1, 1], device=sample.points.device))
+    flip = constant((-1.0, 1.0, 1.0), sample.points.device, torch.float32)
+    both = torch.diag(constant((-1.0, 1.0, 1.0, 1.0), sample.points.device, torch.float32))
     intrinsics = sample.intrinsics.clone()
     intrinsics[..., 0, 2] = sample.images.shape[-1] - intrinsics[..., 0, 2]
     return TruthSample(
@@ -126,7 +140,7 @@ def _photometric(
     clips, frames = images.shape[:2]
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(images.device) * strength
+        return on_device(torch.randn(*shape, generator=generator), images.device) * strength
 
     gain = torch.exp(0.15 * normal(clips, 1, 1, 1, 1) + 0.08 * normal(clips, 1, 3, 1, 1))
     drift = torch.exp(0.03 * normal(clips, frames, 1, 1, 1) + 0.01 * normal(clips, frames, 3, 1, 1))

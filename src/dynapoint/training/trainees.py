@@ -92,7 +92,11 @@ class NanoTrainee:
 
     def build(self) -> VideoPointMapNetwork:
         """A new network on the run's device."""
-        return build_network(self.network_config).to(self.device)
+        network = build_network(self.network_config).to(self.device)
+        if self.device.startswith("cuda"):
+            # What convolutions on a GPU want; they hand it on to their results.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def begin(self, network: VideoPointMapNetwork, images: Tensor) -> None:
         """Put the trained weights into an image encoder, where the network has one.
@@ -136,7 +140,13 @@ class NanoTrainee:
         with autocast:
             encoded = network.encode(sample.images, **told)
             return sample_loss(
-                network, encoded, sample, self.weights, sources=sources, targets=targets
+                network,
+                encoded,
+                sample,
+                self.weights,
+                sources=sources,
+                targets=targets,
+                generator=generator,
             )
 
     def read_start(self, path: Path) -> dict[str, Tensor]:

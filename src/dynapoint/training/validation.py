@@ -38,21 +38,25 @@ def engine_pairs(
     count: int,
     first_seed: int = 0,
     image_hw: tuple[int, int] = image_size(4 / 3, PIXELS),
+    device: str = "cpu",
 ) -> ValidationPairs:
-    """Pairs eight frames apart from held-out scenes of the data engine."""
+    """Pairs eight frames apart from held-out scenes of the data engine.
+
+    They are rendered on `device`, where the images stay; the truth is on the CPU, which scores.
+    """
     height, width = image_hw
     config = SceneConfig(frames=9, difficulty=difficulty)
     scenes = [
         random_scene(HELD_OUT_SEEDS + first_seed + k, config, aspect=width / height)
         for k in range(count)
     ]
-    clips = render_clips(scenes, image_hw=(height, width), seed=0)
+    clips = render_clips(scenes, image_hw=(height, width), seed=0, device=device)
     sampling = SamplingConfig(
         frames=2, smallest_span=8, largest_span=8, mirror=False, photometric=0.0
     )
     sample = draw_sample(clips, sampling, torch.Generator().manual_seed(0))
     truth = torch.where(sample.valid[:, None, ..., None], sample.points, torch.nan)
-    return ValidationPairs(images=sample.images, truth=truth)
+    return ValidationPairs(images=sample.images, truth=truth.cpu())
 
 
 def bench_pairs(
