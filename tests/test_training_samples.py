@@ -20,7 +20,13 @@ from dynapoint.training.data_stream import (
 from dynapoint.training.mixture import V_DPM_SETS, DataSet, held_still, shares
 from dynapoint.training.recipes.small import nano, smoke
 from dynapoint.training.recipes.vdpm import vdpm
-from dynapoint.training.samples import SamplingConfig, choose_frames, draw_sample, mirror
+from dynapoint.training.samples import (
+    SamplingConfig,
+    choose_frames,
+    draw_sample,
+    mirror,
+    mirror_some,
+)
 from dynapoint.training.train_config import Phase
 from dynapoint.types import TruthSample
 
@@ -180,6 +186,16 @@ def test_mirror_twice_is_identity(clips):
     assert_same(mirror(mirror(sample)), sample)
 
 
+def test_some_clips_are_mirrored_and_the_others_are_not(clips):
+    sample = draw_sample(clips, plain(), generator(3))
+    chosen = torch.tensor([False, True, False])
+    mixed, mirrored = mirror_some(sample, chosen), mirror(sample)
+    for index in range(3):
+        whole = mirrored if chosen[index] else sample
+        for name, value in vars(mixed).items():
+            assert torch.equal(value[index], getattr(whole, name)[index]), name
+
+
 def test_mirrored_geometry_fits_its_mirrored_images(clips):
     sample = draw_sample(clips, plain(), generator(4))
     mirrored = mirror(sample)
@@ -197,18 +213,17 @@ def test_mirrored_geometry_fits_its_mirrored_images(clips):
     assert torch.allclose(mirrored_shift, shift * torch.tensor([-1.0, 1, 1]), atol=1e-5)
 
 
-def test_mirror_is_drawn_half_of_the_time(clips):
-    config = plain(mirror=True)
-    flipped = 0
+def test_mirror_is_drawn_for_each_clip_half_of_the_time(clips):
+    flipped = []
     for seed in range(20):
         straight = draw_sample(clips, plain(), generator(seed))
-        drawn = draw_sample(clips, config, generator(seed))
-        if torch.equal(drawn.images, straight.images):
-            assert_same(drawn, straight)
-        else:
-            assert_same(drawn, mirror(straight))
-            flipped += 1
-    assert 3 <= flipped <= 17
+        drawn = draw_sample(clips, plain(mirror=True), generator(seed))
+        chosen = (drawn.images != straight.images).flatten(1).any(dim=1)
+        assert_same(drawn, mirror_some(straight, chosen))
+        flipped.append(chosen)
+    share = torch.stack(flipped)
+    assert ((share.sum(dim=0) >= 3) & (share.sum(dim=0) <= 17)).all()
+    assert (share.any(dim=1) & ~share.all(dim=1)).any()
 
 
 def test_photometry_changes_colours_only(clips):

@@ -1,10 +1,10 @@
 """From rendered clips to training samples: frames, order, reference, crop, mirror, photometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
@@ -109,8 +109,19 @@ def draw_sample(
         world_from_camera=reference_from_world[:, None] @ world_from_camera,
         intrinsics=clips.intrinsics[rows, frames].float(),
     )
-    mirrored = config.mirror and bool(torch.rand(1, generator=generator) < 0.5)
-    return mirror(sample) if mirrored else sample
+    if not config.mirror:
+        return sample
+    return mirror_some(sample, on_device(torch.rand(count, generator=generator) < 0.5, device))
+
+
+def mirror_some(sample: TruthSample, chosen: Bool[Tensor, " batch"]) -> TruthSample:
+    """The sample with some of its clips seen in a mirror."""
+    mirrored = mirror(sample)
+    mixed = {}
+    for part in fields(TruthSample):
+        plain, other = getattr(sample, part.name), getattr(mirrored, part.name)
+        mixed[part.name] = torch.where(chosen.view(-1, *[1] * (plain.dim() - 1)), other, plain)
+    return TruthSample(**mixed)
 
 
 def mirror(sample: TruthSample) -> TruthSample:
