@@ -1,0 +1,148 @@
+"""From a start to cameras, lens and depths: flow and bundle adjustment in turn.
+
+Flow is measured again from where the last solution puts still points, which lets it follow what
+went too far for it, and between frames farther and farther apart. The network's depth holds pixels
+tightly at first, so that wrong flow does not become wrong depth, and loosely in the end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust
+from dynapoint.refinement.flow import FlowField, PairToMeasure
+from dynapoint.refinement.matches import Matches, match_grid, spanning_pairs
+from dynapoint.refinement.setting import Setting
+from dynapoint.refinement.views import Lens, Views, rigid_places
+
+SPANS = (1, 2, 4)
+"""How far apart in order the frames of the last matches are."""
+
+# How far the logarithm of depth may be off the network's: at first, then, and in the end.
+TIGHT, LOOSER, LOOSE = 0.05, 0.15, 0.6
+_FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
+_LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
+Fields = dict[tuple[int, int], FlowField]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """Views of the coarse pixels, and the matches of all of the grid that they rest on."""
+
+    views: Views
+    matches: Matches
+
+
+def problem_of(
+    setting: Setting,
+    matches: Matches,
+    *,
+    depth_sigma: float,
+    lens_sigma: float = 0.1,
+    coarse: bool = True,
+) -> Problem:
+    """The adjustment of the coarse pixels, or of the whole grid."""
+    pixels = setting.coarse if coarse else np.arange(setting.grid.count)
+    chosen = matches.at(pixels) if coarse else matches
+    return Problem(
+        lens=setting.lens,
+        normal=setting.normal[:, pixels],
+        target=chosen.target,
+        place_px=chosen.place_px,
+        weight=chosen.weight,
+        prior_log_depth=setting.views.log_depth[:, pixels],
+        depth_sigma=depth_sigma,
+        lens_sigma=lens_sigma,
+    )
+
+
+def coarse_views(setting: Setting, views: Views) -> Views:
+    """The same with the depths of the coarse pixels alone."""
+    return views.with_depth(views.log_depth[:, setting.coarse])
+
+
+def measure_between(
+    setting: Setting,
+    pairs: Sequence[tuple[int, int]],
+    views: Views | None = None,
+    *,
+    coarse: bool = False,
+) -> Fields:
+    """Flow there and back between pairs of frames, guided by where views put still points.
+
+    Args:
+        setting: The pictures.
+        pairs: Frames, by their numbers.
+        views: Of the coarse pixels; None for flow without a guide.
+        coarse: At half the resolution.
+    """
+    asked = [
+        PairToMeasure(first=first, second=second, coarse=coarse) for first, second in pairs
+    ]
+    if views is not None:
+        asked = [
+            replace(
+                pair,
+                forward=rigid_flow(setting, views, pair.first, pair.second),
+                backward=rigid_flow(setting, views, pair.second, pair.first),
+            )
+            for pair in asked
+        ]
+    fields: Fields = {}
+    for (first, second), (there, back) in zip(pairs, setting.meter.measure(asked), strict=True):
+        fields[first, second], fields[second, first] = there, back
+    return fields
+
+
+def rigid_flow(
+    setting: Setting, views: Views, source: int, target: int
+) -> Float32[np.ndarray, "height width xy=2"]:
+    """Flow of still points in the whole picture, from the depths of the coarse pixels."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    lens = setting.lens
+    places, _ = rigid_places(
+        replace(
+            views,
+            camera_from_world=views.camera_from_world[[source, target]],
+            log_depth=views.log_depth[[source, target]],
+        ),
+        setting.normal[np.ix_([source, target], setting.coarse)],
+        Lens(
+            focal_px=lens.focal_px[[source, target]], centre_px=lens.centre_px[[source, target]]
+        ),
+        np.array([[1], [1]]),
+    )
+    flow = places[0, 0] - setting.grid.xy_px[setting.coarse]
+    limit = 2.0 * max(setting.grid.picture_hw)
+    coarse = np.clip(flow, -limit, limit).reshape(*setting.coarse_hw, 2).astype(np.float32)
+    height, width = setting.grid.picture_hw
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def solve(
+    setting: Setting, start: Views, fields: Fields, *, freedom: Freedom, pairs: Sequence[tuple[int, int]]
+) -> Solution:
+    """Cameras and depths, the lens as it is.
+
+    Args:
+        setting: The pictures and the network's answer.
+        start: Cameras to start from, with the depths of the coarse pixels.
+        fields: Flow that the start rests on.
+        freedom: Whether poses may change.
+        pairs: Frames between which flow is measured for the last solution.
+    """
+    first = match_grid(fields, setting.frames, setting.grid, setting.usable)
+    views = adjust(problem_of(setting, first, depth_sigma=TIGHT), start, _FIRST, freedom)
+    near = sorted({(min(pair), max(pair)) for pair in fields})
+    second = match_grid(
+        measure_between(setting, near, views), setting.frames, setting.grid, setting.usable
+    )
+    views = adjust(problem_of(setting, second, depth_sigma=LOOSER), views, _FIRST, freedom)
+    last = match_grid(
+        measure_between(setting, pairs, views), setting.frames, setting.grid, setting.usable
+    )
+    views = adjust(problem_of(setting, last, depth_sigma=LOOSE), views, _LAST, freedom)
+    return Solution(views=views, matches=last)
