@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.errors import ModelError, SceneError
+from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
@@ -47,6 +48,7 @@ def open_scene(
     if weights is not None:
         _check_weights(Path(weights), folder, stored)
     arrays, manifest = stored.arrays, stored.manifest
+    found = manifest.refinement
     frames = open_frames(
         folder,
         timestamps_s=arrays["timestamps_s"],
@@ -76,6 +78,7 @@ def open_scene(
         weights_sha256=manifest.weights_sha256,
         progress=progress,
         settings=manifest.settings,
+        refinement=None if found is None else Findings.from_plain(found),
         kept_tracks=_kept_tracks(stored),
         folder=folder,
     )

@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dynapoint.models.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.adjustment import Freedom, Plan
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.depths import solve_depths
@@ -28,9 +30,10 @@ from dynapoint.refinement.solution import (
     problem_of,
     solve,
 )
-from dynapoint.refinement.stillness import UNKNOWN, evidence_of_motion, offsets_px, share_within
+from dynapoint.refinement.stillness import evidence_of_motion, offsets_px, share_within
 from dynapoint.refinement.views import Views
 
+_STAGES = ("flow", "chain", "solve", "lens", "depth")
 _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
@@ -62,6 +65,7 @@ def refine(
     known_poses: bool = False,
     one_lens: bool = True,
     neighbours: Sequence[tuple[FlowField, FlowField]] | None = None,
+    progress: bool = False,
 ) -> Refined:
     """Refine what a network says of frames by what their pictures say.
 
@@ -73,8 +77,9 @@ def refine(
         one_lens: Whether one camera took all frames.
         neighbours: Flow from each frame to the next and back, of pictures of any size, where it
             was measured elsewhere.
+        progress: Show a bar on standard error.
     """
-    clock = _Clock()
+    clock = _Clock(progress=progress)
     setting = prepare(colors, answer, one_lens=one_lens and not known_lens)
     if setting.frames < 2 or not setting.meter.possible:
         return _unchanged(answer, Findings())
@@ -243,21 +248,37 @@ def _brought_back(
             poses=True,
             lens=verdict.lens,
             depth=verdict.depth,
-            still=float((told == 1).mean()),
-            moving=float((told == 2).mean()),
+            still=float((told == STILL).mean()),
+            moving=float((told == MOVING).mean()),
         ),
     )
 
 
 @dataclass
 class _Clock:
-    """Wall-clock seconds of named stages."""
+    """Wall-clock seconds of named stages, shown as a bar if one is wanted."""
 
+    progress: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block."""
         start = time.perf_counter()
+        self._show(name)
         yield
         self.seconds[name] = time.perf_counter() - start
+        if self._bar is not None:
+            self._bar.update()
+            if len(self.seconds) == len(_STAGES):
+                self._bar.close()
+
+    def _show(self, name: str) -> None:
+        if self.progress and self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415 - only needed here.
+
+            self._bar = tqdm(total=len(_STAGES), unit="stage", leave=False)
+        if self._bar is not None:
+            self._bar.set_description(f"refine: {name}")
+
+    _bar: Any = None

@@ -3,12 +3,10 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt8
 
+from dynapoint.models.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.matches import RELIABLE, Matches
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Views, rigid_places
-
-UNKNOWN, STILL, MOVING = 0, 1, 2
-"""What matches tell of a pixel."""
 
 _STILL_PX, _MOVING_PX = 2.0, 4.0
 
