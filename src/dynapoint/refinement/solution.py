@@ -137,12 +137,11 @@ def solve(
     first = match_grid(fields, setting.frames, setting.grid, setting.usable)
     views = adjust(problem_of(setting, first, depth_sigma=TIGHT), start, _FIRST, freedom)
     near = sorted({(min(pair), max(pair)) for pair in fields})
-    second = match_grid(
-        measure_between(setting, near, views), setting.frames, setting.grid, setting.usable
-    )
+    guided = measure_between(setting, near, views)
+    second = match_grid(guided, setting.frames, setting.grid, setting.usable)
     views = adjust(problem_of(setting, second, depth_sigma=LOOSER), views, _FIRST, freedom)
-    last = match_grid(
-        measure_between(setting, pairs, views), setting.frames, setting.grid, setting.usable
-    )
+    # What was measured once with a guide would hardly change.
+    guided |= measure_between(setting, [pair for pair in pairs if pair not in guided], views)
+    last = match_grid(guided, setting.frames, setting.grid, setting.usable)
     views = adjust(problem_of(setting, last, depth_sigma=LOOSE), views, _LAST, freedom)
     return Solution(views=views, matches=last)
