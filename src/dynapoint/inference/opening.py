@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -48,7 +48,6 @@ def open_scene(
     if weights is not None:
         _check_weights(Path(weights), folder, stored)
     arrays, manifest = stored.arrays, stored.manifest
-    found = manifest.refinement
     frames = open_frames(
         folder,
         timestamps_s=arrays["timestamps_s"],
@@ -78,7 +77,7 @@ def open_scene(
         weights_sha256=manifest.weights_sha256,
         progress=progress,
         settings=manifest.settings,
-        refinement=None if found is None else Findings.from_plain(found),
+        refinement=_findings(manifest.refinement),
         kept_tracks=_kept_tracks(stored),
         folder=folder,
     )
@@ -93,6 +92,11 @@ def _pixel_map(stored: StoredArrays) -> PixelMap:
         picture_hw=np.array(stored.arrays["picture_hw"]),
         map_hw=stored.manifest.map_hw,
     )
+
+
+def _findings(entry: dict[str, Any] | None) -> Findings | None:
+    """What refinement found of a scene, if it was asked for."""
+    return None if entry is None else Findings.from_plain(entry)
 
 
 def _kept_tracks(stored: StoredArrays) -> FrameTracks:

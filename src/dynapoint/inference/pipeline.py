@@ -51,12 +51,11 @@ def reconstruct(
         reference: The frame (of those used) in whose camera the network works, for `vdpm` and
             `vggt`. Results are in the camera of frame 0 all the same.
         intrinsics: Known ones, or a file of them (`inference.known_cameras`).
-        scale_from: What makes lengths metric: ("depth", FILE), ("trajectory", FILE) or ("distance",
-            "frame,x1,y1,x2,y2,metres") (`inference.scale`).
-        refine: Whether cameras, lens and depth are made to agree with what the pictures say
-            (docs/refinement.md); None does so for the small networks that the package ships.
-        progress: Show a bar on standard error while pairs of frames are aligned (`dpm`), while
-            the answer is refined and while the tracks of a frame are worked out.
+        scale_from: What makes lengths metric (`inference.scale`): ("depth", FILE), ("trajectory",
+            FILE) or ("distance", "frame,x1,y1,x2,y2,metres").
+        refine: Whether cameras, lens and depth are to agree with the pictures; None means so for
+            the small networks that the package ships (docs/refinement.md).
+        progress: Show a bar on standard error while something takes its time.
 
     Returns:
         Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
@@ -71,14 +70,12 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    one_size = prepare != "published"
-    loaded = load_frames(
-        source, selection, one_size=one_size, times_s=times_s, ignore_masks=ignore_masks
-    )
+    sizes = {"one_size": prepare != "published"}
+    loaded = load_frames(source, selection, times_s=times_s, ignore_masks=ignore_masks, **sizes)
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
-    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "progress": progress}
-    options |= {"intrinsics": intrinsics, "scale_from": scale_from, "refine": refine}
+    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
+    options |= {"intrinsics": intrinsics, "scale_from": scale_from, "progress": progress}
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 

@@ -192,9 +192,8 @@ def predict(
     answer = _cleaned(encoded, frames, pixel_map, known, model_name)
     found = None
     if refine:
-        answer, found = refined_answer(
-            answer, frames, pixel_map, known_lens=known is not None, progress=progress
-        )
+        given = {"known_lens": known is not None, "progress": progress}
+        answer, found = refined_answer(answer, frames, pixel_map, **given)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,
@@ -207,9 +206,7 @@ def predict(
         weights_sha256=getattr(model, "weights_sha256", None),
         progress=progress,
         refinement=found,
-        settings={"prepare": prepare, "reference": reference}
-        | {"device": str(_device_of(model)), "precision": _precision_of(model)}
-        | ({} if known is None else {"intrinsics": "given"}),
+        settings={"prepare": prepare, "reference": reference, **_settings_of(model, known)},
     )
 
 
@@ -254,6 +251,12 @@ def _cleaned(
         confidence=read_only(confidence),
         placed=placed,
     )
+
+
+def _settings_of(model: "PointMapModel", known: object) -> dict[str, str]:
+    """Where a network computes and in what, and whether it was given intrinsics."""
+    settings = {"device": str(_device_of(model)), "precision": _precision_of(model)}
+    return settings if known is None else settings | {"intrinsics": "given"}
 
 
 def _precision_of(model: "PointMapModel") -> str:

@@ -13,6 +13,9 @@ from dynapoint.refinement.refine import refine
 from dynapoint.refinement.setting import PICTURE_SIDE, Answer
 from dynapoint.results.pixel_map import PixelMap
 
+# Features are looked for in pictures of this longer side.
+_DETAILED_SIDE = 640
+
 
 @dataclass(frozen=True, kw_only=True)
 class CleanedAnswer:
@@ -52,6 +55,7 @@ def refined_answer(
         ),
         known_lens=known_lens,
         one_lens=frames.sizes_hw is None,
+        detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
         progress=progress,
     )
     if not refined.found.poses:
@@ -78,9 +82,9 @@ def refined_answer(
 
 
 def small_pictures(
-    frames: Frames, pixel_map: PixelMap
+    frames: Frames, pixel_map: PixelMap, *, side: int = PICTURE_SIDE
 ) -> UInt8[np.ndarray, "frame height width rgb=3"]:
-    """What the maps show of every frame, with the pixels of frame 0 as good as square.
+    """What the maps show of every frame, the longer side of `side`, pixels as good as square.
 
     Where maps show nothing the pictures are white.
     """
@@ -88,7 +92,7 @@ def small_pictures(
 
     map_size = np.array(pixel_map.map_hw[::-1])
     shown = map_size / pixel_map.scale[0]
-    width, height = np.maximum(np.round(shown * (PICTURE_SIDE / shown.max())), 1).astype(int).tolist()
+    width, height = np.maximum(np.round(shown * (side / shown.max())), 1).astype(int).tolist()
     small = np.full((frames.count, height, width, 3), 255, dtype=np.uint8)
     for frame in range(frames.count):
         picture = frames.picture(frame)
@@ -97,10 +101,20 @@ def small_pictures(
         size = np.maximum(np.round(scale * picture.shape[1::-1]), 1).astype(int)
         way = cv2.INTER_AREA if (scale < 1).all() else cv2.INTER_LINEAR
         resized = cv2.resize(picture, size.tolist(), interpolation=way)
-        part = resized[max(-top, 0) :, max(-left, 0) :][: height - max(top, 0), : width - max(left, 0)]
+        part = resized[max(-top, 0) :, max(-left, 0) :][
+            : height - max(top, 0), : width - max(left, 0)
+        ]
         row, column = max(top, 0), max(left, 0)
         small[frame, row : row + part.shape[0], column : column + part.shape[1]] = part
     return small
+
+
+def _grey(
+    colors: UInt8[np.ndarray, "frame height width rgb=3"],
+) -> UInt8[np.ndarray, "frame height width"]:
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    return np.stack([cv2.cvtColor(color, cv2.COLOR_RGB2GRAY) for color in colors])
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

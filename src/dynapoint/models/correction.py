@@ -93,7 +93,9 @@ class Correction:
         """Pixels of a frame that are where they were at a time."""
         evidence = self.evidence.cpu().numpy()
         still = evidence[frame] == STILL
-        pose, lens = (each[time].cpu().numpy() for each in (self.camera_from_world, self.intrinsics))
+        pose, lens = (
+            each[time].cpu().numpy() for each in (self.camera_from_world, self.intrinsics)
+        )
         seen = own_points[frame].astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
         ahead = np.maximum(seen[..., 2], 1e-9)
         height, width = still.shape

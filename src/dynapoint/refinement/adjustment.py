@@ -240,14 +240,14 @@ def _derivatives(
     residual: _Residuals,
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Of x and y: rows (turn, shift, lens, residual) of slots and pixels; and by log depth."""
-    x, y, z = residual.there
+    z = residual.there[2]
     rotation, shift, inverse = residual.rotation, residual.shift, residual.inverse
     focal_x, focal_y = residual.focal[..., 0, None], residual.focal[..., 1, None]
     # Of a place by x or y of the point; by z it is minus the slope times that.
     by_x, by_y = focal_x / z, focal_y / z
     slope_x, slope_y = residual.slope
-    shape = (*x.shape[:2], 8, x.shape[2])
-    across, down = np.zeros(shape, dtype=x.dtype), np.zeros(shape, dtype=x.dtype)
+    shape = (*z.shape[:2], 8, z.shape[2])
+    across, down = np.zeros(shape, dtype=z.dtype), np.zeros(shape, dtype=z.dtype)
     across[:, :, 0] = -focal_x * slope_x * slope_y
     across[:, :, 1] = focal_x * (1 + slope_x * slope_x)
     across[:, :, 2] = -focal_x * slope_y
@@ -260,7 +260,10 @@ def _derivatives(
     down[:, :, 5] = -slope_y * down[:, :, 4]
     # A longer lens narrows the rays that leave and widens the picture that they make.
     turned = [
-        -(rotation[..., row, 0, None] * residual.ray[0] + rotation[..., row, 1, None] * residual.ray[1])
+        -(
+            rotation[..., row, 0, None] * residual.ray[0]
+            + rotation[..., row, 1, None] * residual.ray[1]
+        )
         for row in range(3)
     ]
     across[:, :, 6] = focal_x * slope_x + by_x * (turned[0] - slope_x * turned[2])

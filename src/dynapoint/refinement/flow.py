@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -167,6 +168,6 @@ def _pixel_indices(height: int, width: int) -> Float32[np.ndarray, "height width
     )
 
 
-def _start(guess: np.ndarray | None) -> np.ndarray | None:
+def _start(guess: np.ndarray | None) -> Any:
     """A guess that OpenCV may write over."""
     return None if guess is None else np.array(guess, dtype=np.float32, order="C")

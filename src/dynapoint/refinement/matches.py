@@ -39,7 +39,7 @@ class Grid:
         return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
     def every(self, step: int) -> tuple[Int64[np.ndarray, " some"], tuple[int, int]]:
-        """Indices of every `step`-th pixel of every `step`-th row, and how many rows and columns."""
+        """Indices of every `step`-th pixel of every `step`-th row; how many rows and columns."""
         rows, columns = (np.arange(min(step // 2, side - 1), side, step) for side in self.hw)
         return (rows[:, None] * self.hw[1] + columns).reshape(-1), (len(rows), len(columns))
 

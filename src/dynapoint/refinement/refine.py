@@ -1,24 +1,24 @@
 """`refine`: cameras, lens and still depth from what the pictures say, around a network's answer."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from dynapoint.models.correction import MOVING, STILL, UNKNOWN
+from dynapoint.models.correction import MOVING, STILL
 from dynapoint.refinement.adjustment import Freedom, Plan
 from dynapoint.refinement.chain import chain_of_poses
+from dynapoint.refinement.clock import Clock
 from dynapoint.refinement.depths import solve_depths
+from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
-from dynapoint.refinement.lens import FreedLens, free_lens
+from dynapoint.refinement.lens import free_lens
 from dynapoint.refinement.matches import match_grid, spanning_pairs
+from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
     LOOSE,
@@ -33,7 +33,6 @@ from dynapoint.refinement.solution import (
 from dynapoint.refinement.stillness import evidence_of_motion, offsets_px, share_within
 from dynapoint.refinement.views import Views
 
-_STAGES = ("flow", "chain", "solve", "lens", "depth")
 _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
@@ -41,20 +40,12 @@ _HALF_TRUSTED = 100.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Refined:
-    """An answer that agrees with the pictures, or the network's where nothing better was found.
+class _Attempt:
+    """What one start led to."""
 
-    Attributes:
-        answer: Cameras and own-time maps.
-        depth_ratio: By how much depths along the cameras' axes became larger.
-        evidence: What matches tell of each pixel of the maps (`stillness.STILL` and others).
-        found: What was found.
-    """
-
-    answer: Answer
-    depth_ratio: Float32[np.ndarray, "frame map_height map_width"]
-    evidence: UInt8[np.ndarray, "frame map_height map_width"]
+    solution: Solution
     found: Findings
+    verdict: Verdict
 
 
 def refine(
@@ -65,6 +56,7 @@ def refine(
     known_poses: bool = False,
     one_lens: bool = True,
     neighbours: Sequence[tuple[FlowField, FlowField]] | None = None,
+    detailed: Callable[[], UInt8[np.ndarray, "frame tall wide"]] | None = None,
     progress: bool = False,
 ) -> Refined:
     """Refine what a network says of frames by what their pictures say.
@@ -77,37 +69,103 @@ def refine(
         one_lens: Whether one camera took all frames.
         neighbours: Flow from each frame to the next and back, of pictures of any size, where it
             was measured elsewhere.
+        detailed: Makes larger grey pictures, asked only where flow leads nowhere; None looks for
+            features in the small ones.
         progress: Show a bar on standard error.
     """
-    clock = _Clock(progress=progress)
     setting = prepare(colors, answer, one_lens=one_lens and not known_lens)
-    if setting.frames < 2 or not setting.meter.possible:
-        return _unchanged(answer, Findings())
-    freedom = Freedom(poses=not known_poses)
-    with clock.stage("flow"):
-        fields = _first_flow(setting, neighbours)
-    with clock.stage("chain"):
-        start = _first_start(setting, fields, freedom)
-    pairs = spanning_pairs(setting.frames, SPANS)
-    with clock.stage("solve"):
-        solution = solve(setting, start, fields, freedom=freedom, pairs=pairs)
-    with clock.stage("lens"):
-        solution, lens = _with_lens(setting, solution, freedom, known_lens=known_lens)
+    if setting.frames < 2 or not setting.meter.possible or not setting.usable.any():
+        return unchanged(answer, Findings())
+    clock = Clock(progress=progress)
+    work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
+    attempt = work.from_flow(neighbours)
+    if not attempt.verdict.poses and not known_poses:
+        second = work.from_features(None if detailed is None else detailed())
+        if second is not None and second.verdict.poses:
+            attempt = second
+    if not attempt.verdict.poses:
+        clock.close()
+        return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
     with clock.stage("depth"):
-        views, ratio, parallax = _with_depth(setting, solution)
-    found = Findings(
-        start="given" if known_poses else "flow",
-        explained=_explained(setting, solution),
-        explained_before=_explained_before(setting, solution),
-        coverage=solution.matches.coverage,
+        solved, parallax = _depths(setting, attempt.solution)
+    clock.close()
+    verdict = attempt.verdict
+    found = replace(
+        attempt.found,
+        poses=verdict.poses,
+        lens=verdict.lens,
+        depth=verdict.depth,
         parallax=parallax,
-        lens_sigma=lens.sigma,
+        still=float((solved.evidence == STILL).mean()),
+        moving=float((solved.evidence == MOVING).mean()),
         seconds=clock.seconds,
     )
-    verdict = judge(found)
-    if not verdict.poses:
-        return _unchanged(answer, found)
-    return _brought_back(setting, answer, solution, views, ratio, verdict, found)
+    return brought_back(setting, answer, solved, verdict, found)
+
+
+class _Work:
+    """Solves from one start or another."""
+
+    def __init__(
+        self, setting: Setting, clock: Clock, freedom: Freedom, *, known_lens: bool
+    ) -> None:
+        self._setting = setting
+        self._clock = clock
+        self._freedom = freedom
+        self._known_lens = known_lens
+
+    def from_flow(self, neighbours: Sequence[tuple[FlowField, FlowField]] | None) -> _Attempt:
+        """From flow between each frame and the next."""
+        setting = self._setting
+        with self._clock.stage("flow"):
+            fields = _first_flow(setting, neighbours)
+        with self._clock.stage("chain"):
+            start = setting.views
+            if self._freedom.poses:
+                matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
+                poses, _ = chain_of_poses(
+                    matches, start.log_depth, setting.normal, setting.lens, start.camera_from_world
+                )
+                start = replace(start, camera_from_world=poses)
+        pairs = spanning_pairs(setting.frames, SPANS)
+        name = "flow" if self._freedom.poses else "given"
+        return self._solved(coarse_views(setting, start), fields, pairs, name)
+
+    def from_features(
+        self, pictures: UInt8[np.ndarray, "frame tall wide"] | None
+    ) -> _Attempt | None:
+        """From features that frames in any order share; None where they share too few."""
+        setting = self._setting
+        with self._clock.stage("features"):
+            start = start_from_features(setting, pictures, known_lens=self._known_lens)
+        if start is None:
+            return None
+        views = coarse_views(setting, start.views)
+        with self._clock.stage("flow"):
+            fields = measure_between(setting, start.pairs, views)
+        return self._solved(views, fields, start.pairs, "features")
+
+    def _solved(
+        self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
+    ) -> _Attempt:
+        setting = self._setting
+        with self._clock.stage("solve"):
+            solution = solve(setting, start, fields, freedom=self._freedom, pairs=pairs)
+        lens_sigma = 0.0
+        if self._freedom.poses and not self._known_lens:
+            with self._clock.stage("lens"):
+                problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
+                explained = _explained(setting, solution, solution.views)
+                freed = free_lens(problem, solution.views, explained=explained)
+                solution, lens_sigma = replace(solution, views=freed.views), freed.sigma
+        found = Findings(
+            start=name,
+            explained=_explained(setting, solution, solution.views),
+            explained_before=_explained(setting, solution, coarse_views(setting, setting.views)),
+            coverage=solution.matches.coverage,
+            lens_sigma=lens_sigma,
+        )
+        return _Attempt(solution=solution, found=found, verdict=judge(found))
 
 
 def _first_flow(
@@ -125,31 +183,15 @@ def _first_flow(
     return fields
 
 
-def _first_start(setting: Setting, fields: Fields, freedom: Freedom) -> Views:
-    views = setting.views
-    if freedom.poses:
-        matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
-        poses, _ = chain_of_poses(
-            matches, views.log_depth, setting.normal, setting.lens, views.camera_from_world
-        )
-        views = replace(views, camera_from_world=poses)
-    return coarse_views(setting, views)
+def _explained(setting: Setting, solution: Solution, views: Views) -> float:
+    """Share of reliable matches of coarse pixels that views explain."""
+    matches = solution.matches.at(setting.coarse)
+    off = offsets_px(setting, views, matches, setting.coarse)
+    return share_within(off, matches.weight, _EXPLAINED_PX)
 
 
-def _with_lens(
-    setting: Setting, solution: Solution, freedom: Freedom, *, known_lens: bool
-) -> tuple[Solution, FreedLens]:
-    if known_lens or not freedom.poses:
-        return solution, FreedLens(views=solution.views, sigma=0.0 if known_lens else 1.0)
-    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
-    freed = free_lens(problem, solution.views, explained=_explained(setting, solution))
-    return replace(solution, views=freed.views), freed
-
-
-def _with_depth(
-    setting: Setting, solution: Solution
-) -> tuple[Views, Float64[np.ndarray, "frame rows columns"], float]:
-    """Views of all pixels of the grid, by how much depths change, and how many pixels tell it."""
+def _depths(setting: Setting, solution: Solution) -> tuple[OnGrid, float]:
+    """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
     problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
     solved = solve_depths(problem, start, _DEPTHS)
@@ -157,9 +199,13 @@ def _with_depth(
     weight = (solved.information / (solved.information + _HALF_TRUSTED)).reshape(shape)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
     affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
-    field = correction_field(change, weight, affinity).astype(np.float64)
-    log_depth = setting.views.log_depth + field.reshape(setting.frames, -1)
-    return start.with_depth(log_depth), field, float((weight > 0.5).mean())
+    field: Float64[np.ndarray, "frame rows columns"] = correction_field(
+        change, weight, affinity
+    ).astype(np.float64)
+    views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
+    evidence = evidence_of_motion(setting, views, solution.matches).reshape(shape)
+    on = OnGrid(views=views, change=field, evidence=evidence)
+    return on, float((weight > 0.5).mean())
 
 
 def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns channel=3"]:
@@ -171,114 +217,3 @@ def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns
         smooth = cv2.GaussianBlur(cv2.cvtColor(color, cv2.COLOR_RGB2LAB), (0, 0), 1)
         found.append([on_grid(smooth[None, ..., axis], setting.grid)[0] for axis in range(3)])
     return np.moveaxis(np.array(found), 1, -1)
-
-
-def _explained(setting: Setting, solution: Solution) -> float:
-    """Share of reliable matches of coarse pixels that the solution explains."""
-    return _share(setting, solution, solution.views)
-
-
-def _explained_before(setting: Setting, solution: Solution) -> float:
-    return _share(setting, solution, coarse_views(setting, setting.views))
-
-
-def _share(setting: Setting, solution: Solution, views: Views) -> float:
-    matches = solution.matches.at(setting.coarse)
-    off = offsets_px(setting, views, matches, setting.coarse)
-    return share_within(off, matches.weight, _EXPLAINED_PX)
-
-
-def _unchanged(answer: Answer, found: Findings) -> Refined:
-    shape = answer.confidence.shape
-    return Refined(
-        answer=answer,
-        depth_ratio=np.ones(shape, dtype=np.float32),
-        evidence=np.full(shape, UNKNOWN, dtype=np.uint8),
-        found=found,
-    )
-
-
-def _brought_back(
-    setting: Setting,
-    answer: Answer,
-    solution: Solution,
-    views: Views,
-    field: Float64[np.ndarray, "frame rows columns"],
-    verdict: Verdict,
-    found: Findings,
-) -> Refined:
-    """The solution as cameras and maps of the network's size."""
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    height, width = answer.map_hw
-    told = evidence_of_motion(setting, views, solution.matches).reshape(-1, *setting.grid.hw)
-    if told.shape[1:] != answer.map_hw:
-        size = (width, height)
-        told = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_NEAREST) for each in told])
-        field = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in field])
-    ratio = np.exp(field) if verdict.depth else np.ones_like(field)
-    picture = np.array(setting.grid.picture_hw[::-1])
-    to_map = np.array([width, height]) / picture
-    intrinsics = np.tile(np.eye(3), (setting.frames, 1, 1))
-    focal = setting.lens.focal_px * np.exp(views.log_lens)
-    intrinsics[:, [0, 1], [0, 1]] = focal * to_map
-    intrinsics[:, :2, 2] = setting.lens.centre_px * to_map
-    poses = np.linalg.inv(views.camera_from_world)
-    poses[0] = np.eye(4)
-    good = answer.depth > 0
-    depth = np.where(good, answer.depth, 1.0) * ratio
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    pixels = np.stack([columns, rows], axis=-1)
-    points = np.empty(answer.points.shape, dtype=np.float32)
-    for frame, pose in enumerate(poses):
-        slope = (pixels - intrinsics[frame, :2, 2]) / intrinsics[frame, [0, 1], [0, 1]]
-        ray = np.concatenate([slope, np.ones((height, width, 1))], axis=-1)
-        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
-    return Refined(
-        answer=Answer(
-            world_from_camera=poses,
-            intrinsics=intrinsics,
-            points=points,
-            confidence=answer.confidence,
-        ),
-        depth_ratio=ratio.astype(np.float32),
-        evidence=told,
-        found=replace(
-            found,
-            poses=True,
-            lens=verdict.lens,
-            depth=verdict.depth,
-            still=float((told == STILL).mean()),
-            moving=float((told == MOVING).mean()),
-        ),
-    )
-
-
-@dataclass
-class _Clock:
-    """Wall-clock seconds of named stages, shown as a bar if one is wanted."""
-
-    progress: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        start = time.perf_counter()
-        self._show(name)
-        yield
-        self.seconds[name] = time.perf_counter() - start
-        if self._bar is not None:
-            self._bar.update()
-            if len(self.seconds) == len(_STAGES):
-                self._bar.close()
-
-    def _show(self, name: str) -> None:
-        if self.progress and self._bar is None:
-            from tqdm import tqdm  # noqa: PLC0415 - only needed here.
-
-            self._bar = tqdm(total=len(_STAGES), unit="stage", leave=False)
-        if self._bar is not None:
-            self._bar.set_description(f"refine: {name}")
-
-    _bar: Any = None

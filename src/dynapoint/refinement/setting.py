@@ -94,7 +94,9 @@ def prepare(
     """
     picture_hw = colors.shape[1:3]
     step = max(1, -(-max(answer.map_hw) // _GRID_SIDE))
-    grid = Grid(hw=(-(-answer.map_hw[0] // step), -(-answer.map_hw[1] // step)), picture_hw=picture_hw)
+    grid = Grid(
+        hw=(-(-answer.map_hw[0] // step), -(-answer.map_hw[1] // step)), picture_hw=picture_hw
+    )
     stride = max(1, round((grid.count / _COARSE_PIXELS) ** 0.5))
     coarse, coarse_hw = grid.every(stride)
     depth = answer.depth

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust
 from dynapoint.refinement.flow import FlowField, PairToMeasure
-from dynapoint.refinement.matches import Matches, match_grid, spanning_pairs
+from dynapoint.refinement.matches import Matches, match_grid
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Lens, Views, rigid_places
 
@@ -78,9 +78,7 @@ def measure_between(
         views: Of the coarse pixels; None for flow without a guide.
         coarse: At half the resolution.
     """
-    asked = [
-        PairToMeasure(first=first, second=second, coarse=coarse) for first, second in pairs
-    ]
+    asked = [PairToMeasure(first=first, second=second, coarse=coarse) for first, second in pairs]
     if views is not None:
         asked = [
             replace(
@@ -102,17 +100,15 @@ def rigid_flow(
     """Flow of still points in the whole picture, from the depths of the coarse pixels."""
     import cv2  # noqa: PLC0415 - slow to import.
 
-    lens = setting.lens
+    both = np.array([source, target])
     places, _ = rigid_places(
         replace(
             views,
-            camera_from_world=views.camera_from_world[[source, target]],
-            log_depth=views.log_depth[[source, target]],
+            camera_from_world=views.camera_from_world[both],
+            log_depth=views.log_depth[both],
         ),
-        setting.normal[np.ix_([source, target], setting.coarse)],
-        Lens(
-            focal_px=lens.focal_px[[source, target]], centre_px=lens.centre_px[[source, target]]
-        ),
+        setting.normal[both][:, setting.coarse],
+        Lens(focal_px=setting.lens.focal_px[both], centre_px=setting.lens.centre_px[both]),
         np.array([[1], [1]]),
     )
     flow = places[0, 0] - setting.grid.xy_px[setting.coarse]
@@ -123,7 +119,12 @@ def rigid_flow(
 
 
 def solve(
-    setting: Setting, start: Views, fields: Fields, *, freedom: Freedom, pairs: Sequence[tuple[int, int]]
+    setting: Setting,
+    start: Views,
+    fields: Fields,
+    *,
+    freedom: Freedom,
+    pairs: Sequence[tuple[int, int]],
 ) -> Solution:
     """Cameras and depths, the lens as it is.
 

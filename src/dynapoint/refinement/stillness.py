@@ -37,7 +37,9 @@ def evidence_of_motion(
 
 
 def share_within(
-    off: Float[np.ndarray, "frame slot pixel"], weight: Float[np.ndarray, "frame slot pixel"], px: float
+    off: Float[np.ndarray, "frame slot pixel"],
+    weight: Float[np.ndarray, "frame slot pixel"],
+    px: float,
 ) -> float:
     """The share of reliable matches that lie so near; 0 without any."""
     reliable = weight > RELIABLE

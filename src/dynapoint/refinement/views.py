@@ -26,7 +26,9 @@ class Lens:
     focal_px: Float64[np.ndarray, "frame xy=2"]
     centre_px: Float64[np.ndarray, "frame xy=2"]
 
-    def normal(self, xy_px: Float[np.ndarray, "pixel xy=2"]) -> Float64[np.ndarray, "frame pixel xy=2"]:
+    def normal(
+        self, xy_px: Float[np.ndarray, "pixel xy=2"]
+    ) -> Float64[np.ndarray, "frame pixel xy=2"]:
         """Places of pixels, the same in all frames, in units of the focal length."""
         return (xy_px - self.centre_px[:, None]) / self.focal_px[:, None]
 
@@ -59,9 +61,7 @@ def rigid_places(
     normal: Float64[np.ndarray, "frame pixel xy=2"],
     lens: Lens,
     target: Int64[np.ndarray, "frame slot"],
-) -> tuple[
-    Float64[np.ndarray, "frame slot pixel xy=2"], Float64[np.ndarray, "frame slot pixel"]
-]:
+) -> tuple[Float64[np.ndarray, "frame slot pixel xy=2"], Float64[np.ndarray, "frame slot pixel"]]:
     """Where pixels lie in their targets if nothing moves, in pixels, and their depth there."""
     rotation, shift = relative_poses(views.camera_from_world, target)
     zoom = np.exp(views.log_lens)
@@ -72,7 +72,9 @@ def rigid_places(
     there = there + inverse[:, None, :, None] * shift[:, :, None]
     ahead = np.maximum(there[..., 2], NEAREST)
     focal = (lens.focal_px * zoom)[target]
-    places = there[..., :2] / ahead[..., None] * focal[:, :, None] + lens.centre_px[target][:, :, None]
+    places = (
+        there[..., :2] / ahead[..., None] * focal[:, :, None] + lens.centre_px[target][:, :, None]
+    )
     return places, there[..., 2] / inverse[:, None]
 
 

@@ -151,7 +151,8 @@ def write_scene(
         contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
     if self_check is not None:
-        (folder / CHECK_FILE).write_text(check_text(self_check, reconstruction.refinement), encoding="utf-8")
+        text = check_text(self_check, reconstruction.refinement)
+        (folder / CHECK_FILE).write_text(text, encoding="utf-8")
         files.append(CHECK_FILE)
     count, map_hw = reconstruction.frame_count, reconstruction.map_hw
     found = reconstruction.refinement
