@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from dynapoint.refinement.matches import RELIABLE, Matches
-from dynapoint.refinement.views import Lens
+from dynapoint.refinement.setting import Setting
 
 _MOST_POINTS = 800
 _FEWEST_POINTS, _FEWEST_INLIERS = 30, 12
@@ -28,55 +28,38 @@ class Step:
     share: float
 
 
-def chain_of_poses(
-    matches: Matches,
-    log_depth: Float64[np.ndarray, "frame pixel"],
-    normal: Float64[np.ndarray, "frame pixel xy=2"],
-    lens: Lens,
-    start: Float64[np.ndarray, "frame 4 4"],
-) -> tuple[Float64[np.ndarray, "frame 4 4"], Float64[np.ndarray, " step"]]:
-    """Camera-from-world of all frames and the inlier share of each step.
+def chain_of_poses(setting: Setting, matches: Matches) -> Float64[np.ndarray, "frame 4 4"]:
+    """Camera-from-world of all frames, from matches of neighbours, the network's depth and lens.
 
-    Args:
-        matches: Of neighbouring frames, at least.
-        log_depth: The network's.
-        normal: Pixels as `Lens.normal` has them.
-        lens: Taken as it starts.
-        start: The network's camera-from-world, which stands where a step cannot be found.
+    Where a step cannot be found it is the network's.
     """
-    frames = len(log_depth)
-    poses, shares = start.copy(), np.zeros(max(frames - 1, 0))
-    for first in range(frames - 1):
+    network = setting.views.camera_from_world
+    poses = network.copy()
+    for first in range(setting.frames - 1):
         second = first + 1
-        there = _step(matches, log_depth, normal, lens, first, second)
-        back = _step(matches, log_depth, normal, lens, second, first)
-        step = start[second] @ np.linalg.inv(start[first])
+        there = _step(setting, matches, first, second)
+        back = _step(setting, matches, second, first)
+        step = network[second] @ np.linalg.inv(network[first])
         if there is not None and (back is None or there.share >= back.share):
-            step, shares[first] = there.second_from_first, there.share
+            step = there.second_from_first
         elif back is not None:
-            step, shares[first] = np.linalg.inv(back.second_from_first), back.share
+            step = np.linalg.inv(back.second_from_first)
         poses[second] = step @ poses[first]
-    return poses, shares
+    return poses
 
 
-def _step(
-    matches: Matches,
-    log_depth: Float64[np.ndarray, "frame pixel"],
-    normal: Float64[np.ndarray, "frame pixel xy=2"],
-    lens: Lens,
-    source: int,
-    target: int,
-) -> Step | None:
+def _step(setting: Setting, matches: Matches, source: int, target: int) -> Step | None:
+    """The pose of the target in the camera of the source."""
     slots = np.flatnonzero(matches.target[source] == target)
     if not len(slots):
         return None
     chosen = np.flatnonzero(matches.weight[source, slots[0]] > RELIABLE)
     if len(chosen) > _MOST_POINTS:
         chosen = np.random.default_rng(0).choice(chosen, _MOST_POINTS, replace=False)
-    depth = np.exp(log_depth[source, chosen])
-    ray = np.concatenate([normal[source, chosen], np.ones((len(chosen), 1))], axis=1)
-    places = matches.place_px[source, slots[0], chosen] - lens.centre_px[target]
-    return pose_of_points(ray * depth[:, None], places, lens.focal_px[target])
+    depth = np.exp(setting.views.log_depth[source, chosen])
+    ray = np.concatenate([setting.normal[source, chosen], np.ones((len(chosen), 1))], axis=1)
+    places = matches.place_px[source, slots[0], chosen] - setting.lens.centre_px[target]
+    return pose_of_points(ray * depth[:, None], places, setting.lens.focal_px[target])
 
 
 def pose_of_points(

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, lens_information
 from dynapoint.refinement.views import Views
 
-# How far the logarithm of a network's focal length is usually off.
-_PRIOR_SIGMA = 0.25
+LENS_SIGMA = 0.25
+"""How far the logarithm of a network's focal length is usually off."""
+
 _FREED = Plan(iterations=12, first_px=2.0, last_px=1.0, robust="cauchy")
 # One match in so many is a finding of its own where all is explained.
 _MATCHES_PER_FINDING = 100.0
@@ -39,8 +40,8 @@ def free_lens(problem: Problem, views: Views, *, explained: float) -> FreedLens:
     quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0) ** 2
     share = quality / _MATCHES_PER_FINDING
     if share <= 0:
-        return FreedLens(views=views, sigma=_PRIOR_SIGMA)
-    joined = replace(problem, lens_sigma=_PRIOR_SIGMA * share**0.5)
+        return FreedLens(views=views, sigma=LENS_SIGMA)
+    joined = replace(problem, lens_sigma=LENS_SIGMA * share**0.5)
     freed = adjust(joined, views, _FREED, Freedom(lens=True))
     told = share * lens_information(joined, freed, _FREED.last_px)
-    return FreedLens(views=freed, sigma=(told + _PRIOR_SIGMA**-2) ** -0.5)
+    return FreedLens(views=freed, sigma=(told + LENS_SIGMA**-2) ** -0.5)

@@ -16,15 +16,17 @@ from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
-from dynapoint.refinement.lens import free_lens
+from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import match_grid, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
     LOOSE,
     SPANS,
+    STILL_CAMERA,
     Fields,
     Solution,
+    begin,
     coarse_views,
     measure_between,
     problem_of,
@@ -119,17 +121,15 @@ class _Work:
         setting = self._setting
         with self._clock.stage("flow"):
             fields = _first_flow(setting, neighbours)
-        with self._clock.stage("chain"):
-            start = setting.views
+        with self._clock.stage("start"):
+            starts = {"network": coarse_views(setting, setting.views)}
             if self._freedom.poses:
                 matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
-                poses, _ = chain_of_poses(
-                    matches, start.log_depth, setting.normal, setting.lens, start.camera_from_world
-                )
-                start = replace(start, camera_from_world=poses)
+                poses = chain_of_poses(setting, matches)
+                starts["flow"] = replace(starts["network"], camera_from_world=poses)
+            name, start = begin(setting, starts, fields, self._freedom)
         pairs = spanning_pairs(setting.frames, SPANS)
-        name = "flow" if self._freedom.poses else "given"
-        return self._solved(coarse_views(setting, start), fields, pairs, name)
+        return self._solved(start, fields, pairs, name)
 
     def from_features(
         self, pictures: UInt8[np.ndarray, "frame tall wide"] | None
@@ -143,6 +143,8 @@ class _Work:
         views = coarse_views(setting, start.views)
         with self._clock.stage("flow"):
             fields = measure_between(setting, start.pairs, views)
+        with self._clock.stage("start"):
+            _, views = begin(setting, {"features": views}, fields, self._freedom)
         return self._solved(views, fields, start.pairs, "features")
 
     def _solved(
@@ -150,9 +152,10 @@ class _Work:
     ) -> _Attempt:
         setting = self._setting
         with self._clock.stage("solve"):
-            solution = solve(setting, start, fields, freedom=self._freedom, pairs=pairs)
-        lens_sigma = 0.0
-        if self._freedom.poses and not self._known_lens:
+            freedom = Freedom(poses=self._freedom.poses and name != STILL_CAMERA)
+            solution = solve(setting, start, fields, freedom=freedom, pairs=pairs)
+        lens_sigma = 0.0 if self._known_lens else LENS_SIGMA
+        if freedom.poses and not self._known_lens:
             with self._clock.stage("lens"):
                 problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
                 explained = _explained(setting, solution, solution.views)

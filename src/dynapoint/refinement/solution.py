@@ -5,13 +5,13 @@ went too far for it, and between frames farther and farther apart. The network's
 tightly at first, so that wrong flow does not become wrong depth, and loosely in the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
 
-from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust
+from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, cost_of
 from dynapoint.refinement.flow import FlowField, PairToMeasure
 from dynapoint.refinement.matches import Matches, match_grid
 from dynapoint.refinement.setting import Setting
@@ -21,9 +21,14 @@ SPANS = (1, 2, 4)
 """How far apart in order the frames of the last matches are."""
 
 # How far the logarithm of depth may be off the network's: at first, then, and in the end.
-TIGHT, LOOSER, LOOSE = 0.05, 0.15, 0.6
+TIGHT, LOOSER, LOOSE = 0.05, 0.15, 0.4
 _FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
 _LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
+# Motion of the camera must explain more than standing still does, by this much.
+_STILL_PX, _STILL_FAVOUR = 1.0, 1.1
+STILL_CAMERA = "still"
+"""What a start is called whose cameras all stand in one place."""
+
 Fields = dict[tuple[int, int], FlowField]
 
 
@@ -118,6 +123,34 @@ def rigid_flow(
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
+def begin(
+    setting: Setting, starts: Mapping[str, Views], fields: Fields, freedom: Freedom
+) -> tuple[str, Views]:
+    """The start from which flow is explained best by depths that hardly differ from the network's.
+
+    A camera that stands still ("still") is tried too, and is taken unless motion explains more:
+    where much of a picture moves, cameras that follow it explain as much.
+
+    Args:
+        setting: The pictures and the network's answer.
+        starts: Cameras by what they come from, with the depths of the coarse pixels.
+        fields: Flow.
+        freedom: Whether poses may change; where they may not, the first start is taken.
+    """
+    matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
+    problem = problem_of(setting, matches, depth_sigma=TIGHT)
+    if not freedom.poses:
+        return next(iter(starts.items()))
+    found = {name: adjust(problem, start, _FIRST, freedom) for name, start in starts.items()}
+    costs = {name: cost_of(problem, views, _STILL_PX, "geman") for name, views in found.items()}
+    best = min(costs, key=lambda name: costs[name])
+    poses = np.tile(np.eye(4), (setting.frames, 1, 1))
+    still = replace(coarse_views(setting, setting.views), camera_from_world=poses)
+    if cost_of(problem, still, _STILL_PX, "geman") < _STILL_FAVOUR * costs[best]:
+        return STILL_CAMERA, still
+    return best, found[best]
+
+
 def solve(
     setting: Setting,
     start: Views,
@@ -130,17 +163,15 @@ def solve(
 
     Args:
         setting: The pictures and the network's answer.
-        start: Cameras to start from, with the depths of the coarse pixels.
+        start: What `begin` gave.
         fields: Flow that the start rests on.
         freedom: Whether poses may change.
         pairs: Frames between which flow is measured for the last solution.
     """
-    first = match_grid(fields, setting.frames, setting.grid, setting.usable)
-    views = adjust(problem_of(setting, first, depth_sigma=TIGHT), start, _FIRST, freedom)
     near = sorted({(min(pair), max(pair)) for pair in fields})
-    guided = measure_between(setting, near, views)
-    second = match_grid(guided, setting.frames, setting.grid, setting.usable)
-    views = adjust(problem_of(setting, second, depth_sigma=LOOSER), views, _FIRST, freedom)
+    guided = measure_between(setting, near, start)
+    first = match_grid(guided, setting.frames, setting.grid, setting.usable)
+    views = adjust(problem_of(setting, first, depth_sigma=LOOSER), start, _FIRST, freedom)
     # What was measured once with a guide would hardly change.
     guided |= measure_between(setting, [pair for pair in pairs if pair not in guided], views)
     last = match_grid(guided, setting.frames, setting.grid, setting.usable)
