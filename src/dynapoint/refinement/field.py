@@ -26,8 +26,8 @@ _TOLERANCE = 1e-4
 class Affinity:
     """How strongly each pixel of a grid holds on to its right and its lower neighbour."""
 
-    right: Float32[np.ndarray, "frame height width-1"]
-    down: Float32[np.ndarray, "frame height-1 width"]
+    right: Float32[np.ndarray, "frame height column_pair"]
+    down: Float32[np.ndarray, "frame row_pair width"]
 
 
 def affinity_of(
