@@ -106,12 +106,14 @@ def test_a_grid_reads_fields_at_its_pixels():
     usable[0, 0] = 0
     matches = match_grid({(0, 2): field, (2, 0): field}, 3, grid, usable)
     assert matches.target.tolist() == [[2], [1], [0]]
-    np.testing.assert_allclose(matches.place_px[0, 0], grid.xy_px + [2, 0], atol=1e-4)
+    np.testing.assert_allclose(matches.place_px[0, 0], grid.xy_px + np.array([2, 0]), atol=1e-4)
     assert matches.weight[0, 0].tolist() == [0.0] + [0.5] * 11
     assert not matches.weight[1].any()
     assert matches.coverage == pytest.approx(23 / 24)
     some = matches.at(np.array([1, 5]))
-    np.testing.assert_allclose(some.place_px[0, 0], grid.xy_px[[1, 5]] + [2, 0], atol=1e-4)
+    np.testing.assert_allclose(
+        some.place_px[0, 0], grid.xy_px[[1, 5]] + np.array([2, 0]), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 9])
