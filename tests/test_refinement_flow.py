@@ -138,8 +138,8 @@ def dense_field(value, weight, affinity, smoothness, pull):
         (affinity.right[0], index[:, :-1], index[:, 1:]),
         (affinity.down[0], index[:-1], index[1:]),
     ):
-        for a, i, j in zip(strength.ravel(), one.ravel(), other.ravel(), strict=True):
-            a = smoothness * float(a)
+        strong = smoothness * strength.astype(np.float64).ravel()
+        for a, i, j in zip(strong, one.ravel(), other.ravel(), strict=True):
             matrix[i, i] += a
             matrix[j, j] += a
             matrix[i, j] -= a
