@@ -16,10 +16,10 @@ LENS_SIGMA = 0.25
 
 _FREED = Plan(iterations=12, first_px=2.0, last_px=1.0, robust="cauchy")
 # One match in so many is a finding of its own where all is explained.
-_MATCHES_PER_FINDING = 100.0
-# Below this share of explained matches the lens stays as it is; at 1 matches count in full.
-_LEAST_EXPLAINED = 0.6
-_POWER = 2
+_MATCHES_PER_FINDING = 30.0
+# Below this share of explained matches the lens stays as it is; at 1 matches count in full, and
+# between them they count by this power of the way.
+_LEAST_EXPLAINED, _POWER = 0.6, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

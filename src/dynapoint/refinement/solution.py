@@ -142,14 +142,19 @@ def begin(
     problem = problem_of(setting, matches, depth_sigma=TIGHT)
     if not freedom.poses:
         return next(iter(starts.items()))
-    found = {name: adjust(problem, start, _FIRST, freedom) for name, start in starts.items()}
-    costs = {name: cost_of(problem, views, _STILL_PX, "geman") for name, views in found.items()}
+    # Nearly always all lead to the same, so that only the best is followed.
+    costs = {
+        name: cost_of(problem, start, _FIRST.first_px, _FIRST.robust)
+        for name, start in starts.items()
+    }
     best = min(costs, key=lambda name: costs[name])
+    found = adjust(problem, starts[best], _FIRST, freedom)
+    moving = cost_of(problem, found, _STILL_PX, "geman")
     poses = np.tile(np.eye(4), (setting.frames, 1, 1))
     still = replace(coarse_views(setting, setting.views), camera_from_world=poses)
-    if cost_of(problem, still, _STILL_PX, "geman") < _STILL_FAVOUR * costs[best]:
+    if cost_of(problem, still, _STILL_PX, "geman") < _STILL_FAVOUR * moving:
         return STILL_CAMERA, still
-    return best, found[best]
+    return best, found
 
 
 def solve(
