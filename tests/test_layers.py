@@ -20,6 +20,7 @@ RANKS = {
     "models": 3,
     "synthetic": 3,
     "data": 4,
+    "refinement": 4,
     "results": 5,
     "inference": 6,
     "exports": 6,

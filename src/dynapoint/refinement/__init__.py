@@ -1,0 +1,1 @@
+"""Cameras, lens and still depth made to agree with what the pictures themselves say."""
