@@ -11,8 +11,10 @@ but its errors add up. Here both are made, and the better one is taken at every 
    is left, so that no drift remains where the chain came near.
 4. **Choice.** Of the corrected chain and the direct flow, the one whose way there and back ends
    nearer to where it began, averaged over the surroundings.
-5. **Weight.** By that distance, which is large where a point is hidden in the other frame, and by
-   texture, without which any flow agrees with any other. 0 where a point leaves the picture.
+5. **Weight.** By that distance, large where a point is hidden in the other frame; by how alike the
+   surroundings look in both, as hidden things agree with each other by chance; by whether the flow
+   presses an area together, as it does where one thing slides before another; and by texture,
+   without which any flow agrees with any other. 0 where a point leaves the picture.
 """
 
 import os
@@ -20,6 +22,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,6 +42,13 @@ _FILL_SIGMA_PX = 6.0
 _CHOICE_SIGMA_PX = 3.0
 _FAR_PX = 8.0
 _TEXTURE_SIGMA_PX = 3.0
+# Likeness is a correlation over the surroundings, in which noise of so many grey levels counts as
+# alike; the weight rises from 0 to 1 between the two bounds.
+_LIKENESS_SIGMA_PX = 2.0
+_NOISE_LEVELS = 4.0
+_LIKENESS_FROM, _LIKENESS_TO = 0.6, 0.9
+# An area that becomes so much of itself has weight 0, or up to 1.
+_PRESSED, _KEPT = 0.3, 0.6
 
 _Picture = UInt8[np.ndarray, "height width"]
 _Flow = Float32[np.ndarray, "height width xy=2"]
@@ -51,7 +61,7 @@ class Following:
     """How points are followed; lengths in pixels of the small pictures.
 
     Attributes:
-        step_px: Pictures are passed over until a tenth of all pixels has moved as far.
+        step_px: Pictures are passed over until one pixel in twenty has moved as far.
         longest_step: No more pictures than this make one step.
         agreement_px: Where the way there and back ends this far from its beginning, the weight is
             1/e; at twice as much it is 0.
@@ -138,7 +148,7 @@ def pictures_kept(
         if index - kept[-1] > 1:
             flow = scout(small[kept[-1]], small[index])
             # So long a step is too long, and the picture before is needed.
-            if np.percentile(_lengths(flow), 90) * shrink > settings.step_px:
+            if np.percentile(_lengths(flow), 95) * shrink > settings.step_px:
                 kept.append(index - 1)
         if index < last and index - kept[-1] >= settings.longest_step:
             kept.append(index)
@@ -166,9 +176,14 @@ def _follow_pair(
         FlowField(
             flow=np.ascontiguousarray(flow),
             weight=_agreement(flow, other, settings.agreement_px)
-            * texture_weight(picture, settings.texture),
+            * texture_weight(source, settings.texture)
+            * _likeness_weight(source, _at(target, flow))
+            * _area_weight(flow),
         )
-        for flow, other, picture in ((there, back, first), (back, there, last))
+        for flow, other, source, target in (
+            (there, back, first, last),
+            (back, there, last, first),
+        )
     )
     return forward, backward, len(kept) - 1
 
@@ -195,10 +210,10 @@ def _corrected_chain(
 
 def _flow_finder(preset: int, *, finest_scale: int) -> _Finder:
     """What finds flow from one picture to another; for one thread only."""
-    dis = cv2.DISOpticalFlow_create(preset)
+    dis: Any = cv2.DISOpticalFlow.create(preset)
     dis.setFinestScale(finest_scale)
-    # It would take a flow to write the result to, and takes that for a first guess.
-    return lambda one, other: dis.calc(one, other, None)  # type: ignore[call-overload]
+    # A flow given as the third is a first guess.
+    return lambda one, other: dis.calc(one, other, None)
 
 
 def _chained(steps: Sequence[_Flow]) -> _Flow:
@@ -265,6 +280,29 @@ def texture_weight(picture: _Picture, texture: float) -> _Values:
     xx, xy, yy = (cv2.GaussianBlur(each, (0, 0), sigma) for each in (x * x, x * y, y * y))
     smaller = (xx + yy) / 2 - np.sqrt(np.square((xx - yy) / 2) + xy * xy)
     return 1 - np.exp(-np.maximum(smaller, 0) / np.float32(texture))
+
+
+def _likeness_weight(one: _Picture, other: _Picture) -> _Values:
+    """1 where the surroundings of a pixel look alike in two pictures, 0 where they do not."""
+    own, found = one.astype(np.float32), other.astype(np.float32)
+    products = (own, found, own * own, found * found, own * found)
+    a, b, aa, bb, ab = (cv2.GaussianBlur(each, (0, 0), _LIKENESS_SIGMA_PX) for each in products)
+    spread = np.maximum(aa - a * a, 0) * np.maximum(bb - b * b, 0)
+    noise = _NOISE_LEVELS**2
+    alike = (ab - a * b + noise) / (np.sqrt(spread) + noise)
+    weight: _Values = np.clip((alike - _LIKENESS_FROM) / (_LIKENESS_TO - _LIKENESS_FROM), 0, 1)
+    return weight
+
+
+def _area_weight(flow: _Flow) -> _Values:
+    """1 where an area keeps its size along the flow, 0 where it is pressed together or folded."""
+    if min(flow.shape[:2]) < 2:
+        return np.ones(flow.shape[:2], dtype=np.float32)
+    smooth = cv2.GaussianBlur(flow, (0, 0), 1)
+    down, right = np.gradient(smooth, axis=(0, 1))
+    area = (1 + right[..., 0]) * (1 + down[..., 1]) - right[..., 1] * down[..., 0]
+    weight: _Values = np.clip((area - _PRESSED) / (_KEPT - _PRESSED), 0, 1)
+    return weight
 
 
 def _miss(flow: _Flow, back: _Flow) -> _Values:
