@@ -156,7 +156,7 @@ def test_what_becomes_hidden_has_no_weight(count):
         assert count == 5 or (field.weight[core(other & ~own, 17)] == 0).all()
         moved = core(own, 9)
         error = errors(field, np.array([sign * shift, 0.0]))
-        assert np.quantile(error[moved], 0.8) < 0.5 and (field.weight[moved] > 0.3).mean() > 0.85
+        assert np.median(error[moved]) < 0.3 and (field.weight[moved] > 0.3).mean() > 0.85
         still = cv2.dilate((own | other).astype(np.uint8), np.ones((25, 25))) == 0
         assert errors(field, np.zeros(2))[still].max() < 0.1 and field.weight[still].min() > 0.5
 
