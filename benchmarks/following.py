@@ -34,7 +34,7 @@ from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 
 HW = (168, 224)
-FIRST_SEED = 1_000_600_000
+FIRST_SEED = 1_000_600_500
 SPEEDS = {"fast": (17, 8), "medium": (41, 8), "slow": (121, 10)}
 DIFFICULTIES = (0.5, 1.0)
 
