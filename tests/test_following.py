@@ -150,13 +150,15 @@ def test_what_becomes_hidden_has_no_weight(count):
         (found.forward[0], covers[0], covers[-1], 1),
         (found.backward[0], covers[-1], covers[0], -1),
     ):
-        hidden = field.weight[core(other & ~own, 5)]
         # Flow is smooth, so that a few points near an edge come along with what is visible.
-        assert len(hidden) > 200 and (hidden > 0.3).mean() < 0.15
-        assert count == 5 or (field.weight[core(other & ~own, 17)] == 0).all()
+        for side, most in ((5, 0.05), (9, 0.02)):
+            hidden = field.weight[core(other & ~own, side)]
+            assert len(hidden) > 100 or count == 5
+            assert (hidden > 0.3).sum() <= most * len(hidden)
+        assert (field.weight[core(other & ~own, 17)] == 0).all()
         moved = core(own, 9)
         error = errors(field, np.array([sign * shift, 0.0]))
-        assert np.median(error[moved]) < 0.3 and (field.weight[moved] > 0.3).mean() > 0.85
+        assert np.median(error[moved]) < 0.3 and (field.weight[moved] > 0.3).mean() > 0.75
         still = cv2.dilate((own | other).astype(np.uint8), np.ones((25, 25))) == 0
         assert errors(field, np.zeros(2))[still].max() < 0.1 and field.weight[still].min() > 0.5
 

@@ -41,6 +41,7 @@ _SURE = 0.5
 _FILL_SIGMA_PX = 6.0
 _CHOICE_SIGMA_PX = 3.0
 _FAR_PX = 8.0
+_AROUND_SIGMA_PX = 2.0
 _TEXTURE_SIGMA_PX = 3.0
 # Likeness is a correlation over the surroundings, in which noise of so many grey levels counts as
 # alike; the weight rises from 0 to 1 between the two bounds.
@@ -261,6 +262,9 @@ def _better(chain: tuple[_Flow, _Flow], direct: tuple[_Flow, _Flow]) -> tuple[_F
 def _agreement(flow: _Flow, back: _Flow, scale_px: float) -> _Values:
     """A weight for flow by how near the way there and back ends; 0 for what leaves the picture."""
     miss = _miss(flow, back)
+    # What agrees by chance is seldom as large as what is hidden.
+    around = cv2.GaussianBlur(np.minimum(miss, _FAR_PX), (0, 0), _AROUND_SIGMA_PX)
+    miss = np.maximum(miss, around)
     weight = np.exp(-np.square(miss / scale_px))
     weight[miss > 2 * scale_px] = 0
     height, width = flow.shape[:2]
