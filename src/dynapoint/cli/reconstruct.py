@@ -63,6 +63,11 @@ class Reconstruct:
     """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
     first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
     FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
+    refine: Flag = False
+    """Make cameras, lens and depth agree with what the pictures say; small networks get this
+    unless told otherwise, large ones (vdpm, vggt) only if asked for."""
+    no_refine: Flag = False
+    """Leave the answer as the network gave it."""
     weights: Annotated[Path | None, optional("FILE")] = None
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
@@ -90,6 +95,8 @@ class Reconstruct:
         """Reconstruct every scene; one that fails does not stop the others."""
         if not self.inputs:
             raise UsageError("no INPUT was given")
+        if self.refine and self.no_refine:
+            raise UsageError("--refine and --no-refine were both given; give one")
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
@@ -201,6 +208,7 @@ class Reconstruct:
                     reference=self.reference,
                     intrinsics=self.intrinsics,
                     scale_from=self.scale_from,
+                    refine=True if self.refine else False if self.no_refine else None,
                     progress=sys.stderr.isatty(),
                 )
                 tracks = store.write_tracks(rec, folder)

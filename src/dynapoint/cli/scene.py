@@ -72,6 +72,7 @@ def _facts(scene: Path) -> dict[str, Any]:
         "package_version": manifest.package_version,
         "weights_sha256": manifest.weights_sha256,
         "settings": manifest.settings,
+        "refinement": manifest.refinement,
         "network": None if manifest.network is None else asdict(manifest.network),
         "bytes": _sizes(scene),
         "self_check": read_check(scene),
@@ -97,10 +98,23 @@ def _kind(path: Path) -> str:
     return path.name
 
 
+def _refinement_words(found: dict[str, Any]) -> str:
+    """What refinement changed and what it rests on."""
+    changed = [name for name in ("poses", "lens", "depth") if found[name]]
+    return (
+        f"{', '.join(changed) or 'nothing'} (start: {found['start']}); matches explained "
+        f"{found['explained']:.2f} (by the network {found['explained_before']:.2f}), coverage "
+        f"{found['coverage']:.2f}, parallax {found['parallax']:.2f}, lens known to "
+        f"{100 * found['lens_sigma']:.0f} %, still {found['still']:.2f}, moving "
+        f"{found['moving']:.2f}"
+    )
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     """The facts for people."""
     height, width = facts["map_hw"]
     weights = (facts["weights_sha256"] or "unknown")[:12]
+    found = facts["refinement"]
     settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
     sizes = ", ".join(f"{kind} {count / 1e6:.1f} MB" for kind, count in facts["bytes"].items())
     lines = {
@@ -113,6 +127,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         "model": f"{facts['model']} (weights {weights}), dynapoint {facts['package_version']}",
         "settings": settings,
         "note": facts["note"],
+        "refined": None if found is None else _refinement_words(found),
         "stored": sizes,
         "further questions": facts["further_questions"]["why"],
     }

@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.errors import ModelError, SceneError
+from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
@@ -76,6 +77,7 @@ def open_scene(
         weights_sha256=manifest.weights_sha256,
         progress=progress,
         settings=manifest.settings,
+        refinement=_findings(manifest.refinement),
         kept_tracks=_kept_tracks(stored),
         folder=folder,
     )
@@ -90,6 +92,11 @@ def _pixel_map(stored: StoredArrays) -> PixelMap:
         picture_hw=np.array(stored.arrays["picture_hw"]),
         map_hw=stored.manifest.map_hw,
     )
+
+
+def _findings(entry: dict[str, Any] | None) -> Findings | None:
+    """What refinement found of a scene, if it was asked for."""
+    return None if entry is None else Findings.from_plain(entry)
 
 
 def _kept_tracks(stored: StoredArrays) -> FrameTracks:

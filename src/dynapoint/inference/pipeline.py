@@ -13,6 +13,7 @@ from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
+from dynapoint.models.cards import find_card
 from dynapoint.results.reconstruction import Reconstruction
 
 _LOG = logging.getLogger("dynapoint")
@@ -32,6 +33,7 @@ def reconstruct(
     reference: int = 0,
     intrinsics: ArrayLike | Path | str | None = None,
     scale_from: tuple[ScaleSource, str | Path] | None = None,
+    refine: bool | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Turn a video, images or an array into a 4D reconstruction.
@@ -49,10 +51,11 @@ def reconstruct(
         reference: The frame (of those used) in whose camera the network works, for `vdpm` and
             `vggt`. Results are in the camera of frame 0 all the same.
         intrinsics: Known ones, or a file of them (`inference.known_cameras`).
-        scale_from: What makes lengths metric: ("depth", FILE), ("trajectory", FILE) or ("distance",
-            "frame,x1,y1,x2,y2,metres") (`inference.scale`).
-        progress: Show a bar on standard error while pairs of frames are aligned (`dpm`) and while
-            the tracks of a frame are worked out.
+        scale_from: What makes lengths metric (`inference.scale`): ("depth", FILE), ("trajectory",
+            FILE) or ("distance", "frame,x1,y1,x2,y2,metres").
+        refine: Whether cameras, lens and depth are to agree with the pictures; None means so for
+            the small networks that the package ships (docs/refinement.md).
+        progress: Show a bar on standard error while something takes its time.
 
     Returns:
         Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
@@ -67,14 +70,12 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    one_size = prepare != "published"
-    loaded = load_frames(
-        source, selection, one_size=one_size, times_s=times_s, ignore_masks=ignore_masks
-    )
+    sizes = {"one_size": prepare != "published"}
+    loaded = load_frames(source, selection, times_s=times_s, ignore_masks=ignore_masks, **sizes)
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
-    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "progress": progress}
-    options |= {"intrinsics": intrinsics, "scale_from": scale_from}
+    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
+    options |= {"intrinsics": intrinsics, "scale_from": scale_from, "progress": progress}
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
@@ -91,6 +92,7 @@ def reconstruct_frames(
     reference: int = 0,
     intrinsics: ArrayLike | Path | str | None = None,
     scale_from: tuple[ScaleSource, str | Path] | None = None,
+    refine: bool | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames already loaded with a network already loaded.
@@ -113,6 +115,13 @@ def reconstruct_frames(
         prepare=prepare,
         reference=reference,
         intrinsics=known,
+        refine=_refines(model) if refine is None else refine,
         progress=progress,
     )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
+
+
+def _refines(model: "PointMapModel") -> bool:
+    """Whether a network's answers are refined unless told otherwise."""
+    source = getattr(model, "source", None)
+    return source is not None and find_card(source.name).refine

@@ -4,7 +4,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dynapoint.inference.cleaning import (
 )
 from dynapoint.inference.known_cameras import poses_of_known_cameras
 from dynapoint.inference.prepare import Preparation, ignored_pixels, prepare_images
+from dynapoint.inference.refining import CleanedAnswer, read_only, refined_answer
 from dynapoint.inference.storing import store_network
 from dynapoint.models.compute import is_out_of_memory
 from dynapoint.models.placed_encoding import PlacedEncoding
@@ -103,7 +104,7 @@ class NetworkDecoder:
         return NetworkDecoder(
             self._model,
             self._placed.scaled(factor),
-            _read_only(self.own_time_points * np.float32(factor)),
+            read_only(self.own_time_points * np.float32(factor)),
             self._own_time_confidence,
         )
 
@@ -119,13 +120,31 @@ class NetworkDecoder:
         with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"):
             maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
             all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
+        correction = self._placed.correction
         for k, frame in enumerate(frames):
+            fallback = self._network_points(frame)
             points, confidence = clean_maps(
-                self._placed.moved(all_points[k]), all_confidence[k], self.own_time_points[frame]
+                self._placed.moved(all_points[k]), all_confidence[k], fallback
             )
+            if correction is not None:
+                points = correction.placed(
+                    points - fallback, self.own_time_points, frame=frame, time=time
+                )
             confidence[self._own_time_confidence[frame] == 0] = 0.0
             decoded[frame] = points, confidence
         return decoded
+
+    def _network_points(self, frame: int) -> Float32[np.ndarray, "height width xyz=3"]:
+        """The network's own-time map of a frame, before anything was corrected, all of it finite.
+
+        Where the network gave none, what stands in for it is of no matter: there the network's
+        points at other times are displaced from it by nothing, or are not trusted.
+        """
+        if self._placed.correction is None:
+            return self.own_time_points[frame]
+        raw = _to_numpy(self._placed.encoded.own_time.points[:, frame])[0]
+        ones = np.ones(raw.shape[:2], dtype=np.float32)
+        return clean_maps(self._placed.moved(raw), ones, self.own_time_points[frame])[0]
 
 
 def predict(
@@ -136,6 +155,7 @@ def predict(
     prepare: Preparation = "default",
     reference: int = 0,
     intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
+    refine: bool = False,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames with a network: cameras and own-time maps; the rest when it is asked for.
@@ -148,7 +168,9 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where they are known: networks that can are told, and poses
             are then solved again on the own-time maps.
-        progress: Passed on to the result, and to networks that take their time over encoding.
+        refine: Whether cameras and own-time maps are made to agree with the pictures
+            (`inference.refining`).
+        progress: Passed on to the result, and to what takes its time.
 
     Raises:
         ConfigError: The preparation does not fit the frames.
@@ -168,6 +190,10 @@ def predict(
     }
     encoded = _encode(model, prepared.images, intrinsics=known, **options)
     answer = _cleaned(encoded, frames, pixel_map, known, model_name)
+    found = None
+    if refine:
+        given = {"known_lens": known is not None, "progress": progress}
+        answer, found = refined_answer(answer, frames, pixel_map, **given)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,
@@ -179,21 +205,9 @@ def predict(
         model_name=model_name,
         weights_sha256=getattr(model, "weights_sha256", None),
         progress=progress,
-        settings={"prepare": prepare, "reference": reference}
-        | {"device": str(_device_of(model)), "precision": _precision_of(model)}
-        | ({} if known is None else {"intrinsics": "given"}),
+        refinement=found,
+        settings={"prepare": prepare, "reference": reference, **_settings_of(model, known)},
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cleaned:
-    """What a network says of its frames, made safe and brought into the world of the scene."""
-
-    world_from_camera: Float64[np.ndarray, "frame 4 4"]
-    map_intrinsics: Float64[np.ndarray, "frame 3 3"]
-    points: Float32[np.ndarray, "frame height width xyz=3"]
-    confidence: Float32[np.ndarray, "frame height width"]
-    placed: PlacedEncoding
 
 
 def _cleaned(
@@ -202,7 +216,7 @@ def _cleaned(
     pixel_map: PixelMap,
     known: Float64[np.ndarray, "frame 3 3"] | None,
     model_name: str,
-) -> _Cleaned:
+) -> CleanedAnswer:
     """Cameras and own-time maps: finite, rigid, doubted where asked, for `known` intrinsics."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
     if raw_points.shape != (frames.count, *pixel_map.map_hw, 3):
@@ -230,13 +244,19 @@ def _cleaned(
         poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
         placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
         points = placed.moved(points)
-    return _Cleaned(
+    return CleanedAnswer(
         world_from_camera=poses,
         map_intrinsics=map_intrinsics,
-        points=_read_only(points),
-        confidence=_read_only(confidence),
+        points=read_only(points),
+        confidence=read_only(confidence),
         placed=placed,
     )
+
+
+def _settings_of(model: "PointMapModel", known: object) -> dict[str, str]:
+    """Where a network computes and in what, and whether it was given intrinsics."""
+    settings = {"device": str(_device_of(model)), "precision": _precision_of(model)}
+    return settings if known is None else settings | {"intrinsics": "given"}
 
 
 def _precision_of(model: "PointMapModel") -> str:
@@ -306,10 +326,3 @@ def _device_of(model: "PointMapModel") -> torch.device:
 def _to_numpy(tensor: Tensor) -> np.ndarray:
     """A tensor's values as float32 on the host, without a copy where they are that."""
     return tensor.detach().to("cpu", torch.float32).numpy()
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to, because a network's encoding may hold the same memory."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -29,6 +29,7 @@ class ModelCard:
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
         instead: Where no weights exist, what to do.
+        refine: Whether what it says is refined by what the pictures say, unless told otherwise.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelCard:
     free: bool = True
     remark: str | None = None
     instead: str | None = None
+    refine: bool = False
 
 
 NANO_1 = ModelCard(
@@ -49,6 +51,7 @@ NANO_1 = ModelCard(
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="nano-1.safetensors",
+    refine=True,
 )
 DPM_NANO_1 = ModelCard(
     name="dpm-nano-1",
@@ -56,6 +59,7 @@ DPM_NANO_1 = ModelCard(
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dpm-nano-1.safetensors",
+    refine=True,
 )
 DEPT3R_NANO_1 = ModelCard(
     name="dept3r-nano-1",
@@ -63,6 +67,7 @@ DEPT3R_NANO_1 = ModelCard(
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dept3r-nano-1.safetensors",
+    refine=True,
 )
 VDPM = ModelCard(
     name="vdpm",

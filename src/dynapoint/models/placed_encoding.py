@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from dynapoint.models.correction import Correction
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedEncoding:
@@ -18,11 +20,13 @@ class PlacedEncoding:
         world_from_network: A similarity that takes the network's points to the world of the scene,
             because known intrinsics or known lengths moved that.
         target_of_frame: For each frame the first one of equal time, at which its time is decoded.
+        correction: What refinement made of cameras and maps in the world of the scene, if anything.
     """
 
     encoded: Any
     world_from_network: Float64[Tensor, "4 4"]
     target_of_frame: Int64[Tensor, " frame"]
+    correction: Correction | None = None
 
     @classmethod
     def of(cls, encoded: Any, frame_count: int) -> "PlacedEncoding":
@@ -44,7 +48,8 @@ class PlacedEncoding:
         """The same in a world in which all lengths are multiplied by a factor."""
         matrix = self.world_from_network.clone()
         matrix[:3] *= factor
-        return replace(self, world_from_network=matrix)
+        correction = None if self.correction is None else self.correction.scaled(factor)
+        return replace(self, world_from_network=matrix, correction=correction)
 
     def moved(
         self, points: Float32[np.ndarray, "*pixels xyz=3"]
@@ -60,4 +65,5 @@ class PlacedEncoding:
         inner = self.encoded
         inner = inner.to_keep() if hasattr(inner, "to_keep") else inner
         plain = torch.equal(self.target_of_frame.cpu(), torch.arange(len(self.target_of_frame)))
-        return inner if plain and self.stays else replace(self, encoded=inner)
+        unchanged = plain and self.stays and self.correction is None
+        return inner if unchanged else replace(self, encoded=inner)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from dynapoint.errors import SceneError
+from dynapoint.refinement.findings import Findings
 from dynapoint.results.asking import as_numpy, camera_points, map_pictures
 
 if TYPE_CHECKING:
@@ -108,14 +109,15 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
     )
 
 
-def check_text(found: "SelfCheck") -> str:
+def check_text(found: "SelfCheck", refinement: Findings | None = None) -> str:
     """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown)."""
     signals = {
         field.name: _plain(np.asarray(getattr(found, field.name)).tolist())
         for field in fields(found)
         if field.name != "grade"
     }
-    content = {"grade": found.grade, "lines": check_lines(found), "signals": signals}
+    lines = check_lines(found) + ([] if refinement is None else refinement.lines())
+    content = {"grade": found.grade, "lines": lines, "signals": signals}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dynapoint.errors import SceneError
+from dynapoint.refinement.findings import Findings
 
 Entry = TypeVar("Entry")
 
@@ -83,6 +84,7 @@ class Manifest:
         note: What was left out of the source, if anything.
         source: What else `Frames` says of the source: plain values by the names of its fields.
         settings: How the scene was made.
+        refinement: What refinement found and changed; None where none was asked for.
         network: What answers questions beyond the arrays; None where nothing does.
         arrays: Each array's name (file `NAME.npy`) and its entry.
         files: All files of the scene, relative to it.
@@ -98,6 +100,7 @@ class Manifest:
     note: str | None
     source: dict[str, Any]
     settings: dict[str, str | int]
+    refinement: dict[str, Any] | None
     network: NetworkEntry | None
     arrays: dict[str, ArrayEntry]
     files: tuple[str, ...]
@@ -173,6 +176,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         note=_optional(_text, content, "note"),
         source=_source(_table(content, "source"), frame_count),
         settings=_settings(_table(content, "settings")),
+        refinement=_refinement(content),
         network=_optional(_network_entry, content, "network"),
         arrays={name: _array_entry(_table(arrays, name)) for name in arrays},
         files=_texts(content, "files"),
@@ -198,6 +202,17 @@ def _settings(content: dict[str, Any]) -> dict[str, str | int]:
         name: _text(content, name) if isinstance(content[name], str) else _whole(content, name)
         for name in content
     }
+
+
+def _refinement(content: dict[str, Any]) -> dict[str, Any] | None:
+    """What `Findings.to_plain` gave; scenes made before there was refinement have none."""
+    if content.get("refinement") is None:
+        return None
+    entry = _table(content, "refinement")
+    try:
+        return Findings.from_plain(entry).to_plain()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _wrong("refinement", entry, "what refinement says of a scene") from error
 
 
 def _network_entry(content: dict[str, Any], name: str) -> NetworkEntry:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError
+from dynapoint.refinement.findings import Findings
 from dynapoint.results.answers import Answers
 from dynapoint.results.asking import checked_xy
 from dynapoint.results.pixel_map import PixelMap
@@ -91,6 +92,7 @@ class Reconstruction(Answers):
         weights_sha256: Hash of the network's weights where known.
         progress: Whether to show a bar on standard error while tracks are worked out.
         settings: How it was made, in names and plain values.
+        refinement: What refinement found and changed; None where none was asked for.
         kept_tracks: Those of frame 0 where they are at hand, e.g. memory-mapped.
         folder: The stored scene that it was opened from.
     """
@@ -106,6 +108,7 @@ class Reconstruction(Answers):
     weights_sha256: str | None = None
     progress: bool = False
     settings: Mapping[str, str | int] = field(default_factory=dict)
+    refinement: Findings | None = None
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
 

@@ -151,9 +151,11 @@ def write_scene(
         contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
     if self_check is not None:
-        (folder / CHECK_FILE).write_text(check_text(self_check), encoding="utf-8")
+        text = check_text(self_check, reconstruction.refinement)
+        (folder / CHECK_FILE).write_text(text, encoding="utf-8")
         files.append(CHECK_FILE)
     count, map_hw = reconstruction.frame_count, reconstruction.map_hw
+    found = reconstruction.refinement
     manifest = Manifest(
         name=reconstruction.frames.name,
         model=reconstruction.model_name,
@@ -165,6 +167,7 @@ def write_scene(
         note=reconstruction.frames.note,
         source=source_facts(reconstruction.frames),
         settings=dict(reconstruction.settings),
+        refinement=None if found is None else found.to_plain(),
         network=network,
         arrays={
             name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)

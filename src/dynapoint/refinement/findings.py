@@ -1,0 +1,97 @@
+"""What a refinement found, for those who ask how far to trust it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What was found, and what came of it.
+
+    Attributes:
+        poses: Whether the cameras' poses are the refined ones.
+        lens: Whether the focal length is.
+        depth: Whether the own-time maps are.
+        start: What the solution grew from: "flow", "network" (its cameras), "still" (one camera for
+            all frames), "features", or "none".
+        explained: Share of reliable matches within 3 pixels (of pictures of 256) of where still
+            points and the refined cameras put them.
+        explained_before: The same for what the network said.
+        coverage: Share of pixels that were matched reliably, over the pairs looked at.
+        parallax: Share of pixels whose matches tell their depth.
+        lens_sigma: How far the logarithm of the focal length may be off, by the matches and what
+            was known before together.
+        still: Share of pixels that were found to be still.
+        moving: Share of pixels that were found to move.
+        seconds: Wall-clock seconds by stage.
+    """
+
+    poses: bool = False
+    lens: bool = False
+    depth: bool = False
+    start: str = "none"
+    explained: float = 0.0
+    explained_before: float = 0.0
+    coverage: float = 0.0
+    parallax: float = 0.0
+    lens_sigma: float = 1.0
+    still: float = 0.0
+    moving: float = 0.0
+    # Two runs that find the same are the same, however long they took.
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What is refined, in words."""
+        parts = {"poses": self.poses, "lens": self.lens, "depth": self.depth}
+        return tuple(name for name, is_refined in parts.items() if is_refined)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values by their names, numbers rounded to what they are worth."""
+        plain = {name: _rounded(value) for name, value in asdict(self).items()}
+        plain["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Findings":
+        """What `to_plain` gave; raises KeyError, TypeError or ValueError for anything else."""
+        if plain.keys() != cls.__dataclass_fields__.keys():
+            raise ValueError("its entries have other names")
+        kept: dict[str, Any] = {}
+        for name, entry in cls.__dataclass_fields__.items():
+            value = plain[name]
+            if name == "seconds":
+                kept[name] = {str(stage): _number(took) for stage, took in value.items()}
+            elif isinstance(entry.default, float):
+                kept[name] = _number(value)
+            elif isinstance(value, type(entry.default)):
+                kept[name] = value
+            else:
+                raise TypeError(f"{name} is a {type(value).__name__}")
+        return cls(**kept)
+
+    def lines(self) -> list[str]:
+        """What was found, in plain words."""
+        if self.start == "none":
+            return ["cameras are the network's: there was nothing to refine them by"]
+        share = f"{100 * self.explained:.0f} % of matches are explained"
+        before = f"by the network alone {100 * self.explained_before:.0f} %"
+        if not self.poses:
+            return [
+                f"cameras are the network's: only {share}, over {100 * self.coverage:.0f} % of "
+                "pixels"
+            ]
+        kept = "" if self.lens else f"; the lens is only known to {100 * self.lens_sigma:.0f} %"
+        return [f"refined {', '.join(self.changed)}: {share}, {before}{kept}"]
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no finite number")
+    return float(value)

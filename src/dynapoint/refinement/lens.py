@@ -1,0 +1,47 @@
+"""The focal length: what matches tell of it, joined with what was known before by their variances.
+
+Neighbouring pixels err together, so that matches tell less than their number says: one in so many
+counts as a finding of its own, fewer the less the rigid scene explains. The prior, whose own error
+is what networks are usually off by, holds where matches tell little: without turning, with few
+matches, or where movers spoil them.
+"""
+
+from dataclasses import dataclass, replace
+
+from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, lens_information
+from dynapoint.refinement.views import Views
+
+LENS_SIGMA = 0.25
+"""How far the logarithm of a network's focal length is usually off."""
+
+_FREED = Plan(iterations=12, first_px=2.0, last_px=1.0, robust="cauchy")
+# One match in so many is a finding of its own where all is explained.
+_MATCHES_PER_FINDING = 100.0
+# Below this share of explained matches the lens stays as it is; at 1 matches count in full.
+_LEAST_EXPLAINED = 0.6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FreedLens:
+    """Views with the lens solved for, and how far its logarithm may still be off."""
+
+    views: Views
+    sigma: float
+
+
+def free_lens(problem: Problem, views: Views, *, explained: float) -> FreedLens:
+    """Solve for the lens too.
+
+    Args:
+        problem: The last one, whose `lens_sigma` is replaced.
+        views: Its solution with the lens as it was.
+        explained: The share of reliable matches that this explains.
+    """
+    quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0) ** 2
+    share = quality / _MATCHES_PER_FINDING
+    if share <= 0:
+        return FreedLens(views=views, sigma=LENS_SIGMA)
+    joined = replace(problem, lens_sigma=LENS_SIGMA * share**0.5)
+    freed = adjust(joined, views, _FREED, Freedom(lens=True))
+    told = share * lens_information(joined, freed, _FREED.last_px)
+    return FreedLens(views=freed, sigma=(told + LENS_SIGMA**-2) ** -0.5)

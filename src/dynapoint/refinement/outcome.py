@@ -1,0 +1,119 @@
+"""A solution on the grid brought back to cameras and maps of the network's size."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
+
+from dynapoint.models.correction import UNKNOWN
+from dynapoint.refinement.findings import Findings
+from dynapoint.refinement.gate import Verdict
+from dynapoint.refinement.setting import Answer, Setting
+from dynapoint.refinement.views import Views
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refined:
+    """An answer that agrees with the pictures, or the network's where nothing better was found.
+
+    Attributes:
+        answer: Cameras and own-time maps.
+        depth_ratio: By how much depths along the cameras' axes became larger.
+        evidence: What matches tell of each pixel of the maps (`models.correction`).
+        found: What was found.
+    """
+
+    answer: Answer
+    depth_ratio: Float32[np.ndarray, "frame map_height map_width"]
+    evidence: UInt8[np.ndarray, "frame map_height map_width"]
+    found: Findings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OnGrid:
+    """What was solved for.
+
+    Attributes:
+        views: Cameras, and depths of the grid's pixels.
+        change: By how much the logarithms of depths change.
+        evidence: What matches tell of each pixel.
+    """
+
+    views: Views
+    change: Float64[np.ndarray, "frame rows columns"]
+    evidence: UInt8[np.ndarray, "frame rows columns"]
+
+
+def unchanged(answer: Answer, found: Findings) -> Refined:
+    """The network's answer."""
+    shape = answer.confidence.shape
+    return Refined(
+        answer=answer,
+        depth_ratio=np.ones(shape, dtype=np.float32),
+        evidence=np.full(shape, UNKNOWN, dtype=np.uint8),
+        found=found,
+    )
+
+
+def brought_back(
+    setting: Setting, answer: Answer, solved: OnGrid, verdict: Verdict, found: Findings
+) -> Refined:
+    """What the verdict takes of a solution, the rest as the network has it."""
+    change, evidence = solved.change, solved.evidence
+    if evidence.shape != answer.confidence.shape:
+        change, evidence = _resized(change, answer.map_hw), _resized(evidence, answer.map_hw)
+    ratio = np.exp(change) if verdict.depth else np.ones_like(change)
+    poses = np.linalg.inv(solved.views.camera_from_world)
+    poses[0] = np.eye(4)
+    intrinsics = _map_intrinsics(setting, solved.views.log_lens, answer.map_hw)
+    depth = answer.depth
+    # What is behind its camera was never seen by it, and is best left alone.
+    ahead = depth > 0
+    ratio = np.where(ahead, ratio, 1.0)
+    points = _points(np.where(ahead, depth, 1.0) * ratio, intrinsics, poses)
+    points = np.where(ahead[..., None], points, answer.points)
+    return Refined(
+        answer=replace(answer, world_from_camera=poses, intrinsics=intrinsics, points=points),
+        depth_ratio=ratio.astype(np.float32),
+        evidence=evidence,
+        found=found,
+    )
+
+
+def _resized(
+    maps: Float[np.ndarray, "frame rows columns"] | UInt8[np.ndarray, "frame rows columns"],
+    hw: tuple[int, int],
+) -> np.ndarray:
+    """Maps of another size: numbers bilinearly, labels from the nearest."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    way = cv2.INTER_NEAREST if maps.dtype == np.uint8 else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(each, hw[::-1], interpolation=way) for each in maps])
+
+
+def _map_intrinsics(
+    setting: Setting, log_lens: float, map_hw: tuple[int, int]
+) -> Float64[np.ndarray, "frame 3 3"]:
+    to_map = np.array(map_hw[::-1]) / np.array(setting.grid.picture_hw[::-1])
+    intrinsics = np.tile(np.eye(3), (setting.frames, 1, 1))
+    intrinsics[:, [0, 1], [0, 1]] = setting.lens.focal_px * np.exp(log_lens) * to_map
+    intrinsics[:, :2, 2] = setting.lens.centre_px * to_map
+    return intrinsics
+
+
+def _points(
+    depth: Float64[np.ndarray, "frame height width"],
+    intrinsics: Float64[np.ndarray, "frame 3 3"],
+    poses: Float64[np.ndarray, "frame 4 4"],
+) -> Float32[np.ndarray, "frame height width xyz=3"]:
+    """The world's points at the pixels of maps."""
+    height, width = depth.shape[1:]
+    pixels = np.stack(
+        np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5, indexing="xy"), axis=-1
+    )
+    points = np.empty((*depth.shape, 3), dtype=np.float32)
+    for frame, (pose, lens) in enumerate(zip(poses, intrinsics, strict=True)):
+        slope = (pixels - lens[:2, 2]) / lens[[0, 1], [0, 1]]
+        ray = np.concatenate([slope, np.ones((height, width, 1))], axis=-1)
+        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
+    return points

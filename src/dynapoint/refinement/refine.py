@@ -1,0 +1,222 @@
+"""`refine`: cameras, lens and still depth from what the pictures say, around a network's answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from dynapoint.models.correction import MOVING, STILL
+from dynapoint.refinement.adjustment import Freedom, Plan
+from dynapoint.refinement.chain import chain_of_poses
+from dynapoint.refinement.clock import Clock
+from dynapoint.refinement.depths import solve_depths
+from dynapoint.refinement.features import start_from_features
+from dynapoint.refinement.field import affinity_of, correction_field
+from dynapoint.refinement.findings import Findings
+from dynapoint.refinement.flow import FlowField
+from dynapoint.refinement.gate import Verdict, judge
+from dynapoint.refinement.lens import LENS_SIGMA, free_lens
+from dynapoint.refinement.matches import match_grid, spanning_pairs
+from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
+from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
+from dynapoint.refinement.solution import (
+    LOOSE,
+    SPANS,
+    STILL_CAMERA,
+    Fields,
+    Solution,
+    begin,
+    coarse_views,
+    measure_between,
+    problem_of,
+    solve,
+)
+from dynapoint.refinement.stillness import evidence_of_motion, offsets_px, share_within
+from dynapoint.refinement.views import Views
+
+_EXPLAINED_PX = 3.0
+_DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
+# A depth whose logarithm its matches tell with this information counts half as much as it could.
+_HALF_TRUSTED = 100.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attempt:
+    """What one start led to."""
+
+    solution: Solution
+    found: Findings
+    verdict: Verdict
+
+
+def refine(
+    colors: UInt8[np.ndarray, "frame height width rgb=3"],
+    answer: Answer,
+    *,
+    known_lens: bool = False,
+    known_poses: bool = False,
+    one_lens: bool = True,
+    neighbours: Sequence[tuple[FlowField, FlowField]] | None = None,
+    detailed: Callable[[], UInt8[np.ndarray, "frame tall wide"]] | None = None,
+    progress: bool = False,
+) -> Refined:
+    """Refine what a network says of frames by what their pictures say.
+
+    Args:
+        colors: Small pictures (`setting.PICTURE_SIDE`) that show what the maps show.
+        answer: The network's; confidence is 0 for pixels that are to be ignored.
+        known_lens: Whether intrinsics are given, and so left as they are.
+        known_poses: Whether the cameras' poses are.
+        one_lens: Whether one camera took all frames.
+        neighbours: Flow from each frame to the next and back, of pictures of any size, where it
+            was measured elsewhere.
+        detailed: Makes larger grey pictures, asked only where flow leads nowhere; None looks for
+            features in the small ones.
+        progress: Show a bar on standard error.
+    """
+    setting = prepare(colors, answer, one_lens=one_lens and not known_lens)
+    if setting.frames < 2 or not setting.meter.possible or not setting.usable.any():
+        return unchanged(answer, Findings())
+    clock = Clock(progress=progress)
+    work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
+    attempt = work.from_flow(neighbours)
+    if not attempt.verdict.poses and not known_poses:
+        second = work.from_features(None if detailed is None else detailed())
+        if second is not None and second.verdict.poses:
+            attempt = second
+    if not attempt.verdict.poses:
+        clock.close()
+        return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
+    with clock.stage("depth"):
+        solved, parallax = _depths(setting, attempt.solution)
+    clock.close()
+    verdict = attempt.verdict
+    found = replace(
+        attempt.found,
+        poses=verdict.poses,
+        lens=verdict.lens,
+        depth=verdict.depth,
+        parallax=parallax,
+        still=float((solved.evidence == STILL).mean()),
+        moving=float((solved.evidence == MOVING).mean()),
+        seconds=clock.seconds,
+    )
+    return brought_back(setting, answer, solved, verdict, found)
+
+
+class _Work:
+    """Solves from one start or another."""
+
+    def __init__(
+        self, setting: Setting, clock: Clock, freedom: Freedom, *, known_lens: bool
+    ) -> None:
+        self._setting = setting
+        self._clock = clock
+        self._freedom = freedom
+        self._known_lens = known_lens
+
+    def from_flow(self, neighbours: Sequence[tuple[FlowField, FlowField]] | None) -> _Attempt:
+        """From flow between each frame and the next."""
+        setting = self._setting
+        with self._clock.stage("flow"):
+            fields = _first_flow(setting, neighbours)
+        with self._clock.stage("start"):
+            starts = {"network": coarse_views(setting, setting.views)}
+            if self._freedom.poses:
+                matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
+                poses = chain_of_poses(setting, matches)
+                starts["flow"] = replace(starts["network"], camera_from_world=poses)
+            name, start = begin(setting, starts, fields, self._freedom)
+        pairs = spanning_pairs(setting.frames, SPANS)
+        return self._solved(start, fields, pairs, name)
+
+    def from_features(
+        self, pictures: UInt8[np.ndarray, "frame tall wide"] | None
+    ) -> _Attempt | None:
+        """From features that frames in any order share; None where they share too few."""
+        setting = self._setting
+        with self._clock.stage("features"):
+            start = start_from_features(setting, pictures, known_lens=self._known_lens)
+        if start is None:
+            return None
+        views = coarse_views(setting, start.views)
+        with self._clock.stage("flow"):
+            fields = measure_between(setting, start.pairs, views)
+        with self._clock.stage("start"):
+            _, views = begin(setting, {"features": views}, fields, self._freedom)
+        return self._solved(views, fields, start.pairs, "features")
+
+    def _solved(
+        self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
+    ) -> _Attempt:
+        setting = self._setting
+        with self._clock.stage("solve"):
+            freedom = Freedom(poses=self._freedom.poses and name != STILL_CAMERA)
+            solution = solve(setting, start, fields, freedom=freedom, pairs=pairs)
+        lens_sigma = 0.0 if self._known_lens else LENS_SIGMA
+        if freedom.poses and not self._known_lens:
+            with self._clock.stage("lens"):
+                problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
+                explained = _explained(setting, solution, solution.views)
+                freed = free_lens(problem, solution.views, explained=explained)
+                solution, lens_sigma = replace(solution, views=freed.views), freed.sigma
+        found = Findings(
+            start=name,
+            explained=_explained(setting, solution, solution.views),
+            explained_before=_explained(setting, solution, coarse_views(setting, setting.views)),
+            coverage=solution.matches.coverage,
+            lens_sigma=lens_sigma,
+        )
+        return _Attempt(solution=solution, found=found, verdict=judge(found))
+
+
+def _first_flow(
+    setting: Setting, neighbours: Sequence[tuple[FlowField, FlowField]] | None
+) -> Fields:
+    """Flow between each frame and the next."""
+    near = spanning_pairs(setting.frames, (1,))
+    if neighbours is None:
+        return measure_between(setting, near)
+    height, width = setting.grid.picture_hw
+    fields: Fields = {}
+    for (first, second), (there, back) in zip(near, neighbours, strict=True):
+        fields[first, second] = there.resized(height, width)
+        fields[second, first] = back.resized(height, width)
+    return fields
+
+
+def _explained(setting: Setting, solution: Solution, views: Views) -> float:
+    """Share of reliable matches of coarse pixels that views explain."""
+    matches = solution.matches.at(setting.coarse)
+    off = offsets_px(setting, views, matches, setting.coarse)
+    return share_within(off, matches.weight, _EXPLAINED_PX)
+
+
+def _depths(setting: Setting, solution: Solution) -> tuple[OnGrid, float]:
+    """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
+    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, coarse=False)
+    start = solution.views.with_depth(setting.views.log_depth)
+    solved = solve_depths(problem, start, _DEPTHS)
+    shape = (setting.frames, *setting.grid.hw)
+    weight = (solved.information / (solved.information + _HALF_TRUSTED)).reshape(shape)
+    change = (solved.log_depth - setting.views.log_depth).reshape(shape)
+    affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
+    field: Float64[np.ndarray, "frame rows columns"] = correction_field(
+        change, weight, affinity
+    ).astype(np.float64)
+    views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
+    evidence = evidence_of_motion(setting, views, solution.matches).reshape(shape)
+    on = OnGrid(views=views, change=field, evidence=evidence)
+    return on, float((weight > 0.5).mean())
+
+
+def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns channel=3"]:
+    """Colours in which distances are those that people see (CIELAB), 8 bits each."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    found = []
+    for color in setting.colors:
+        smooth = cv2.GaussianBlur(cv2.cvtColor(color, cv2.COLOR_RGB2LAB), (0, 0), 1)
+        found.append([on_grid(smooth[None, ..., axis], setting.grid)[0] for axis in range(3)])
+    return np.moveaxis(np.array(found), 1, -1)

@@ -1,0 +1,179 @@
+"""From a start to cameras, lens and depths: flow and bundle adjustment in turn.
+
+Flow is measured again from where the last solution puts still points, which lets it follow what
+went too far for it, and between frames farther and farther apart. The network's depth holds pixels
+tightly at first, so that wrong flow does not become wrong depth, and loosely in the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, cost_of
+from dynapoint.refinement.flow import FlowField, PairToMeasure
+from dynapoint.refinement.matches import Matches, match_grid
+from dynapoint.refinement.setting import Setting
+from dynapoint.refinement.views import Lens, Views, rigid_places
+
+SPANS = (1, 2, 4)
+"""How far apart in order the frames of the last matches are."""
+
+# How far the logarithm of depth may be off the network's: at first, then, and in the end.
+TIGHT, LOOSER, LOOSE = 0.05, 0.15, 0.4
+_FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
+_LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
+# Motion of the camera must explain more than standing still does, by this much.
+_STILL_PX, _STILL_FAVOUR = 1.0, 1.1
+STILL_CAMERA = "still"
+"""What a start is called whose cameras all stand in one place."""
+
+Fields = dict[tuple[int, int], FlowField]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """Views of the coarse pixels, and the matches of all of the grid that they rest on."""
+
+    views: Views
+    matches: Matches
+
+
+def problem_of(
+    setting: Setting,
+    matches: Matches,
+    *,
+    depth_sigma: float,
+    lens_sigma: float = 0.1,
+    coarse: bool = True,
+) -> Problem:
+    """The adjustment of the coarse pixels, or of the whole grid."""
+    pixels = setting.coarse if coarse else np.arange(setting.grid.count)
+    chosen = matches.at(pixels) if coarse else matches
+    return Problem(
+        lens=setting.lens,
+        normal=setting.normal[:, pixels],
+        target=chosen.target,
+        place_px=chosen.place_px,
+        weight=chosen.weight,
+        prior_log_depth=setting.views.log_depth[:, pixels],
+        depth_sigma=depth_sigma,
+        lens_sigma=lens_sigma,
+    )
+
+
+def coarse_views(setting: Setting, views: Views) -> Views:
+    """The same with the depths of the coarse pixels alone."""
+    return views.with_depth(views.log_depth[:, setting.coarse])
+
+
+def measure_between(
+    setting: Setting,
+    pairs: Sequence[tuple[int, int]],
+    views: Views | None = None,
+    *,
+    coarse: bool = False,
+) -> Fields:
+    """Flow there and back between pairs of frames, guided by where views put still points.
+
+    Args:
+        setting: The pictures.
+        pairs: Frames, by their numbers.
+        views: Of the coarse pixels; None for flow without a guide.
+        coarse: At half the resolution.
+    """
+    asked = [PairToMeasure(first=first, second=second, coarse=coarse) for first, second in pairs]
+    if views is not None:
+        asked = [
+            replace(
+                pair,
+                forward=rigid_flow(setting, views, pair.first, pair.second),
+                backward=rigid_flow(setting, views, pair.second, pair.first),
+            )
+            for pair in asked
+        ]
+    fields: Fields = {}
+    for (first, second), (there, back) in zip(pairs, setting.meter.measure(asked), strict=True):
+        fields[first, second], fields[second, first] = there, back
+    return fields
+
+
+def rigid_flow(
+    setting: Setting, views: Views, source: int, target: int
+) -> Float32[np.ndarray, "height width xy=2"]:
+    """Flow of still points in the whole picture, from the depths of the coarse pixels."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    both = np.array([source, target])
+    places, _ = rigid_places(
+        replace(
+            views,
+            camera_from_world=views.camera_from_world[both],
+            log_depth=views.log_depth[both],
+        ),
+        setting.normal[both][:, setting.coarse],
+        Lens(focal_px=setting.lens.focal_px[both], centre_px=setting.lens.centre_px[both]),
+        np.array([[1], [1]]),
+    )
+    flow = places[0, 0] - setting.grid.xy_px[setting.coarse]
+    limit = 2.0 * max(setting.grid.picture_hw)
+    coarse = np.clip(flow, -limit, limit).reshape(*setting.coarse_hw, 2).astype(np.float32)
+    height, width = setting.grid.picture_hw
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def begin(
+    setting: Setting, starts: Mapping[str, Views], fields: Fields, freedom: Freedom
+) -> tuple[str, Views]:
+    """The start from which flow is explained best by depths that hardly differ from the network's.
+
+    A camera that stands still ("still") is tried too, and is taken unless motion explains more:
+    where much of a picture moves, cameras that follow it explain as much.
+
+    Args:
+        setting: The pictures and the network's answer.
+        starts: Cameras by what they come from, with the depths of the coarse pixels.
+        fields: Flow.
+        freedom: Whether poses may change; where they may not, the first start is taken.
+    """
+    matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
+    problem = problem_of(setting, matches, depth_sigma=TIGHT)
+    if not freedom.poses:
+        return next(iter(starts.items()))
+    found = {name: adjust(problem, start, _FIRST, freedom) for name, start in starts.items()}
+    costs = {name: cost_of(problem, views, _STILL_PX, "geman") for name, views in found.items()}
+    best = min(costs, key=lambda name: costs[name])
+    poses = np.tile(np.eye(4), (setting.frames, 1, 1))
+    still = replace(coarse_views(setting, setting.views), camera_from_world=poses)
+    if cost_of(problem, still, _STILL_PX, "geman") < _STILL_FAVOUR * costs[best]:
+        return STILL_CAMERA, still
+    return best, found[best]
+
+
+def solve(
+    setting: Setting,
+    start: Views,
+    fields: Fields,
+    *,
+    freedom: Freedom,
+    pairs: Sequence[tuple[int, int]],
+) -> Solution:
+    """Cameras and depths, the lens as it is.
+
+    Args:
+        setting: The pictures and the network's answer.
+        start: What `begin` gave.
+        fields: Flow that the start rests on.
+        freedom: Whether poses may change.
+        pairs: Frames between which flow is measured for the last solution.
+    """
+    near = sorted({(min(pair), max(pair)) for pair in fields})
+    guided = measure_between(setting, near, start)
+    first = match_grid(guided, setting.frames, setting.grid, setting.usable)
+    views = adjust(problem_of(setting, first, depth_sigma=LOOSER), start, _FIRST, freedom)
+    # What was measured once with a guide would hardly change.
+    guided |= measure_between(setting, [pair for pair in pairs if pair not in guided], views)
+    last = match_grid(guided, setting.frames, setting.grid, setting.usable)
+    views = adjust(problem_of(setting, last, depth_sigma=LOOSE), views, _LAST, freedom)
+    return Solution(views=views, matches=last)
