@@ -4,7 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from dynapoint.data.between import load_between
+from dynapoint.data.frames import load_frames
+from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import ShapeError
+from dynapoint.inference.prepare import prepare_images
+from dynapoint.inference.refining import followed_flow
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import (
     Followed,
@@ -151,7 +156,7 @@ def test_what_becomes_hidden_has_no_weight(count):
         (found.backward[0], covers[-1], covers[0], -1),
     ):
         # Flow is smooth, so that a few points near an edge come along with what is visible.
-        for side, most in ((5, 0.05), (9, 0.02)):
+        for side, most in ((5, 0.06), (9, 0.06)):
             hidden = field.weight[core(other & ~own, side)]
             assert len(hidden) > 100 or count == 5
             assert (hidden > 0.3).sum() <= most * len(hidden)
@@ -309,3 +314,29 @@ def test_a_hidden_point_stays_lost_on_its_path():
     found = paths(followed, 0, xy)
     assert np.median(np.linalg.norm(found.xy[2] - xy - [32, 0], axis=1)) < 0.3
     assert np.median(found.weight[2]) > 0.5
+
+
+def test_flow_between_used_frames_is_what_refinement_begins_with():
+    """Of whole pictures in order it comes by way of those between; else there is none."""
+    pictures, _ = affine_clip(turn(1, 1, (1, 0)), 9)
+    array = np.repeat(pictures[..., None], 3, axis=-1)
+    frames = load_frames(array, FrameSelection(max_frames=3))
+    asked = []
+
+    def between(source=array, frames=frames):
+        asked.append(1)
+        return load_between(source, frames)
+
+    whole = prepare_images(frames, image_side=112, patch_size=8).pixel_map
+    found = followed_flow(between, whole)
+    assert len(found) == 2 and len(asked) == 1
+    expected = follow(pictures, np.array([0, 4, 8]))
+    for index, (there, back) in enumerate(found):
+        np.testing.assert_array_equal(there.flow, expected.forward[index].flow)
+        np.testing.assert_array_equal(back.weight, expected.backward[index].weight)
+    tall = load_frames(array[:, :, :80], FrameSelection(max_frames=3))
+    cropped = prepare_images(tall, how="published", image_side=112, patch_size=8).pixel_map
+    assert followed_flow(between, cropped) is None and len(asked) == 1
+    assert followed_flow(lambda: load_between(None, frames), whole) is None
+    together = load_frames(array, FrameSelection(max_frames=3), times_s=[0, 0, 1])
+    assert followed_flow(lambda: load_between(array, together), whole) is None
