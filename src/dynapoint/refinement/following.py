@@ -67,7 +67,7 @@ class Following:
         agreement_px: Where the way there and back ends this far from its beginning, the weight is
             1/e; at twice as much it is 0.
         texture: Smaller eigenvalue of the structure tensor, in squared grey levels per pixel, at
-            which texture halves no weight any more but takes 1/e of it; 0 leaves it out.
+            which a lack of texture takes 1/e of the weight; 0 leaves texture out.
     """
 
     step_px: float = 4.0
