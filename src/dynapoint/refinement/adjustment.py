@@ -28,7 +28,7 @@ Robust = Literal["geman", "cauchy"]
 # A residual of this many scales stands for a point that a camera does not see.
 _UNSEEN = 10.0
 _LARGEST_TURN, _LARGEST_ZOOM, _LARGEST_DEPTH = 0.3, 0.15, 0.5
-_FIRST_DAMPING, _LEAST_DAMPING = 1e-4, 1e-7
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e-7, 1e6
 _TRIES = 4
 _CONVERGED = 1e-5
 
@@ -108,7 +108,7 @@ def adjust(problem: Problem, start: Views, plan: Plan, freedom: Freedom) -> View
             if after < before:
                 views, damping = candidate, max(0.3 * damping, _LEAST_DAMPING)
                 break
-            damping = 8 * damping + 1e-4
+            damping = min(8 * damping + 1e-4, _MOST_DAMPING)
         settled = before - after < _CONVERGED * before
         if settled and scale == plan.last_px and iteration > 3:
             break
@@ -119,7 +119,7 @@ def cost_of(problem: Problem, views: Views, scale_px: float, robust: Robust) -> 
     """Half the sum of robust squared residuals and of what the priors add."""
     residual = _residuals(problem, views)
     square = (residual.off**2).sum(axis=0) / scale_px**2
-    unseen = _robust_cost(np.array(_UNSEEN**2), robust)
+    unseen = _robust_cost(np.full(1, _UNSEEN**2), robust)
     costs = np.where(residual.seen, _robust_cost(square, robust), unseen) * problem.weight
     data = 0.5 * scale_px**2 * float(costs.sum(dtype=np.float64))
     return data + _prior_cost(problem, views)
@@ -131,13 +131,32 @@ def residuals_px(problem: Problem, views: Views) -> Float[np.ndarray, "frame slo
     return np.where(residual.seen, np.sqrt((residual.off**2).sum(axis=0)), np.inf)
 
 
+def turn_sigmas_rad(
+    problem: Problem, views: Views, scale_px: float
+) -> Float64[np.ndarray, " frame"]:
+    """How far each camera may be turned from its solution, as far as matches and priors tell.
+
+    Every pixel counts as a finding of its own with an error of a pixel; 0 for frame 0.
+    """
+    _, terms = _linearised(problem, views, scale_px, "cauchy")
+    hessian, _ = _reduced(problem, views, terms, 0.0)
+    free = hessian[6:, 6:]
+    sigmas = np.zeros(len(views.log_depth))
+    if len(free) > 1:
+        ridge = 1e-9 * float(np.trace(free)) / len(free) + 1e-12
+        spread = np.diag(np.linalg.inv(free + ridge * np.eye(len(free))))[:-1].reshape(-1, 6)
+        sigmas[1:] = np.sqrt(np.maximum(spread[:, :3].sum(axis=1), 0.0))
+    return sigmas
+
+
 def lens_information(problem: Problem, views: Views, scale_px: float) -> float:
     """What the matches alone tell of the logarithm of the focal length: its inverse variance.
 
     All poses but frame 0's and all depths are free; every pixel counts as a finding of its own
     with an error of a pixel.
     """
-    _, terms = _linearised(replace(problem, lens_sigma=np.inf), views, scale_px, "cauchy")
+    problem = replace(problem, lens_sigma=np.inf)
+    _, terms = _linearised(problem, views, scale_px, "cauchy")
     hessian, _ = _reduced(problem, views, terms, 0.0)
     free = hessian[6:, 6:]
     poses, mixed = free[:-1, :-1], free[:-1, -1]
@@ -214,7 +233,7 @@ def _linearised(
     """Cost, and all products of derivatives."""
     residual = _residuals(problem, views)
     square = (residual.off**2).sum(axis=0) / problem.weight.dtype.type(scale_px**2)
-    unseen = _robust_cost(np.array(_UNSEEN**2), robust)
+    unseen = _robust_cost(np.full(1, _UNSEEN**2), robust)
     costs = np.where(residual.seen, _robust_cost(square, robust), unseen) * problem.weight
     cost = 0.5 * scale_px**2 * float(costs.sum(dtype=np.float64)) + _prior_cost(problem, views)
     falling = 1 / (1 + square)

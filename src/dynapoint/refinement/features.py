@@ -134,7 +134,7 @@ def _most_agreed(
     """The zoom at which most matches agree with a pose of their pair, and those pairs."""
     best: tuple[int, list[_Pair], float] = (-1, [], 1.0)
     for zoom in sorted(zooms, key=lambda each: abs(np.log(each))):
-        pairs = [pair for found in matched if (pair := _posed(setting, *found, zoom)) is not None]
+        pairs = [pair for found in matched if (pair := _posed(setting, found, zoom)) is not None]
         count = sum(len(pair.first_px) for pair in pairs)
         # Another lens must gain something, for nearly all do as well where there is no turn.
         if count > 1.02 * best[0]:
@@ -143,16 +143,12 @@ def _most_agreed(
 
 
 def _posed(
-    setting: Setting,
-    first: int,
-    second: int,
-    first_px: np.ndarray,
-    second_px: np.ndarray,
-    zoom: float,
+    setting: Setting, matched: tuple[int, int, np.ndarray, np.ndarray], zoom: float
 ) -> _Pair | None:
     """The pose that most matches of a pair agree with; None where too few do."""
     import cv2  # noqa: PLC0415 - slow to import.
 
+    first, second, first_px, second_px = matched
     lens = setting.lens
     near, far = (
         (px - lens.centre_px[frame]) / (lens.focal_px[frame] * zoom)

@@ -1,10 +1,10 @@
 """A smooth correction that stops at edges, from values that are more or less certain.
 
 Minimises, for every frame, Σ wᵢ (xᵢ − vᵢ)² + w₀ Σ xᵢ² + λ Σ aᵢⱼ (xᵢ − xⱼ)² over neighbours i, j of
-a grid, whose affinity aᵢⱼ falls with the difference of their colours and of their log depths (weighted
-least squares smoothing, Farbman et al. 2008). The normal equations are solved by conjugate
-gradients for all frames together; values that stray from the field are weighed down and it is
-solved again.
+a grid, whose affinity aᵢⱼ falls with the difference of their colours and of their log depths
+(weighted least squares smoothing, Farbman et al. 2008). The normal equations are solved by
+conjugate gradients for all frames together; values that stray from the field are weighed down and
+it is solved again.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ _TOLERANCE = 1e-4
 class Affinity:
     """How strongly each pixel of a grid holds on to its right and its lower neighbour."""
 
-    right: Float32[np.ndarray, "frame height width-1"]
-    down: Float32[np.ndarray, "frame height-1 width"]
+    right: Float32[np.ndarray, "frame height column_pair"]
+    down: Float32[np.ndarray, "frame row_pair width"]
 
 
 def affinity_of(

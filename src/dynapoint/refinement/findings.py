@@ -19,10 +19,13 @@ class Findings:
         explained: Share of reliable matches within 3 pixels (of pictures of 256) of where still
             points and the refined cameras put them.
         explained_before: The same for what the network said.
+        explained_plainly: The same for the refined cameras with the network's depths.
         coverage: Share of pixels that were matched reliably, over the pairs looked at.
         parallax: Share of pixels whose matches tell their depth.
         lens_sigma: How far the logarithm of the focal length may be off, by the matches and what
             was known before together.
+        turn_sigma_deg: How far cameras may be turned from where they are, if all matches had
+            errors of a pixel, none of which knew of another.
         still: Share of pixels that were found to be still.
         moving: Share of pixels that were found to move.
         seconds: Wall-clock seconds by stage.
@@ -34,9 +37,11 @@ class Findings:
     start: str = "none"
     explained: float = 0.0
     explained_before: float = 0.0
+    explained_plainly: float = 0.0
     coverage: float = 0.0
     parallax: float = 0.0
     lens_sigma: float = 1.0
+    turn_sigma_deg: float = 180.0
     still: float = 0.0
     moving: float = 0.0
     # Two runs that find the same are the same, however long they took.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from dynapoint.models.correction import MOVING, STILL
-from dynapoint.refinement.adjustment import Freedom, Plan
+from dynapoint.refinement.adjustment import Freedom, Plan, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
 from dynapoint.refinement.depths import solve_depths
@@ -39,6 +39,8 @@ _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
+# How far the logarithm of the focal length may be off, where every pixel counts on its own.
+_LENS_SIGMA = 0.025
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,7 +168,13 @@ class _Work:
             explained=_explained(setting, solution, solution.views),
             explained_before=_explained(setting, solution, coarse_views(setting, setting.views)),
             coverage=solution.matches.coverage,
+            explained_plainly=_explained(
+                setting,
+                solution,
+                solution.views.with_depth(coarse_views(setting, setting.views).log_depth),
+            ),
             lens_sigma=lens_sigma,
+            turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
         return _Attempt(solution=solution, found=found, verdict=judge(found))
 
@@ -184,6 +192,14 @@ def _first_flow(
         fields[first, second] = there.resized(height, width)
         fields[second, first] = back.resized(height, width)
     return fields
+
+
+def _turn_sigma_deg(setting: Setting, solution: Solution) -> float:
+    """The median over frames, for a grid of a thousand pixels."""
+    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, lens_sigma=_LENS_SIGMA)
+    sigmas = turn_sigmas_rad(problem, solution.views, 1.0)[1:]
+    scale = (len(setting.coarse) / 1000.0) ** 0.5
+    return min(float(np.degrees(np.median(sigmas))) * scale, 180.0)
 
 
 def _explained(setting: Setting, solution: Solution, views: Views) -> float:
@@ -218,5 +234,6 @@ def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns
     found = []
     for color in setting.colors:
         smooth = cv2.GaussianBlur(cv2.cvtColor(color, cv2.COLOR_RGB2LAB), (0, 0), 1)
+        smooth = smooth.astype(np.float32)
         found.append([on_grid(smooth[None, ..., axis], setting.grid)[0] for axis in range(3)])
     return np.moveaxis(np.array(found), 1, -1)

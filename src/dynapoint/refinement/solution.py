@@ -25,7 +25,7 @@ TIGHT, LOOSER, LOOSE = 0.05, 0.15, 0.4
 _FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
 _LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
 # Motion of the camera must explain more than standing still does, by this much.
-_STILL_PX, _STILL_FAVOUR = 1.0, 1.1
+_STILL_PX, _STILL_FAVOUR = 1.0, 1.15
 STILL_CAMERA = "still"
 """What a start is called whose cameras all stand in one place."""
 

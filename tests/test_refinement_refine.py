@@ -1,0 +1,269 @@
+"""The whole refinement on rendered clips whose truth is known, and where there is nothing to do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dynapoint.models.correction import MOVING, STILL
+from dynapoint.refinement.findings import Findings
+from dynapoint.refinement.flow import FlowField
+from dynapoint.refinement.gate import Verdict, judge
+from dynapoint.refinement.refine import refine
+from dynapoint.refinement.setting import Answer, prepare
+from dynapoint.refinement.views import rotation_from_vector
+from refinement_cases import angle_deg, rendered
+
+HW = (192, 256)
+
+
+def disturbed(truth, *, turn_deg=1.0, depth=0.01, lens=0.0, seed=0):
+    """An answer that is off by so much: smooth errors of depth, turned cameras, another lens."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    frames, (height, width) = len(truth.points), truth.map_hw
+    noise = rng.normal(size=(frames, 5, 6))
+    noise = np.stack([cv2.resize(each, (width, height)) for each in noise])
+    noise = depth * noise / noise.std()
+    intrinsics = truth.intrinsics.copy()
+    intrinsics[:, [0, 1], [0, 1]] *= np.exp(lens)
+    axes = rng.normal(size=(frames, 3))
+    axes *= np.radians(turn_deg) / np.linalg.norm(axes, axis=1, keepdims=True)
+    poses = truth.world_from_camera.copy()
+    poses[1:, :3, :3] = poses[1:, :3, :3] @ rotation_from_vector(axes[1:])
+    return placed(truth.depth * np.exp(noise), poses, intrinsics, truth.confidence)
+
+
+def placed(depth, poses, intrinsics, confidence):
+    """An answer with these depths on the rays of its pixels."""
+    height, width = depth.shape[1:]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    points = np.empty((*depth.shape, 3))
+    for frame, (pose, lens) in enumerate(zip(poses, intrinsics, strict=True)):
+        ray = np.stack(
+            [(x - lens[0, 2]) / lens[0, 0], (y - lens[1, 2]) / lens[1, 1], 0 * x + 1], -1
+        )
+        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
+    return Answer(
+        world_from_camera=poses,
+        intrinsics=intrinsics,
+        points=points.astype(np.float32),
+        confidence=confidence,
+    )
+
+
+def turn_error(answer, truth):
+    return float(np.median(angle_deg(answer.world_from_camera, truth.world_from_camera)[1:]))
+
+
+def assert_sound(refined, answer):
+    """Finite, of the same shapes, and rigid."""
+    better = refined.answer
+    for name in ("world_from_camera", "intrinsics", "points", "confidence"):
+        value, given = getattr(better, name), getattr(answer, name)
+        assert (
+            value.shape == given.shape and value.dtype == given.dtype and np.isfinite(value).all()
+        )
+    rotation = better.world_from_camera[:, :3, :3]
+    product = rotation @ rotation.transpose(0, 2, 1)
+    np.testing.assert_allclose(product, np.broadcast_to(np.eye(3), product.shape), atol=1e-9)
+    assert np.array_equal(better.world_from_camera[0], np.eye(4))
+    assert np.isfinite(refined.depth_ratio).all() and (refined.depth_ratio > 0).all()
+
+
+def test_noise_of_large_networks_comes_out_at_a_third():
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    answer = disturbed(truth)
+    refined = refine(colors, answer, known_lens=True)
+    assert_sound(refined, answer)
+    assert refined.found.poses and refined.found.depth
+    assert turn_error(answer, truth) > 0.8
+    assert turn_error(refined.answer, truth) < turn_error(answer, truth) / 3
+
+
+def test_wrong_depth_and_lens_are_mended():
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    answer = disturbed(truth, turn_deg=3.0, depth=0.2, lens=0.15)
+    refined = refine(colors, answer)
+    assert_sound(refined, answer)
+    assert refined.found.poses and refined.found.explained > refined.found.explained_before
+    assert turn_error(refined.answer, truth) < 0.4 * turn_error(answer, truth)
+    known = truth.confidence > 0
+
+    def depth_error(found):
+        off = np.log(found.depth[known] / truth.depth[known])
+        return np.abs(off - np.median(off)).mean()
+
+    assert depth_error(refined.answer) < depth_error(answer)
+
+
+def test_two_runs_are_the_same_and_neither_changes_what_it_is_given():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    answer = disturbed(truth, turn_deg=2.0, depth=0.1)
+    kept = answer.points.copy()
+    first, second = refine(colors, answer), refine(colors, answer)
+    assert np.array_equal(first.answer.points, second.answer.points)
+    assert np.array_equal(first.evidence, second.evidence)
+    assert first.found == second.found and np.array_equal(answer.points, kept)
+
+
+def test_pixels_that_move_are_told_from_still_ones():
+    colors, truth, moving = rendered(frames=4, image_hw=HW)
+    refined = refine(colors, disturbed(truth, turn_deg=0.5, depth=0.01), known_lens=True)
+    still = refined.evidence == STILL
+    assert still.mean() > 0.2
+    assert (still & ~moving).sum() / still.sum() > 0.9
+    told = refined.evidence == MOVING
+    assert (told & moving).sum() > 0.5 * told.sum()
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_few_frames(frames):
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    colors, truth = (
+        colors[:frames],
+        Answer(
+            world_from_camera=truth.world_from_camera[:frames],
+            intrinsics=truth.intrinsics[:frames],
+            points=truth.points[:frames],
+            confidence=truth.confidence[:frames],
+        ),
+    )
+    answer = disturbed(truth, turn_deg=1.0)
+    refined = refine(colors, answer)
+    assert_sound(refined, answer)
+    if frames == 1:
+        assert refined.answer is answer and refined.found == Findings()
+        assert refined.found.lines() == [
+            "cameras are the network's: there was nothing to refine them by"
+        ]
+
+
+def test_a_camera_that_stands_still_is_found_to_stand_still():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    colors = np.repeat(colors[:1], 3, axis=0)
+    still = Answer(
+        world_from_camera=np.tile(np.eye(4), (3, 1, 1)),
+        intrinsics=truth.intrinsics,
+        points=np.repeat(truth.points[:1], 3, axis=0),
+        confidence=np.repeat(truth.confidence[:1], 3, axis=0),
+    )
+    answer = disturbed(still, turn_deg=1.0)
+    refined = refine(colors, answer)
+    assert_sound(refined, answer)
+    assert refined.found.start == "still"
+    assert np.array_equal(refined.answer.world_from_camera, np.tile(np.eye(4), (3, 1, 1)))
+    np.testing.assert_allclose(refined.answer.depth, answer.depth, rtol=1e-4)
+
+
+def test_portrait_and_maps_of_another_size():
+    colors, truth, _ = rendered(frames=3, image_hw=(128, 96))
+    small = Answer(
+        world_from_camera=truth.world_from_camera,
+        intrinsics=np.diag([0.5, 0.5, 1.0]) @ truth.intrinsics,
+        points=np.ascontiguousarray(truth.points[:, 1::2, 1::2]),
+        confidence=np.ascontiguousarray(truth.confidence[:, 1::2, 1::2]),
+    )
+    refined = refine(colors, small)
+    assert_sound(refined, small)
+
+
+@pytest.mark.parametrize("hw", [(192, 256), (20, 30), (8, 200)])
+def test_blank_pictures_leave_all_as_it_was(hw):
+    colors = np.full((3, *hw, 3), 120, dtype=np.uint8)
+    depth = np.ones((3, 12, 16))
+    intrinsics = np.tile(np.array([[16.0, 0, 8], [0, 16.0, 6], [0, 0, 1]]), (3, 1, 1))
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = [0, 0.1, 0.2]
+    answer = placed(depth, poses, intrinsics, np.ones((3, 12, 16), dtype=np.float32))
+    refined = refine(colors, answer)
+    assert refined.answer is answer and not refined.found.poses
+    assert (refined.depth_ratio == 1).all()
+
+
+def test_nothing_usable_leaves_all_as_it_was():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    answer = replace(truth, confidence=np.zeros_like(truth.confidence))
+    assert refine(colors, answer).answer is answer
+    behind = replace(truth, points=-truth.points)
+    assert_sound(refine(colors, behind), behind)
+
+
+def test_known_lens_and_poses_are_taken_as_given():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    answer = disturbed(truth, turn_deg=0.0, depth=0.1)
+    refined = refine(colors, answer, known_lens=True, known_poses=True)
+    np.testing.assert_allclose(refined.answer.intrinsics, truth.intrinsics, rtol=1e-9)
+    np.testing.assert_allclose(refined.answer.world_from_camera, truth.world_from_camera, atol=1e-6)
+
+
+def test_ignored_pixels_change_nothing():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    confidence = truth.confidence.copy()
+    confidence[:, :, :100] = 0
+    answer = disturbed(replace(truth, confidence=confidence), turn_deg=1.0)
+    spoiled = colors.copy()
+    rng = np.random.default_rng(0)
+    spoiled[:, :, :60] = rng.integers(0, 255, spoiled[:, :, :60].shape)
+    refined = refine(spoiled, answer)
+    assert_sound(refined, answer)
+    assert not refined.evidence[:, :, :98].any()
+
+
+def test_flow_may_come_from_elsewhere():
+    colors, truth, _ = rendered(frames=3, image_hw=HW)
+    answer = disturbed(truth, turn_deg=2.0, depth=0.1)
+    meter = prepare(colors, answer, one_lens=True).meter
+    from dynapoint.refinement.flow import PairToMeasure
+
+    given = meter.measure([PairToMeasure(first=i, second=i + 1) for i in range(2)])
+    mine, others = refine(colors, answer), refine(colors, answer, neighbours=given)
+    assert np.array_equal(mine.answer.points, others.answer.points)
+    larger = [tuple(field.resized(384, 512) for field in pair) for pair in given]
+    assert isinstance(larger[0][0], FlowField)
+    assert_sound(refine(colors, answer, neighbours=larger), answer)
+
+
+GOOD = Findings(
+    start="flow",
+    explained=0.95,
+    explained_before=0.4,
+    explained_plainly=0.8,
+    coverage=0.5,
+    turn_sigma_deg=0.05,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "believed"),
+    [
+        ({}, True),
+        ({"turn_sigma_deg": 0.25}, False),
+        ({"turn_sigma_deg": 0.25, "explained_before": 0.1}, True),
+        ({"turn_sigma_deg": 0.4, "explained_before": 0.1}, False),
+        ({"explained_plainly": 0.3}, False),
+        ({"explained": 0.45}, False),
+        ({"coverage": 0.02}, False),
+        ({"start": "still", "turn_sigma_deg": 180.0, "explained_plainly": 0.0}, True),
+        ({"start": "still", "explained": 0.3}, False),
+    ],
+)
+def test_the_gate(changes, believed):
+    verdict = judge(replace(GOOD, **changes))
+    assert verdict.poses == believed
+    if changes.get("start") == "still":
+        assert not verdict.lens and not verdict.depth
+    else:
+        assert verdict == Verdict(poses=believed, lens=believed, depth=believed)
+
+
+def test_findings_survive_being_plain_and_refuse_what_is_not():
+    found = replace(GOOD, poses=True, seconds={"flow": 1.25})
+    plain = found.to_plain()
+    assert Findings.from_plain(plain) == found and plain["seconds"] == {"flow": 1.25}
+    assert found.changed == ("poses",) and "95 %" in found.lines()[0]
+    for broken in ({}, plain | {"more": 1}, plain | {"poses": 1}, plain | {"explained": "all"}):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            Findings.from_plain(broken)
+    assert "only" in replace(GOOD, poses=False).lines()[0]
