@@ -94,8 +94,8 @@ def test_a_sound_video_is_decoded_once_holding_only_what_is_wanted(tmp_path, mon
     passes = []
     decode = video_module._decode
 
-    def counted(*arguments):
-        found = decode(*arguments)
+    def counted(*arguments, **options):
+        found = decode(*arguments, **options)
         passes.append(len(found.images))
         return found
 

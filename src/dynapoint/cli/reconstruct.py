@@ -178,9 +178,11 @@ class Reconstruct:
         report: Report,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
+        from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
+        from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
 
-        clock = _Stages()
+        clock, small = _Stages(), SmallPictures()
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
             frames = load_frames(
@@ -189,6 +191,7 @@ class Reconstruct:
                 one_size=self.prepare != "published",
                 times_s=self.times,
                 ignore_masks=self.ignore_masks,
+                small=small,
             )
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
@@ -209,6 +212,7 @@ class Reconstruct:
                     intrinsics=self.intrinsics,
                     scale_from=self.scale_from,
                     refine=True if self.refine else False if self.no_refine else None,
+                    between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
                 tracks = store.write_tracks(rec, folder)

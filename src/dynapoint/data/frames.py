@@ -23,6 +23,7 @@ from dynapoint.data.images import (
 from dynapoint.data.masks import read_ignore_masks
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection, first_of_equal
+from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.data.times import frame_times
 from dynapoint.errors import InputError
 
@@ -101,6 +102,7 @@ def load_frames(
     one_size: bool = True,
     times_s: ArrayLike | Path | None = None,
     ignore_masks: Path | str | None = None,
+    small: SmallPictures | None = None,
 ) -> Frames:
     """Read frames from nearly anything.
 
@@ -114,13 +116,14 @@ def load_frames(
         times_s: When images were taken, in seconds, one value for each of the source's (or of those
             used), NaN where that is not known; or a text file of them (`data.times`).
         ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
+        small: Keeps what lies between the frames of a video as it is decoded (`data.between`).
 
     Raises:
         ConfigError: The selection does not fit the source.
         InputError: The source, or what was given with it, is missing, empty, damaged or of another
             kind; the message is one line that says what was found, what was wanted and what to do.
     """
-    frames = _read(source, selection or FrameSelection(), one_size)
+    frames = _read(source, selection or FrameSelection(), one_size, small)
     if times_s is not None:
         if frames.from_video:
             raise InputError(
@@ -142,16 +145,18 @@ def load_frames(
     return frames
 
 
-def _read(source: Any, selection: FrameSelection, one_size: bool) -> Frames:
+def _read(
+    source: Any, selection: FrameSelection, one_size: bool, small: SmallPictures | None
+) -> Frames:
     """Frames of any source."""
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), selection, one_size)
+        return _from_path(Path(source), selection, one_size, small)
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
         return _from_array(np.asarray(source), selection)
     if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
         paths = [Path(item) for item in source]
         if len(paths) == 1:
-            return _from_path(paths[0], selection, one_size)
+            return _from_path(paths[0], selection, one_size, small)
         return _from_image_files(paths, selection, one_size, name=_folder_name(paths))
     raise InputError(
         f"source is a {type(source).__name__}; give the path of a video or folder, a list of image "
@@ -173,7 +178,9 @@ def expand_pattern(path: Path) -> list[Path]:
     return matches
 
 
-def _from_path(path: Path, selection: FrameSelection, one_size: bool) -> Frames:
+def _from_path(
+    path: Path, selection: FrameSelection, one_size: bool, small: SmallPictures | None
+) -> Frames:
     """Frames of a folder, an image, a video or a pattern."""
     matches = expand_pattern(path)
     if len(matches) > 1:
@@ -195,14 +202,14 @@ def _from_path(path: Path, selection: FrameSelection, one_size: bool) -> Frames:
         raise InputError(f"{path} may not be read; change its permissions")
     if is_image_path(path):
         return _from_image_files([path], selection, one_size, name=path.stem)
-    return _from_video(path, selection)
+    return _from_video(path, selection, small)
 
 
-def _from_video(path: Path, selection: FrameSelection) -> Frames:
+def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | None) -> Frames:
     """Frames of a video file."""
     from dynapoint.data.video import read_video  # noqa: PLC0415 - pictures do without FFmpeg.
 
-    video = read_video(path, selection)
+    video = read_video(path, selection, small)
     selected = selection.note(video.source_frame_index, video.readable_count)
     bright = f"{video.hdr} brought to sRGB" if video.hdr else None
     notes = [note for note in (video.damage, selected, bright) if note]
@@ -269,7 +276,7 @@ def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
     images = np.empty((len(index), *array.shape[1:]), dtype=np.uint8)
     # One after another: it may be mapped from a file, and floats take several times as much.
     for place, each in zip(images, index, strict=True):
-        place[:] = _to_8_bits(array[each])
+        place[:] = to_8_bits(array[each])
     return Frames(
         images=images,
         timestamps_s=index.astype(np.float64),
@@ -280,7 +287,7 @@ def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
     )
 
 
-def _to_8_bits(
+def to_8_bits(
     picture: Shaped[np.ndarray, "height width rgb=3"],
 ) -> UInt8[np.ndarray, "height width rgb=3"]:
     """A picture of uint8, uint16 or floats from 0 to 1 with eight bits."""

@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection
+from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.data.video_picture import PictureStyle
 from dynapoint.errors import InputError
 
@@ -69,12 +70,15 @@ class _Pass:
     hdr: str | None
 
 
-def read_video(path: Path, selection: FrameSelection) -> VideoFrames:
+def read_video(
+    path: Path, selection: FrameSelection, small: SmallPictures | None = None
+) -> VideoFrames:
     """Decode a video and keep the frames selected, upright, in eight-bit sRGB.
 
     Packets are listed first, without decoding, so that one decoding pass, from the key frame before
     the first frame wanted to the last one wanted, suffices and only those are held. Only a video
-    that turns out damaged is decoded a second time.
+    that turns out damaged is decoded a second time. `small` keeps small pictures of what lies
+    between the frames wanted, which is decoded anyway.
 
     Raises:
         InputError: The file is no video, not one of its frames can be decoded, none lies in the
@@ -83,11 +87,11 @@ def read_video(path: Path, selection: FrameSelection) -> VideoFrames:
     survey = _survey(path)
     wanted = selection.choose(survey.times_s).tolist()
     if wanted and not survey.breaks_off:
-        found = _decode(path, wanted, survey)
+        found = _decode(path, wanted, survey, small=small)
         if found.kept == wanted and not found.damaged_frames:
             return _chosen(found, dict(enumerate(survey.times_s.tolist())), survey.packets, None)
         del found
-    found = _decode(path, wanted)
+    found = _decode(path, wanted, small=small)
     if not found.times_s:
         raise InputError(
             f"video {path} was opened but not one of its frames could be decoded; "
@@ -99,8 +103,27 @@ def read_video(path: Path, selection: FrameSelection) -> VideoFrames:
         good = sorted(times_s)
         shown = np.array([times_s[index] for index in good])
         wanted = [good[index] for index in selection.choose(shown)]
-        found = _decode(path, wanted)
+        found = _decode(path, wanted, small=small)
     return _chosen(found, times_s, len(times_s), damage)
+
+
+def look_again(path: Path, wanted: Sequence[int], small: SmallPictures) -> None:
+    """Decode a video once more for the small pictures alone; frames are counted by `read_video`.
+
+    Args:
+        path: The video.
+        wanted: Indices of the frames that `read_video` gave.
+        small: Keeps what lies between them.
+
+    Raises:
+        InputError: The file is no video any more.
+    """
+    survey = _survey(path)
+    if not survey.breaks_off:
+        found = _decode(path, wanted, survey, small=small, whole=False)
+        if found.kept == list(wanted) and not found.damaged_frames:
+            return
+    _decode(path, wanted, small=small, whole=False)
 
 
 def _chosen(
@@ -202,16 +225,26 @@ def _declared_duration_s(container: Any, stream: Any) -> float:
     return container.duration / 1_000_000 if alone and container.duration else 0.0
 
 
-def _decode(path: Path, wanted: Sequence[int], survey: _Survey | None = None) -> _Pass:
+def _decode(
+    path: Path,
+    wanted: Sequence[int],
+    survey: _Survey | None = None,
+    *,
+    small: SmallPictures | None = None,
+    whole: bool = True,
+) -> _Pass:
     """Decode in presentation order and keep the wanted frames' pictures, stepping over damage.
 
     With a survey only what is needed is decoded: from the key frame before the first frame wanted
     to the last one; frames are then known by their times. Without, they are counted from the start.
+    `small` is shown what is decoded; `whole` False keeps no other pictures.
     """
     ticks = survey.ticks if survey is not None else None
     index_of = None if ticks is None else {tick: index for index, tick in enumerate(ticks)}
     container, stream = _open(path)
-    keeper = _Keeper(wanted, stream)
+    keeper = _Keeper(wanted, stream, whole=whole)
+    if small is not None:
+        small.begin(wanted)
     times_s: dict[int, float | None] = {}
     damaged = emitted = 0
     with container:
@@ -229,6 +262,8 @@ def _decode(path: Path, wanted: Sequence[int], survey: _Survey | None = None) ->
             else:
                 times_s[index] = frame.time
                 keeper.offer(index, frame)
+                if small is not None:
+                    small.look(index, frame, stream)
             if survey is not None and len(keeper.kept) == len(wanted):
                 break
     return _Pass(
@@ -259,16 +294,20 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 class _Keeper:
     """Keeps the pictures of the wanted frames in one array, made when the first one comes."""
 
-    def __init__(self, wanted: Sequence[int], stream: Any) -> None:
+    def __init__(self, wanted: Sequence[int], stream: Any, *, whole: bool) -> None:
         self.images = np.zeros((0, 1, 1, 3), dtype=np.uint8)
         self.kept: list[int] = []
         self.style: PictureStyle | None = None
         self._wanted = set(wanted)
         self._stream = stream
+        self._whole = whole
 
     def offer(self, index: int, frame: Any) -> None:
         """Keep the picture of a frame if it is wanted."""
         if index not in self._wanted:
+            return
+        if not self._whole:
+            self.kept.append(index)
             return
         if self.style is None:
             self.style = PictureStyle.of(frame, self._stream)

@@ -1,14 +1,20 @@
 """Frames of a video as people see them: upright, square pixels, opaque, eight bits, sRGB."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from dynapoint.data.hdr import hdr_name, srgb_from_hdr
+
+# Formats of FFmpeg whose first plane is the brightness in eight bits.
+_BRIGHTNESS_FIRST = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "nv21"})
+# As numbered by FFmpeg.
+_FULL_RANGE = 2
 
 # Pixels further from square than this are taken for a mistake in the header.
 _WIDEST_PIXEL = 4
@@ -60,6 +66,26 @@ class PictureStyle:
             picture = _displayed(picture, self.matrix)
         return np.ascontiguousarray(picture)
 
+    def small_grey(self, frame: Any, size_wh: tuple[int, int]) -> UInt8[np.ndarray, "height width"]:
+        """A small grey picture of a frame: the same, at a size given before any turn.
+
+        Where a video keeps brightness in eight bits of its own, as nearly all do, that is scaled
+        and nothing else is converted, ten times as fast as by way of the picture's colours.
+        """
+        if self.hdr is not None or self.has_alpha or frame.format.name not in _BRIGHTNESS_FIRST:
+            picture = replace(self, size_wh=size_wh).picture(frame)
+            return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        plane = frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        grey = cv2.resize(rows[:, : plane.width], size_wh, interpolation=cv2.INTER_AREA)
+        if frame.format.name != "yuvj420p" and frame.color_range != _FULL_RANGE:
+            # 16 is black and 235 white (ITU-R BT.601).
+            stretched = (np.arange(256) - 16) * (255 / 219)
+            grey = np.round(stretched).clip(0, 255).astype(np.uint8)[grey]
+        if self.matrix is not None:
+            grey = _displayed(grey, self.matrix)
+        return np.ascontiguousarray(grey)
+
 
 def _square_width(width: int, pixel_aspect: Fraction | None) -> int:
     """The width that a picture has when its pixels are made square, as players show it."""
@@ -77,8 +103,8 @@ def _on_white(
 
 
 def _displayed(
-    picture: UInt8[np.ndarray, "height width rgb=3"], matrix: tuple[int, ...]
-) -> UInt8[np.ndarray, "shown_height shown_width rgb=3"]:
+    picture: Shaped[np.ndarray, "height width *channel"], matrix: tuple[int, ...]
+) -> Shaped[np.ndarray, "shown_height shown_width *channel"]:
     """Turn and mirror a stored picture as a display matrix (a b u / c d v / x y w) says.
 
     Stored (x, y) is shown at (a x + c y, b x + d y) up to a shift; only quarter turns are meant.
@@ -86,7 +112,7 @@ def _displayed(
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     across, down = a, d
     if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, across, down = picture.transpose(1, 0, 2), c, b
+        picture, across, down = picture.swapaxes(0, 1), c, b
     if across < 0:
         picture = picture[:, ::-1]
     return picture[::-1] if down < 0 else picture

@@ -1,13 +1,16 @@
 """`reconstruct`: from any source to a reconstruction."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from dynapoint.data.between import Between, load_between
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection
+from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ModelError
 from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.predict import predict
@@ -42,8 +45,7 @@ def reconstruct(
         source: What `data.frames.load_frames` takes: a video file, a folder of images, one image, a
             glob pattern, a list of image files, or an array (frame, height, width, 3).
         model: The name of a network, or a network itself.
-        frames: At most this many evenly spaced ones, or a selection by rate, stride or span; one
-            line of the log says so, and `rec.frames.note`.
+        frames: At most this many evenly spaced ones, or a selection by rate, stride or span.
         times_s: When images were taken, or a file of that (`data.times`).
         ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
         prepare: "default" neither crops nor pads; "published" is what the public code of V-DPM
@@ -70,12 +72,14 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    sizes = {"one_size": prepare != "published"}
-    loaded = load_frames(source, selection, times_s=times_s, ignore_masks=ignore_masks, **sizes)
+    small = SmallPictures()  # of a video, in case that the network's answer is to be refined
+    given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks, "small": small}
+    loaded = load_frames(source, selection, one_size=prepare != "published", **given)
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
     options |= {"intrinsics": intrinsics, "scale_from": scale_from, "progress": progress}
+    options["between"] = lambda: load_between(source, loaded, small)
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
@@ -93,9 +97,12 @@ def reconstruct_frames(
     intrinsics: ArrayLike | Path | str | None = None,
     scale_from: tuple[ScaleSource, str | Path] | None = None,
     refine: bool | None = None,
+    between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames already loaded with a network already loaded.
+
+    `between` gives the pictures between the frames, and is called where the answer is refined.
 
     Raises:
         ConfigError: The preparation does not fit the frames.
@@ -116,6 +123,7 @@ def reconstruct_frames(
         reference=reference,
         intrinsics=known,
         refine=_refines(model) if refine is None else refine,
+        between=between,
         progress=progress,
     )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)

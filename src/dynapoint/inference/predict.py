@@ -2,7 +2,7 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
+from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError, ModelError
 from dynapoint.inference.cleaning import (
@@ -161,6 +162,7 @@ def predict(
     reference: int = 0,
     intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
     refine: bool = False,
+    between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct frames with a network: cameras and own-time maps; the rest when it is asked for.
@@ -173,8 +175,8 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where they are known: networks that can are told, and poses
             are then solved again on the own-time maps.
-        refine: Whether cameras and own-time maps are made to agree with the pictures
-            (`inference.refining`).
+        refine: Whether the answer is made to agree with the pictures (`inference.refining`).
+        between: Gives the pictures between the frames, through which that follows points.
         progress: Passed on to the result, and to what takes its time.
 
     Raises:
@@ -188,19 +190,13 @@ def predict(
     )
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
-    encoded = _encode(
-        model,
-        prepared,
-        intrinsics=known,
-        reference=reference,
-        model_name=model_name,
-        progress=progress,
-    )
+    options: dict[str, Any] = {"model_name": model_name, "progress": progress}
+    encoded = _encode(model, prepared, intrinsics=known, reference=reference, **options)
     answer = _cleaned(encoded, frames, pixel_map, known, model_name)
     found = None
     if refine:
-        given = {"known_lens": known is not None, "progress": progress}
-        answer, found = refined_answer(answer, frames, pixel_map, **given)
+        given: dict[str, Any] = {"known_lens": known is not None, "between": between}
+        answer, found = refined_answer(answer, frames, pixel_map, progress=progress, **given)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,

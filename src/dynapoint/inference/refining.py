@@ -1,14 +1,18 @@
 """Refinement of a network's answer: what `refinement.refine` is given, and what becomes of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.models.correction import Correction
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
+from dynapoint.refinement.flow import FlowField
+from dynapoint.refinement.following import follow
 from dynapoint.refinement.refine import refine
 from dynapoint.refinement.setting import PICTURE_SIDE, Answer
 from dynapoint.results.pixel_map import PixelMap
@@ -34,6 +38,7 @@ def refined_answer(
     pixel_map: PixelMap,
     *,
     known_lens: bool,
+    between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> tuple[CleanedAnswer, Findings]:
     """Make an answer agree with the pictures, as far as they tell anything, and say what they told.
@@ -43,6 +48,7 @@ def refined_answer(
         frames: Whose it is.
         pixel_map: Where their pixels lie in its maps.
         known_lens: Whether intrinsics were given.
+        between: Gives the pictures between the frames, which points are followed through.
         progress: Show a bar on standard error.
     """
     refined = refine(
@@ -55,6 +61,7 @@ def refined_answer(
         ),
         known_lens=known_lens,
         one_lens=frames.sizes_hw is None,
+        neighbours=None if between is None else followed_flow(between, pixel_map, progress),
         detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
         progress=progress,
     )
@@ -79,6 +86,24 @@ def refined_answer(
         ),
         refined.found,
     )
+
+
+def followed_flow(
+    between: Callable[[], Between], pixel_map: PixelMap, progress: bool = False
+) -> list[tuple[FlowField, FlowField]] | None:
+    """Flow from each frame to the next and back, by way of the pictures between them.
+
+    None where there are none, or where the maps do not show whole pictures, as flow between those
+    does.
+    """
+    shown = pixel_map.scale * pixel_map.picture_hw[:, ::-1]
+    if pixel_map.offset.any() or not np.allclose(shown, pixel_map.map_hw[::-1], atol=0.5):
+        return None
+    pictures = between()
+    if not pictures.in_order or pictures.count == len(pictures.used):
+        return None
+    found = follow(pictures.pictures, pictures.used, progress=progress)
+    return list(zip(found.forward, found.backward, strict=True))
 
 
 def small_pictures(

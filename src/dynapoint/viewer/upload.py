@@ -7,13 +7,16 @@ import threading
 import zipfile
 import zlib
 from dataclasses import replace
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+from dynapoint.data.between import load_between
 from dynapoint.data.frames import load_frames
 from dynapoint.data.images import is_image_path, natural_key
 from dynapoint.data.selection import FrameSelection
+from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import InputError, OutputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
@@ -131,12 +134,14 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
         DynapointError: The source cannot be used, or there is no room.
     """
     say(0.0, "Reading")
-    loaded = load_frames(source, FrameSelection(max_frames=frames))
+    small = SmallPictures()
+    loaded = load_frames(source, FrameSelection(max_frames=frames), small=small)
     say(0.2, "Loading the network")
     model = load_model(MODEL, device=device)
     with whole_folder(scene, overwrite=True) as folder:
         say(0.4, "Running the network")
-        rec = reconstruct_frames(loaded, model, model_name=MODEL)
+        between = partial(load_between, source, loaded, small)
+        rec = reconstruct_frames(loaded, model, model_name=MODEL, between=between)
         say(0.6, "Following points")
         tracks = store.write_tracks(rec, folder)
         say(0.8, "Writing")
