@@ -168,14 +168,13 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where they are known: networks that can are told, and poses
             are then solved again on the own-time maps.
-        refine: Whether cameras and own-time maps are made to agree with the pictures
-            (`inference.refining`).
+        refine: Whether the answer is made to agree with the pictures (`inference.refining`).
         progress: Passed on to the result, and to what takes its time.
 
     Raises:
         ConfigError: The preparation does not fit the frames.
         InputError: The reference is no index of a frame used.
-        ModelError: The network's maps do not have the size of its images, it leaves no choice of
+        ModelError: The maps are not of the size of the images, the network leaves no choice of
             reference, or memory does not suffice.
     """
     prepared = prepare_images(
@@ -192,8 +191,8 @@ def predict(
     answer = _cleaned(encoded, frames, pixel_map, known, model_name)
     found = None
     if refine:
-        given = {"known_lens": known is not None, "progress": progress}
-        answer, found = refined_answer(answer, frames, pixel_map, **given)
+        given = known is not None
+        answer, found = refined_answer(answer, frames, pixel_map, given, progress=progress)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,

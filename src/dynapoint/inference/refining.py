@@ -32,8 +32,8 @@ def refined_answer(
     answer: CleanedAnswer,
     frames: Frames,
     pixel_map: PixelMap,
-    *,
     known_lens: bool,
+    *,
     progress: bool = False,
 ) -> tuple[CleanedAnswer, Findings]:
     """Make an answer agree with the pictures, as far as they tell anything, and say what they told.

@@ -15,7 +15,7 @@ from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
-from dynapoint.refinement.gate import Verdict, judge
+from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
 from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import match_grid, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
@@ -163,7 +163,9 @@ class _Work:
                 problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
                 explained = _explained(setting, solution, solution.views)
                 freed = free_lens(problem, solution.views, explained=explained)
-                solution, lens_sigma = replace(solution, views=freed.views), freed.sigma
+                lens_sigma = freed.sigma
+                if lens_sigma <= MOST_LENS_SIGMA:
+                    solution = replace(solution, views=freed.views)
         found = Findings(
             start=name,
             explained=_explained(setting, solution, solution.views),
