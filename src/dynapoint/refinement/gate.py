@@ -14,7 +14,7 @@ from dynapoint.refinement.solution import STILL_CAMERA
 # A camera that stands still has nothing that could be wrong but that.
 _STILL_EXPLAINED = 0.4
 _LEAST_EXPLAINED, _LEAST_PLAINLY, _LEAST_COVERAGE = 0.5, 0.3, 0.05
-MOST_LENS_SIGMA = 0.17
+MOST_LENS_SIGMA = 0.2
 """A lens whose logarithm may be off by more stays the network's."""
 
 # How far cameras may be turned before matches complain, and what they must explain beyond what the
