@@ -238,6 +238,7 @@ GOOD = Findings(
     explained_plainly=0.8,
     coverage=0.5,
     turn_sigma_deg=0.05,
+    lens_sigma=0.1,
 )
 
 
@@ -247,7 +248,9 @@ GOOD = Findings(
         ({}, True),
         ({"turn_sigma_deg": 0.25}, False),
         ({"turn_sigma_deg": 0.25, "explained_before": 0.1}, True),
-        ({"turn_sigma_deg": 0.4, "explained_before": 0.1}, False),
+        ({"turn_sigma_deg": 0.4, "explained_before": 0.1}, True),
+        ({"turn_sigma_deg": 0.4, "explained_before": 0.1, "explained_plainly": 0.45}, False),
+        ({"turn_sigma_deg": 0.7, "explained_before": 0.1}, False),
         ({"explained_plainly": 0.3}, False),
         ({"explained": 0.45}, False),
         ({"coverage": 0.02}, False),
@@ -264,6 +267,12 @@ def test_the_gate(changes, believed):
         assert verdict == Verdict(poses=believed, lens=believed, depth=believed)
 
 
+@pytest.mark.parametrize(("sigma", "taken"), [(0.0, False), (0.1, True), (0.22, False)])
+def test_the_lens_is_judged_apart(sigma, taken):
+    verdict = judge(replace(GOOD, lens_sigma=sigma))
+    assert verdict == Verdict(poses=True, lens=taken, depth=True)
+
+
 def test_findings_survive_being_plain_and_refuse_what_is_not():
     found = replace(GOOD, poses=True, seconds={"flow": 1.25})
     plain = found.to_plain()
@@ -272,4 +281,4 @@ def test_findings_survive_being_plain_and_refuse_what_is_not():
     for broken in ({}, plain | {"more": 1}, plain | {"poses": 1}, plain | {"explained": "all"}):
         with pytest.raises((KeyError, TypeError, ValueError)):
             Findings.from_plain(broken)
-    assert "only" in replace(GOOD, poses=False).lines()[0]
+    assert "not sure" in replace(GOOD, poses=False).lines()[0]

@@ -182,7 +182,7 @@ def predict(
     Raises:
         ConfigError: The preparation does not fit the frames.
         InputError: The reference is no index of a frame used.
-        ModelError: The network's maps do not have the size of its images, it leaves no choice of
+        ModelError: The maps are not of the size of the images, the network leaves no choice of
             reference, or memory does not suffice.
     """
     prepared = prepare_images(

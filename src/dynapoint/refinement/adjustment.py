@@ -118,11 +118,7 @@ def adjust(problem: Problem, start: Views, plan: Plan, freedom: Freedom) -> View
 def cost_of(problem: Problem, views: Views, scale_px: float, robust: Robust) -> float:
     """Half the sum of robust squared residuals and of what the priors add."""
     residual = _residuals(problem, views)
-    square = (residual.off**2).sum(axis=0) / scale_px**2
-    unseen = _robust_cost(np.full(1, _UNSEEN**2), robust)
-    costs = np.where(residual.seen, _robust_cost(square, robust), unseen) * problem.weight
-    data = 0.5 * scale_px**2 * float(costs.sum(dtype=np.float64))
-    return data + _prior_cost(problem, views)
+    return _data_cost(problem, residual, scale_px, robust) + _prior_cost(problem, views)
 
 
 def residuals_px(problem: Problem, views: Views) -> Float[np.ndarray, "frame slot pixel"]:
@@ -169,10 +165,7 @@ def lens_information(problem: Problem, views: Views, scale_px: float) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Residuals:
-    """Points in the units of their own depth in their targets' cameras, and how far off they are.
-
-    `off` holds x and y apart, first.
-    """
+    """Points in the units of their own depth in their targets' cameras; `off` has x, y first."""
 
     ray: np.ndarray
     there: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -218,8 +211,11 @@ def _residuals(problem: Problem, views: Views) -> _Residuals:
     )
 
 
-def _robust_cost(square: np.ndarray, robust: Robust) -> np.ndarray:
-    return square / (1 + square) if robust == "geman" else np.log1p(square)
+def _data_cost(problem: Problem, residual: _Residuals, scale_px: float, robust: Robust) -> float:
+    square = (residual.off**2).sum(axis=0) / problem.weight.dtype.type(scale_px**2)
+    square = np.where(residual.seen, square, square.dtype.type(_UNSEEN**2))
+    costs = square / (1 + square) if robust == "geman" else np.log1p(square)
+    return 0.5 * scale_px**2 * float((costs * problem.weight).sum(dtype=np.float64))
 
 
 def _prior_cost(problem: Problem, views: Views) -> float:
@@ -233,9 +229,7 @@ def _linearised(
     """Cost, and all products of derivatives."""
     residual = _residuals(problem, views)
     square = (residual.off**2).sum(axis=0) / problem.weight.dtype.type(scale_px**2)
-    unseen = _robust_cost(np.full(1, _UNSEEN**2), robust)
-    costs = np.where(residual.seen, _robust_cost(square, robust), unseen) * problem.weight
-    cost = 0.5 * scale_px**2 * float(costs.sum(dtype=np.float64)) + _prior_cost(problem, views)
+    cost = _data_cost(problem, residual, scale_px, robust) + _prior_cost(problem, views)
     falling = 1 / (1 + square)
     weight = problem.weight * residual.seen * (falling * falling if robust == "geman" else falling)
     rows, by_depth = _derivatives(residual)

@@ -85,8 +85,8 @@ class Findings:
         before = f"by the network alone {100 * self.explained_before:.0f} %"
         if not self.poses:
             return [
-                f"cameras are the network's: only {share}, over {100 * self.coverage:.0f} % of "
-                "pixels"
+                f"cameras are the network's: others were found, by which {share} over "
+                f"{100 * self.coverage:.0f} % of pixels, but are not sure enough"
             ]
         kept = "" if self.lens else f"; the lens is only known to {100 * self.lens_sigma:.0f} %"
         return [f"refined {', '.join(self.changed)}: {share}, {before}{kept}"]

@@ -14,10 +14,13 @@ from dynapoint.refinement.solution import STILL_CAMERA
 # A camera that stands still has nothing that could be wrong but that.
 _STILL_EXPLAINED = 0.4
 _LEAST_EXPLAINED, _LEAST_PLAINLY, _LEAST_COVERAGE = 0.5, 0.3, 0.05
-# Turns by this much at most are left open, by more where the network's cameras explain next to
-# nothing and the refined ones much more.
-_TURN_DEG, _TURN_IN_NEED_DEG = 0.2, 0.32
-_NEED, _GAIN_IN_NEED, _GAIN = 0.2, 0.1, 0.01
+MOST_LENS_SIGMA = 0.2
+"""A lens whose logarithm may be off by more stays the network's."""
+
+# How far cameras may be turned before matches complain, and what they must explain beyond what the
+# network's do; the second and third where the network's explain less than `_NEED`.
+_TURN_DEG, _GAIN = (0.2, 0.32, 0.6), (0.01, 0.1, 0.4)
+_NEED = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +37,14 @@ def judge(found: Findings) -> Verdict:
     if found.start == STILL_CAMERA:
         return Verdict(poses=found.explained >= _STILL_EXPLAINED, lens=False, depth=False)
     gain = found.explained_plainly - found.explained_before
-    firm = found.turn_sigma_deg <= _TURN_DEG and gain >= _GAIN
-    needed = (
-        found.explained_before <= _NEED
-        and found.turn_sigma_deg <= _TURN_IN_NEED_DEG
-        and gain >= _GAIN_IN_NEED
-    )
+    rules = zip(_TURN_DEG, _GAIN, strict=True)
+    firm, *needed = (found.turn_sigma_deg <= turn and gain >= least for turn, least in rules)
     believed = (
-        (firm or needed)
+        (firm or (found.explained_before <= _NEED and any(needed)))
         and found.explained >= _LEAST_EXPLAINED
         and found.explained_plainly >= _LEAST_PLAINLY
         and found.coverage >= _LEAST_COVERAGE
     )
-    return Verdict(poses=believed, lens=believed, depth=believed)
+    # Of a given lens the deviation is 0.
+    lens = believed and 0 < found.lens_sigma <= MOST_LENS_SIGMA
+    return Verdict(poses=believed, lens=lens, depth=believed)

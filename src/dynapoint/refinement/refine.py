@@ -15,7 +15,7 @@ from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
-from dynapoint.refinement.gate import Verdict, judge
+from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
 from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import match_grid, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
@@ -40,6 +40,8 @@ _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
+# Changes of the logarithm of depth beyond this are believed less and less.
+_LARGE_CHANGE = 0.7
 # How far the logarithm of the focal length may be off, where every pixel counts on its own.
 _LENS_SIGMA = 0.025
 
@@ -49,6 +51,7 @@ class _Attempt:
     """What one start led to."""
 
     solution: Solution
+    first: Fields
     found: Findings
     verdict: Verdict
 
@@ -92,7 +95,7 @@ def refine(
         clock.close()
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
     with clock.stage("depth"):
-        solved, parallax = _depths(setting, attempt.solution)
+        solved, parallax = _depths(setting, attempt.solution, attempt.first)
     clock.close()
     verdict = attempt.verdict
     found = replace(
@@ -163,7 +166,9 @@ class _Work:
                 problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
                 explained = _explained(setting, solution, solution.views)
                 freed = free_lens(problem, solution.views, explained=explained)
-                solution, lens_sigma = replace(solution, views=freed.views), freed.sigma
+                lens_sigma = freed.sigma
+                if lens_sigma <= MOST_LENS_SIGMA:
+                    solution = replace(solution, views=freed.views)
         found = Findings(
             start=name,
             explained=_explained(setting, solution, solution.views),
@@ -177,7 +182,7 @@ class _Work:
             lens_sigma=lens_sigma,
             turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
-        return _Attempt(solution=solution, found=found, verdict=judge(found))
+        return _Attempt(solution=solution, first=fields, found=found, verdict=judge(found))
 
 
 def _first_flow(
@@ -210,7 +215,7 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
     return share_within(off, matches.weight, _EXPLAINED_PX)
 
 
-def _depths(setting: Setting, solution: Solution) -> tuple[OnGrid, float]:
+def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid, float]:
     """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
     problem = problem_of(setting, solution.matches, depth_sigma=FREE, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
@@ -218,12 +223,15 @@ def _depths(setting: Setting, solution: Solution) -> tuple[OnGrid, float]:
     shape = (setting.frames, *setting.grid.hw)
     weight = (solved.information / (solved.information + _HALF_TRUSTED)).reshape(shape)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
+    # What follows the camera looks still and much nearer or farther than it is.
+    weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
     affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity
     ).astype(np.float64)
     views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
-    evidence = evidence_of_motion(setting, views, solution.matches).reshape(shape)
+    without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
+    evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=evidence)
     return on, float((weight > 0.5).mean())
 

@@ -1,7 +1,9 @@
 """Which pixels are still: those whose matches lie where cameras and depth put still points."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 
 from dynapoint.models.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.matches import RELIABLE, Matches
@@ -25,15 +27,36 @@ def offsets_px(
 
 
 def evidence_of_motion(
-    setting: Setting, views: Views, matches: Matches
-) -> UInt8[np.ndarray, "frame pixel"]:
-    """What reliable matches tell of every pixel of the grid; views hold all of its depths."""
-    off = offsets_px(setting, views, matches)
-    reliable = matches.weight > RELIABLE
-    still = (reliable & (off < _STILL_PX)).sum(axis=1)
-    moving = (reliable & (off > _MOVING_PX)).sum(axis=1)
-    told = np.where(moving > still, MOVING, np.where(still > moving, STILL, UNKNOWN))
+    setting: Setting, views: Views, matches: Sequence[Matches]
+) -> UInt8[np.ndarray, "frame rows columns"]:
+    """What reliable matches tell of every pixel of the grid; views hold all of its depths.
+
+    Flow that had no guide should be among the matches: what a guide of still points leads astray
+    agrees with it. Neighbouring pixels vote together, so that a mover has no holes.
+    """
+    shape = (setting.frames, *setting.grid.hw)
+    still, moving = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    for some in matches:
+        off = offsets_px(setting, views, some)
+        reliable = some.weight > RELIABLE
+        still += (reliable & (off < _STILL_PX)).sum(axis=1).reshape(shape)
+        moving += (reliable & (off > _MOVING_PX)).sum(axis=1).reshape(shape)
+    around_still, around_moving = (_summed_around(each) for each in (still, moving))
+    told = np.where(
+        (moving > 0) & (around_moving > around_still),
+        MOVING,
+        np.where((still > moving) & (around_still > 2 * around_moving), STILL, UNKNOWN),
+    )
     return told.astype(np.uint8)
+
+
+def _summed_around(
+    votes: Float32[np.ndarray, "frame rows columns"],
+) -> Float32[np.ndarray, "frame rows columns"]:
+    """Sums over pixels and those around them."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    return np.stack([cv2.blur(each, (3, 3), borderType=cv2.BORDER_CONSTANT) for each in votes])
 
 
 def share_within(
