@@ -233,7 +233,7 @@ def test_flow_may_come_from_elsewhere():
 
 GOOD = Findings(
     start="flow",
-    explained=0.95,
+    explained=0.9,
     explained_before=0.4,
     explained_plainly=0.8,
     coverage=0.5,
@@ -252,6 +252,9 @@ GOOD = Findings(
         ({"turn_sigma_deg": 0.4, "explained_before": 0.1, "explained_plainly": 0.45}, False),
         ({"turn_sigma_deg": 0.7, "explained_before": 0.1}, False),
         ({"explained_plainly": 0.3}, False),
+        ({"explained_plainly": 0.3, "explained": 0.96}, True),
+        ({"explained_plainly": 0.3, "explained": 0.96, "coverage": 0.2}, False),
+        ({"explained_plainly": 0.3, "explained": 0.96, "turn_sigma_deg": 0.15}, False),
         ({"explained": 0.45}, False),
         ({"coverage": 0.02}, False),
         ({"start": "still", "turn_sigma_deg": 180.0, "explained_plainly": 0.0}, True),
@@ -269,15 +272,19 @@ def test_the_gate(changes, believed):
 
 @pytest.mark.parametrize(("sigma", "taken"), [(0.0, False), (0.1, True), (0.22, False)])
 def test_the_lens_is_judged_apart(sigma, taken):
-    verdict = judge(replace(GOOD, lens_sigma=sigma))
+    verdict = judge(replace(GOOD, lens_sigma=sigma, explained=0.96))
     assert verdict == Verdict(poses=True, lens=taken, depth=True)
+
+
+def test_cameras_under_an_unknown_lens_need_nearly_all_matches():
+    assert not judge(replace(GOOD, lens_sigma=0.22, explained=0.94)).poses
 
 
 def test_findings_survive_being_plain_and_refuse_what_is_not():
     found = replace(GOOD, poses=True, seconds={"flow": 1.25})
     plain = found.to_plain()
     assert Findings.from_plain(plain) == found and plain["seconds"] == {"flow": 1.25}
-    assert found.changed == ("poses",) and "95 %" in found.lines()[0]
+    assert found.changed == ("poses",) and "90 %" in found.lines()[0]
     for broken in ({}, plain | {"more": 1}, plain | {"poses": 1}, plain | {"explained": "all"}):
         with pytest.raises((KeyError, TypeError, ValueError)):
             Findings.from_plain(broken)

@@ -1,9 +1,11 @@
 """Whether what was found is to be believed: poses, lens and depth, each judged apart.
 
-Thresholds are from 78 clips (72 of the data engine, the bench), and were tried on others
-(`benchmarks/refinement_gate.py`, docs/refinement.md). What tells best is how far the cameras may be
-turned before matches complain, and whether they explain more than the network's do when depths are
-the network's: depths that are free explain nearly anything.
+Thresholds are from 78 clips (72 of the data engine, the bench) with one network and from 49 with
+another (`benchmarks/refinement_gate.py`, docs/refinement.md). What tells best is how far the cameras
+may be turned before matches complain, and whether they explain more than the network's do when
+depths are the network's: depths that are free explain nearly anything. But a network whose cameras
+agree with its own wrong depths explains much by them; where matches hold cameras firmly and nearly
+all agree, that is no objection.
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ _STILL_EXPLAINED = 0.4
 _LEAST_EXPLAINED, _LEAST_PLAINLY, _LEAST_COVERAGE = 0.5, 0.3, 0.05
 MOST_LENS_SIGMA = 0.2
 """A lens whose logarithm may be off by more stays the network's."""
+
+# What cameras explain that nearly all matches agree on, and how firmly these hold them.
+_AGREED, _AGREED_TURN_DEG, _AGREED_COVERAGE = 0.95, 0.1, 0.25
 
 # How far cameras may be turned before matches complain, and what they must explain beyond what the
 # network's do; the second and third where the network's explain less than `_NEED`.
@@ -39,12 +44,19 @@ def judge(found: Findings) -> Verdict:
     gain = found.explained_plainly - found.explained_before
     rules = zip(_TURN_DEG, _GAIN, strict=True)
     firm, *needed = (found.turn_sigma_deg <= turn and gain >= least for turn, least in rules)
-    believed = (
-        (firm or (found.explained_before <= _NEED and any(needed)))
-        and found.explained >= _LEAST_EXPLAINED
+    sound = (
+        found.explained >= _LEAST_EXPLAINED
         and found.explained_plainly >= _LEAST_PLAINLY
         and found.coverage >= _LEAST_COVERAGE
     )
+    agreed = found.explained >= _AGREED
+    held = found.turn_sigma_deg <= _AGREED_TURN_DEG and found.coverage >= _AGREED_COVERAGE
+    believed = (sound and (firm or (found.explained_before <= _NEED and any(needed)))) or (
+        agreed and held
+    )
+    # Matches that do not tell the lens tell turning from going sideways badly.
+    told = found.lens_sigma <= MOST_LENS_SIGMA
+    believed = believed and (told or agreed)
     # Of a given lens the deviation is 0.
-    lens = believed and 0 < found.lens_sigma <= MOST_LENS_SIGMA
+    lens = believed and told and found.lens_sigma > 0
     return Verdict(poses=believed, lens=lens, depth=believed)

@@ -105,12 +105,14 @@ def nano_1_run() -> TrainConfig:
 
 
 def nano_finish() -> TrainConfig:
-    """The announced end of a `nano` run: resume it with `--steps` 400 more than it has done.
+    """The announced end of a `nano` run: resume it with `--steps` 200 more than it has done.
 
-    The rate falls to zero over the last 400 steps, and the motion term is sharpened, since the
-    motion ratio is measured by the plain norm.
+    The rate falls to zero over the last 200 steps, the average follows faster, and the motion term
+    is sharpened, since the motion ratio is measured by the plain norm.
     """
-    return replace(nano(), decay_steps=400, loss=LossWeights(motion_quadratic_below=0.03))
+    return replace(
+        nano(), decay_steps=200, ema_decay=0.99, loss=LossWeights(motion_quadratic_below=0.03)
+    )
 
 
 def smoke() -> TrainConfig:
