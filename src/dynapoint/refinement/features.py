@@ -9,6 +9,7 @@ depths, held only loosely by the network's, then mends all of it, the lens too.
 
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -97,6 +98,8 @@ def _detected(
         points, descriptors = detector.detectAndCompute(picture, (mask * 255).astype(np.uint8))
         # OpenCV's places count from the first pixel's centre.
         places = np.array([point.pt for point in points]).reshape(-1, 2) + 0.5
+        if descriptors is None:
+            descriptors = np.zeros((0, detector.descriptorSize()), dtype=np.float32)
         found.append((places * ratio, descriptors))
     return found
 
@@ -117,7 +120,7 @@ def _matched(
     return first[0][chosen[:, 0]], second[0][chosen[:, 1]]
 
 
-def _distinct(matches: list) -> dict[int, int]:
+def _distinct(matches: Any) -> dict[int, int]:
     """The nearest neighbours that are much nearer than the second nearest."""
     return {
         best[0].queryIdx: best[0].trainIdx

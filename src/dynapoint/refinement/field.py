@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 
 _COLOR_SIGMA, _DEPTH_SIGMA = 12.0, 0.15
 _LEAST_AFFINITY = 1e-3
-_SMOOTHNESS = 3.0
+_SMOOTHNESS = 9.0
 _PULL = 0.01
 _ROUNDS = 2
 _STRAY = 0.15

@@ -19,6 +19,7 @@ _FREED = Plan(iterations=12, first_px=2.0, last_px=1.0, robust="cauchy")
 _MATCHES_PER_FINDING = 100.0
 # Below this share of explained matches the lens stays as it is; at 1 matches count in full.
 _LEAST_EXPLAINED = 0.6
+_POWER = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +38,7 @@ def free_lens(problem: Problem, views: Views, *, explained: float) -> FreedLens:
         views: Its solution with the lens as it was.
         explained: The share of reliable matches that this explains.
     """
-    quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0) ** 2
+    quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0) ** _POWER
     share = quality / _MATCHES_PER_FINDING
     if share <= 0:
         return FreedLens(views=views, sigma=LENS_SIGMA)

@@ -21,6 +21,7 @@ from dynapoint.refinement.matches import match_grid, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
+    FREE,
     LOOSE,
     SPANS,
     STILL_CAMERA,
@@ -211,7 +212,7 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
 
 def _depths(setting: Setting, solution: Solution) -> tuple[OnGrid, float]:
     """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
-    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, coarse=False)
+    problem = problem_of(setting, solution.matches, depth_sigma=FREE, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
     solved = solve_depths(problem, start, _DEPTHS)
     shape = (setting.frames, *setting.grid.hw)
