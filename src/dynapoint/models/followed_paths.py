@@ -15,11 +15,11 @@ from dynapoint.geometry.between_pixels import flow_between_pixels
 
 # A path counts not at all up to the lower weight, and fully from the upper one on: of pixels that
 # were found to move, and of those of which nothing was found.
-MOVING_FROM, MOVING_TO = 0.3, 0.6
-UNKNOWN_FROM, UNKNOWN_TO = 0.75, 0.9
+MOVING_FROM, MOVING_TO = 0.2, 0.5
+UNKNOWN_FROM, UNKNOWN_TO = 0.6, 0.85
 # Of the latter only if it ends so far from where the still point would lie, in shares of the maps'
 # longer side: most are still, and small errors of flow are more common there than small motions.
-OFF_FROM, OFF_TO = 0.018, 0.036
+OFF_FROM, OFF_TO = 0.027, 0.045
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
