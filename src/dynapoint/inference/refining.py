@@ -78,7 +78,7 @@ def refined_answer(
         intrinsics=better.intrinsics,
         depth_ratio=refined.depth_ratio,
         evidence=refined.evidence,
-        followed=None if followed is None else _kept_paths(followed.neighbours, answer.confidence),
+        followed=None if followed is None else kept_paths(followed.neighbours, answer.confidence),
     )
     return (
         CleanedAnswer(
@@ -126,7 +126,7 @@ def followed_flow(
     )
 
 
-def _kept_paths(
+def kept_paths(
     neighbours: list[tuple[FlowField, FlowField]],
     confidence: Float32[np.ndarray, "frame height width"],
 ) -> FollowedPaths:
