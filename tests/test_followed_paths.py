@@ -113,7 +113,7 @@ def test_paths_over_several_frames_lead_to_where_points_are(clip):
     said = np.zeros((*HW, 3), dtype=np.float32)
     drawn = clip.correction.placed(said, clip.own, frame=0, time=3).astype(np.float64)
     sure = clip.moving[0] & clip.visible[:, 0].all(axis=0)
-    weight = clip.followed.places(0, 3, HW)[1]
+    weight = clip.followed.places(0, 3, np.ones(HW, dtype=bool))[1]
     sure &= weight > 0.99
     off = np.linalg.norm(clip.seen(drawn, 3) - clip.seen(clip.points[3, 0], 3), axis=-1)[sure]
     assert sure.sum() > 100 and np.median(off) < 0.1 and np.quantile(off, 0.9) < 1
@@ -185,15 +185,17 @@ def test_paths_have_a_grid_of_their_own():
     backward = [(-flow, weight * 0.5) for flow, weight in forward]
     followed = FollowedPaths.of(forward, backward)
     hw = (12, 24)
-    xy, weight = followed.places(0, 2, hw)
+    every = np.ones(hw, dtype=bool)
+    xy, weight = followed.places(0, 2, every)
     inside = (centres(hw)[..., 0] > 4) & (centres(hw)[..., 0] < 18) & (centres(hw)[..., 1] < 10)
     np.testing.assert_allclose((xy - centres(hw))[inside], np.tile([-3, 1.5], (inside.sum(), 1)))
     assert (weight[inside] == 1).all()
-    there, half = followed.places(1, 0, hw)
+    there, half = followed.places(1, 0, every)
     np.testing.assert_allclose(there - centres(hw), np.tile([-3, -1], (*hw, 1)))
     assert (half == 0.5).all()
+    assert not followed.places(0, 2, ~every)[1].any()
     # At its own time a pixel is where it is.
-    np.testing.assert_allclose(followed.places(1, 1, hw)[0], centres(hw), rtol=1e-14)
+    np.testing.assert_allclose(followed.places(1, 1, every)[0], centres(hw), rtol=1e-14)
 
 
 def test_flow_of_pictures_is_kept_at_the_pixels_of_maps():

@@ -5,7 +5,6 @@ from jaxtyping import Float, Float32, Float64
 
 # Where the pixels around a place move this differently, there is an edge between them.
 _EDGE_PX = 1.0
-_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 def flow_between_pixels(
@@ -19,24 +18,21 @@ def flow_between_pixels(
     half-integers.
     """
     height, width = weight.shape
+    size = np.array([width, height])
+    values = np.concatenate([flow, weight[..., None]], axis=-1, dtype=np.float32).reshape(-1, 3)
     place = xy - 0.5
-    outside = ((place < -0.5) | (place > np.array([width, height]) - 0.5)).any(axis=1)
-    place = np.clip(np.nan_to_num(place), 0, np.array([width, height]) - 1)
-    low = np.minimum(place.astype(np.int64), np.maximum(np.array([width, height]) - 2, 0))
+    outside = ((place < -0.5) | (place > size - 0.5)).any(axis=1)
+    place = np.clip(np.nan_to_num(place), 0, size - 1)
+    low = np.minimum(place.astype(np.int64), np.maximum(size - 2, 0))
     part = place - low
-    flows, weights, shares = [], [], []
-    for right, down in _CORNERS:
-        column, row = (
-            np.minimum(low[:, 0] + right, width - 1),
-            np.minimum(low[:, 1] + down, height - 1),
-        )
-        flows.append(flow[row, column].astype(np.float64))
-        weights.append(weight[row, column].astype(np.float32))
-        shares.append(np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]))
-    around, certain, share = (np.stack(each) for each in (flows, weights, shares))
-    edge = (np.ptp(around, axis=0) > _EDGE_PX).any(axis=1)
-    nearest = np.eye(len(_CORNERS))[share.argmax(axis=0)].T
-    share = np.where(edge, nearest, share)
-    mean = (around * share[..., None]).sum(axis=0)
-    sure = np.where(outside, 0, (certain * share).sum(axis=0))
-    return mean, sure.astype(np.float32)
+    right, down = (np.minimum(low[:, axis] + 1, size[axis] - 1) for axis in (0, 1))
+    around = [
+        values[row * width + column] for row in (low[:, 1], down) for column in (low[:, 0], right)
+    ]
+    spread = np.maximum.reduce(around) - np.minimum.reduce(around)
+    edge = (spread[:, :2] > _EDGE_PX).any(axis=1)
+    part[edge] = np.round(part[edge])
+    x, y = part[:, :1], part[:, 1:]
+    mean = (1 - y) * ((1 - x) * around[0] + x * around[1])
+    mean += y * ((1 - x) * around[2] + x * around[3])
+    return mean[:, :2], np.where(outside, 0, mean[:, 2]).astype(np.float32)

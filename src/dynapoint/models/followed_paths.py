@@ -96,19 +96,19 @@ class FollowedPaths:
         )
 
     def places(
-        self, frame: int, time: int, map_hw: tuple[int, int]
+        self, frame: int, time: int, wanted: Bool[np.ndarray, "height width"]
     ) -> tuple[Float64[np.ndarray, "height width xy=2"], Float32[np.ndarray, "height width"]]:
-        """Where the pixels of a frame's map are seen in another's, and weights.
+        """Where the pixels of a frame's map that are wanted are seen in another's, and weights.
 
-        In pixels of the maps, centres at half-integers. Points whose weight has become too small to
-        count stay where they were last.
+        In pixels of the maps, centres at half-integers. Those whose weight has become too small to
+        count stay where they were last; all that are not wanted have weight 0.
         """
-        height, width = map_hw
+        height, width = wanted.shape
         rows, columns = self.forward_weight.shape[1:]
         scale = np.array([columns / width, rows / height])
         column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
         xy = np.stack([column, row], axis=-1).reshape(-1, 2) * scale
-        weight = np.ones(len(xy), dtype=np.float32)
+        weight = wanted.reshape(-1).astype(np.float32)
         ahead = time > frame
         steps = range(frame, time) if ahead else range(frame - 1, time - 1, -1)
         flows, weights = (
@@ -145,13 +145,12 @@ class FollowedPaths:
             moves: Pixels that are known to move at some time.
             stays: Pixels whose displacements are not to be touched.
         """
-        places, weight = self.places(frame, time, moves.shape)
+        places, weight = self.places(frame, time, ~stays)
         count = np.where(
             moves,
             _rising(weight, MOVING_FROM, MOVING_TO),
             _rising(weight, UNKNOWN_FROM, UNKNOWN_TO),
         )
-        count[stays] = 0.0
         here, ahead = camera.in_camera(own), camera.in_camera(own + moved)
         chosen = (count > 0) & (here[..., 2] > 0) & (ahead[..., 2] > 0)
         if not chosen.any():
