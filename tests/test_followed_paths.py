@@ -193,6 +193,9 @@ def test_paths_have_a_grid_of_their_own():
     there, half = followed.places(1, 0, every)
     np.testing.assert_allclose(there - centres(hw), np.tile([-3, -1], (*hw, 1)))
     assert (half == 0.5).all()
+    twice, quarter = followed.places(2, 0, every)
+    np.testing.assert_allclose((twice - centres(hw))[inside], np.tile([3, -1.5], (inside.sum(), 1)))
+    assert (quarter[inside] == 0.25).all()
     assert not followed.places(0, 2, ~every)[1].any()
     # At its own time a pixel is where it is.
     np.testing.assert_allclose(followed.places(1, 1, every)[0], centres(hw), rtol=1e-14)
