@@ -329,14 +329,15 @@ def test_flow_between_used_frames_is_what_refinement_begins_with():
 
     whole = prepare_images(frames, image_side=112, patch_size=8).pixel_map
     found = followed_flow(between, whole)
-    assert len(found) == 2 and len(asked) == 1
+    assert len(found.neighbours) == 2 and len(asked) == 1 and found.far
     expected = follow(pictures, np.array([0, 4, 8]))
-    for index, (there, back) in enumerate(found):
+    for index, (there, back) in enumerate(found.neighbours):
         np.testing.assert_array_equal(there.flow, expected.forward[index].flow)
         np.testing.assert_array_equal(back.weight, expected.backward[index].weight)
     tall = load_frames(array[:, :, :80], FrameSelection(max_frames=3))
     cropped = prepare_images(tall, how="published", image_side=112, patch_size=8).pixel_map
     assert followed_flow(between, cropped) is None and len(asked) == 1
-    assert followed_flow(lambda: load_between(None, frames), whole) is None
+    alone = followed_flow(lambda: load_between(None, frames), whole)
+    assert not alone.far and len(alone.neighbours) == 2
     together = load_frames(array, FrameSelection(max_frames=3), times_s=[0, 0, 1])
     assert followed_flow(lambda: load_between(array, together), whole) is None

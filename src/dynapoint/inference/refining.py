@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.models.correction import Correction
+from dynapoint.models.followed_paths import FollowedPaths
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import follow
+from dynapoint.refinement.paths import at_places
 from dynapoint.refinement.refine import refine
 from dynapoint.refinement.setting import PICTURE_SIDE, Answer
 from dynapoint.results.pixel_map import PixelMap
@@ -51,6 +53,7 @@ def refined_answer(
         between: Gives the pictures between the frames, which points are followed through.
         progress: Show a bar on standard error.
     """
+    followed = None if between is None else followed_flow(between, pixel_map, progress)
     refined = refine(
         small_pictures(frames, pixel_map),
         Answer(
@@ -61,7 +64,7 @@ def refined_answer(
         ),
         known_lens=known_lens,
         one_lens=frames.sizes_hw is None,
-        neighbours=None if between is None else followed_flow(between, pixel_map, progress),
+        neighbours=None if followed is None or not followed.far else followed.neighbours,
         detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
         progress=progress,
     )
@@ -75,6 +78,7 @@ def refined_answer(
         intrinsics=better.intrinsics,
         depth_ratio=refined.depth_ratio,
         evidence=refined.evidence,
+        followed=None if followed is None else kept_paths(followed.neighbours, answer.confidence),
     )
     return (
         CleanedAnswer(
@@ -88,22 +92,73 @@ def refined_answer(
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FollowedFlow:
+    """Flow from each frame to the next and back.
+
+    Attributes:
+        neighbours: It.
+        far: Whether it goes by way of pictures between the frames.
+    """
+
+    neighbours: list[tuple[FlowField, FlowField]]
+    far: bool
+
+
 def followed_flow(
     between: Callable[[], Between], pixel_map: PixelMap, progress: bool = False
-) -> list[tuple[FlowField, FlowField]] | None:
-    """Flow from each frame to the next and back, by way of the pictures between them.
+) -> FollowedFlow | None:
+    """Flow from each frame to the next and back, by way of the pictures between them, if any.
 
-    None where there are none, or where the maps do not show whole pictures, as flow between those
-    does.
+    None where frames have no order in time, or where the maps do not show whole pictures, as flow
+    between those does.
     """
     shown = pixel_map.scale * pixel_map.picture_hw[:, ::-1]
     if pixel_map.offset.any() or not np.allclose(shown, pixel_map.map_hw[::-1], atol=0.5):
         return None
     pictures = between()
-    if not pictures.in_order or pictures.count == len(pictures.used):
+    if not pictures.in_order or len(pictures.used) < 2:
         return None
     found = follow(pictures.pictures, pictures.used, progress=progress)
-    return list(zip(found.forward, found.backward, strict=True))
+    return FollowedFlow(
+        neighbours=list(zip(found.forward, found.backward, strict=True)),
+        far=pictures.count > len(pictures.used),
+    )
+
+
+def kept_paths(
+    neighbours: list[tuple[FlowField, FlowField]],
+    confidence: Float32[np.ndarray, "frame height width"],
+) -> FollowedPaths:
+    """Flow at the pixels of maps, or its own where maps are finer, for a scene to keep.
+
+    Its weight is 0 from and to what is to be ignored.
+    """
+    hw = np.minimum(confidence.shape[1:], neighbours[0][0].weight.shape)
+    column, row = np.meshgrid(np.arange(hw[1]) + 0.5, np.arange(hw[0]) + 0.5)
+    pixels = np.stack([column, row], axis=-1)
+    to_map = np.array(confidence.shape[:0:-1]) / hw[::-1]
+
+    def usable(
+        frame: int, xy: Float64[np.ndarray, "rows columns xy=2"]
+    ) -> Bool[np.ndarray, "rows columns"]:
+        index = np.clip((xy * to_map).astype(np.int64), 0, np.array(confidence.shape[:0:-1]) - 1)
+        trusted: Bool[np.ndarray, "rows columns"] = (
+            confidence[frame, index[..., 1], index[..., 0]] > 0
+        )
+        return trusted
+
+    def kept(field: FlowField, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+        scale = np.array(field.weight.shape[::-1]) / hw[::-1]
+        flow, weight = at_places(field, pixels.reshape(-1, 2) * scale)
+        flow = (flow / scale).reshape(pixels.shape)
+        weight = weight.reshape(pixels.shape[:2])
+        return flow, weight * usable(source, pixels) * usable(target, pixels + flow)
+
+    return FollowedPaths.of(
+        [kept(there, k, k + 1) for k, (there, _) in enumerate(neighbours)],
+        [kept(back, k + 1, k) for k, (_, back) in enumerate(neighbours)],
+    )
 
 
 def small_pictures(

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor
 
+from dynapoint.models.followed_paths import Camera, FollowedPaths
+
 UNKNOWN, STILL, MOVING = 0, 1, 2
 """What matches tell of a pixel."""
 
@@ -28,6 +30,7 @@ class Correction:
         evidence: `STILL`, `MOVING` or `UNKNOWN` for each pixel.
         camera_from_world: The refined cameras.
         intrinsics: Refined, in pixels of the maps.
+        followed: Where points are seen in other frames, if they were followed from one to the next.
     """
 
     displaced: Float64[Tensor, "frame 3 3"]
@@ -35,6 +38,7 @@ class Correction:
     evidence: UInt8[Tensor, "frame height width"]
     camera_from_world: Float64[Tensor, "frame 4 4"]
     intrinsics: Float64[Tensor, "frame 3 3"]
+    followed: FollowedPaths | None = None
 
     @classmethod
     def between(
@@ -46,6 +50,7 @@ class Correction:
         intrinsics: Float64[np.ndarray, "frame 3 3"],
         depth_ratio: Float32[np.ndarray, "frame height width"],
         evidence: UInt8[np.ndarray, "frame height width"],
+        followed: FollowedPaths | None = None,
     ) -> "Correction":
         """From a network's cameras to refined ones (world-from-camera)."""
         across = network_intrinsics[:, [0, 1], [0, 1]] / intrinsics[:, [0, 1], [0, 1]]
@@ -57,6 +62,7 @@ class Correction:
             evidence=torch.from_numpy(np.ascontiguousarray(evidence)),
             camera_from_world=torch.from_numpy(np.linalg.inv(poses)),
             intrinsics=torch.from_numpy(np.array(intrinsics)),
+            followed=followed,
         )
 
     def scaled(self, factor: float) -> "Correction":
@@ -84,7 +90,17 @@ class Correction:
         turn = self.displaced[frame].cpu().numpy()
         ratio = self.depth_ratio[frame].cpu().numpy()[..., None]
         moved = (displacement.astype(np.float64) @ turn.T) * ratio
-        moved[self._stays(own_points, frame, time)] = 0.0
+        stays = self._stays(own_points, frame, time)
+        moved[stays] = 0.0
+        if self.followed is not None:
+            camera = Camera(
+                camera_from_world=self.camera_from_world[time].cpu().numpy(),
+                intrinsics=self.intrinsics[time].cpu().numpy(),
+            )
+            moves = self.evidence[frame].cpu().numpy() == MOVING
+            moved = self.followed.drawn_to(
+                moved, own_points[frame], camera, frame=frame, time=time, moves=moves, stays=stays
+            )
         return (own_points[frame] + moved).astype(np.float32)
 
     def _stays(

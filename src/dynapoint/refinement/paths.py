@@ -6,12 +6,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import Followed
-
-# Where the pixels around a place move this differently, there is an edge between them.
-_EDGE_PX = 1.0
-_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,29 +64,5 @@ def _carry(
 def at_places(
     field: FlowField, xy: Float64[np.ndarray, "point xy=2"]
 ) -> tuple[Float64[np.ndarray, "point xy=2"], Float32[np.ndarray, " point"]]:
-    """Flow and weight at places between pixels, from the four around; at an edge, the nearest one.
-
-    Beyond the picture the flow is that of its edge, and the weight 0.
-    """
-    height, width = field.weight.shape
-    place = xy - 0.5
-    outside = ((place < -0.5) | (place > np.array([width, height]) - 0.5)).any(axis=1)
-    place = np.clip(np.nan_to_num(place), 0, np.array([width, height]) - 1)
-    low = np.minimum(place.astype(np.int64), np.maximum(np.array([width, height]) - 2, 0))
-    part = place - low
-    flows, weights, shares = [], [], []
-    for right, down in _CORNERS:
-        column, row = (
-            np.minimum(low[:, 0] + right, width - 1),
-            np.minimum(low[:, 1] + down, height - 1),
-        )
-        flows.append(field.flow[row, column].astype(np.float64))
-        weights.append(field.weight[row, column])
-        shares.append(np.abs(1 - right - part[:, 0]) * np.abs(1 - down - part[:, 1]))
-    flow, weight, share = (np.stack(each) for each in (flows, weights, shares))
-    edge = (np.ptp(flow, axis=0) > _EDGE_PX).any(axis=1)
-    nearest = np.eye(len(_CORNERS))[share.argmax(axis=0)].T
-    share = np.where(edge, nearest, share)
-    mean = (flow * share[..., None]).sum(axis=0)
-    certain = np.where(outside, 0, (weight * share).sum(axis=0))
-    return mean, certain.astype(np.float32)
+    """Flow and weight at places between pixels; beyond the picture the weight is 0."""
+    return flow_between_pixels(field.flow, field.weight, xy)
