@@ -356,7 +356,7 @@ def test_recipe_needs_weights_to_start_from(tmp_path):
 
 
 def test_network_and_loss_have_to_belong(tmp_path):
-    with pytest.raises(ConfigError, match="PublishedLoss is no loss for nano-1"):
+    with pytest.raises(ConfigError, match="PublishedLoss is no loss for nano-2"):
         trainee_of(dataclasses.replace(nano(), loss=PublishedLoss()), "cpu", Processes())
     with pytest.raises(ConfigError, match="LossWeights is no loss for vdpm-miniature"):
         trainee_of(config_of(loss=LossWeights()), "cpu", Processes())

@@ -89,12 +89,15 @@ def test_all_arguments_reach_the_run(script, monkeypatch, tmp_path):
         return output / "weights.safetensors"
 
     monkeypatch.setattr(script, "train_config", spy)
-    words = "--recipe nano --output o --start-from w --bench b --max-seconds 9 --device cpu"
+    words = (
+        "--recipe nano --output o --start-from w --bench b --real c d --max-seconds 9 --device cpu"
+    )
     assert script.main(words.split()) == 0
     expected = {
         "resume": False,
         "start_from": Path("w"),
         "bench": Path("b"),
+        "real": (Path("c"), Path("d")),
         "device": "cpu",
         "max_seconds": 9.0,
     }
