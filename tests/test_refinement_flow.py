@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from dynapoint.models.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.field import Affinity, affinity_of, correction_field, solve_field
 from dynapoint.refinement.flow import FlowField, FlowMeter, PairToMeasure, sample, texture
 from dynapoint.refinement.matches import Grid, match_grid, spanning_pairs
+from dynapoint.refinement.stillness import spread_stillness
 
 
 def textured_picture(height=64, width=96, seed=0):
@@ -177,3 +179,26 @@ def test_fields_stop_at_edges_and_are_nothing_without_values():
     stray[0, 4, 4] = 3.0
     found = correction_field(stray, np.ones_like(stray), affinity)
     assert abs(found[0, 4, 4] - 0.1) < 0.25
+
+
+def test_stillness_spreads_over_plain_surfaces_and_stops_at_edges():
+    rng = np.random.default_rng(3)
+    colors = np.zeros((2, 24, 32, 3), dtype=np.float32)
+    body = np.s_[:, 8:16, 12:20]
+    colors[body] = 200
+    affinity = affinity_of(colors, np.zeros((2, 24, 32)))
+    evidence = np.full((2, 24, 32), UNKNOWN, dtype=np.uint8)
+    seen = rng.random(evidence.shape) < 0.2
+    evidence[seen] = STILL
+    evidence[body] = UNKNOWN
+    evidence[:, 8:16:3, 12:20:3] = MOVING
+    filled = spread_stillness(evidence, affinity)
+    outside = np.ones(evidence.shape, dtype=bool)
+    outside[body] = False
+    assert (filled[outside] == STILL).all()
+    # What moves neither turns still nor spreads, and what is known stays as it is.
+    assert np.array_equal(filled[body], evidence[body])
+    known = evidence != UNKNOWN
+    assert np.array_equal(filled[known], evidence[known])
+    nothing = np.full_like(evidence, UNKNOWN)
+    assert np.array_equal(spread_stillness(nothing, affinity), nothing)

@@ -33,7 +33,12 @@ from dynapoint.refinement.solution import (
     problem_of,
     solve,
 )
-from dynapoint.refinement.stillness import evidence_of_motion, offsets_px, share_within
+from dynapoint.refinement.stillness import (
+    evidence_of_motion,
+    offsets_px,
+    share_within,
+    spread_stillness,
+)
 from dynapoint.refinement.views import Views
 
 _EXPLAINED_PX = 3.0
@@ -232,7 +237,7 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
     without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
-    on = OnGrid(views=views, change=field, evidence=evidence)
+    on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())
 
 

@@ -6,11 +6,14 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, UInt8
 
 from dynapoint.models.correction import MOVING, STILL, UNKNOWN
+from dynapoint.refinement.field import Affinity, solve_field
 from dynapoint.refinement.matches import RELIABLE, Matches
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Views, rigid_places
 
 _STILL_PX, _MOVING_PX = 2.0, 4.0
+# Of a field that is 1 at pixels that are still and -1 at those that move.
+_STILL_ABOVE = 0.4
 
 
 def offsets_px(
@@ -48,6 +51,21 @@ def evidence_of_motion(
         np.where((still > moving) & (around_still > 2 * around_moving), STILL, UNKNOWN),
     )
     return told.astype(np.uint8)
+
+
+def spread_stillness(
+    evidence: UInt8[np.ndarray, "frame rows columns"], affinity: Affinity
+) -> UInt8[np.ndarray, "frame rows columns"]:
+    """The same, and pixels of which nothing is known are still where their surroundings are.
+
+    A plain wall has no matches; what is known around it spreads over it and stops at edges. What
+    moves does not spread: that a surface moves is told by its matches alone.
+    """
+    known = evidence != UNKNOWN
+    value = np.where(evidence == STILL, 1.0, -1.0)
+    field = solve_field(value, known.astype(np.float32), affinity)
+    filled = np.where(~known & (field > _STILL_ABOVE), STILL, evidence)
+    return filled.astype(np.uint8)
 
 
 def _summed_around(
