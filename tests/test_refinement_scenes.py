@@ -52,6 +52,19 @@ def test_small_networks_are_refined_unless_told_otherwise(pictures, believed):
     np.testing.assert_allclose(shown + refined.intrinsics[2, :2, 2], xy, atol=0.05)
 
 
+def test_a_session_in_which_numpy_raises_gets_the_same(pictures, believed):
+    network = dynapoint.load_model("nano")
+    plain = dynapoint.reconstruct(pictures, network)
+    before = np.seterr(all="raise")
+    try:
+        strict = dynapoint.reconstruct(pictures, network)
+        moved = strict.track(frame=0, every=16).xy
+    finally:
+        np.seterr(**before)
+    assert np.array_equal(strict.own_time_points, plain.own_time_points)
+    np.testing.assert_array_equal(moved, plain.track(frame=0, every=16).xy)
+
+
 @pytest.mark.parametrize(
     ("name", "refined"),
     [("nano", True), ("dpm-nano", True), ("dept3r-nano-1", True), ("vggt", False), ("vdpm", False)],

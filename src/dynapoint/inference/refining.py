@@ -34,6 +34,9 @@ class CleanedAnswer:
     placed: PlacedEncoding
 
 
+# Weights fall to nothing and residuals may pass what a float holds: both are meant, also where a
+# session has NumPy raise on them.
+@np.errstate(all="ignore")
 def refined_answer(
     answer: CleanedAnswer,
     frames: Frames,

@@ -71,6 +71,7 @@ class Correction:
         poses[:, :3, 3] *= factor
         return replace(self, camera_from_world=poses)
 
+    @np.errstate(all="ignore")
     def placed(
         self,
         displacement: Float32[np.ndarray, "height width xyz=3"],
