@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 from torch.nn import functional
 
 from dynapoint.evaluation.real_folders import RealClip, read_real_clip
-from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.results.visibility import points_in_camera
 from dynapoint.training.data_stream import image_size
 
 FRAMES = 8
@@ -55,7 +56,13 @@ def score_real_clip(network: Any, clip: RealClip, *, pixels: int, multiple: int)
         truth = torch.from_numpy(clip.world_from_camera)
         rotation = _median_angle(poses[1:, :3, :3].mT @ truth[1:, :3, :3])
         true_rotation = _median_angle(truth[1:, :3, :3])
-    depth = _z_depth(encoded.own_time.points[0].double().cpu(), poses)
+    points = encoded.own_time.points[0].double().cpu().numpy()
+    depth = np.stack(
+        [
+            points_in_camera(own, pose)[..., 2]
+            for own, pose in zip(points, poses.numpy(), strict=True)
+        ]
+    )
     abs_rel, flat, spread = _depth_scores(clip, depth)
     return RealScores(
         abs_rel=abs_rel,
@@ -72,17 +79,14 @@ def read_real_clips(folders: tuple[Path, ...]) -> list[RealClip]:
     return [read_real_clip(folder, FRAMES) for folder in folders]
 
 
-def _z_depth(points: Tensor, world_from_camera: Tensor) -> Tensor:
-    pose = invert_rigid(world_from_camera)
-    return (points * pose[:, None, None, 2, :3]).sum(dim=-1) + pose[:, None, None, 2, 3]
-
-
 def _median_angle(rotation: Tensor) -> float:
     cosine = (rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     return float(torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).median())
 
 
-def _depth_scores(clip: RealClip, depth: Tensor) -> tuple[float, float, float]:
+def _depth_scores(
+    clip: RealClip, depth: Float64[np.ndarray, "frame rows columns"]
+) -> tuple[float, float, float]:
     if clip.depth is None:
         return np.nan, np.nan, np.nan
     height, width = clip.depth.shape[1:]
@@ -90,7 +94,7 @@ def _depth_scores(clip: RealClip, depth: Tensor) -> tuple[float, float, float]:
     row = ((np.arange(rows) + 0.5) * height / rows).astype(int)
     column = ((np.arange(columns) + 0.5) * width / columns).astype(int)
     truth = clip.depth[:, row][:, :, column].astype(np.float64)
-    found, known = depth.clamp_min(1e-6).numpy(), truth > 0
+    found, known = np.maximum(depth, 1e-6), truth > 0
     scaled = found * np.median(truth[known]) / np.median(found[known])
     error = np.abs(scaled - truth)[known] / truth[known]
     flat = np.abs(np.median(truth[known]) - truth[known]) / truth[known]
