@@ -22,6 +22,7 @@ from dynapoint.inference.cleaning import (
     clean_own_time,
     clean_poses,
 )
+from dynapoint.inference.finer import finer_answer
 from dynapoint.inference.known_cameras import poses_of_known_cameras
 from dynapoint.inference.prepare import (
     Preparation,
@@ -126,19 +127,38 @@ class NetworkDecoder:
         with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"):
             maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
             all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
-        correction = self._placed.correction
         for k, frame in enumerate(frames):
-            fallback = self._network_points(frame)
-            points, confidence = clean_maps(
-                self._placed.moved(all_points[k]), all_confidence[k], fallback
-            )
-            if correction is not None:
-                points = correction.placed(
-                    points - fallback, self.own_time_points, frame=frame, time=time
-                )
+            points, confidence = self._placed_maps(all_points[k], all_confidence[k], frame, time)
             confidence[self._own_time_confidence[frame] == 0] = 0.0
             decoded[frame] = points, confidence
         return decoded
+
+    def _placed_maps(
+        self,
+        points: Float32[np.ndarray, "rows columns xyz=3"],
+        confidence: Float32[np.ndarray, "rows columns"],
+        frame: int,
+        time: int,
+    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
+        """What the network says of a frame at a time: in the scene's world, as fine as its maps."""
+        correction, finer = self._placed.correction, self._placed.finer
+        fallback = self._network_points(frame)
+        points, confidence = clean_maps(self._placed.moved(points), confidence, fallback)
+        if correction is not None:
+            points = correction.placed(
+                points - fallback, self._coarse_points, frame=frame, time=time
+            )
+        if finer is None:
+            return points, confidence
+        moved = points - finer.own_points(frame)
+        carried = finer.carried(np.concatenate([moved, confidence[..., None]], axis=-1), frame)
+        return self.own_time_points[frame] + carried[..., :3], carried[..., 3].copy()
+
+    @property
+    def _coarse_points(self) -> Float32[np.ndarray, "frame rows columns xyz=3"]:
+        """Own-time maps of the network's size, corrected if anything was."""
+        finer = self._placed.finer
+        return self.own_time_points if finer is None else finer.points.cpu().numpy()
 
     def _network_points(self, frame: int) -> Float32[np.ndarray, "height width xyz=3"]:
         """The network's own-time map of a frame, before anything was corrected, all of it finite.
@@ -147,10 +167,10 @@ class NetworkDecoder:
         points at other times are displaced from it by nothing, or are not trusted.
         """
         if self._placed.correction is None:
-            return self.own_time_points[frame]
+            return self._coarse_points[frame]
         raw = _to_numpy(self._placed.encoded.own_time.points[:, frame])[0]
         ones = np.ones(raw.shape[:2], dtype=np.float32)
-        return clean_maps(self._placed.moved(raw), ones, self.own_time_points[frame])[0]
+        return clean_maps(self._placed.moved(raw), ones, self._coarse_points[frame])[0]
 
 
 def predict(
@@ -175,7 +195,8 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where they are known: networks that can are told, and poses
             are then solved again on the own-time maps.
-        refine: Whether the answer is made to agree with the pictures (`inference.refining`).
+        refine: Whether the answer is made to agree with the pictures (`inference.refining`), and
+            its maps to be finer (`inference.finer`).
         between: Gives the pictures between the frames, through which that follows points.
         progress: Passed on to the result, and to what takes its time.
 
@@ -197,6 +218,7 @@ def predict(
     if refine:
         given: dict[str, Any] = {"known_lens": known is not None, "between": between}
         answer, found = refined_answer(answer, frames, pixel_map, progress=progress, **given)
+        answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,

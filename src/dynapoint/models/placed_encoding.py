@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from dynapoint.models.correction import Correction
+from dynapoint.models.finer_maps import FinerMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +22,14 @@ class PlacedEncoding:
             because known intrinsics or known lengths moved that.
         target_of_frame: For each frame the first one of equal time, at which its time is decoded.
         correction: What refinement made of cameras and maps in the world of the scene, if anything.
+        finer: How maps finer than the network's follow from its own, if there are any.
     """
 
     encoded: Any
     world_from_network: Float64[Tensor, "4 4"]
     target_of_frame: Int64[Tensor, " frame"]
     correction: Correction | None = None
+    finer: FinerMaps | None = None
 
     @classmethod
     def of(cls, encoded: Any, frame_count: int) -> "PlacedEncoding":
@@ -49,7 +52,8 @@ class PlacedEncoding:
         matrix = self.world_from_network.clone()
         matrix[:3] *= factor
         correction = None if self.correction is None else self.correction.scaled(factor)
-        return replace(self, world_from_network=matrix, correction=correction)
+        finer = None if self.finer is None else self.finer.scaled(factor)
+        return replace(self, world_from_network=matrix, correction=correction, finer=finer)
 
     def moved(
         self, points: Float32[np.ndarray, "*pixels xyz=3"]
@@ -65,5 +69,5 @@ class PlacedEncoding:
         inner = self.encoded
         inner = inner.to_keep() if hasattr(inner, "to_keep") else inner
         plain = torch.equal(self.target_of_frame.cpu(), torch.arange(len(self.target_of_frame)))
-        unchanged = plain and self.stays and self.correction is None
-        return inner if unchanged else replace(self, encoded=inner)
+        placed = self.correction is not None or self.finer is not None
+        return inner if plain and self.stays and not placed else replace(self, encoded=inner)

@@ -1,0 +1,352 @@
+"""Maps as fine as pictures: near edges of depth, pixels go to the side that their colour is of.
+
+A network answers in blocks, so that its edges lie pixels off those of the pictures, and between two
+surfaces its depth goes over from one to the other. Each finer pixel is a mix of few coarse pixels.
+Away from edges these are the four around it, bilinearly; near them the pixels of a square vote, by
+how near they are, how alike in colour, and how far from edges of depth themselves. A vote is the
+inverse depth that the voter's plane has at the pixel, so that planes are left as they are. What the
+weighted median (found by reweighting) is not near of has no part, so that nothing comes to hang
+between two surfaces; and what moves is not mixed with what does not. Coarse maps are sharpened in
+the same way first, which moves edges farther than one vote reaches.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+
+from dynapoint.models.correction import MOVING
+from dynapoint.models.finer_maps import REACH, TAPS, WHOLE, FinerMaps, Mix, nearest_places
+from dynapoint.refinement.setting import Answer
+
+# How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
+# CIELAB), and with the voter's own contrast of depth.
+_NEAR_PX, _ALIKE, _FLAT = 2.0, 12.0, 0.15
+_LEAST_TRUST, _UNUSABLE = 0.03, 1e-6
+# From this contrast within two pixels on they vote.
+_EDGE = 0.25
+# The curvature of inverse depth is looked at over so many pixels.
+_SPANS = (1, 2, 3)
+# A plane is followed no further than to these multiples of the voter's inverse depth.
+_LEAST_PART, _MOST_PART = 0.7, 1.4
+_ROUNDS, _CORE, _SAME_SIDE = 2, 0.02, 0.15
+# Points this far off the rays of their pixels, in medians of depth, stay so far off.
+_OFF_RAY = 1e-4
+# Depths are clipped to this many medians, either way; what lies beyond keeps its points.
+_MOST_MEDIANS = 1e6
+_MOSTLY = 0.5
+_THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Layer:
+    """A frame's coarse map, as voters see it."""
+
+    inverse: Float32[np.ndarray, "rows columns"]
+    colors: Float32[np.ndarray, "rows columns channel"]
+    usable: Bool[np.ndarray, "rows columns"]
+    moves: Bool[np.ndarray, "rows columns"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Mixed:
+    """What became of a frame: inverse depth and which taps have which shares."""
+
+    inverse: Float32[np.ndarray, "height width"]
+    taps: UInt8[np.ndarray, "height width tap"]
+    shares: UInt8[np.ndarray, "height width tap"]
+
+
+def finer_maps(
+    colors: UInt8[np.ndarray, "frame height width rgb=3"],
+    answer: Answer,
+    evidence: UInt8[np.ndarray, "frame rows columns"] | None = None,
+) -> tuple[Answer, FinerMaps]:
+    """The same answer with maps of the size of pictures that show what the maps show.
+
+    Args:
+        colors: The pictures.
+        answer: The coarse one; pixels with confidence 0 are used only where there are no others.
+        evidence: What is known of the motion of its pixels (`models.correction`).
+
+    Returns:
+        Finer maps, and how those of other times follow from coarse ones.
+    """
+    depth, usable = _usable_depth(answer)
+    moves = np.zeros(usable.shape, bool) if evidence is None else evidence == MOVING
+
+    def of_frame(frame: int) -> tuple[_Mixed, _Mixed]:
+        guide, coarse_guide = _guides(colors[frame], answer.map_hw)
+        layer = _Layer(
+            inverse=(1 / depth[frame]).astype(np.float32),
+            colors=coarse_guide,
+            usable=usable[frame],
+            moves=moves[frame],
+        )
+        sharper = mixed(layer, coarse_guide)
+        return sharper, mixed(_sharpened(layer, sharper), guide)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        both = list(threads.map(of_frame, range(len(colors))))
+    finer = FinerMaps(
+        points=torch.from_numpy(np.array(answer.points)),
+        sharpened=_mix([sharper for sharper, _ in both], answer.map_hw),
+        finer=_mix([fine for _, fine in both], answer.map_hw),
+    )
+    return _finer_answer(answer, depth, finer, [fine.inverse for _, fine in both]), finer
+
+
+# Votes of what is not alike at all vanish, which is meant, also where NumPy is told to raise.
+@np.errstate(all="ignore")
+def mixed(layer: _Layer, guide: Float32[np.ndarray, "height width channel"]) -> _Mixed:
+    """Mix a coarse map for the pixels of a guide."""
+    hw, coarse_hw = guide.shape[:2], layer.inverse.shape
+    votes = _Votes(layer, guide)
+    zone = votes.contested()
+    row, column = nearest_places(hw[0], coarse_hw[0]), nearest_places(hw[1], coarse_hw[1])
+    contested = zone[np.ix_(row, column)]
+    inverse = np.empty(hw, dtype=np.float32)
+    taps = np.empty((*hw, TAPS), dtype=np.uint8)
+    shares = np.empty((*hw, TAPS), dtype=np.uint8)
+    for where, weigh in ((contested, votes.judged), (~contested, votes.bilinear)):
+        pixels = np.nonzero(where)
+        if len(pixels[0]):
+            inverse[pixels], taps[pixels], shares[pixels] = weigh(*pixels)
+    return _Mixed(inverse=inverse, taps=taps, shares=shares)
+
+
+class _Votes:
+    """The votes of a coarse map's pixels about finer pixels."""
+
+    def __init__(self, layer: _Layer, guide: Float32[np.ndarray, "height width channel"]) -> None:
+        self._layer = layer
+        self._guide = guide
+        self._slope = [_least_slope(layer.inverse, axis) for axis in (0, 1)]
+        self._contrast = _contrast(layer.inverse)
+        trust = np.exp(-np.square(_largest_around(self._contrast, 1) / _FLAT)) + _LEAST_TRUST
+        self._trust = (trust * layer.usable + _UNUSABLE).astype(np.float32)
+        # In coarse pixels from the first centre.
+        hw, coarse = guide.shape[:2], layer.inverse.shape
+        self._place = [
+            ((np.arange(n) + 0.5) * m / n - 0.5).astype(np.float32)
+            for n, m in zip(hw, coarse, strict=True)
+        ]
+        self._nearest = [nearest_places(n, m) for n, m in zip(hw, coarse, strict=True)]
+
+    def contested(self) -> Bool[np.ndarray, "rows columns"]:
+        """Where surfaces meet, or moving things and others, or not all is usable."""
+        moves, usable = (
+            each.astype(np.float32) for each in (self._layer.moves, self._layer.usable)
+        )
+        apart = _largest_around(moves, 2) - (1 - _largest_around(1 - moves, 2)) > 0
+        contested: Bool[np.ndarray, "rows columns"] = (
+            (_largest_around(self._contrast, 2) > _EDGE)
+            | apart
+            | (_largest_around(1 - usable, 2) > 0)
+        )
+        return contested
+
+    def judged(
+        self, row: Int64[np.ndarray, " pixel"], column: Int64[np.ndarray, " pixel"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inverse depth, taps and shares of pixels whose surroundings vote."""
+        here = self._guide[row, column]
+        values, weights, moving = [], [], []
+        for tap in range((2 * REACH + 1) ** 2):
+            at, inside, off = self._voters(row, column, tap)
+            unlike = here - self._layer.colors[at]
+            weight = np.exp(
+                -(off[0] ** 2 + off[1] ** 2) / np.float32(2 * _NEAR_PX**2)
+                - np.einsum("pc,pc->p", unlike, unlike) / np.float32(_ALIKE**2)
+            )
+            weights.append((weight * self._trust[at] + np.float32(1e-12)) * inside)
+            values.append(self._said(at, off))
+            moving.append(self._layer.moves[at])
+        value, weight, moves = np.stack(values), np.stack(weights), np.stack(moving)
+        if moves.any():
+            mostly = (weight * moves).sum(axis=0) > _MOSTLY * weight.sum(axis=0)
+            weight = weight * (moves == mostly)
+        middle = (value * weight).sum(axis=0) / weight.sum(axis=0)
+        for _ in range(_ROUNDS):
+            pull = weight / (np.abs(value / middle - 1) + np.float32(_CORE))
+            middle = (value * pull).sum(axis=0) / pull.sum(axis=0)
+        far = np.square((value / middle - 1) / np.float32(_SAME_SIDE))
+        # Never quite nothing, as the median may lie near no vote.
+        weight = weight / weight.max(axis=0) / (1 + far) ** 3
+        return _of_heaviest(value, weight)
+
+    def bilinear(
+        self, row: Int64[np.ndarray, " pixel"], column: Int64[np.ndarray, " pixel"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of pixels between the centres of four that lie on one surface."""
+        values, weights, taps = [], [], []
+        side = 2 * REACH + 1
+        ahead = [
+            np.where(self._place[axis][pixel] >= self._nearest[axis][pixel], 1, -1)
+            for axis, pixel in ((0, row), (1, column))
+        ]
+        for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            tap = (REACH + down * ahead[0]) * side + REACH + across * ahead[1]
+            at, inside, off = self._voters(row, column, tap)
+            weights.append((1 - np.abs(off[0])) * (1 - np.abs(off[1])) * inside)
+            values.append(self._said(at, off))
+            taps.append(tap)
+        return _of_heaviest(np.stack(values), np.stack(weights), np.stack(taps))
+
+    def _voters(
+        self, row: np.ndarray, column: np.ndarray, tap: int | np.ndarray
+    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, list[np.ndarray]]:
+        """A tap's coarse pixels, which of them there are, and how far from it the pixels lie."""
+        side = 2 * REACH + 1
+        steps = (tap // side - REACH, tap % side - REACH)
+        at, off, inside = [], [], np.ones(len(row), dtype=bool)
+        for axis, (pixel, step) in enumerate(zip((row, column), steps, strict=True)):
+            place = self._nearest[axis][pixel] + step
+            last = self._layer.inverse.shape[axis] - 1
+            inside &= (place >= 0) & (place <= last)
+            at.append(np.clip(place, 0, last))
+            off.append(self._place[axis][pixel] - at[-1].astype(np.float32))
+        return (at[0], at[1]), inside, off
+
+    def _said(
+        self, at: tuple[np.ndarray, np.ndarray], off: list[np.ndarray]
+    ) -> Float32[np.ndarray, " pixel"]:
+        """The inverse depth that voters' planes have so far from them."""
+        own = self._layer.inverse[at]
+        said = own + self._slope[0][at] * off[0] + self._slope[1][at] * off[1]
+        return np.clip(said, np.float32(_LEAST_PART) * own, np.float32(_MOST_PART) * own)
+
+
+def _of_heaviest(
+    value: Float32[np.ndarray, "voter pixel"],
+    weight: Float32[np.ndarray, "voter pixel"],
+    taps: Int64[np.ndarray, "voter pixel"] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean values of those that weigh most, which taps they are, and their shares."""
+    left, chosen, heavy = weight.copy(), [], []
+    pixels = np.arange(value.shape[1])
+    for _ in range(TAPS):
+        most = left.argmax(axis=0)
+        chosen.append(most)
+        heavy.append(left[most, pixels].copy())
+        left[most, pixels] = -1
+    voters, share = np.stack(chosen), np.maximum(np.stack(heavy), 0)
+    share = share / share.sum(axis=0)
+    said = value[voters, pixels]
+    # By differences, so that what is the same everywhere stays so to the last bit.
+    mean = said[0] + ((said - said[0]) * share).sum(axis=0)
+    parts = np.round(share * WHOLE).astype(np.int64)
+    parts[0] = WHOLE - parts[1:].sum(axis=0)
+    used = voters if taps is None else taps[voters, pixels]
+    return mean, used.T.astype(np.uint8), parts.T.astype(np.uint8)
+
+
+def _usable_depth(
+    answer: Answer,
+) -> tuple[Float64[np.ndarray, "frame rows columns"], Bool[np.ndarray, "frame rows columns"]]:
+    """Depths that are all finite and ahead, and which of them can be used."""
+    depth = answer.depth
+    ahead = np.isfinite(depth) & (depth > 0)
+    for each, good in zip(depth, ahead, strict=True):
+        usual = np.median(each[good]) if good.any() else 1.0
+        each[~good] = usual
+        np.clip(each, usual / _MOST_MEDIANS, usual * _MOST_MEDIANS, out=each)
+    return depth, ahead & (answer.confidence > 0)
+
+
+def _guides(
+    color: UInt8[np.ndarray, "height width rgb=3"], coarse_hw: tuple[int, int]
+) -> tuple[
+    Float32[np.ndarray, "height width channel"], Float32[np.ndarray, "rows columns channel"]
+]:
+    """Colours of a picture as people tell them apart (CIELAB, 8 bits), at both sizes."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    coarse = cv2.resize(color, coarse_hw[::-1], interpolation=cv2.INTER_AREA)
+    smooth = cv2.GaussianBlur(cv2.cvtColor(color, cv2.COLOR_RGB2LAB), (0, 0), 0.7)
+    return smooth.astype(np.float32), cv2.cvtColor(coarse, cv2.COLOR_RGB2LAB).astype(np.float32)
+
+
+def _contrast(inverse: Float32[np.ndarray, "rows columns"]) -> Float32[np.ndarray, "rows columns"]:
+    """By how much inverse depth bends, in parts of itself: 0 on planes, however they slant."""
+    bend = np.zeros_like(inverse)
+    for along, out in ((inverse, bend), (inverse.T, bend.T)):
+        for span in _SPANS:
+            middle = along[span:-span]
+            turn = np.abs(along[2 * span :] + along[: -2 * span] - 2 * middle) / middle
+            out[span:-span] = np.maximum(out[span:-span], turn)
+    return bend
+
+
+def _least_slope(
+    inverse: Float32[np.ndarray, "rows columns"], axis: int
+) -> Float32[np.ndarray, "rows columns"]:
+    """The smaller of the steps to both neighbours along an axis; 0 where they disagree in sign."""
+    step = np.diff(inverse, axis=axis)
+    first, last = step.take([0], axis), step.take([-1], axis)
+    before = np.concatenate([first, step], axis=axis)
+    after = np.concatenate([step, last], axis=axis)
+    smaller = np.where(np.abs(before) < np.abs(after), before, after)
+    return np.where(before * after > 0, smaller, np.float32(0))
+
+
+def _largest_around(
+    values: Float32[np.ndarray, "rows columns"], reach: int
+) -> Float32[np.ndarray, "rows columns"]:
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    side = 2 * reach + 1
+    return np.asarray(cv2.dilate(values, np.ones((side, side), dtype=np.uint8)))
+
+
+def _mix(mixes: list[_Mixed], coarse_hw: tuple[int, int]) -> Mix:
+    taps, shares = (
+        torch.from_numpy(np.stack([getattr(each, name) for each in mixes]))
+        for name in ("taps", "shares")
+    )
+    return Mix(taps=taps, shares=shares, coarse_hw=coarse_hw)
+
+
+def _sharpened(layer: _Layer, sharper: _Mixed) -> _Layer:
+    """The coarse map after its first pass."""
+    marks = np.stack([layer.usable, layer.moves], axis=-1).astype(np.float32)
+    kept = _mix([sharper], layer.usable.shape).of(marks, 0) > _MOSTLY
+    return replace(layer, inverse=sharper.inverse, usable=kept[..., 0], moves=kept[..., 1])
+
+
+def _finer_answer(
+    answer: Answer,
+    depth: Float64[np.ndarray, "frame rows columns"],
+    finer: FinerMaps,
+    inverse: list[np.ndarray],
+) -> Answer:
+    """Points on the rays of finer pixels, as far off them as the coarse points are."""
+    height, width = inverse[0].shape
+    zoom = np.diag([width / answer.map_hw[1], height / answer.map_hw[0], 1.0])
+    intrinsics = zoom @ answer.intrinsics
+    points = np.empty((len(inverse), height, width, 3), dtype=np.float32)
+    confidence = np.empty(points.shape[:3], dtype=np.float32)
+    for frame, pose in enumerate(answer.world_from_camera):
+        confidence[frame] = finer.carried(answer.confidence[frame][..., None], frame)[..., 0]
+        on_rays = _on_rays(1 / inverse[frame].astype(np.float64), intrinsics[frame], pose)
+        off = answer.points[frame] - _on_rays(depth[frame], answer.intrinsics[frame], pose)
+        if np.abs(off).max() > _OFF_RAY * np.median(depth[frame]):
+            on_rays += finer.carried(off, frame)
+        points[frame] = on_rays
+    return replace(answer, intrinsics=intrinsics, points=points, confidence=confidence)
+
+
+def _on_rays(
+    depth: Float64[np.ndarray, "height width"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    pose: Float64[np.ndarray, "4 4"],
+) -> Float64[np.ndarray, "height width xyz=3"]:
+    """Points of the world at pixels' centres."""
+    height, width = depth.shape
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    slope_x = (x - intrinsics[0, 2]) / intrinsics[0, 0]
+    slope_y = (y - intrinsics[1, 2]) / intrinsics[1, 1]
+    ray = np.stack([slope_x, slope_y, np.ones_like(x)], axis=-1)
+    return np.asarray((ray * depth[..., None]) @ pose[:3, :3].T + pose[:3, 3])
