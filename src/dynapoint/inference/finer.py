@@ -29,7 +29,7 @@ def finer_answer(
         The answer with finer maps, and where the frames' pixels lie in these.
     """
     shown = np.array(pixel_map.map_hw[::-1]) / pixel_map.scale
-    side = min(FINE_SIDE, int(shown.max()))
+    side = min(FINE_SIDE, int(np.round(shown.max())))
     if side <= max(pixel_map.map_hw):
         return answer, pixel_map
     pictures = small_pictures(frames, pixel_map, side=side)

@@ -10,9 +10,6 @@ from torch import Tensor
 TAPS = 4
 """Of how many pixels each is mixed."""
 
-REACH = 3
-"""How far, in rows and in columns, these are from the pixel that is nearest to its place."""
-
 WHOLE = 255
 """What the shares of a pixel add up to."""
 
@@ -28,14 +25,16 @@ class Mix:
     """Pixels as mixes of few pixels of maps that are as fine or coarser.
 
     Attributes:
-        taps: Which, by their places in the square of `2 * REACH + 1` rows and columns around the
+        taps: Which, by their places in the square of `2 * reach + 1` rows and columns around the
             pixel that is nearest, row after row.
         shares: How much of each, in parts of `WHOLE`.
+        reach: How far, in rows and in columns, these are from that pixel at most.
         coarse_hw: The size of the maps mixed from.
     """
 
     taps: UInt8[Tensor, "frame height width tap"]
     shares: UInt8[Tensor, "frame height width tap"]
+    reach: int
     coarse_hw: tuple[int, int]
 
     def of(
@@ -45,18 +44,19 @@ class Mix:
         taps = self.taps[frame].cpu().numpy().astype(np.int32)
         shares = self.shares[frame].cpu().numpy()
         (height, width), (rows, columns) = taps.shape[:2], self.coarse_hw
-        side = 2 * REACH + 1
-        first_row = (nearest_places(height, rows) - REACH).astype(np.int32)[:, None]
-        first_column = (nearest_places(width, columns) - REACH).astype(np.int32)
+        side = 2 * self.reach + 1
+        first_row = (nearest_places(height, rows) - self.reach).astype(np.int32)[:, None]
+        first_column = (nearest_places(width, columns) - self.reach).astype(np.int32)
         first = first_row * columns + first_column
         flat = np.ascontiguousarray(values, np.float32).reshape(rows * columns, -1)
         mixed = np.zeros((height, width, flat.shape[1]), dtype=np.float32)
         for tap in range(taps.shape[-1]):
             down = taps[..., tap] // side
             place = first + down * (columns - side) + taps[..., tap]
-            share = shares[..., tap].astype(np.float32) * np.float32(1 / WHOLE)
+            share = shares[..., tap].astype(np.float32)
             # Beyond the border nothing has a share.
             mixed += np.take(flat, place, axis=0, mode="clip") * share[..., None]
+        mixed /= WHOLE
         return mixed
 
 

@@ -18,19 +18,19 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from dynapoint.models.correction import MOVING
-from dynapoint.models.finer_maps import REACH, TAPS, WHOLE, FinerMaps, Mix, nearest_places
+from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, nearest_places
 from dynapoint.refinement.setting import Answer
 
 # How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
 # CIELAB), and with the voter's own contrast of depth.
-_NEAR_PX, _ALIKE, _FLAT = 2.0, 12.0, 0.15
-_LEAST_TRUST, _UNUSABLE = 0.03, 1e-6
+_ALIKE, _FLAT = 12.0, 0.15
+_UNUSABLE, _POWER = 1e-6, 2
 # From this contrast within two pixels on they vote.
 _EDGE = 0.25
 # The curvature of inverse depth is looked at over so many pixels.
 _SPANS = (1, 2, 3)
 # A plane is followed no further than to these multiples of the voter's inverse depth.
-_LEAST_PART, _MOST_PART = 0.7, 1.4
+_LEAST_PART, _MOST_PART = 0.5, 2.0
 _ROUNDS, _CORE, _SAME_SIDE = 2, 0.02, 0.15
 # Points this far off the rays of their pixels, in medians of depth, stay so far off.
 _OFF_RAY = 1e-4
@@ -38,6 +38,21 @@ _OFF_RAY = 1e-4
 _MOST_MEDIANS = 1e6
 _MOSTLY = 0.5
 _THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Circle:
+    """Who votes: coarse pixels up to so far away, and how their votes fall with distance."""
+
+    reach: int
+    near_px: float
+
+    @property
+    def side(self) -> int:
+        return 2 * self.reach + 1
+
+
+_FIRST, _LAST = _Circle(reach=5, near_px=3.0), _Circle(reach=2, near_px=1.5)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,25 +100,27 @@ def finer_maps(
             usable=usable[frame],
             moves=moves[frame],
         )
-        sharper = mixed(layer, coarse_guide)
-        return sharper, mixed(_sharpened(layer, sharper), guide)
+        sharper = mixed(layer, coarse_guide, _FIRST)
+        return sharper, mixed(_sharpened(layer, sharper), guide, _LAST)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         both = list(threads.map(of_frame, range(len(colors))))
     finer = FinerMaps(
         points=torch.from_numpy(np.array(answer.points)),
-        sharpened=_mix([sharper for sharper, _ in both], answer.map_hw),
-        finer=_mix([fine for _, fine in both], answer.map_hw),
+        sharpened=_mix([sharper for sharper, _ in both], answer.map_hw, _FIRST),
+        finer=_mix([fine for _, fine in both], answer.map_hw, _LAST),
     )
     return _finer_answer(answer, depth, finer, [fine.inverse for _, fine in both]), finer
 
 
 # Votes of what is not alike at all vanish, which is meant, also where NumPy is told to raise.
 @np.errstate(all="ignore")
-def mixed(layer: _Layer, guide: Float32[np.ndarray, "height width channel"]) -> _Mixed:
+def mixed(
+    layer: _Layer, guide: Float32[np.ndarray, "height width channel"], circle: _Circle
+) -> _Mixed:
     """Mix a coarse map for the pixels of a guide."""
     hw, coarse_hw = guide.shape[:2], layer.inverse.shape
-    votes = _Votes(layer, guide)
+    votes = _Votes(layer, guide, circle)
     zone = votes.contested()
     row, column = nearest_places(hw[0], coarse_hw[0]), nearest_places(hw[1], coarse_hw[1])
     contested = zone[np.ix_(row, column)]
@@ -120,12 +137,15 @@ def mixed(layer: _Layer, guide: Float32[np.ndarray, "height width channel"]) -> 
 class _Votes:
     """The votes of a coarse map's pixels about finer pixels."""
 
-    def __init__(self, layer: _Layer, guide: Float32[np.ndarray, "height width channel"]) -> None:
+    def __init__(
+        self, layer: _Layer, guide: Float32[np.ndarray, "height width channel"], circle: _Circle
+    ) -> None:
+        self._circle = circle
         self._layer = layer
         self._guide = guide
         self._slope = [_least_slope(layer.inverse, axis) for axis in (0, 1)]
-        self._contrast = _contrast(layer.inverse)
-        trust = np.exp(-np.square(_largest_around(self._contrast, 1) / _FLAT)) + _LEAST_TRUST
+        self._contrast, grade = _contrast(layer.inverse)
+        trust = 1 / (1 + np.square(_largest_around(grade, 1) / _FLAT)) ** _POWER
         self._trust = (trust * layer.usable + _UNUSABLE).astype(np.float32)
         # In coarse pixels from the first centre.
         hw, coarse = guide.shape[:2], layer.inverse.shape
@@ -154,11 +174,11 @@ class _Votes:
         """Inverse depth, taps and shares of pixels whose surroundings vote."""
         here = self._guide[row, column]
         values, weights, moving = [], [], []
-        for tap in range((2 * REACH + 1) ** 2):
+        for tap in range(self._circle.side**2):
             at, inside, off = self._voters(row, column, tap)
             unlike = here - self._layer.colors[at]
             weight = np.exp(
-                -(off[0] ** 2 + off[1] ** 2) / np.float32(2 * _NEAR_PX**2)
+                -(off[0] ** 2 + off[1] ** 2) / np.float32(2 * self._circle.near_px**2)
                 - np.einsum("pc,pc->p", unlike, unlike) / np.float32(_ALIKE**2)
             )
             weights.append((weight * self._trust[at] + np.float32(1e-12)) * inside)
@@ -172,7 +192,7 @@ class _Votes:
         for _ in range(_ROUNDS):
             pull = weight / (np.abs(value / middle - 1) + np.float32(_CORE))
             middle = (value * pull).sum(axis=0) / pull.sum(axis=0)
-        far = np.square((value / middle - 1) / np.float32(_SAME_SIDE))
+        far = np.square(value - middle) / (value * middle * np.float32(_SAME_SIDE**2))
         # Never quite nothing, as the median may lie near no vote.
         weight = weight / weight.max(axis=0) / (1 + far) ** 3
         return _of_heaviest(value, weight)
@@ -182,13 +202,13 @@ class _Votes:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of pixels between the centres of four that lie on one surface."""
         values, weights, taps = [], [], []
-        side = 2 * REACH + 1
+        reach, side = self._circle.reach, self._circle.side
         ahead = [
             np.where(self._place[axis][pixel] >= self._nearest[axis][pixel], 1, -1)
             for axis, pixel in ((0, row), (1, column))
         ]
         for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            tap = (REACH + down * ahead[0]) * side + REACH + across * ahead[1]
+            tap = (reach + down * ahead[0]) * side + reach + across * ahead[1]
             at, inside, off = self._voters(row, column, tap)
             weights.append((1 - np.abs(off[0])) * (1 - np.abs(off[1])) * inside)
             values.append(self._said(at, off))
@@ -199,8 +219,8 @@ class _Votes:
         self, row: np.ndarray, column: np.ndarray, tap: int | np.ndarray
     ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, list[np.ndarray]]:
         """A tap's coarse pixels, which of them there are, and how far from it the pixels lie."""
-        side = 2 * REACH + 1
-        steps = (tap // side - REACH, tap % side - REACH)
+        reach, side = self._circle.reach, self._circle.side
+        steps = (tap // side - reach, tap % side - reach)
         at, off, inside = [], [], np.ones(len(row), dtype=bool)
         for axis, (pixel, step) in enumerate(zip((row, column), steps, strict=True)):
             place = self._nearest[axis][pixel] + step
@@ -269,15 +289,23 @@ def _guides(
     return smooth.astype(np.float32), cv2.cvtColor(coarse, cv2.COLOR_RGB2LAB).astype(np.float32)
 
 
-def _contrast(inverse: Float32[np.ndarray, "rows columns"]) -> Float32[np.ndarray, "rows columns"]:
-    """By how much inverse depth bends, in parts of itself: 0 on planes, however they slant."""
-    bend = np.zeros_like(inverse)
-    for along, out in ((inverse, bend), (inverse.T, bend.T)):
+def _contrast(
+    inverse: Float32[np.ndarray, "rows columns"],
+) -> tuple[Float32[np.ndarray, "rows columns"], Float32[np.ndarray, "rows columns"]]:
+    """By how much inverse depth bends, in parts of itself: 0 on planes, however they slant.
+
+    The far side of an edge bends by more parts, and so gives way to the near one.
+
+    The largest over all spans, and the largest per pixel of span, which falls away from an edge.
+    """
+    bend, grade = np.zeros_like(inverse), np.zeros_like(inverse)
+    for along, most, graded in ((inverse, bend, grade), (inverse.T, bend.T, grade.T)):
         for span in _SPANS:
-            middle = along[span:-span]
+            here, middle = slice(span, -span), along[span:-span]
             turn = np.abs(along[2 * span :] + along[: -2 * span] - 2 * middle) / middle
-            out[span:-span] = np.maximum(out[span:-span], turn)
-    return bend
+            most[here] = np.maximum(most[here], turn)
+            graded[here] = np.maximum(graded[here], turn / np.float32(span))
+    return bend, grade
 
 
 def _least_slope(
@@ -301,18 +329,18 @@ def _largest_around(
     return np.asarray(cv2.dilate(values, np.ones((side, side), dtype=np.uint8)))
 
 
-def _mix(mixes: list[_Mixed], coarse_hw: tuple[int, int]) -> Mix:
+def _mix(mixes: list[_Mixed], coarse_hw: tuple[int, int], circle: _Circle) -> Mix:
     taps, shares = (
         torch.from_numpy(np.stack([getattr(each, name) for each in mixes]))
         for name in ("taps", "shares")
     )
-    return Mix(taps=taps, shares=shares, coarse_hw=coarse_hw)
+    return Mix(taps=taps, shares=shares, reach=circle.reach, coarse_hw=coarse_hw)
 
 
 def _sharpened(layer: _Layer, sharper: _Mixed) -> _Layer:
     """The coarse map after its first pass."""
     marks = np.stack([layer.usable, layer.moves], axis=-1).astype(np.float32)
-    kept = _mix([sharper], layer.usable.shape).of(marks, 0) > _MOSTLY
+    kept = _mix([sharper], layer.usable.shape, _FIRST).of(marks, 0) > _MOSTLY
     return replace(layer, inverse=sharper.inverse, usable=kept[..., 0], moves=kept[..., 1])
 
 
@@ -328,8 +356,13 @@ def _finer_answer(
     intrinsics = zoom @ answer.intrinsics
     points = np.empty((len(inverse), height, width, 3), dtype=np.float32)
     confidence = np.empty(points.shape[:3], dtype=np.float32)
+    row = nearest_places(height, answer.map_hw[0])[:, None]
+    column = nearest_places(width, answer.map_hw[1])
     for frame, pose in enumerate(answer.world_from_camera):
-        confidence[frame] = finer.carried(answer.confidence[frame][..., None], frame)[..., 0]
+        trust = answer.confidence[frame]
+        # What is not to be trusted stays so, though it may be filled from what is around it.
+        carried = finer.carried(trust[..., None], frame)[..., 0]
+        confidence[frame] = np.where(trust[row, column] > 0, carried, np.float32(0))
         on_rays = _on_rays(1 / inverse[frame].astype(np.float64), intrinsics[frame], pose)
         off = answer.points[frame] - _on_rays(depth[frame], answer.intrinsics[frame], pose)
         if np.abs(off).max() > _OFF_RAY * np.median(depth[frame]):
