@@ -1,4 +1,4 @@
-"""Maps finer than the network's: exact mixes, edges where pictures have theirs, the same at any time."""
+"""Maps finer than the network's: exact mixes, edges on the pictures' edges, all times alike."""
 
 from dataclasses import replace
 
