@@ -13,7 +13,7 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.inference.scale import scaled
 from dynapoint.models.correction import MOVING, STILL
 from dynapoint.models.encoded_files import read_encoded, write_encoded
-from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, nearest_places
+from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.refinement.finer import finer_maps
 from dynapoint.refinement.setting import Answer
@@ -99,8 +99,20 @@ def test_what_is_the_same_everywhere_stays_so_to_the_last_bit():
     assert (fine.points[0, ..., 2] == 4.0).all()
     assert set(np.unique(finer.carried(np.full((*COARSE, 1), 255.0), 0))) == {255.0}
     nearest = np.repeat(np.repeat(confidence, 2, 0), 2, 1)
-    np.testing.assert_allclose(fine.confidence[0], nearest, atol=0.05)
     np.testing.assert_array_equal(fine.confidence[0] == 0, nearest == 0)
+
+
+@pytest.mark.parametrize("hw", [(48, 64), (41, 67), COARSE])
+def test_confidence_is_bilinear_and_nothing_where_the_nearest_is(hw):
+    confidence = np.random.default_rng(6).uniform(0.5, 3, COARSE).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(confidence)[None, None], hw, mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    np.testing.assert_allclose(doubted(confidence, hw), expected, atol=1e-5)
+    confidence[5:9, 7:11] = 0
+    row, column = nearest_places(hw[0], COARSE[0]), nearest_places(hw[1], COARSE[1])
+    nothing = np.outer((row >= 5) & (row < 9), (column >= 7) & (column < 11))
+    np.testing.assert_array_equal(doubted(confidence, hw) == 0, nothing)
 
 
 @pytest.mark.parametrize("fine_hw", [(48, 64), (77, 103)])

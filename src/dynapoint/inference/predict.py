@@ -33,6 +33,7 @@ from dynapoint.inference.prepare import (
 from dynapoint.inference.refining import CleanedAnswer, read_only, refined_answer
 from dynapoint.inference.storing import store_network
 from dynapoint.models.compute import is_out_of_memory
+from dynapoint.models.finer_maps import doubted
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
@@ -150,9 +151,8 @@ class NetworkDecoder:
             )
         if finer is None:
             return points, confidence
-        moved = points - finer.own_points(frame)
-        carried = finer.carried(np.concatenate([moved, confidence[..., None]], axis=-1), frame)
-        return self.own_time_points[frame] + carried[..., :3], carried[..., 3].copy()
+        moved = finer.carried(points - finer.own_points(frame), frame)
+        return self.own_time_points[frame] + moved, doubted(confidence, finer.hw)
 
     @property
     def _coarse_points(self) -> Float32[np.ndarray, "frame rows columns xyz=3"]:

@@ -20,6 +20,26 @@ def nearest_places(count: int, coarse: int) -> Int64[np.ndarray, " place"]:
     return np.minimum(np.floor(place), coarse - 1).astype(np.int64)
 
 
+def doubted(
+    confidence: Float32[np.ndarray, "rows columns"], hw: tuple[int, int]
+) -> Float32[np.ndarray, "height width"]:
+    """Confidence at the pixels of finer maps: bilinear, and 0 where that of the nearest pixel is.
+
+    It is not sharpened: near edges networks doubt themselves, and are right to.
+    """
+    found = confidence
+    for axis, count in enumerate(hw):
+        coarse = confidence.shape[axis]
+        place = np.clip((np.arange(count) + 0.5) * coarse / count - 0.5, 0, coarse - 1)
+        low = np.minimum(place.astype(np.int64), max(coarse - 2, 0))
+        high = np.minimum(low + 1, coarse - 1)
+        part = (place - low).astype(np.float32)
+        part = part[:, None] if axis == 0 else part
+        found = found.take(low, axis) * (1 - part) + found.take(high, axis) * part
+    row, column = (nearest_places(n, m) for n, m in zip(hw, confidence.shape, strict=True))
+    return np.where(confidence[np.ix_(row, column)] > 0, found, np.float32(0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """Pixels as mixes of few pixels of maps that are as fine or coarser.
@@ -79,6 +99,11 @@ class FinerMaps:
     ) -> Float32[np.ndarray, "height width channel"]:
         """Values of a frame's coarse map at the pixels of the finer one."""
         return self.finer.of(self.sharpened.of(values, frame), frame)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """The size of the finer maps."""
+        return self.finer.taps.shape[1], self.finer.taps.shape[2]
 
     def own_points(self, frame: int) -> Float32[np.ndarray, "rows columns xyz=3"]:
         """The coarse own-time map of a frame."""

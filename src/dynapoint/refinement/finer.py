@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from dynapoint.models.correction import MOVING
-from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, nearest_places
+from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
 from dynapoint.refinement.setting import Answer
 
 # How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
@@ -356,13 +356,8 @@ def _finer_answer(
     intrinsics = zoom @ answer.intrinsics
     points = np.empty((len(inverse), height, width, 3), dtype=np.float32)
     confidence = np.empty(points.shape[:3], dtype=np.float32)
-    row = nearest_places(height, answer.map_hw[0])[:, None]
-    column = nearest_places(width, answer.map_hw[1])
     for frame, pose in enumerate(answer.world_from_camera):
-        trust = answer.confidence[frame]
-        # What is not to be trusted stays so, though it may be filled from what is around it.
-        carried = finer.carried(trust[..., None], frame)[..., 0]
-        confidence[frame] = np.where(trust[row, column] > 0, carried, np.float32(0))
+        confidence[frame] = doubted(answer.confidence[frame], (height, width))
         on_rays = _on_rays(1 / inverse[frame].astype(np.float64), intrinsics[frame], pose)
         off = answer.points[frame] - _on_rays(depth[frame], answer.intrinsics[frame], pose)
         if np.abs(off).max() > _OFF_RAY * np.median(depth[frame]):
