@@ -24,7 +24,7 @@ from dynapoint.refinement.setting import Answer
 # How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
 # CIELAB), and with the voter's own contrast of depth.
 _ALIKE, _FLAT = 12.0, 0.15
-_UNUSABLE, _POWER = 1e-6, 2
+_UNUSABLE = 1e-6
 # From this contrast within two pixels on they vote.
 _EDGE = 0.25
 # The curvature of inverse depth is looked at over so many pixels.
@@ -145,7 +145,7 @@ class _Votes:
         self._guide = guide
         self._slope = [_least_slope(layer.inverse, axis) for axis in (0, 1)]
         self._contrast, grade = _contrast(layer.inverse)
-        trust = 1 / (1 + np.square(_largest_around(grade, 1) / _FLAT)) ** _POWER
+        trust = 1 / (1 + np.square(_largest_around(grade, 1) / _FLAT))
         self._trust = (trust * layer.usable + _UNUSABLE).astype(np.float32)
         # In coarse pixels from the first centre.
         hw, coarse = guide.shape[:2], layer.inverse.shape
