@@ -64,8 +64,8 @@ class Reconstruct:
     first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
     FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
     refine: Flag = False
-    """Make cameras, lens and depth agree with what the pictures say; small networks get this
-    unless told otherwise, large ones (vdpm, vggt) only if asked for."""
+    """Make cameras, lens and depth agree with what the pictures say, and maps finer; small networks
+    get this unless told otherwise, large ones (vdpm, vggt) only if asked for."""
     no_refine: Flag = False
     """Leave the answer as the network gave it."""
     weights: Annotated[Path | None, optional("FILE")] = None

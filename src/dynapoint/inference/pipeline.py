@@ -55,8 +55,8 @@ def reconstruct(
         intrinsics: Known ones, or a file of them (`inference.known_cameras`).
         scale_from: What makes lengths metric (`inference.scale`): ("depth", FILE), ("trajectory",
             FILE) or ("distance", "frame,x1,y1,x2,y2,metres").
-        refine: Whether cameras, lens and depth are to agree with the pictures; None means so for
-            the small networks that the package ships (docs/refinement.md).
+        refine: Whether cameras, lens and depth are to agree with the pictures, and maps to be
+            finer; None means so for the small networks that the package ships (docs/refinement.md).
         progress: Show a bar on standard error while something takes its time.
 
     Returns:

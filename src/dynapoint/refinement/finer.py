@@ -24,7 +24,7 @@ from dynapoint.refinement.setting import Answer
 # How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
 # CIELAB), and with the voter's own contrast of depth.
 _ALIKE, _FLAT = 12.0, 0.15
-_UNUSABLE = 1e-6
+_UNUSABLE, _UNLIKE = 1e-6, 1e-9
 # From this contrast within two pixels on they vote.
 _EDGE = 0.25
 # The curvature of inverse depth is looked at over so many pixels.
@@ -143,17 +143,22 @@ class _Votes:
         self._circle = circle
         self._layer = layer
         self._guide = guide
-        self._slope = [_least_slope(layer.inverse, axis) for axis in (0, 1)]
         self._contrast, grade = _contrast(layer.inverse)
-        trust = 1 / (1 + np.square(_largest_around(grade, 1) / _FLAT))
-        self._trust = (trust * layer.usable + _UNUSABLE).astype(np.float32)
-        # In coarse pixels from the first centre.
-        hw, coarse = guide.shape[:2], layer.inverse.shape
-        self._place = [
-            ((np.arange(n) + 0.5) * m / n - 0.5).astype(np.float32)
-            for n, m in zip(hw, coarse, strict=True)
-        ]
-        self._nearest = [nearest_places(n, m) for n, m in zip(hw, coarse, strict=True)]
+        trust = 1 / (1 + np.square(_largest_around(grade, 1) / _FLAT)) * layer.usable
+        # With a border as wide as votes reach, whose pixels do not count.
+        self._wide = layer.inverse.shape[1] + 2 * circle.reach
+        self._inverse = self._padded(layer.inverse, 1.0)
+        self._slopes = [self._padded(_least_slope(layer.inverse, axis)) for axis in (0, 1)]
+        self._trust = self._padded((trust + _UNUSABLE).astype(np.float32))
+        self._moves = self._padded(layer.moves)
+        self._colors = [self._padded(channel) for channel in np.moveaxis(layer.colors, -1, 0)]
+        # How far places are from the nearest coarse pixel, and the first pixel of the square.
+        self._off, self._first = [], []
+        for count, coarse in zip(guide.shape[:2], layer.inverse.shape, strict=True):
+            nearest = nearest_places(count, coarse)
+            place = (np.arange(count) + 0.5) * coarse / count - 0.5
+            self._off.append((place - nearest).astype(np.float32))
+            self._first.append(nearest)
 
     def contested(self) -> Bool[np.ndarray, "rows columns"]:
         """Where surfaces meet, or moving things and others, or not all is usable."""
@@ -172,95 +177,108 @@ class _Votes:
         self, row: Int64[np.ndarray, " pixel"], column: Int64[np.ndarray, " pixel"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Inverse depth, taps and shares of pixels whose surroundings vote."""
-        here = self._guide[row, column]
-        values, weights, moving = [], [], []
-        for tap in range(self._circle.side**2):
-            at, inside, off = self._voters(row, column, tap)
-            unlike = here - self._layer.colors[at]
-            weight = np.exp(
-                -(off[0] ** 2 + off[1] ** 2) / np.float32(2 * self._circle.near_px**2)
-                - np.einsum("pc,pc->p", unlike, unlike) / np.float32(_ALIKE**2)
-            )
-            weights.append((weight * self._trust[at] + np.float32(1e-12)) * inside)
-            values.append(self._said(at, off))
-            moving.append(self._layer.moves[at])
-        value, weight, moves = np.stack(values), np.stack(weights), np.stack(moving)
+        value, weight, moves = self._heard(row, column)
         if moves.any():
             mostly = (weight * moves).sum(axis=0) > _MOSTLY * weight.sum(axis=0)
-            weight = weight * (moves == mostly)
-        middle = (value * weight).sum(axis=0) / weight.sum(axis=0)
+            weight *= moves == mostly
+        middle = np.einsum("vp,vp->p", value, weight) / weight.sum(axis=0)
         for _ in range(_ROUNDS):
-            pull = weight / (np.abs(value / middle - 1) + np.float32(_CORE))
-            middle = (value * pull).sum(axis=0) / pull.sum(axis=0)
+            pull = np.abs(value / middle - 1)
+            pull = np.divide(weight, pull + np.float32(_CORE), out=pull)
+            middle = np.einsum("vp,vp->p", value, pull) / pull.sum(axis=0)
         far = np.square(value - middle) / (value * middle * np.float32(_SAME_SIDE**2))
         # Never quite nothing, as the median may lie near no vote.
-        weight = weight / weight.max(axis=0) / (1 + far) ** 3
+        weight /= weight.max(axis=0) * (1 + far) ** 3
         return _of_heaviest(value, weight)
 
     def bilinear(
         self, row: Int64[np.ndarray, " pixel"], column: Int64[np.ndarray, " pixel"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of pixels between the centres of four that lie on one surface."""
+        reach, side = self._circle.reach, self._circle.side
+        off = self._off[0][row], self._off[1][column]
+        first = self._first[0][row] * self._wide + self._first[1][column]
+        ahead = [np.where(each >= 0, 1, -1) for each in off]
         values, weights, taps = [], [], []
-        reach, side = self._circle.reach, self._circle.side
-        ahead = [
-            np.where(self._place[axis][pixel] >= self._nearest[axis][pixel], 1, -1)
-            for axis, pixel in ((0, row), (1, column))
-        ]
-        for down, across in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            tap = (reach + down * ahead[0]) * side + reach + across * ahead[1]
-            at, inside, off = self._voters(row, column, tap)
-            weights.append((1 - np.abs(off[0])) * (1 - np.abs(off[1])) * inside)
-            values.append(self._said(at, off))
-            taps.append(tap)
-        return _of_heaviest(np.stack(values), np.stack(weights), np.stack(taps))
+        for step in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            down, across = reach + step[0] * ahead[0], reach + step[1] * ahead[1]
+            at = first + down * self._wide + across
+            from_it = off[0] - (down - reach), off[1] - (across - reach)
+            weight = (1 - np.abs(from_it[0])) * (1 - np.abs(from_it[1]))
+            weights.append(weight * (self._trust[at] > 0))
+            values.append(self._said(at, *from_it))
+            taps.append(down * side + across)
+        share = np.stack(weights).astype(np.float32)
+        return _mean_of(np.stack(values), share / share.sum(axis=0), np.stack(taps))
 
-    def _voters(
-        self, row: np.ndarray, column: np.ndarray, tap: int | np.ndarray
-    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, list[np.ndarray]]:
-        """A tap's coarse pixels, which of them there are, and how far from it the pixels lie."""
+    def _heard(
+        self, row: Int64[np.ndarray, " pixel"], column: Int64[np.ndarray, " pixel"]
+    ) -> tuple[
+        Float32[np.ndarray, "voter pixel"],
+        Float32[np.ndarray, "voter pixel"],
+        Bool[np.ndarray, "voter pixel"],
+    ]:
+        """What each says of the inverse depth, how much it counts, and whether it moves."""
         reach, side = self._circle.reach, self._circle.side
-        steps = (tap // side - reach, tap % side - reach)
-        at, off, inside = [], [], np.ones(len(row), dtype=bool)
-        for axis, (pixel, step) in enumerate(zip((row, column), steps, strict=True)):
-            place = self._nearest[axis][pixel] + step
-            last = self._layer.inverse.shape[axis] - 1
-            inside &= (place >= 0) & (place <= last)
-            at.append(np.clip(place, 0, last))
-            off.append(self._place[axis][pixel] - at[-1].astype(np.float32))
-        return (at[0], at[1]), inside, off
+        off = self._off[0][row], self._off[1][column]
+        first = self._first[0][row] * self._wide + self._first[1][column]
+        here = self._guide[row, column].T.copy()
+        shape = (side**2, len(row))
+        value, weight = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        moves = np.empty(shape, bool)
+        steps = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+        near = [np.exp(-np.square(each - steps) / (2 * self._circle.near_px**2)) for each in off]
+        for tap in range(side**2):
+            down, across = divmod(tap, side)
+            at = first + (down * self._wide + across)
+            unlike = np.zeros(len(row), np.float32)
+            for channel, ours in zip(self._colors, here, strict=True):
+                unlike += np.square(channel.take(at) - ours)
+            alike = np.exp(unlike * np.float32(-1 / _ALIKE**2)) + np.float32(_UNLIKE)
+            weight[tap] = alike * near[0][down] * near[1][across] * self._trust.take(at)
+            value[tap] = self._said(at, off[0] - steps[down], off[1] - steps[across])
+            moves[tap] = self._moves.take(at)
+        return value, weight, moves
 
     def _said(
-        self, at: tuple[np.ndarray, np.ndarray], off: list[np.ndarray]
+        self, at: Int64[np.ndarray, " pixel"], down: np.ndarray, across: np.ndarray
     ) -> Float32[np.ndarray, " pixel"]:
         """The inverse depth that voters' planes have so far from them."""
-        own = self._layer.inverse[at]
-        said = own + self._slope[0][at] * off[0] + self._slope[1][at] * off[1]
-        return np.clip(said, np.float32(_LEAST_PART) * own, np.float32(_MOST_PART) * own)
+        own = self._inverse.take(at)
+        said = own + self._slopes[0].take(at) * down + self._slopes[1].take(at) * across
+        said = np.maximum(said, np.float32(_LEAST_PART) * own)
+        return np.minimum(said, np.float32(_MOST_PART) * own).astype(np.float32)
+
+    def _padded(self, values: np.ndarray, border: float = 0.0) -> np.ndarray:
+        return np.pad(values, self._circle.reach, constant_values=border).reshape(-1)
 
 
 def _of_heaviest(
-    value: Float32[np.ndarray, "voter pixel"],
-    weight: Float32[np.ndarray, "voter pixel"],
-    taps: Int64[np.ndarray, "voter pixel"] | None = None,
+    value: Float32[np.ndarray, "voter pixel"], weight: Float32[np.ndarray, "voter pixel"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean values of those that weigh most, which taps they are, and their shares."""
-    left, chosen, heavy = weight.copy(), [], []
+    """Mean values of the votes that weigh most, whose they are, and their shares."""
+    chosen, heavy = [], []
     pixels = np.arange(value.shape[1])
     for _ in range(TAPS):
-        most = left.argmax(axis=0)
+        most = weight.argmax(axis=0)
         chosen.append(most)
-        heavy.append(left[most, pixels].copy())
-        left[most, pixels] = -1
+        heavy.append(weight[most, pixels])
+        weight[most, pixels] = -1
     voters, share = np.stack(chosen), np.maximum(np.stack(heavy), 0)
-    share = share / share.sum(axis=0)
-    said = value[voters, pixels]
+    return _mean_of(value[voters, pixels], share / share.sum(axis=0), voters)
+
+
+def _mean_of(
+    said: Float32[np.ndarray, "tap pixel"],
+    share: Float32[np.ndarray, "tap pixel"],
+    taps: Int64[np.ndarray, "tap pixel"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, whose shares it is made of, and these in whole parts; the first takes the rest."""
     # By differences, so that what is the same everywhere stays so to the last bit.
     mean = said[0] + ((said - said[0]) * share).sum(axis=0)
     parts = np.round(share * WHOLE).astype(np.int64)
     parts[0] = WHOLE - parts[1:].sum(axis=0)
-    used = voters if taps is None else taps[voters, pixels]
-    return mean, used.T.astype(np.uint8), parts.T.astype(np.uint8)
+    return mean, taps.T.astype(np.uint8), parts.T.astype(np.uint8)
 
 
 def _usable_depth(

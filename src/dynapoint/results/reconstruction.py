@@ -65,7 +65,7 @@ class QueryResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTracks:
-    """Where the pixels of one frame are at all times, at the resolution of the network's maps."""
+    """Where the pixels of one frame are at all times, at the resolution of the maps."""
 
     points: Float32[np.ndarray, "time height width xyz=3"]
     visible: Float32[np.ndarray, "time height width"]
@@ -84,7 +84,7 @@ class Reconstruction(Answers):
         world_from_camera: Camera to world; `[0]` is exactly the identity.
         intrinsics: In original pixels.
         own_time_points: For each frame, its pixels' points at its own time, in the world, at the
-            resolution of the network's maps.
+            resolution of the maps.
         own_time_confidence: Not negative, larger is better.
         pixel_map: Where the pixels of the original images lie in the maps.
         decoder: Gives points at further times on demand.
@@ -134,12 +134,12 @@ class Reconstruction(Answers):
 
     @property
     def map_hw(self) -> tuple[int, int]:
-        """(height, width) of the network's maps."""
+        """(height, width) of the maps: the network's, or finer (`inference.finer`)."""
         return self.pixel_map.map_hw
 
     @cached_property
     def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:
-        """Intrinsics in pixels of the network's maps."""
+        """Intrinsics in pixels of the maps."""
         return self.pixel_map.map_from_image @ self.intrinsics
 
     @cached_property
