@@ -144,7 +144,9 @@ def main() -> None:
         chosen: dict[str, Any] = {"frames": FrameSelection(stride=options.step)}
         refined = reconstruct(pictures, network, refine=True, **chosen)
         truth = Truth(clip, used, refined)
-        table.add("network", reconstruct(pictures, network, refine=False, **chosen), truth)
+        # Its maps have fewer pixels than refined ones.
+        plain = reconstruct(pictures, network, refine=False, **chosen)
+        table.add("network", plain, Truth(clip, used, plain))
         table.add("refined", without_paths(refined, network), truth)
         table.add("paths", refined, truth)
     table.say()
