@@ -163,6 +163,51 @@ def test_a_camera_that_stands_still_is_found_to_stand_still():
     assert (refined.evidence == STILL).mean() > 0.2
 
 
+def turned_views(turns, seed=1_000_600_040):
+    """Pictures of a camera that turns in one place (homographies of one), and its lens."""
+    import cv2
+
+    (picture, *_), truth, _ = rendered(seed, frames=3, image_hw=HW)
+    large = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    lens = np.array([[230.0, 0, 128], [0, 230, 96], [0, 0, 1]])
+    from_large = np.linalg.inv([[230.0, 0, 256], [0, 230, 192], [0, 0, 1]])
+    views = [
+        cv2.warpPerspective(large, lens @ turn.T @ from_large, HW[::-1], flags=cv2.INTER_LINEAR)
+        for turn in turns
+    ]
+    return np.stack(views), lens, truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_camera_that_turns_in_one_place_is_found_to_go_nowhere(seed):
+    rng = np.random.default_rng(seed)
+    steps = np.cumsum(rng.uniform(-0.06, 0.06, size=(4, 3)) * [1, 1, 0.3], axis=0)
+    turns = rotation_from_vector(np.concatenate([np.zeros((1, 3)), steps]))
+    colors, lens, truth = turned_views(turns)
+    poses = np.tile(np.eye(4), (5, 1, 1))
+    poses[:, :3, :3] = turns
+    exact = placed(
+        np.repeat(truth.depth[:1], 5, axis=0),
+        poses,
+        np.tile(lens, (5, 1, 1)),
+        np.ones((5, *HW), dtype=np.float32),
+    )
+    answer = disturbed(exact, turn_deg=2.0, depth=0.3, seed=seed)
+    answer.world_from_camera[1:, :3, 3] = 0.02 * rng.normal(size=(4, 3))
+    refined = refine(colors, answer)
+    assert_sound(refined, answer)
+    assert refined.found.start == "turning" and refined.found.poses and not refined.found.depth
+    assert (refined.answer.world_from_camera[:, :3, 3] == 0).all()
+    assert turn_error(refined.answer, exact) < 0.15 < turn_error(answer, exact)
+
+
+def test_a_camera_that_goes_somewhere_does_not_only_turn():
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    refined = refine(colors, disturbed(truth, turn_deg=2.0, depth=0.2))
+    assert refined.found.poses and refined.found.start != "turning"
+    assert (refined.answer.world_from_camera[1:, :3, 3] != 0).any()
+
+
 def test_portrait_and_maps_of_another_size():
     colors, truth, _ = rendered(frames=3, image_hw=(128, 96))
     small = Answer(
@@ -259,6 +304,8 @@ GOOD = Findings(
         ({"coverage": 0.02}, False),
         ({"start": "still", "turn_sigma_deg": 180.0, "explained_plainly": 0.0}, True),
         ({"start": "still", "explained": 0.3}, False),
+        ({"start": "turning"}, True),
+        ({"start": "turning", "turn_sigma_deg": 0.25}, False),
     ],
 )
 def test_the_gate(changes, believed):
@@ -267,7 +314,8 @@ def test_the_gate(changes, believed):
     if changes.get("start") == "still":
         assert not verdict.lens and not verdict.depth
     else:
-        assert verdict == Verdict(poses=believed, lens=believed, depth=believed)
+        depth = believed and changes.get("start") != "turning"
+        assert verdict == Verdict(poses=believed, lens=believed, depth=depth)
 
 
 @pytest.mark.parametrize(("sigma", "taken"), [(0.0, False), (0.1, True), (0.22, False)])
@@ -279,8 +327,9 @@ def test_the_lens_is_judged_apart(sigma, taken):
 def test_cameras_under_an_unknown_lens_need_nearly_all_matches():
     doubtful = replace(GOOD, lens_sigma=0.22, explained=0.94)
     assert not judge(doubtful).poses
-    # Unless the network's explain next to nothing.
-    assert judge(replace(doubtful, explained_before=0.22)).poses
+    # Unless the network's explain next to nothing, and others much with its depths.
+    little = replace(doubtful, explained_before=0.22)
+    assert judge(little).poses and not judge(replace(little, explained_plainly=0.55)).poses
 
 
 def test_findings_survive_being_plain_and_refuse_what_is_not():
