@@ -72,7 +72,8 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    small = SmallPictures()  # of a video, in case that the network's answer is to be refined
+    # What refinement needs of a video is kept while it is decoded, and only then.
+    small = SmallPictures() if will_refine(model, refine) else None
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks, "small": small}
     loaded = load_frames(source, selection, one_size=prepare != "published", **given)
     if loaded.note:
@@ -122,14 +123,18 @@ def reconstruct_frames(
         prepare=prepare,
         reference=reference,
         intrinsics=known,
-        refine=_refines(model) if refine is None else refine,
+        refine=will_refine(model, refine),
         between=between,
         progress=progress,
     )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
 
 
-def _refines(model: "PointMapModel") -> bool:
-    """Whether a network's answers are refined unless told otherwise."""
+def will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
+    """Whether a network's answer is refined: as asked, or as the network's card has it."""
+    if refine is not None:
+        return refine
+    if isinstance(model, str):
+        return find_card(model).refine
     source = getattr(model, "source", None)
     return source is not None and find_card(source.name).refine

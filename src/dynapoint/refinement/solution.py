@@ -32,6 +32,7 @@ SPANS = (1, 2, 4)
 TIGHT, LOOSER, LOOSE, FREE = 0.05, 0.15, 0.4, 0.6
 _FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
 _LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
+_TURNS = Plan(iterations=8, first_px=6.0, last_px=1.0)
 # Motion of the camera must explain more than standing still does, by this much.
 _STILL_PX, _STILL_FAVOUR = 1.0, 1.15
 STILL_CAMERA = "still"
@@ -98,8 +99,8 @@ def turning_in_place(views: Views, *, log_depth: np.ndarray | None = None) -> Vi
 def only_turning(setting: Setting, solution: Solution) -> Solution | None:
     """A solution whose camera turns in one place; None if going elsewhere explains more."""
     problem = far_problem_of(setting, solution.matches)
-    turning = adjust(problem, turning_in_place(solution.views), _FIRST, Freedom())
-    turning = turning_in_place(adjust(problem, turning, _LAST, Freedom()))
+    turning = adjust(problem, turning_in_place(solution.views), _TURNS, Freedom())
+    turning = turning_in_place(turning)
     cost = cost_of(problem, turning, _STILL_PX, "geman")
     network_depth = coarse_views(setting, setting.views).log_depth
     ways = (
