@@ -522,7 +522,7 @@ def test_trees_of_tensors_come_back(tmp_path):
     assert found["views"][2].stride() == tree["views"][2].stride()
     with pytest.raises(TypeError, match="a set cannot be kept"):
         write_encoded({"odd": {1, 2}}, tmp_path / "odd.safetensors")
-    with pytest.raises(TypeError, match="no dataclass of"):
+    with pytest.raises(TypeError, match="no dataclass that scenes keep"):
         write_encoded({"odd": frames_of_all_kinds()}, tmp_path / "odd.safetensors")
 
 

@@ -72,7 +72,6 @@ def reconstruct(
             "dynapoint.load_model(weights=FILE) gives"
         )
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    # What refinement needs of a video is kept while it is decoded, and only then.
     small = SmallPictures() if will_refine(model, refine) else None
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks, "small": small}
     loaded = load_frames(source, selection, one_size=prepare != "published", **given)
