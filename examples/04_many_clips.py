@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dynapoint
 from dynapoint.errors import DynapointError, SceneError
-from dynapoint.results import contact_sheet, store
 from dynapoint.results.summary import summarize
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
@@ -27,7 +26,7 @@ def main(source: Path = DEMO, output: Path = Path("out/many_clips")) -> None:
             if not is_there(scene):
                 rec = dynapoint.reconstruct(video, network, frames=6)
                 # A scene is there whole or not at all, so that a run can be broken off anywhere.
-                store.save(rec, scene, contact_sheet=contact_sheet.draw(rec))
+                rec.save(scene)
             facts = summarize(dynapoint.open(scene))
             print(f"{scene}: {facts.frames} frames; {facts.lens_words}; {facts.camera_words}")
         except DynapointError as error:

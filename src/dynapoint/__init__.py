@@ -4,7 +4,6 @@ Importing the package loads neither torch nor any extra; the names below load wh
 they are first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -14,24 +13,28 @@ if TYPE_CHECKING:
     from dynapoint.inference.pipeline import reconstruct as reconstruct
     from dynapoint.models.catalog import load_model as load_model
     from dynapoint.results.reconstruction import Reconstruction as Reconstruction
+    from dynapoint.viewer.showing import show as view
 
 _LAZY = {
     "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
     "open": ("dynapoint.inference.opening", "open_scene"),
     "load_model": ("dynapoint.models.catalog", "load_model"),
     "Reconstruction": ("dynapoint.results.reconstruction", "Reconstruction"),
+    "view": ("dynapoint.viewer.showing", "show"),
 }
 
-__all__ = ["Reconstruction", "__version__", "load_model", "open", "reconstruct"]
+__all__ = ["Reconstruction", "__version__", "load_model", "open", "reconstruct", "view"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562), so that `import dynapoint` stays quick."""
     if name in _LAZY:
+        from importlib import import_module  # noqa: PLC0415 - no name of the package.
+
         module, attribute = _LAZY[name]
         return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'dynapoint' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted(__all__)

@@ -35,7 +35,7 @@ def open_scene(
     network and what it kept of the clip, and then answers as the fresh reconstruction did.
 
     Args:
-        scene: A folder that `dynapoint reconstruct` or `store.save` wrote.
+        scene: A folder that `dynapoint reconstruct` or `Reconstruction.save` wrote.
         weights: The network's weights file, where it is neither in the scene nor found by name.
         device: Where further questions are computed; None takes a GPU where there is one.
         progress: Show a bar on standard error while the tracks of a frame are worked out.

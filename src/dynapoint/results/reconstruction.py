@@ -16,6 +16,7 @@ from dynapoint.errors import InputError
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.answers import Answers
 from dynapoint.results.asking import checked_xy
+from dynapoint.results.front_door import FrontDoor
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import points_in_camera, seen_probability, surface_of
@@ -72,8 +73,8 @@ class FrameTracks:
     confidence: Float32[np.ndarray, "time height width"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reconstruction(Answers):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Reconstruction(Answers, FrontDoor):
     """A 4D scene: the frames used, their cameras, and points for every (frame, time).
 
     The world is the camera of frame 0 (OpenCV axes); translations and points share one unit, which

@@ -23,7 +23,6 @@ from dynapoint.results.manifest import (
     NetworkEntry,
     read_manifest,
 )
-from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.stored_frames import source_facts, write_frames
 
@@ -70,30 +69,6 @@ class StoredArrays:
 
     manifest: Manifest
     arrays: dict[str, np.ndarray]
-
-
-def save(
-    reconstruction: Reconstruction,
-    output: Path | str,
-    *,
-    overwrite: bool = False,
-    contact_sheet: Image.Image | None = None,
-) -> None:
-    """Write a scene as the folder `output`, whatever its name ends in.
-
-    Args:
-        reconstruction: What to write: frames, cameras, own-time maps, the tracks of frame 0, and
-            the network and what it keeps of the clip where it was loaded by name.
-        output: The folder; missing folders above it are made.
-        overwrite: Replace a scene that is there already. Anything else is never replaced.
-        contact_sheet: A picture to put beside the arrays.
-
-    Raises:
-        OutputError: `output` exists or cannot be written; nothing is left behind.
-    """
-    with whole_folder(Path(output), overwrite=overwrite) as folder:
-        write_tracks(reconstruction, folder)
-        write_scene(reconstruction, folder, contact_sheet=contact_sheet)
 
 
 def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
