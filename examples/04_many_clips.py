@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import dynapoint
-from dynapoint.errors import DynapointError, SceneError
-from dynapoint.results.summary import summarize
+from dynapoint import DynapointError
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 
@@ -27,8 +26,7 @@ def main(source: Path = DEMO, output: Path = Path("out/many_clips")) -> None:
                 rec = dynapoint.reconstruct(video, network, frames=6)
                 # A scene is there whole or not at all, so that a run can be broken off anywhere.
                 rec.save(scene)
-            facts = summarize(dynapoint.open(scene))
-            print(f"{scene}: {facts.frames} frames; {facts.lens_words}; {facts.camera_words}")
+            print(f"{scene}: {dynapoint.open(scene)}")
         except DynapointError as error:
             failed[video.name] = error
     for name, failure in failed.items():
@@ -39,7 +37,7 @@ def is_there(scene: Path) -> bool:
     """Whether a whole scene of this version lies there."""
     try:
         dynapoint.open(scene)
-    except SceneError:
+    except DynapointError:
         return False
     return True
 

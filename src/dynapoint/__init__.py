@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dynapoint.data.selection import FrameSelection as FrameSelection
+    from dynapoint.errors import DynapointError as DynapointError
     from dynapoint.inference.opening import open_scene as open
     from dynapoint.inference.pipeline import reconstruct as reconstruct
     from dynapoint.models.catalog import load_model as load_model
     from dynapoint.results.reconstruction import Reconstruction as Reconstruction
+    from dynapoint.types import Cameras as Cameras
+    from dynapoint.types import PointMaps as PointMaps
     from dynapoint.viewer.showing import show as view
 
 _LAZY = {
+    "DynapointError": ("dynapoint.errors", "DynapointError"),
+    "FrameSelection": ("dynapoint.data.selection", "FrameSelection"),
+    "Cameras": ("dynapoint.types", "Cameras"),
+    "PointMaps": ("dynapoint.types", "PointMaps"),
     "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
     "open": ("dynapoint.inference.opening", "open_scene"),
     "load_model": ("dynapoint.models.catalog", "load_model"),
@@ -23,7 +31,18 @@ _LAZY = {
     "view": ("dynapoint.viewer.showing", "show"),
 }
 
-__all__ = ["Reconstruction", "__version__", "load_model", "open", "reconstruct", "view"]
+__all__ = [
+    "Cameras",
+    "DynapointError",
+    "FrameSelection",
+    "PointMaps",
+    "Reconstruction",
+    "__version__",
+    "load_model",
+    "open",
+    "reconstruct",
+    "view",
+]
 
 
 def __getattr__(name: str) -> Any:
