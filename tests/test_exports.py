@@ -292,8 +292,8 @@ def test_the_command_writes_a_stored_scene_and_says_where(rec, tmp_path, capsys)
     assert main(["export", str(stored), "--to", "tum", "-o", str(tmp_path / "poses")]) == 0
     assert (tmp_path / "poses.txt").exists()
     assert "poses.txt" in capsys.readouterr().out
-    assert main(["export", str(stored), "-o", str(tmp_path / "by_suffix.glb")]) == 0
-    assert "glb in" in capsys.readouterr().out and (tmp_path / "by_suffix.glb").exists()
+    assert main(["export", str(stored), "-o", str(tmp_path / "by_suffix.tum")]) == 0
+    assert "tum in" in capsys.readouterr().out and (tmp_path / "by_suffix.tum").exists()
 
 
 @pytest.mark.parametrize(
