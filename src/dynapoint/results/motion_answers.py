@@ -13,6 +13,7 @@ from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
     checked_xy,
+    frames_at_all_times,
     maps_at_all_times,
     maps_at_two_times,
 )
@@ -134,7 +135,7 @@ class MotionAnswers:
     ) -> "MovingObjects":
         """Masks of what moves, one id for one thing in all of `frames`, which are joined at `time`.
 
-        All frames by default, for which every frame is decoded at every time. Of three and more
+        All frames by default. They are decoded together, once for every time. Of three and more
         frames, specks are left out, and what only one of them finds if it is small or unsure.
         """
         import torch  # noqa: PLC0415
@@ -142,30 +143,32 @@ class MotionAnswers:
         from dynapoint.reductions.instances import moving_objects, moving_regions  # noqa: PLC0415
         from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
-        chosen = list(range(self.frame_count)) if frames is None else list(frames)
+        chosen = range(self.frame_count) if frames is None else frames
+        chosen = [self._checked_index(frame, "frames") for frame in chosen]
         if not chosen:
             raise InputError("no frame is given to look for objects in; give at least one")
-        regions, likely = [], []
-        for frame in chosen:
-            maps, known = maps_at_all_times(self, frame)
+        moment = self._checked_index(time, "time")
+        regions, likely, points, confidence = [], [], [], []
+        for frame, maps, known in frames_at_all_times(self, chosen):
             pose = as_tensor(self.world_from_camera[frame].astype(np.float32))
             probability = segment_clip(
-                maps, own_time=int(frame), world_from_camera=pose, confidence=known
+                maps, own_time=frame, world_from_camera=pose, confidence=known
             ).probability
             found = moving_regions(
-                maps, probability, own_time=int(frame), world_from_camera=pose, confidence=known
+                maps, probability, own_time=frame, world_from_camera=pose, confidence=known
             )
             regions.append(found.region)
             likely.append(probability)
-        points, confidence = self.maps_at(time=time)
+            points.append(maps[moment])
+            confidence.append(known[moment])
         return as_numpy(
             moving_objects(
                 torch.stack(regions),
-                as_tensor(points[chosen]),
+                torch.stack(points),
                 torch.stack(likely),
-                world_from_camera=as_tensor(self.world_from_camera[time].astype(np.float32)),
-                intrinsics=as_tensor(self.map_intrinsics[time].astype(np.float32)),
-                confidence=as_tensor(confidence[chosen]),
+                world_from_camera=as_tensor(self.world_from_camera[moment].astype(np.float32)),
+                intrinsics=as_tensor(self.map_intrinsics[moment].astype(np.float32)),
+                confidence=torch.stack(confidence),
             )
         )
 
