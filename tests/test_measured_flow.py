@@ -9,9 +9,11 @@ import torch
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.geometry.pinhole import pixel_centres
 from dynapoint.reductions.correspondence import match_seen
-from dynapoint.refinement.measured_flow import measured_flow
+from dynapoint.refinement import measured_flow as module
+from dynapoint.refinement.measured_flow import Guess, measured_flow
 from dynapoint.results import seen_places
 from dynapoint.results.seen_places import map_centres
 from dynapoint.results.store import save
@@ -60,6 +62,12 @@ def map_flow(flow):
     return (exact / scale).astype(np.float32), inside
 
 
+def both_ways(first, second, guess, still):
+    """Measured flow from a guess for the way there, and none for the way back."""
+    nothing = Guess(flow=np.zeros_like(guess), still=np.zeros_like(still))
+    return measured_flow(first, second, Guess(flow=guess, still=still), nothing)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("off", [0.0, 1.0, 40.0])
 def test_flow_is_found_whatever_the_guess(seed, off):
@@ -68,8 +76,12 @@ def test_flow_is_found_whatever_the_guess(seed, off):
     exact, inside = map_flow(flow)
     guess = exact + off * np.random.default_rng(seed).normal(size=exact.shape).astype(np.float32)
     nothing = np.zeros(MAP_HW, dtype=bool)
-    found = measured_flow(first, second, guess, still=nothing)
+    found, back = both_ways(first, second, guess, nothing)
     error = np.linalg.norm(found - exact, axis=-1)[inside]
+    flat = exact.reshape(-1, 2).astype(np.float64)
+    xy = np.stack(np.meshgrid(np.arange(MAP_HW[1]) + 0.5, np.arange(MAP_HW[0]) + 0.5), axis=-1)
+    home, _ = flow_between_pixels(back, np.ones(MAP_HW), xy.reshape(-1, 2) + flat)
+    assert np.median(np.linalg.norm(flat + home, axis=-1)[inside.reshape(-1)]) < 0.05
     assert inside.mean() > 0.5 and found.dtype == np.float32
     assert np.median(error) < 0.05 and np.quantile(error, 0.95) < 0.3
 
@@ -79,20 +91,32 @@ def test_a_right_guess_of_what_stands_still_is_kept_to_the_bit_and_a_wrong_one_i
     exact, inside = map_flow(flow)
     still = np.zeros(MAP_HW, dtype=bool)
     still[:, 20:] = True
-    kept = measured_flow(first, second, exact, still=still)
+    kept, _ = both_ways(first, second, exact, still)
     same = (kept == exact).all(axis=-1)
     assert same[inside & still].mean() > 0.95 and same[~still].mean() < 0.05
     wrong = exact + np.float32(2)
-    moved = measured_flow(first, second, wrong, still=still)
+    moved, _ = both_ways(first, second, wrong, still)
     assert not (moved == wrong).all(axis=-1)[inside].any()
     assert np.median(np.linalg.norm(moved - exact, axis=-1)[inside & still]) < 0.05
+
+
+def test_flow_that_does_not_come_home_has_to_explain_more(monkeypatch):
+    """Pictures that have nothing in common: flow fits something, and does not come home."""
+    first, second = noise_picture(1), noise_picture(2)
+    guess = np.random.default_rng(3).uniform(-1, 1, size=(*MAP_HW, 2)).astype(np.float32)
+    still = np.ones(MAP_HW, dtype=bool)
+    kept = {}
+    for levels in (1.0, 6.0, 30.0):
+        monkeypatch.setattr(module, "_PREFERENCE_LOST", levels)
+        kept[levels] = (both_ways(first, second, guess, still)[0] == guess).all(axis=-1).mean()
+    assert kept[1.0] < kept[6.0] < kept[30.0] and kept[30.0] > 0.8
 
 
 def test_plain_pictures_leave_what_stands_still_where_it_was():
     plain = np.full(HW, 90, dtype=np.uint8)
     rng = np.random.default_rng(0)
     guess = rng.uniform(-3, 3, size=(*MAP_HW, 2)).astype(np.float32)
-    found = measured_flow(plain, plain, guess, still=np.ones(MAP_HW, dtype=bool))
+    found, _ = both_ways(plain, plain, guess, np.ones(MAP_HW, dtype=bool))
     np.testing.assert_array_equal(found, guess)
 
 
@@ -102,8 +126,8 @@ def test_any_size_and_any_guess_will_do(hw):
     one, other = (rng.integers(0, 256, size=hw, dtype=np.uint8) for _ in range(2))
     guess = rng.normal(size=(5, 6, 2)).astype(np.float32) * np.float32(1e30)
     before = guess.copy()
-    found = measured_flow(one, other, guess, still=np.zeros((5, 6), dtype=bool))
-    assert found.shape == guess.shape and np.isfinite(found).all()
+    for found in both_ways(one, other, guess, rng.random((5, 6)) < 0.5):
+        assert found.shape == guess.shape and np.isfinite(found).all()
     np.testing.assert_array_equal(guess, before)
 
 

@@ -1,17 +1,19 @@
-"""Where the pixels of one picture lie in another one, measured in pictures, from a guess.
+"""Where the pixels of two pictures lie in each other, measured in the pictures, from guesses.
 
 For answers in pictures the pictures have the last word: geometry guesses where pixels go, and flow
 finds it to a fraction of a pixel wherever there is something to see.
 
 1. **Guess.** The flow that is given, unless a search without any explains the pictures better
    around a pixel; of what stands still the guess is given more credit.
-2. **Flow** (OpenCV's DIS, Kroeger et al. 2016) from there, made smoother than its presets make it,
-   because plain surfaces are where it errs most; then a variational step that may bend more, which
-   only where there is texture moves anything.
+2. **Flow** (OpenCV's DIS, Kroeger et al. 2016) from there, smoother than its presets make it,
+   because plain surfaces are where it errs most; then a variational step that may bend more.
 3. **Choice.** What stands still, and explains the pictures about as well where it would lie, is
-   there: plain surfaces tell flow little, and geometry is exact where it is right.
+   there: geometry is exact where it is right, and plain surfaces tell flow little. Where the way
+   there and back does not come home, flow has to explain much more to be believed.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,10 @@ _CREDIT, _CREDIT_OF_STILL = 1.0, 3.0
 # Smoothness of flow: of the search, and of the last step (OpenCV's presets: 20).
 _SMOOTH, _SMOOTH_LAST = 40.0, 5.0
 _LAST_ITERATIONS = 3
-# Still things are where geometry has them unless flow explains so many grey levels more around.
-_PREFERENCE = 1.0
+# Still things are where geometry has them unless flow explains so many grey levels more around:
+# where it comes home within so many pixels, and where it ends farther from it.
+_PREFERENCE, _PREFERENCE_LOST = 1.0, 6.0
+_HOME_PX, _LOST_PX = 1.0, 3.0
 _CHOICE_SIDE_PX = 7
 
 _Picture = UInt8[np.ndarray, "height width"]
@@ -41,36 +45,68 @@ _OtherFlow = Float32[np.ndarray, "rows columns xy=2"]
 _OtherValues = Float32[np.ndarray, "rows columns"]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Guess:
+    """Where the pixels of a map would lie in the other picture.
+
+    Attributes:
+        flow: In pixels of the map.
+        still: Which are known to show what stands still, so that the guess is exact but for errors
+            of depth and cameras.
+    """
+
+    flow: Float32[np.ndarray, "rows columns xy=2"]
+    still: Bool[np.ndarray, "rows columns"]
+
+
 def measured_flow(
-    first: UInt8[np.ndarray, "tall wide"],
-    second: UInt8[np.ndarray, "tall wide"],
-    guess: Float32[np.ndarray, "height width xy=2"],
-    *,
-    still: Bool[np.ndarray, "height width"],
-) -> Float32[np.ndarray, "height width xy=2"]:
-    """Flow at the pixels of a map, from a guess.
+    first: UInt8[np.ndarray, "height width"],
+    second: UInt8[np.ndarray, "height width"],
+    there: Guess,
+    back: Guess,
+) -> tuple[Float32[np.ndarray, "rows columns xy=2"], Float32[np.ndarray, "rows columns xy=2"]]:
+    """Flow at the pixels of the maps of two pictures, there and back.
 
     Args:
-        first: What the map shows, grey, of any size.
-        second: The other picture.
-        guess: Flow in pixels of the map.
-        still: Which pixels are known to show what stands still, so that the guess is exact but for
-            errors of depth and cameras.
+        first: What the first map shows, grey, of any size.
+        second: The same of the other one.
+        there: Guess for the pixels of the first map.
+        back: For those of the second.
 
     Returns:
-        Flow in pixels of the map, exactly the guess where that is taken.
+        Flow in pixels of the maps, exactly the guess where that is taken.
     """
-    hw = first.shape
-    farthest = np.float32(2 * max(still.shape))
-    given = _resized(np.clip(guess, -farthest, farthest), hw)
-    stays = _nearest(still.astype(np.float32), hw)
-    start = _start(first, second, given, stays)
-    found = _bent(first, second, _searched(first, second, start, _SMOOTH))
-    box = (_CHOICE_SIDE_PX, _CHOICE_SIDE_PX)
-    costs = [_blurred_box(_differences(first, second, flow), box) for flow in (given, found)]
-    flow, worse = _resized(found, still.shape), _at_centres(costs[0] - costs[1], still.shape)
-    keeps = still & (worse < _PREFERENCE)
-    return np.where(keeps[..., None], guess, flow)
+    ways = (first, second, there), (second, first, back)
+    with ThreadPoolExecutor(len(ways)) as threads:
+        found = list(threads.map(lambda way: _found(*way), ways))
+    return (
+        _chosen(first, second, there, found[0], found[1]),
+        _chosen(second, first, back, found[1], found[0]),
+    )
+
+
+def _given(guess: Guess, hw: tuple[int, ...]) -> _OtherFlow:
+    """A guess at the pixels of pictures; far beyond these it makes no difference how far."""
+    farthest = np.float32(2 * max(guess.still.shape))
+    return _resized(np.clip(guess.flow, -farthest, farthest), hw)
+
+
+def _found(one: _Picture, other: _Picture, guess: Guess) -> _Flow:
+    """Flow from one picture to the other, in pixels of the pictures."""
+    stays = _nearest(guess.still.astype(np.float32), one.shape)
+    start = _start(one, other, _given(guess, one.shape), stays)
+    return _bent(one, other, _searched(one, other, start, _SMOOTH))
+
+
+def _chosen(one: _Picture, other: _Picture, guess: Guess, found: _Flow, back: _Flow) -> _OtherFlow:
+    """Flow or the guess, at the pixels of the map."""
+    hw = guess.still.shape
+    miss = np.linalg.norm(found + _drawn(back, found), axis=-1)
+    lost = np.clip((miss - _HOME_PX) / (_LOST_PX - _HOME_PX), 0, 1)
+    preference = _PREFERENCE + (_PREFERENCE_LOST - _PREFERENCE) * lost
+    costs = [_boxed(_differences(one, other, flow)) for flow in (_given(guess, one.shape), found)]
+    keeps = guess.still & (_at_centres(costs[0] - costs[1] - preference, hw) < 0)
+    return np.where(keeps[..., None], guess.flow, _resized(found, hw))
 
 
 def _start(first: _Picture, second: _Picture, given: _Flow, stays: _Values) -> _Flow:
@@ -116,18 +152,20 @@ def _bent(one: _Picture, other: _Picture, flow: _Flow) -> _Flow:
 
 def _differences(one: _Picture, other: _Picture, flow: _Flow) -> _Values:
     """How much a picture differs from the other one where flow leads, bounded."""
+    drawn = _drawn(other.astype(np.float32), flow)
+    return np.minimum(np.abs(drawn - one), np.float32(_MOST_LEVELS))
+
+
+def _drawn(
+    values: Float32[np.ndarray, "height width *channel"], flow: _Flow
+) -> Float32[np.ndarray, "height width *channel"]:
+    """Values where flow leads, those of the edge beyond it."""
     import cv2  # noqa: PLC0415 - slow to import.
 
-    height, width = one.shape
+    height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    drawn = cv2.remap(
-        other.astype(np.float32),
-        x + flow[..., 0],
-        y + flow[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.minimum(np.abs(drawn - one), np.float32(_MOST_LEVELS))
+    place = x + flow[..., 0], y + flow[..., 1]
+    return cv2.remap(values, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _blurred(values: _Values) -> _Values:
@@ -136,10 +174,10 @@ def _blurred(values: _Values) -> _Values:
     return cv2.GaussianBlur(values, (0, 0), _AROUND_SIGMA_PX)
 
 
-def _blurred_box(values: _Values, box: tuple[int, int]) -> _Values:
+def _boxed(values: _Values) -> _Values:
     import cv2  # noqa: PLC0415 - slow to import.
 
-    return cv2.blur(values, box)
+    return cv2.blur(values, (_CHOICE_SIDE_PX, _CHOICE_SIDE_PX))
 
 
 def _shrunk(picture: _Picture, hw: tuple[int, ...]) -> _OtherPicture:

@@ -25,10 +25,12 @@ def seen_flow(rec: Any, frame: int, time: int) -> "OpticalFlow":
     kept: dict[tuple[int, int], OpticalFlow] = rec._flows
     if (frame, time) in kept:
         return kept[frame, time]
-    flow = _by_maps(rec, frame, time)
-    if rec.pictures is not None and frame != time:
-        flow = _by_pictures(rec, flow, frame, time)
-    kept[frame, time] = flow
+    if rec.pictures is None or frame == time:
+        flows = {(frame, time): _by_maps(rec, frame, time)}
+    else:
+        flows = _by_pictures(rec, frame, time)
+    kept.update(flows)
+    flow = flows[frame, time]
     while len(kept) > max(2, _KEPT_BYTES // flow.flow_px.nbytes):
         kept.pop(next(iter(kept)))
     return flow
@@ -49,20 +51,27 @@ def _by_maps(rec: Any, frame: int, time: int) -> "OpticalFlow":
     )
 
 
-def _by_pictures(rec: Any, flow: "OpticalFlow", frame: int, time: int) -> "OpticalFlow":
-    """What the pictures say, who take the flow of the maps for a guess."""
-    from dynapoint.refinement.measured_flow import measured_flow  # noqa: PLC0415
+def _by_pictures(rec: Any, first: int, second: int) -> "dict[tuple[int, int], OpticalFlow]":
+    """What the pictures say, which take the flow of the maps for a guess, there and back."""
+    from dynapoint.refinement.measured_flow import Guess, measured_flow  # noqa: PLC0415
 
-    points, _ = rec.maps(frame=frame, time=time)
-    # What refinement found to be still has not moved by a single bit.
-    still = (points == rec.own_time_points[frame]).all(axis=-1) & flow.valid
-    found = measured_flow(
-        np.asarray(rec.pictures[frame]), np.asarray(rec.pictures[time]), flow.flow_px, still=still
-    )
-    found = np.where(flow.valid[..., None], found, np.float32(0))
-    place = map_centres(rec) + found
-    inside = flow.valid & ((place >= 0) & (place <= rec.map_hw[::-1])).all(axis=-1)
-    return replace(flow, flow_px=found, inside=inside)
+    ways = ((first, second), (second, first))
+    flows = [_by_maps(rec, *way) for way in ways]
+    guesses = []
+    for (frame, time), flow in zip(ways, flows, strict=True):
+        points, _ = rec.maps(frame=frame, time=time)
+        # What refinement found to be still has not moved by a single bit.
+        still = (points == rec.own_time_points[frame]).all(axis=-1) & flow.valid
+        guesses.append(Guess(flow=flow.flow_px, still=still))
+    pictures = np.asarray(rec.pictures[first]), np.asarray(rec.pictures[second])
+    both = measured_flow(*pictures, guesses[0], guesses[1])
+    measured = {}
+    for way, flow, found in zip(ways, flows, both, strict=True):
+        known = np.where(flow.valid[..., None], found, np.float32(0))
+        place = map_centres(rec) + known
+        inside = flow.valid & ((place >= 0) & (place <= rec.map_hw[::-1])).all(axis=-1)
+        measured[way] = replace(flow, flow_px=known, inside=inside)
+    return measured
 
 
 def seen_places(
