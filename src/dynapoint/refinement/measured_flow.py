@@ -9,7 +9,8 @@ finds it to a fraction of a pixel wherever there is something to see.
    because plain surfaces are where it errs most; then a variational step that may bend more.
 3. **Choice.** What stands still, and explains the pictures about as well where it would lie, is
    there: geometry is exact where it is right, and plain surfaces tell flow little. Where the way
-   there and back does not come home, flow has to explain much more to be believed.
+   there and back does not come home, flow has to explain much more to be believed, and what is not
+   known to stand still is where more is explained.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ _AROUND_SIGMA_PX = 2.0
 # By so many grey levels a guess may explain pictures worse and still be the start.
 _CREDIT, _CREDIT_OF_STILL = 1.0, 3.0
 # Smoothness of flow: of the search, and of the last step (OpenCV's presets: 20).
-_SMOOTH, _SMOOTH_LAST = 40.0, 5.0
+_SMOOTH, _SMOOTH_LAST = 40.0, 8.0
 _LAST_ITERATIONS = 3
 # Still things are where geometry has them unless flow explains so many grey levels more around:
 # where it comes home within so many pixels, and where it ends farther from it.
@@ -102,10 +103,12 @@ def _chosen(one: _Picture, other: _Picture, guess: Guess, found: _Flow, back: _F
     """Flow or the guess, at the pixels of the map."""
     hw = guess.still.shape
     miss = np.linalg.norm(found + _drawn(back, found), axis=-1)
-    lost = np.clip((miss - _HOME_PX) / (_LOST_PX - _HOME_PX), 0, 1)
-    preference = _PREFERENCE + (_PREFERENCE_LOST - _PREFERENCE) * lost
+    lost = _at_centres(np.clip((miss - _HOME_PX) / (_LOST_PX - _HOME_PX), 0, 1), hw)
     costs = [_boxed(_differences(one, other, flow)) for flow in (_given(guess, one.shape), found)]
-    keeps = guess.still & (_at_centres(costs[0] - costs[1] - preference, hw) < 0)
+    worse = _at_centres(costs[0] - costs[1], hw)
+    of_still = _PREFERENCE + (_PREFERENCE_LOST - _PREFERENCE) * lost
+    of_others = np.where(lost == 1, 0.0, -np.inf)
+    keeps = worse < np.where(guess.still, of_still, of_others)
     return np.where(keeps[..., None], guess.flow, _resized(found, hw))
 
 
