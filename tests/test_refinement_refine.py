@@ -9,7 +9,7 @@ from dynapoint.models.correction import MOVING, STILL
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
-from dynapoint.refinement.refine import refine
+from dynapoint.refinement.refine import _half_trusted, refine
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.views import rotation_from_vector
 from refinement_cases import angle_deg, rendered
@@ -96,6 +96,32 @@ def test_wrong_depth_and_lens_are_mended():
         return np.abs(off - np.median(off)).mean()
 
     assert depth_error(refined.answer) < depth_error(answer)
+
+
+@pytest.mark.parametrize("depth", [0.01, 0.1])
+def test_depths_that_are_better_than_flow_stay_and_others_are_mended(depth):
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    known = truth.confidence > 0
+
+    def error(found):
+        off = np.log(found.depth[known] / truth.depth[known])
+        return np.abs(off - np.median(off)).mean()
+
+    answer = disturbed(truth, turn_deg=1.0, depth=depth)
+    refined = refine(colors, answer)
+    assert refined.found.depth
+    assert error(refined.answer) < (1.1 if depth < 0.05 else 0.8) * error(answer)
+
+
+@pytest.mark.parametrize(("sigma", "wanted"), [(0.02, 2500.0), (0.05, 400.0), (0.3, 100.0)])
+def test_trust_in_matches_is_the_inverse_variance_of_the_depths_they_correct(sigma, wanted):
+    rng = np.random.default_rng(0)
+    information = rng.uniform(0, 40_000, size=200_000)
+    noise = (0.35 / np.maximum(information, 1e-9)) ** 0.5
+    change = sigma * rng.normal(size=len(noise)) + noise * rng.normal(size=len(noise))
+    assert _half_trusted(change, information) == pytest.approx(wanted, rel=0.1)
+    # Nothing is known of depths that no match tells.
+    assert _half_trusted(change, np.zeros_like(information)) == 100.0
 
 
 def test_two_runs_are_the_same_and_neither_changes_what_it_is_given():

@@ -51,12 +51,17 @@ def correction_field(
     value: Float[np.ndarray, "frame height width"],
     weight: Float[np.ndarray, "frame height width"],
     affinity: Affinity,
+    *,
+    pull: float = 1.0,
 ) -> Float32[np.ndarray, "frame height width"]:
-    """The field through values of a logarithm; 0 where nothing near has weight."""
+    """The field through values of a logarithm; 0 where nothing near has weight.
+
+    `pull` says how much more than usual the field is drawn to 0.
+    """
     trusted = weight
     field = np.zeros(value.shape, dtype=np.float32)
     for _ in range(_ROUNDS):
-        field = solve_field(value, trusted, affinity, start=field)
+        field = solve_field(value, trusted, affinity, start=field, pull=pull * _PULL)
         trusted = weight / (1 + np.square((value - field) / _STRAY))
     return field
 

@@ -48,6 +48,12 @@ _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
+# So much at most, where the network's depths are better than usual; how well matches tell depths
+# that are compared for this, how many there have to be, and what matches err by, in pixels squared.
+_MOST_TRUSTED = 1e4
+_TOLD, _FEWEST_TOLD, _MATCH_VARIANCE = 10.0, 500, 0.35
+# Only so much of the pixels is told worse than those.
+_BEST_TOLD = 0.9
 # Changes of the logarithm of depth beyond this are believed less and less.
 _LARGE_CHANGE = 0.7
 # How far the logarithm of the focal length may be off, where every pixel counts on its own.
@@ -247,19 +253,38 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     start = solution.views.with_depth(setting.views.log_depth)
     solved = solve_depths(problem, start, _DEPTHS)
     shape = (setting.frames, *setting.grid.hw)
-    weight = (solved.information / (solved.information + _HALF_TRUSTED)).reshape(shape)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
+    trusted = _half_trusted(change.reshape(-1), solved.information.reshape(-1))
+    weight = (solved.information / (solved.information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
     affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
+    pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
-        change, weight, affinity
+        change, weight, affinity, pull=pull
     ).astype(np.float64)
     views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
     without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())
+
+
+def _half_trusted(
+    change: Float64[np.ndarray, " pixel"], information: Float64[np.ndarray, " pixel"]
+) -> float:
+    """The information at which a depth from matches counts half as much as it could.
+
+    That is the inverse variance of the network's depths where these are better than usual: what is
+    left of the changes that matches ask for when what matches err by is taken away.
+    """
+    told = information > max(_TOLD, float(np.quantile(information, _BEST_TOLD)))
+    if np.count_nonzero(told) < _FEWEST_TOLD:
+        return _HALF_TRUSTED
+    change, information = change[told], information[told]
+    # The median of squares of a normal variable is .455 of its variance.
+    variance = np.median(change**2) / 0.455 - _MATCH_VARIANCE * np.median(1 / information)
+    return float(np.clip(1 / max(variance, 1e-9), _HALF_TRUSTED, _MOST_TRUSTED))
 
 
 def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns channel=3"]:
