@@ -1,11 +1,12 @@
-"""2D tracks and motion of movers with and without followed paths, on clips of the data engine.
+"""2D flow and motion of movers with and without followed paths, on clips of the data engine.
 
     python benchmarks/movers.py [--model nano] [--clips 5] [--frames 41] [--step 5]
 
 Eight frames, `step` apart, of clips of 168 x 224 at difficulties .5 and 1; the pictures between
 are there to follow points through. Errors are those of points that the camera of the other time
 sees, in pixels of the pictures: median and share within 4, by how many used frames apart. Motion
-ratio and leak: docs/scoring.md. Measured: docs/refinement.md.
+ratio and leak: docs/scoring.md. `measured` is what `optical_flow` answers, with paths and by what
+the pictures show; the others project points. Measured: docs/refinement.md.
 """
 
 import argparse
@@ -147,8 +148,10 @@ def main() -> None:
         # Its maps have fewer pixels than refined ones.
         plain = reconstruct(pictures, network, refine=False, **chosen)
         table.add("network", plain, Truth(clip, used, plain))
-        table.add("refined", without_paths(refined, network), truth)
-        table.add("paths", refined, truth)
+        projected = replace(refined, pictures=None)
+        table.add("refined", without_paths(projected, network), truth)
+        table.add("paths", projected, truth)
+        table.add("measured", refined, truth)
     table.say()
 
 

@@ -25,7 +25,6 @@ from playwright.sync_api import sync_playwright
 
 import dynapoint
 from browser import _ARGUMENTS
-from dynapoint.results import store
 from dynapoint.results.reconstruction import FrameTracks
 from dynapoint.viewer.serving import Server
 from dynapoint.viewer.site import Site
@@ -77,7 +76,7 @@ def stored_scene(frames: int, folder: Path) -> Path:
     points = np.stack([rec.maps(frame=0, time=time)[0] for time in range(frames)])
     ones = np.ones(points.shape[:3], dtype=np.float32)
     rec = replace(rec, kept_tracks=FrameTracks(points=points, visible=ones, confidence=ones))
-    store.save(rec, folder / "scene.4d")
+    rec.save(folder / "scene.4d")
     return folder / "scene.4d"
 
 

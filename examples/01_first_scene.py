@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 import dynapoint
-from dynapoint.results import contact_sheet, store
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 
@@ -22,10 +21,10 @@ def main(video: Path = DEMO, output: Path = Path("out/first_scene")) -> None:
     print(f"focal length {rec.intrinsics[0, 0, 0]:.0f} px")
     print(f"the camera went to {np.round(rec.world_from_camera[-1, :3, 3], 3)} (x right, y down)")
 
-    # A folder of plain arrays; the contact sheet is a picture of everything at a glance.
+    # A folder of plain arrays; its contact sheet is a picture of everything at a glance.
     scene = output / "scene.4d"
-    store.save(rec, scene, overwrite=True, contact_sheet=contact_sheet.draw(rec))
-    print(f"look at {scene / store.CONTACT_SHEET_FILE}")
+    rec.save(scene, overwrite=True)
+    print(f"look at {scene / 'contact_sheet.png'}")
 
     # The scene answers without the video: the middle pixel of frame 0, at all times.
     opened = dynapoint.open(scene)

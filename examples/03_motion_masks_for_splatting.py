@@ -10,8 +10,6 @@ import numpy as np
 from PIL import Image
 
 import dynapoint
-from dynapoint.exports.catalog import export
-from dynapoint.exports.options import ExportOptions
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 
@@ -26,8 +24,7 @@ def main(video: Path = DEMO, output: Path = Path("out/splatting")) -> None:
 
     # images/, masks/IMAGE_NAME.png (white where static) and sparse/0, which trainers read:
     # they are told to learn from the white pixels only, so that movers leave no ghosts.
-    options = ExportOptions(max_points=20_000, overwrite=True)
-    folder = export(rec, "colmap", output / "colmap", options)
+    folder = rec.export(output / "colmap", to="colmap", max_points=20_000, overwrite=True)
     masks = sorted((folder / "masks").iterdir())
     static = np.mean([np.asarray(Image.open(mask)) > 0 for mask in masks])
     print(f"{len(masks)} frames in {folder}; {static:.0%} of their pixels are static")
@@ -35,7 +32,7 @@ def main(video: Path = DEMO, output: Path = Path("out/splatting")) -> None:
     # The background alone, all frames laid together, for a look in any viewer of clouds.
     still = rec.background(max_points=20_000)
     print(f"{len(still.points)} points stand still, seen in up to {still.frame_count.max()} frames")
-    export(rec, "nerfstudio", output / "nerfstudio", options)
+    rec.export(output / "nerfstudio", to="nerfstudio", max_points=20_000, overwrite=True)
     print(f"the same for nerfstudio, with its seed cloud, in {output / 'nerfstudio'}")
 
 

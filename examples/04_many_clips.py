@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 import dynapoint
-from dynapoint.errors import DynapointError, SceneError
-from dynapoint.results import contact_sheet, store
-from dynapoint.results.summary import summarize
+from dynapoint import DynapointError
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 
@@ -27,9 +25,8 @@ def main(source: Path = DEMO, output: Path = Path("out/many_clips")) -> None:
             if not is_there(scene):
                 rec = dynapoint.reconstruct(video, network, frames=6)
                 # A scene is there whole or not at all, so that a run can be broken off anywhere.
-                store.save(rec, scene, contact_sheet=contact_sheet.draw(rec))
-            facts = summarize(dynapoint.open(scene))
-            print(f"{scene}: {facts.frames} frames; {facts.lens_words}; {facts.camera_words}")
+                rec.save(scene)
+            print(f"{scene}: {dynapoint.open(scene)}")
         except DynapointError as error:
             failed[video.name] = error
     for name, failure in failed.items():
@@ -40,7 +37,7 @@ def is_there(scene: Path) -> bool:
     """Whether a whole scene of this version lies there."""
     try:
         dynapoint.open(scene)
-    except SceneError:
+    except DynapointError:
         return False
     return True
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 
 import dynapoint
-from dynapoint.exports.catalog import export
-from dynapoint.types import Cameras, PointMaps
+from dynapoint import Cameras, PointMaps
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 
@@ -52,7 +51,7 @@ def main(video: Path = DEMO, output: Path = Path("out/your_own_model")) -> None:
     """Reconstruct with it, ask, and export."""
     rec = dynapoint.reconstruct(video, Floor(), frames=6)
     print(f"of what frame 0 shows, {rec.motion(frame=0).probability.max():.0%} moves at most")
-    print(export(rec, "ply", output / "clouds"))
+    print(rec.export(output / "clouds", to="ply"))
 
 
 if __name__ == "__main__":

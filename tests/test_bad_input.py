@@ -26,7 +26,6 @@ from dynapoint.errors import InputError
 from dynapoint.exports.catalog import FORMATS
 from dynapoint.models import catalog
 from dynapoint.models.catalog import load_model
-from dynapoint.results import store
 from fake_model import FakeModel, picture_array
 from test_open import weights_of
 from video_files import write_video
@@ -49,7 +48,7 @@ def whole(tmp_path_factory, weights) -> Path:
     """A scene that can be asked more."""
     folder = tmp_path_factory.mktemp("whole")
     model = load_model("nano", weights=weights)
-    store.save(dynapoint.reconstruct(picture_array(3, 40, 64), model), folder / "scene.4d")
+    dynapoint.reconstruct(picture_array(3, 40, 64), model).save(folder / "scene.4d")
     return folder / "scene.4d"
 
 
@@ -354,9 +353,9 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path, whole, umask):
     mask = os.umask(umask)
     try:
         rec = dynapoint.open(whole)
-        store.save(rec, tmp_path / "scene.4d")
+        rec.save(tmp_path / "scene.4d")
         load = load_model("nano", weights=whole / "weights.safetensors")
-        store.save(dynapoint.reconstruct(picture_array(2, 40, 64), load), tmp_path / "fresh.4d")
+        dynapoint.reconstruct(picture_array(2, 40, 64), load).save(tmp_path / "fresh.4d")
         assert run("export", whole, "--to", "tum", "-o", tmp_path / "way.txt") == 0
     finally:
         os.umask(mask)

@@ -16,7 +16,7 @@ from dynapoint.exports.catalog import FORMATS, export
 from dynapoint.exports.clouds import own_time_cloud, play_times_s
 from dynapoint.exports.options import ExportOptions
 from dynapoint.results.asking import map_pictures
-from dynapoint.results.store import save
+from dynapoint.results.saving import save
 from exported_scenes import coloured_images, gray_images, scene
 
 
@@ -292,12 +292,15 @@ def test_the_command_writes_a_stored_scene_and_says_where(rec, tmp_path, capsys)
     assert main(["export", str(stored), "--to", "tum", "-o", str(tmp_path / "poses")]) == 0
     assert (tmp_path / "poses.txt").exists()
     assert "poses.txt" in capsys.readouterr().out
+    assert main(["export", str(stored), "-o", str(tmp_path / "by_suffix.tum")]) == 0
+    assert "tum in" in capsys.readouterr().out and (tmp_path / "by_suffix.tum").exists()
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (["--to", "stl"], "glb"),
+        ([], "x does not say the format; give one of ply"),
         (["--to", "ply", "--max-points", "0"], "max_points"),
         (["--to", "ply", "--confidence", "100"], "confidence"),
     ],

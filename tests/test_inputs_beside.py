@@ -21,7 +21,6 @@ from dynapoint.inference.scale import make_metric
 from dynapoint.models.config import QueryConfig, tiny
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.models.small_networks import build_network
-from dynapoint.results import store
 from fake_model import CAMERA_STEP, FakeModel, picture_array
 from video_files import write_video
 
@@ -486,7 +485,7 @@ def test_a_stored_scene_answers_with_its_times_its_lens_and_its_metres(tmp_path)
         intrinsics=[70, 70, 30, 25],
         scale_from=("distance", "0,10,10,50,40,3"),
     )
-    store.save(rec, tmp_path / "scene")
+    rec.save(tmp_path / "scene")
     opened = open_scene(tmp_path / "scene")
     assert opened.settings["units"] == "metres"
     assert opened.frames.target_of_frame.tolist() == [0, 1, 0]

@@ -33,7 +33,7 @@ def scene(tmp_path_factory) -> Path:
     """A scene that can be asked more."""
     folder = tmp_path_factory.mktemp("json")
     model = load_model("nano", weights=weights_of("nano", folder))
-    store.save(dynapoint.reconstruct(picture_array(3, 40, 64), model), folder / "scene.4d")
+    dynapoint.reconstruct(picture_array(3, 40, 64), model).save(folder / "scene.4d")
     return folder / "scene.4d"
 
 
@@ -60,7 +60,7 @@ def test_reconstruct(tmp_path, small, capsys):
     )
     assert "24 of 30 frames used" in first["note"]
     spent = dict(first["seconds"])
-    assert spent.pop("in all") == pytest.approx(sum(spent.values())) and len(spent) == 6
+    assert spent.pop("in all") == pytest.approx(sum(spent.values())) and len(spent) == 7
     again = said(capsys, "reconstruct", *videos, "-o", out)
     assert [scene["skipped"] for scene in again["scenes"]] == [True, True]
 

@@ -15,7 +15,6 @@ import dynapoint
 from dynapoint import cli
 from dynapoint.errors import SceneError
 from dynapoint.models.catalog import load_model
-from dynapoint.results import store
 from fake_model import picture_array
 from test_open import weights_of
 
@@ -33,7 +32,7 @@ def whole(tmp_path_factory) -> Path:
     """A scene with all entries that one may have."""
     folder = tmp_path_factory.mktemp("whole")
     model = load_model("nano", weights=weights_of("nano", folder))
-    store.save(dynapoint.reconstruct(picture_array(2, 40, 64), model), folder / "scene.4d")
+    dynapoint.reconstruct(picture_array(2, 40, 64), model).save(folder / "scene.4d")
     return folder / "scene.4d"
 
 

@@ -194,7 +194,7 @@ def test_padding_is_nowhere_trusted_and_never_read(tmp_path):
 def test_stored_maps_find_their_pixels(tmp_path, layout):
     (tmp_path / "images").mkdir()
     rec = reconstruct(tmp_path / "images", layout)
-    store.save(rec, tmp_path / "scene")
+    rec.save(tmp_path / "scene")
     scene = store.read_arrays(tmp_path / "scene").arrays
     assert np.array_equal(scene["map_from_image"], rec.pixel_map.map_from_image)
     last = rec.frame_count - 1

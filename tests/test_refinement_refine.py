@@ -9,7 +9,7 @@ from dynapoint.models.correction import MOVING, STILL
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
-from dynapoint.refinement.refine import refine
+from dynapoint.refinement.refine import _half_trusted, refine
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.views import rotation_from_vector
 from refinement_cases import angle_deg, rendered
@@ -98,6 +98,32 @@ def test_wrong_depth_and_lens_are_mended():
     assert depth_error(refined.answer) < depth_error(answer)
 
 
+@pytest.mark.parametrize("depth", [0.01, 0.1])
+def test_depths_that_are_better_than_flow_stay_and_others_are_mended(depth):
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    known = truth.confidence > 0
+
+    def error(found):
+        off = np.log(found.depth[known] / truth.depth[known])
+        return np.abs(off - np.median(off)).mean()
+
+    answer = disturbed(truth, turn_deg=1.0, depth=depth)
+    refined = refine(colors, answer)
+    assert refined.found.depth
+    assert error(refined.answer) < (1.1 if depth < 0.05 else 0.8) * error(answer)
+
+
+@pytest.mark.parametrize(("sigma", "wanted"), [(0.02, 2500.0), (0.05, 400.0), (0.3, 100.0)])
+def test_trust_in_matches_is_the_inverse_variance_of_the_depths_they_correct(sigma, wanted):
+    rng = np.random.default_rng(0)
+    information = rng.uniform(0, 40_000, size=200_000)
+    noise = (0.35 / np.maximum(information, 1e-9)) ** 0.5
+    change = sigma * rng.normal(size=len(noise)) + noise * rng.normal(size=len(noise))
+    assert _half_trusted(change, information) == pytest.approx(wanted, rel=0.1)
+    # Nothing is known of depths that no match tells.
+    assert _half_trusted(change, np.zeros_like(information)) == 100.0
+
+
 def test_two_runs_are_the_same_and_neither_changes_what_it_is_given():
     colors, truth, _ = rendered(frames=3, image_hw=HW)
     answer = disturbed(truth, turn_deg=2.0, depth=0.1)
@@ -161,6 +187,51 @@ def test_a_camera_that_stands_still_is_found_to_stand_still():
     passed = refined.evidence[1, 72:102, 105:135]
     assert (passed == MOVING).mean() > 0.7 and (refined.evidence[1, :50] != MOVING).all()
     assert (refined.evidence == STILL).mean() > 0.2
+
+
+def turned_views(turns, seed=1_000_600_040):
+    """Pictures of a camera that turns in one place (homographies of one), and its lens."""
+    import cv2
+
+    (picture, *_), truth, _ = rendered(seed, frames=3, image_hw=HW)
+    large = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    lens = np.array([[230.0, 0, 128], [0, 230, 96], [0, 0, 1]])
+    from_large = np.linalg.inv([[230.0, 0, 256], [0, 230, 192], [0, 0, 1]])
+    views = [
+        cv2.warpPerspective(large, lens @ turn.T @ from_large, HW[::-1], flags=cv2.INTER_LINEAR)
+        for turn in turns
+    ]
+    return np.stack(views), lens, truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_camera_that_turns_in_one_place_is_found_to_go_nowhere(seed):
+    rng = np.random.default_rng(seed)
+    steps = np.cumsum(rng.uniform(-0.06, 0.06, size=(4, 3)) * [1, 1, 0.3], axis=0)
+    turns = rotation_from_vector(np.concatenate([np.zeros((1, 3)), steps]))
+    colors, lens, truth = turned_views(turns)
+    poses = np.tile(np.eye(4), (5, 1, 1))
+    poses[:, :3, :3] = turns
+    exact = placed(
+        np.repeat(truth.depth[:1], 5, axis=0),
+        poses,
+        np.tile(lens, (5, 1, 1)),
+        np.ones((5, *HW), dtype=np.float32),
+    )
+    answer = disturbed(exact, turn_deg=2.0, depth=0.3, seed=seed)
+    answer.world_from_camera[1:, :3, 3] = 0.02 * rng.normal(size=(4, 3))
+    refined = refine(colors, answer)
+    assert_sound(refined, answer)
+    assert refined.found.start == "turning" and refined.found.poses and not refined.found.depth
+    assert (refined.answer.world_from_camera[:, :3, 3] == 0).all()
+    assert turn_error(refined.answer, exact) < 0.15 < turn_error(answer, exact)
+
+
+def test_a_camera_that_goes_somewhere_does_not_only_turn():
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    refined = refine(colors, disturbed(truth, turn_deg=2.0, depth=0.2))
+    assert refined.found.poses and refined.found.start != "turning"
+    assert (refined.answer.world_from_camera[1:, :3, 3] != 0).any()
 
 
 def test_portrait_and_maps_of_another_size():
@@ -259,6 +330,8 @@ GOOD = Findings(
         ({"coverage": 0.02}, False),
         ({"start": "still", "turn_sigma_deg": 180.0, "explained_plainly": 0.0}, True),
         ({"start": "still", "explained": 0.3}, False),
+        ({"start": "turning"}, True),
+        ({"start": "turning", "turn_sigma_deg": 0.25}, False),
     ],
 )
 def test_the_gate(changes, believed):
@@ -267,7 +340,8 @@ def test_the_gate(changes, believed):
     if changes.get("start") == "still":
         assert not verdict.lens and not verdict.depth
     else:
-        assert verdict == Verdict(poses=believed, lens=believed, depth=believed)
+        depth = believed and changes.get("start") != "turning"
+        assert verdict == Verdict(poses=believed, lens=believed, depth=depth)
 
 
 @pytest.mark.parametrize(("sigma", "taken"), [(0.0, False), (0.1, True), (0.22, False)])
@@ -279,8 +353,9 @@ def test_the_lens_is_judged_apart(sigma, taken):
 def test_cameras_under_an_unknown_lens_need_nearly_all_matches():
     doubtful = replace(GOOD, lens_sigma=0.22, explained=0.94)
     assert not judge(doubtful).poses
-    # Unless the network's explain next to nothing.
-    assert judge(replace(doubtful, explained_before=0.22)).poses
+    # Unless the network's explain next to nothing, and others much with its depths.
+    little = replace(doubtful, explained_before=0.22)
+    assert judge(little).poses and not judge(replace(little, explained_plainly=0.55)).poses
 
 
 def test_findings_survive_being_plain_and_refuse_what_is_not():

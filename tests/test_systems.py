@@ -21,7 +21,7 @@ from dynapoint.models.pairwise import AlignmentConfig, PairwiseVideo
 from dynapoint.models.published import PublishedNetwork
 from dynapoint.models.published_config import vdpm_miniature
 from dynapoint.models.small_networks import build_network
-from dynapoint.results import contact_sheet, store
+from dynapoint.results import contact_sheet
 from fake_model import picture_array
 
 
@@ -129,7 +129,7 @@ def test_queries(rec):
 def test_pictures_and_files(rec, tmp_path):
     picture = contact_sheet.draw(rec)
     assert picture.size[0] > 100
-    store.save(rec, tmp_path / "scene.4d")
+    rec.save(tmp_path / "scene.4d")
     kept = dynapoint.open(tmp_path / "scene.4d")
     assert np.array_equal(kept.own_time_points, rec.own_time_points)
     assert np.array_equal(kept.tracks().points[3], rec.maps(frame=0, time=3)[0])

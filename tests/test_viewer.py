@@ -16,7 +16,6 @@ import dynapoint
 from dynapoint.cli import main, view
 from dynapoint.errors import ConfigError, InputError, SceneError
 from dynapoint.exports.catalog import FORMATS
-from dynapoint.results import store
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer import jobs, site
 from dynapoint.viewer.jobs import Jobs, Working
@@ -126,7 +125,7 @@ def test_motion_is_in_the_cloud_once_it_is_known(shown, rec):
 
 
 def test_what_was_worked_out_is_read_from_the_scene_again(rec, tmp_path):
-    store.save(rec, tmp_path / "s.4d")
+    rec.save(tmp_path / "s.4d")
     stored = dynapoint.open(tmp_path / "s.4d")
     fields = {name: getattr(rec, name) for name in rec.__dataclass_fields__}
     first = ShownScene(Reconstruction(**{**fields, "folder": stored.folder}))
@@ -175,7 +174,7 @@ def test_every_format_can_be_downloaded_as_one_file(rec, shown, tmp_path):
     assert page.read_text().startswith("<!DOCTYPE html>")
     folder = shown.write("ply", tmp_path)
     assert len(zipfile.ZipFile(folder).namelist()) >= FRAMES
-    store.save(rec, tmp_path / "walk.4d")
+    rec.save(tmp_path / "walk.4d")
     kept = ShownScene(dynapoint.open(tmp_path / "walk.4d"))
     assert kept.formats()[0]["name"] == "4d"
     (tmp_path / "walk.4d/cache").mkdir()

@@ -9,7 +9,6 @@ from PIL import Image
 
 import dynapoint
 from browser import canvas, change, chromium, drawn, opened, wait_until
-from dynapoint.results import store
 from dynapoint.viewer.serving import Server
 from dynapoint.viewer.site import Site
 from exported_scenes import scene
@@ -158,7 +157,7 @@ def test_tracks_of_any_frame_and_of_a_rectangle_of_it(show):
 
 
 def test_a_screenshot_and_downloads_arrive(show, tmp_path):
-    store.save(scene(frames=3), tmp_path / "walk.4d")
+    scene(frames=3).save(tmp_path / "walk.4d")
     # Without a network: what needs it is refused in words.
     page = show(dynapoint.open(tmp_path / "walk.4d"), complains=True)
     with page.page.expect_download() as download:
@@ -274,7 +273,7 @@ def test_until_all_frames_are_fused_each_frame_is_shown(show):
 
 
 def test_what_cannot_be_had_springs_back_and_may_be_asked_for_again(show, tmp_path):
-    store.save(scene(frames=FRAMES), tmp_path / "walk.4d")
+    scene(frames=FRAMES).save(tmp_path / "walk.4d")
     page = show(dynapoint.open(tmp_path / "walk.4d"), complains=True)
     page.page.evaluate("dynapoint.state.from = 2")
     for _ in range(2):
@@ -291,7 +290,7 @@ def test_what_cannot_be_had_springs_back_and_may_be_asked_for_again(show, tmp_pa
 
 
 def test_a_damaged_frame_is_named_when_it_comes_and_passed_over(show, tmp_path):
-    store.save(scene(frames=FRAMES), tmp_path / "walk.4d")
+    scene(frames=FRAMES).save(tmp_path / "walk.4d")
     (tmp_path / "walk.4d/frames/000002.jpg").write_bytes(b"damaged")
     page = show(dynapoint.open(tmp_path / "walk.4d"), complains=True)
     assert not page.page.locator("#message").is_visible()

@@ -14,15 +14,15 @@ from dynapoint.cli.scene import SceneCommand
 class Export(SceneCommand):
     """Write a stored scene in another program's format.
 
-    OUT is taken as given: a file whose name lacks the format's suffix gets it appended, formats of
-    many files make OUT a folder.
+    OUT is taken as given: with --to, a file whose name lacks the format's suffix gets it appended;
+    formats of many files make OUT a folder.
     """
 
-    to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
+    output: OutputOption
+    """File or folder to write; its suffix says the format unless --to does."""
+    to: Annotated[str | None, optional("FORMAT")] = None
     """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG), depth-exr,
     mp4 (seen from 16 degrees to both sides), html, or sheet (a PNG of every answer)."""
-    output: OutputOption
-    """File or folder to write."""
     time: Annotated[int | None, optional("INDEX")] = None
     """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
     max_points: Annotated[int | None, optional("N")] = None
@@ -41,11 +41,12 @@ class Export(SceneCommand):
     def run(self) -> int:
         """Write it and say where."""
         from dynapoint.errors import ConfigError  # noqa: PLC0415
-        from dynapoint.exports.catalog import export, find_format  # noqa: PLC0415
+        from dynapoint.exports.catalog import export, find_format, format_of  # noqa: PLC0415
         from dynapoint.exports.options import ExportOptions  # noqa: PLC0415
 
         try:
-            find_format(self.to)
+            to = format_of(self.output) if self.to is None else self.to
+            find_format(to)
             options = ExportOptions(
                 time=self.time,
                 max_points=self.max_points,
@@ -57,16 +58,16 @@ class Export(SceneCommand):
         except ConfigError as error:
             raise UsageError(str(error)) from error
         rec = self.open(progress=sys.stderr.isatty())
-        path = export(rec, self.to, self.output, options)
+        path = export(rec, to, self.output, options)
         if self.json:
             print_json(
                 {
                     "scene": str(self.scene),
-                    "format": self.to,
+                    "format": to,
                     "output": str(path),
                     **said_of_files(path),
                 }
             )
         else:
-            print(f"{self.to} in {path}")
+            print(f"{to} in {path}")
         return 0

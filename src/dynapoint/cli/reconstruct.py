@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -181,8 +181,11 @@ class Reconstruct:
         from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
         from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
+        from dynapoint.models.cards import find_card  # noqa: PLC0415
 
-        clock, small = _Stages(), SmallPictures()
+        refine = True if self.refine else False if self.no_refine else None
+        wanted = find_card(self.model).refine if refine is None else refine
+        clock, small = _Stages(), SmallPictures() if wanted else None
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
             frames = load_frames(
@@ -195,8 +198,8 @@ class Reconstruct:
             )
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
-            from dynapoint.results import checks, contact_sheet, store  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
+            from dynapoint.results.saving import write_all  # noqa: PLC0415
 
             model = load_model()
         if frames.note:
@@ -211,17 +214,12 @@ class Reconstruct:
                     reference=self.reference,
                     intrinsics=self.intrinsics,
                     scale_from=self.scale_from,
-                    refine=True if self.refine else False if self.no_refine else None,
+                    refine=refine,
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
-                tracks = store.write_tracks(rec, folder)
-            with clock.stage("contact sheet"):
-                sheet = contact_sheet.draw(rec, tracks)
-            with clock.stage("self-check"):
-                found = checks.check(replace(rec, kept_tracks=tracks))
-            with clock.stage("write"):
-                store.write_scene(rec, folder, contact_sheet=sheet, self_check=found)
+            write_all(rec, folder, say=clock.begin)
+            clock.end()
         report.written(scene, frames, clock.seconds)
 
 
@@ -230,13 +228,26 @@ class _Stages:
     """Wall-clock seconds of named stages."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _running: tuple[str, float] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block."""
-        start = time.perf_counter()
+        self.begin(name)
         yield
-        self.seconds[name] = time.perf_counter() - start
+        self.end()
+
+    def begin(self, name: str) -> None:
+        """A stage begins, and the one before it, if any, is over."""
+        self.end()
+        self._running = (name, time.perf_counter())
+
+    def end(self) -> None:
+        """The stage that runs is over."""
+        if self._running is not None:
+            name, start = self._running
+            self.seconds[name] = time.perf_counter() - start
+            self._running = None
 
 
 class _ModelLoader:

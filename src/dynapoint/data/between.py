@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from dynapoint.data.frames import Frames, expand_pattern, to_8_bits
+from dynapoint.data.frames import Frames, array_of, expand_pattern, to_8_bits
 from dynapoint.data.images import images_in_folder, read_image, same_aspect
 from dynapoint.data.small_pictures import SmallPictures, indices_between
 from dynapoint.errors import InputError
@@ -148,7 +148,7 @@ def _reader_of_array(source: Any) -> _Reader | None:
     """What takes the picture of a number from an array."""
     if not hasattr(source, "__array__"):
         return None
-    array = np.asarray(source)
+    array = array_of(source)
 
     def read(number: int) -> _Picture | None:
         picture = array[number]

@@ -108,8 +108,9 @@ def load_frames(
 
     Args:
         source: A video file, a folder of images (natural order), one image file, a glob pattern
-            for images or one video, a list of image files (in the order given), or an array
-            (frame, height, width, 3), uint8, uint16 or float in [0, 1].
+            for images or one video, a list of image files (in the order given), an array
+            (frame, height, width, 3), or a torch tensor like that or (frame, 3, height, width);
+            uint8, uint16 or float in [0, 1].
         selection: Which frames; at most 24 evenly spaced ones unless it is given.
         one_size: Image files of one aspect are brought to the size of the first, others refused.
             False leaves every image as it is (`Frames.sizes_hw`).
@@ -151,8 +152,8 @@ def _read(
     """Frames of any source."""
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), selection, one_size, small)
-    if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
-        return _from_array(np.asarray(source), selection)
+    if hasattr(source, "__array__"):
+        return _from_array(array_of(source), selection)
     if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
         paths = [Path(item) for item in source]
         if len(paths) == 1:
@@ -254,11 +255,22 @@ def _from_image_files(
     )
 
 
+def array_of(source: Any) -> np.ndarray:
+    """An array or a torch tensor as an array, channels last."""
+    if not hasattr(source, "detach"):
+        return np.asarray(source)
+    tensor = source.detach().cpu()
+    # NumPy knows no bfloat16.
+    array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return np.moveaxis(array, 1, -1) if array.ndim == 4 and array.shape[1] == 3 else array
+
+
 def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
     """Frames of an array (frame, height, width, 3), uint8, uint16 or float in [0, 1]."""
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise InputError(
-            f"array has shape {array.shape}; give (frame, height, width, 3) with none of them zero"
+            f"array has shape {array.shape}; give (frame, height, width, 3) with none of them zero "
+            "(a torch tensor may have its channels second)"
         )
     if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"array holds {array.dtype}; give uint8, uint16, or floats from 0 to 1")

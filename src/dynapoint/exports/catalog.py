@@ -117,6 +117,21 @@ def export(
     return path
 
 
+def format_of(path: Path | str) -> str:
+    """The format that the suffix of a path says.
+
+    Raises:
+        ConfigError: It is that of none.
+    """
+    suffix = Path(path).suffix.lower()
+    for name, known in FORMATS.items():
+        if suffix in known.suffixes:
+            return name
+    raise ConfigError(
+        f"{Path(path).name} does not say the format; give one of {', '.join(FORMATS)} (--to, to=)"
+    )
+
+
 def find_format(name: str) -> Format:
     """The format of a name.
 

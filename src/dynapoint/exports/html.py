@@ -20,7 +20,7 @@ from dynapoint.exports.web_bytes import fused_paint, grid_certainty, grid_motion
 from dynapoint.exports.web_packing import Box, TextBuffer
 from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
-from dynapoint.results.answers import motion_to_ends
+from dynapoint.results.answers import moving_at_ends
 from dynapoint.results.reconstruction import Reconstruction
 
 # By default the page stays below 30 MB; movers may take so much of it.
@@ -67,10 +67,7 @@ def _document(rec: Reconstruction, options: ExportOptions) -> str:
     tracks = web_scene.frame_tracks(rec, times)
     finest = web_scene.grid_hw(rec, options.max_points or _MOST_OWN)
     farthest = web_scene.farthest_shown(rec)
-    clouds = [
-        _grid_cloud(rec, time, options, finest, farthest)
-        for time in tqdm(times, desc="clouds", disable=not rec.progress, leave=False)
-    ]
+    clouds = _grid_clouds(rec, options, finest, farthest)
     box = packing.box_around(
         [cloud.points[cloud.confidence > 0] for cloud in clouds]
         + [fused.still, fused.paths.reshape(-1, 3), tracks.points.reshape(-1, 3)]
@@ -145,12 +142,18 @@ def _packed_paths(cloud: SplitCloud, box: Box, kept: np.ndarray) -> bytes:
     )
 
 
-def _grid_cloud(
-    rec: Reconstruction, time: int, options: ExportOptions, grid: tuple[int, int], farthest: float
-) -> GridCloud:
-    """A time's own cloud with the motion of its points."""
-    motion = motion_to_ends(rec, time)
-    return web_scene.grid_cloud(rec, time, options, grid, farthest=farthest, motion=motion)
+def _grid_clouds(
+    rec: Reconstruction, options: ExportOptions, grid: tuple[int, int], farthest: float
+) -> list[GridCloud]:
+    """The times' own clouds with the motion of their points."""
+    times = options.times(rec)
+    moving = moving_at_ends(rec, times)
+    return [
+        web_scene.grid_cloud(rec, time, options, grid, farthest=farthest, motion=motion)
+        for time, motion in zip(
+            tqdm(times, desc="clouds", disable=not rec.progress, leave=False), moving, strict=True
+        )
+    ]
 
 
 def _add_clouds(
@@ -161,7 +164,7 @@ def _add_clouds(
     box: Box,
 ) -> None:
     """Add each time's own cloud, on a grid as fine as fits into the page."""
-    times, most = options.times(rec), clouds[0].confidence.size
+    most = clouds[0].confidence.size
     farthest = web_scene.farthest_shown(rec)
     room = _DEFAULT_CHARACTERS - page.text.length - len(json.dumps(page.manifest)) - 100_000
     while True:
@@ -173,7 +176,7 @@ def _add_clouds(
             break
         most = max(1, int(most * max(0.2, _THINNER * room / size)))
         grid = web_scene.grid_hw(rec, most)
-        clouds = [_grid_cloud(rec, time, options, grid, farthest) for time in times]
+        clouds = _grid_clouds(rec, options, grid, farthest)
     page.manifest["grid"] = list(clouds[0].confidence.shape)
     page.manifest["clouds"] = [
         {

@@ -30,13 +30,12 @@ def open_scene(
 ) -> Reconstruction:
     """Open a stored scene as the reconstruction that was stored.
 
-    Arrays are memory-mapped and read-only, and images are read on first use. Cameras, own-time maps
-    and the tracks of frame 0 are answered from the scene; the first question beyond them loads the
-    network and what it kept of the clip, and then answers as the fresh reconstruction did.
+    Arrays are memory-mapped and read-only, images read on first use. The first question beyond what
+    is stored loads the network, which then answers as the fresh reconstruction did.
 
     Args:
-        scene: A folder that `dynapoint reconstruct` or `store.save` wrote.
-        weights: The network's weights file, where it is neither in the scene nor found by name.
+        scene: A folder that `dynapoint reconstruct` or `rec.save` wrote.
+        weights: The network's file, where it is neither in the scene nor found by name.
         device: Where further questions are computed; None takes a GPU where there is one.
         progress: Show a bar on standard error while the tracks of a frame are worked out.
 
@@ -78,6 +77,7 @@ def open_scene(
         progress=progress,
         settings=manifest.settings,
         refinement=_findings(manifest.refinement),
+        pictures=stored.pictures,
         kept_tracks=_kept_tracks(stored),
         folder=folder,
     )

@@ -11,7 +11,7 @@ from dynapoint.data.between import Between, load_between
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
-from dynapoint.errors import ModelError
+from dynapoint.errors import ConfigError, ModelError
 from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
@@ -29,23 +29,28 @@ def reconstruct(
     source: Any,
     model: "str | PointMapModel" = "nano",
     *,
-    frames: int | FrameSelection = 24,
-    times_s: ArrayLike | Path | None = None,
-    ignore_masks: Path | str | None = None,
-    prepare: Preparation = "default",
+    frames: "int | FrameSelection" = 24,
+    device: str | None = None,
+    times_s: "ArrayLike | Path | None" = None,
+    ignore_masks: "Path | str | None" = None,
+    prepare: "Preparation" = "default",
     reference: int = 0,
-    intrinsics: ArrayLike | Path | str | None = None,
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    intrinsics: "ArrayLike | Path | str | None" = None,
+    scale_from: "tuple[ScaleSource, str | Path] | None" = None,
     refine: bool | None = None,
     progress: bool = False,
-) -> Reconstruction:
+) -> "Reconstruction":
     """Turn a video, images or an array into a 4D reconstruction.
 
+        rec = dynapoint.reconstruct("walk.mp4", frames=12)
+        rec.save("walk.4d")
+
     Args:
-        source: What `data.frames.load_frames` takes: a video file, a folder of images, one image, a
-            glob pattern, a list of image files, or an array (frame, height, width, 3).
+        source: A video file, a folder of images, one image, a glob pattern, a list of image files,
+            an array (frame, height, width, 3), or a torch tensor (frame, 3, height, width).
         model: The name of a network, or a network itself.
         frames: At most this many evenly spaced ones, or a selection by rate, stride or span.
+        device: Where a network of that name computes, e.g. "cuda"; None is a GPU if there is one.
         times_s: When images were taken, or a file of that (`data.times`).
         ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
         prepare: "default" neither crops nor pads; "published" is what the public code of V-DPM
@@ -66,25 +71,50 @@ def reconstruct(
         DynapointError: ConfigError or InputError where the source, or what was given with it,
             cannot be used; ModelError where the network cannot.
     """
-    if not isinstance(model, str) and not hasattr(model, "encode"):
-        raise ModelError(
-            f"model is a {type(model).__name__}; give the name of a network, or a network such as "
-            "dynapoint.load_model(weights=FILE) gives"
-        )
-    selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    small = SmallPictures()  # of a video, in case that the network's answer is to be refined
-    given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks, "small": small}
-    loaded = load_frames(source, selection, one_size=prepare != "published", **given)
-    if loaded.note:
-        _LOG.warning("%s: %s", loaded.name, loaded.note)
+    _check_model(model, device)
+    given: dict[str, Any] = {"one_size": prepare != "published", "times_s": times_s}
+    given |= {"ignore_masks": ignore_masks}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
     options |= {"intrinsics": intrinsics, "scale_from": scale_from, "progress": progress}
+    selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
+    return _reconstruct(source, model, given | {"selection": selection}, options, device=device)
+
+
+def _reconstruct(
+    source: Any,
+    model: "str | PointMapModel",
+    given: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    device: str | None,
+) -> Reconstruction:
+    """Load frames with what is given of them, and the network, and run it."""
+    small = SmallPictures() if will_refine(model, options["refine"]) else None
+    loaded = load_frames(source, small=small, **given)
+    if loaded.note:
+        _LOG.warning("%s: %s", loaded.name, loaded.note)
     options["between"] = lambda: load_between(source, loaded, small)
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
-        return reconstruct_frames(loaded, load_model(model), model_name=model, **options)
+        network = load_model(model, device=device)
+        return reconstruct_frames(loaded, network, model_name=model, **options)
     return reconstruct_frames(loaded, model, **options)
+
+
+def _check_model(model: Any, device: str | None) -> None:
+    """Refuse what is no network, or a device for one that is on a device already."""
+    if isinstance(model, str):
+        return
+    if not hasattr(model, "encode"):
+        raise ModelError(
+            f"model is a {type(model).__name__}; give the name of a network, or a network such as "
+            "dynapoint.load_model(weights=FILE) gives"
+        )
+    if device is not None:
+        raise ConfigError(
+            f"device is {device!r} but a network was given; move that there, or give its name"
+        )
 
 
 def reconstruct_frames(
@@ -122,14 +152,18 @@ def reconstruct_frames(
         prepare=prepare,
         reference=reference,
         intrinsics=known,
-        refine=_refines(model) if refine is None else refine,
+        refine=will_refine(model, refine),
         between=between,
         progress=progress,
     )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
 
 
-def _refines(model: "PointMapModel") -> bool:
-    """Whether a network's answers are refined unless told otherwise."""
+def will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
+    """Whether a network's answer is refined: as asked, or as the network's card has it."""
+    if refine is not None:
+        return refine
+    if isinstance(model, str):
+        return find_card(model).refine
     source = getattr(model, "source", None)
     return source is not None and find_card(source.name).refine

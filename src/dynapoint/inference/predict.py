@@ -30,7 +30,12 @@ from dynapoint.inference.prepare import (
     ignored_pixels,
     prepare_images,
 )
-from dynapoint.inference.refining import CleanedAnswer, read_only, refined_answer
+from dynapoint.inference.refining import (
+    CleanedAnswer,
+    pictures_to_measure,
+    read_only,
+    refined_answer,
+)
 from dynapoint.inference.storing import store_network
 from dynapoint.models.compute import is_out_of_memory
 from dynapoint.models.finer_maps import doubted
@@ -231,6 +236,7 @@ def predict(
         weights_sha256=getattr(model, "weights_sha256", None),
         progress=progress,
         refinement=found,
+        pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
         settings={"prepare": prepare, "reference": reference, **_settings_of(model, known)},
     )
 

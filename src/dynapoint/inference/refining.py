@@ -21,6 +21,8 @@ from dynapoint.results.pixel_map import PixelMap
 
 # Features are looked for in pictures of this longer side.
 _DETAILED_SIDE = 640
+# Where points are seen is measured in pictures of at most this longer side.
+_MEASURED_SIDE = 640
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,15 @@ def refined_answer(
         ),
         refined.found,
     )
+
+
+def pictures_to_measure(
+    frames: Frames, pixel_map: PixelMap
+) -> UInt8[np.ndarray, "frame tall wide"]:
+    """What the maps show of every frame, grey, for measuring where points are seen."""
+    shown = np.array(pixel_map.map_hw[::-1]) / pixel_map.scale
+    side = int(min(_MEASURED_SIDE, np.ceil(shown.max())))
+    return _grey(small_pictures(frames, pixel_map, side=side))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

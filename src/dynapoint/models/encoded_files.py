@@ -1,12 +1,12 @@
 """What a network keeps of a clip, on disk: any tree of tensors and plain values, without pickle.
 
 One safetensors file holds the tensors; its metadata say, as JSON, of which dataclasses, tuples,
-lists and dicts they are the leaves. Only dataclasses of this package are ever built from a file.
+lists and dicts they are the leaves. Only dataclasses that `kept_kinds` names are ever built from a
+file.
 """
 
 import json
 from dataclasses import fields, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynapoint.errors import SceneError
+from dynapoint.models.kept_kinds import kind_of_name, name_of_kind
 from dynapoint.whole_file import give_usual_rights
 
-FORMAT = "dynapoint-encoded-1"
+FORMAT = "dynapoint-encoded-2"
+# The format before named classes by the modules that they lay in.
+READABLE = ("dynapoint-encoded-1", FORMAT)
 
-_MODULES = ("dynapoint.types", "dynapoint.models.")
 _DAMAGED = "it is damaged, or of another version; reconstruct the scene again"
 
 
@@ -57,7 +59,7 @@ def read_encoded(path: Path, device: torch.device | str = "cpu") -> Any:
         with safe_open(path, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if metadata.get("format") != FORMAT:
+        if metadata.get("format") not in READABLE:
             raise SceneError(
                 f"{path} has format {metadata.get('format')!r} instead of {FORMAT!r}: {_DAMAGED}"
             )
@@ -66,8 +68,6 @@ def read_encoded(path: Path, device: torch.device | str = "cpu") -> Any:
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{path} cannot be read ({reason}): {_DAMAGED}") from error
-    except ImportError as error:
-        raise SceneError(f"{path} names an unknown module ({error}): {_DAMAGED}") from error
     if tensors:
         raise SceneError(f"{path} holds tensors that belong nowhere ({min(tensors)}): {_DAMAGED}")
     return rebuilt
@@ -85,8 +85,7 @@ def _described(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
         tensors[name] = kept.clone() if kept.untyped_storage().data_ptr() in shared else kept
         return {"tensor": name, "shape": list(value.shape), "order": order}
     if is_dataclass(value) and not isinstance(value, type):
-        kind = f"{type(value).__module__}:{type(value).__qualname__}"
-        _dataclass_named(kind)
+        kind = name_of_kind(type(value))
         parts = {f.name: _described(getattr(value, f.name), tensors) for f in fields(value)}
         return {"dataclass": kind, "fields": parts}
     if isinstance(value, list | tuple):
@@ -111,7 +110,7 @@ def _rebuilt(node: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
             raise ValueError(f"tensor {node['tensor']} has shape {list(tensor.shape)}, not {shape}")
         return tensor
     if "dataclass" in node:
-        kind = _dataclass_named(node["dataclass"])
+        kind = kind_of_name(node["dataclass"])
         return kind(**{name: _rebuilt(part, tensors) for name, part in node["fields"].items()})
     if "tuple" in node:
         return tuple(_rebuilt(item, tensors) for item in node["tuple"])
@@ -120,14 +119,3 @@ def _rebuilt(node: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     if "dict" in node:
         return {key: _rebuilt(item, tensors) for key, item in node["dict"].items()}
     return node["value"]
-
-
-def _dataclass_named(kind: str) -> type:
-    """A dataclass of this package's models by "module:name"."""
-    module, _, name = kind.partition(":")
-    if not module.startswith(_MODULES):
-        raise TypeError(f"{kind} is no dataclass of {' or '.join(_MODULES)}")
-    found = getattr(import_module(module), name, None)
-    if not isinstance(found, type) or not is_dataclass(found) or found.__module__ != module:
-        raise TypeError(f"{kind} is no dataclass")
-    return found

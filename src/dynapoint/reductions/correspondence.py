@@ -4,7 +4,8 @@ Both maps hold points at ONE common time, so a point of one frame that the other
 the other's surface: the match is the nearest neighbour in 3D (DPM, arXiv 2503.16318, appendix A.4).
 The nearest of the other map's points comes from a k-d tree, exactly. From there the search goes on
 over the surface between that point and its neighbours in the map, which gives the place within a
-pixel. Nothing is continued across steps from one surface to another.
+pixel. Nothing is continued across steps from one surface to another. Where it is known from
+elsewhere in which places points are seen, `match_seen` says which of them to believe.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _SPACINGS_APART = 0.5
 _USUAL_DISTANCES_APART = 3.0
 # A way back that ends within so many pixels of the start, in x and in y, is mutual.
 _MUTUAL_PX = 1.0
+# One that ends within so many is the way of something that is seen in both frames.
+_SEEN_AGAIN_PX = 2.0
 # About how many pixels, spread over the image, tell what distance is usual, if at least a share of
 # them is mutual: frames that see nothing in common are mutual along their borders alone.
 _PROBES = 2048
@@ -99,6 +102,47 @@ def match_places(
     surfaces = map_surface(points_a, confidence_a), map_surface(points_b, confidence_b)
     found = _matched(*surfaces, xy_px.detach().cpu().double().numpy(), workers)
     return _as_tensors(found, points_a, (len(xy_px),))
+
+
+def match_seen(
+    xy_px: Float[Tensor, "place xy=2"],
+    points_a: Float[Tensor, "height width xyz=3"],
+    confidence_a: Float[Tensor, "height width"],
+    points_b: Float[Tensor, "height_b width_b xyz=3"],
+    confidence_b: Float[Tensor, "height_b width_b"],
+    *,
+    end_px: Float[Tensor, "place xy=2"],
+    home_px: Float[Tensor, "place xy=2"],
+) -> Correspondence:
+    """Matches of places of frame a that are known to be seen in frame b, at the time of b.
+
+    A match is valid if the way there and back ends within two pixels of its start, mutual within
+    one, in x and in y; `distance` says how far apart the two maps have it, and decides nothing.
+
+    Args:
+        xy_px: Places of a.
+        points_a: `points[a, t_b]`, with confidence 0 where nothing is known.
+        confidence_a: Of those.
+        points_b: `points[b, t_b]`.
+        confidence_b: Of those.
+        end_px: Where the places are seen in b; NaN where that is not known.
+        home_px: Where what is seen there in b is seen in a, likewise.
+    """
+    a, b = map_surface(points_a, confidence_a), map_surface(points_b, confidence_b)
+    start, end, home = (each.detach().cpu().double().numpy() for each in (xy_px, end_px, home_px))
+    pixel, points = a.at(start)
+    there, met = b.at(np.nan_to_num(end, nan=-1.0))
+    known = (pixel >= 0) & (there >= 0)
+    miss = np.abs(home - start).max(axis=1)
+    miss = np.where(known & np.isfinite(miss), miss, np.inf)
+    found = {
+        "xy_px": np.where(known[:, None], end, np.nan),
+        "distance": np.where(known, np.linalg.norm(points - met, axis=1), np.nan),
+        "mutual": miss <= _MUTUAL_PX,
+        "valid": miss <= _SEEN_AGAIN_PX,
+        "score": 1 / (1 + (miss / _MUTUAL_PX) ** 2),
+    }
+    return _as_tensors(found, points_a, (len(start),))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ conjugate gradients for all frames together; values that stray from the field ar
 it is solved again.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ _ROUNDS = 2
 _STRAY = 0.15
 _MOST_ITERATIONS = 300
 _TOLERANCE = 1e-4
+_THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,12 +51,17 @@ def correction_field(
     value: Float[np.ndarray, "frame height width"],
     weight: Float[np.ndarray, "frame height width"],
     affinity: Affinity,
+    *,
+    pull: float = 1.0,
 ) -> Float32[np.ndarray, "frame height width"]:
-    """The field through values of a logarithm; 0 where nothing near has weight."""
+    """The field through values of a logarithm; 0 where nothing near has weight.
+
+    `pull` says how much more than usual the field is drawn to 0.
+    """
     trusted = weight
     field = np.zeros(value.shape, dtype=np.float32)
     for _ in range(_ROUNDS):
-        field = solve_field(value, trusted, affinity, start=field)
+        field = solve_field(value, trusted, affinity, start=field, pull=pull * _PULL)
         trusted = weight / (1 + np.square((value - field) / _STRAY))
     return field
 
@@ -70,42 +77,63 @@ def solve_field(
     tolerance: float = _TOLERANCE,
 ) -> Float32[np.ndarray, "frame height width"]:
     """The minimum for fixed weights, by conjugate gradients with a diagonal preconditioner."""
-    right, down = smoothness * affinity.right, smoothness * affinity.down
     held = weight.astype(np.float32) + np.float32(pull)
-    diagonal = held.copy()
-    for strength, before, after in (
-        (right, np.s_[:, :, :-1], np.s_[:, :, 1:]),
-        (down, np.s_[:, :-1], np.s_[:, 1:]),
-    ):
-        diagonal[before] += strength
-        diagonal[after] += strength
+    wanted = (weight * value).astype(np.float32)
+    field = np.zeros_like(wanted) if start is None else start.copy()
 
-    def applied(field: np.ndarray) -> np.ndarray:
-        result = diagonal * field
-        result[:, :, :-1] -= right * field[:, :, 1:]
-        result[:, :, 1:] -= right * field[:, :, :-1]
-        result[:, :-1] -= down * field[:, 1:]
-        result[:, 1:] -= down * field[:, :-1]
+    # No frame sees another.
+    def solve_some(some: slice) -> None:
+        right, down = smoothness * affinity.right[some], smoothness * affinity.down[some]
+        _descend(field[some], wanted[some], _Normal(held[some], right, down), tolerance)
+
+    share = -(-len(field) // _THREADS)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(solve_some, [slice(k, k + share) for k in range(0, len(field), share)]))
+    return field
+
+
+class _Normal:
+    """The matrix of the normal equations of some frames."""
+
+    def __init__(self, held: np.ndarray, right: np.ndarray, down: np.ndarray) -> None:
+        self._right, self._down = right, down
+        self.diagonal = held.copy()
+        self.diagonal[:, :, :-1] += right
+        self.diagonal[:, :, 1:] += right
+        self.diagonal[:, :-1] += down
+        self.diagonal[:, 1:] += down
+        self._row, self._column = np.empty_like(right), np.empty_like(down)
+
+    def applied(self, field: np.ndarray, result: np.ndarray) -> np.ndarray:
+        """Its product with a field, in `result`."""
+        np.multiply(self.diagonal, field, out=result)
+        result[:, :, :-1] -= np.multiply(self._right, field[:, :, 1:], out=self._row)
+        result[:, :, 1:] -= np.multiply(self._right, field[:, :, :-1], out=self._row)
+        result[:, :-1] -= np.multiply(self._down, field[:, 1:], out=self._column)
+        result[:, 1:] -= np.multiply(self._down, field[:, :-1], out=self._column)
         return result
+
+
+def _descend(field: np.ndarray, wanted: np.ndarray, normal: _Normal, tolerance: float) -> None:
+    """Bring a field to where the normal equations hold."""
 
     def product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.einsum("fhw,fhw->f", first, second)[:, None, None]
 
-    wanted = (weight * value).astype(np.float32)
-    field = np.zeros_like(wanted) if start is None else start.copy()
-    residual = wanted - applied(field)
-    scaled = residual / diagonal
-    direction, size = scaled, product(residual, scaled)
-    enough = np.maximum(product(wanted, wanted / diagonal), 1e-20) * tolerance**2
+    pushed = np.empty_like(field)
+    residual = wanted - normal.applied(field, pushed)
+    scaled = residual / normal.diagonal
+    direction, size = scaled.copy(), product(residual, scaled)
+    enough = np.maximum(product(wanted, wanted / normal.diagonal), 1e-20) * tolerance**2
     for _ in range(_MOST_ITERATIONS):
         if (size <= enough).all():
             break
-        pushed = applied(direction)
+        normal.applied(direction, pushed)
         length = size / np.maximum(product(direction, pushed), 1e-30)
-        field = field + length * direction
-        residual = residual - length * pushed
-        scaled = residual / diagonal
+        field += np.multiply(direction, length, out=scaled)
+        residual -= np.multiply(pushed, length, out=pushed)
+        np.divide(residual, normal.diagonal, out=scaled)
         new_size = product(residual, scaled)
-        direction = scaled + new_size / np.maximum(size, 1e-30) * direction
+        direction *= new_size / np.maximum(size, 1e-30)
+        direction += scaled
         size = new_size
-    return field

@@ -14,8 +14,8 @@ class Findings:
         poses: Whether the cameras' poses are the refined ones.
         lens: Whether the focal length is.
         depth: Whether the own-time maps are.
-        start: What the solution grew from: "flow", "network" (its cameras), "still" (one camera for
-            all frames), "features", or "none".
+        start: What the solution grew from: "flow", "network" (its cameras), "features" or "none";
+            or what it is: "still" (one camera for all frames) or "turning" (in one place).
         explained: Share of reliable matches within 3 pixels (of pictures of 256) of where still
             points and the refined cameras put them.
         explained_before: The same for what the network said.

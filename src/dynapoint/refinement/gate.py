@@ -11,7 +11,7 @@ all agree, that is no objection.
 from dataclasses import dataclass
 
 from dynapoint.refinement.findings import Findings
-from dynapoint.refinement.solution import STILL_CAMERA
+from dynapoint.refinement.solution import STILL_CAMERA, TURNING_CAMERA
 
 # A camera that stands still has nothing that could be wrong but that.
 _STILL_EXPLAINED = 0.4
@@ -26,8 +26,9 @@ _AGREED, _AGREED_TURN_DEG, _AGREED_COVERAGE = 0.95, 0.1, 0.25
 # network's do; the second and third where the network's explain less than `_NEED`.
 _TURN_DEG, _GAIN = (0.2, 0.32, 0.6), (0.01, 0.1, 0.4)
 _NEED = 0.2
-# What a network's cameras explain that may as well be wrong.
-_LITTLE = 0.25
+# What a network's cameras explain that may as well be wrong, and what others must explain with its
+# depths to be better where matches do not tell the lens.
+_LITTLE, _MUCH_PLAINLY = 0.25, 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,9 @@ def judge(found: Findings) -> Verdict:
     # Matches that do not tell the lens tell turning from going sideways badly: cameras that explain
     # something stay.
     told = found.lens_sigma <= MOST_LENS_SIGMA
-    believed = believed and (told or agreed or found.explained_before <= _LITTLE)
+    little = found.explained_before <= _LITTLE and found.explained_plainly >= _MUCH_PLAINLY
+    believed = believed and (told or agreed or little)
     # Of a given lens the deviation is 0.
     lens = believed and told and found.lens_sigma > 0
-    return Verdict(poses=believed, lens=lens, depth=believed)
+    # Turning in one place tells nothing of depth.
+    return Verdict(poses=believed, lens=lens, depth=believed and found.start != TURNING_CAMERA)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from dynapoint.refinement.flow import FlowField, sample
 
@@ -109,3 +109,13 @@ def spanning_pairs(frames: int, spans: Sequence[int]) -> list[tuple[int, int]]:
     return [
         (first, first + span) for first in range(frames) for span in spans if first + span < frames
     ]
+
+
+def share_within(
+    off: Float[np.ndarray, "frame slot pixel"],
+    weight: Float[np.ndarray, "frame slot pixel"],
+    px: float,
+) -> float:
+    """The share of reliable matches that lie so near; 0 without any."""
+    reliable = weight > RELIABLE
+    return float((off[reliable] < px).mean()) if reliable.any() else 0.0

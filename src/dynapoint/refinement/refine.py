@@ -16,8 +16,8 @@ from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
-from dynapoint.refinement.lens import LENS_SIGMA, free_lens
-from dynapoint.refinement.matches import match_grid, spanning_pairs
+from dynapoint.refinement.lens import LENS_SIGMA, FreedLens, free_lens
+from dynapoint.refinement.matches import match_grid, share_within, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
@@ -25,18 +25,21 @@ from dynapoint.refinement.solution import (
     LOOSE,
     SPANS,
     STILL_CAMERA,
+    TURNING_CAMERA,
     Fields,
     Solution,
     begin,
     coarse_views,
+    far_problem_of,
     measure_between,
+    only_turning,
     problem_of,
     solve,
+    turning_in_place,
 )
 from dynapoint.refinement.stillness import (
     evidence_of_motion,
     offsets_px,
-    share_within,
     spread_stillness,
 )
 from dynapoint.refinement.views import Views
@@ -45,6 +48,12 @@ _EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
+# So much at most, where the network's depths are better than usual; how well matches tell depths
+# that are compared for this, how many there have to be, and what matches err by, in pixels squared.
+_MOST_TRUSTED = 1e4
+_TOLD, _FEWEST_TOLD, _MATCH_VARIANCE = 10.0, 500, 0.35
+# Only so much of the pixels is told worse than those.
+_BEST_TOLD = 0.9
 # Changes of the logarithm of depth beyond this are believed less and less.
 _LARGE_CHANGE = 0.7
 # How far the logarithm of the focal length may be off, where every pixel counts on its own.
@@ -165,12 +174,14 @@ class _Work:
         with self._clock.stage("solve"):
             freedom = Freedom(poses=self._freedom.poses and name != STILL_CAMERA)
             solution = solve(setting, start, fields, freedom=freedom, pairs=pairs)
+            turning = only_turning(setting, solution) if freedom.poses else None
+        if turning is not None:
+            solution, name = turning, TURNING_CAMERA
         lens_sigma = 0.0 if self._known_lens else LENS_SIGMA
         if freedom.poses and not self._known_lens:
             with self._clock.stage("lens"):
-                problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
                 explained = _explained(setting, solution, solution.views)
-                freed = free_lens(problem, solution.views, explained=explained)
+                freed = _freed_lens(setting, solution, turning is not None, explained)
                 lens_sigma = freed.sigma
                 if lens_sigma <= MOST_LENS_SIGMA:
                     solution = replace(solution, views=freed.views)
@@ -185,7 +196,7 @@ class _Work:
                 solution.views.with_depth(coarse_views(setting, setting.views).log_depth),
             ),
             lens_sigma=lens_sigma,
-            turn_sigma_deg=_turn_sigma_deg(setting, solution),
+            turn_sigma_deg=_turn_sigma_deg(setting, solution, turning is not None),
         )
         return _Attempt(solution=solution, first=fields, found=found, verdict=judge(found))
 
@@ -205,10 +216,26 @@ def _first_flow(
     return fields
 
 
-def _turn_sigma_deg(setting: Setting, solution: Solution) -> float:
+def _freed_lens(setting: Setting, solution: Solution, turning: bool, explained: float) -> FreedLens:
+    """The lens solved for, too, under cameras that may go anywhere or only turn."""
+    if not turning:
+        problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
+        return free_lens(problem, solution.views, explained=explained)
+    far = far_problem_of(setting, solution.matches)
+    freed = free_lens(far, turning_in_place(solution.views), explained=explained)
+    views = turning_in_place(freed.views, log_depth=solution.views.log_depth)
+    return replace(freed, views=views)
+
+
+def _turn_sigma_deg(setting: Setting, solution: Solution, turning: bool) -> float:
     """The median over frames, for a grid of a thousand pixels."""
-    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, lens_sigma=_LENS_SIGMA)
-    sigmas = turn_sigmas_rad(problem, solution.views, 1.0)[1:]
+    if turning:
+        problem = far_problem_of(setting, solution.matches, lens_sigma=_LENS_SIGMA)
+        views = turning_in_place(solution.views)
+    else:
+        views = solution.views
+        problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, lens_sigma=_LENS_SIGMA)
+    sigmas = turn_sigmas_rad(problem, views, 1.0)[1:]
     scale = (len(setting.coarse) / 1000.0) ** 0.5
     return min(float(np.degrees(np.median(sigmas))) * scale, 180.0)
 
@@ -226,19 +253,38 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     start = solution.views.with_depth(setting.views.log_depth)
     solved = solve_depths(problem, start, _DEPTHS)
     shape = (setting.frames, *setting.grid.hw)
-    weight = (solved.information / (solved.information + _HALF_TRUSTED)).reshape(shape)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
+    trusted = _half_trusted(change.reshape(-1), solved.information.reshape(-1))
+    weight = (solved.information / (solved.information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
     affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
+    pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
-        change, weight, affinity
+        change, weight, affinity, pull=pull
     ).astype(np.float64)
     views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
     without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())
+
+
+def _half_trusted(
+    change: Float64[np.ndarray, " pixel"], information: Float64[np.ndarray, " pixel"]
+) -> float:
+    """The information at which a depth from matches counts half as much as it could.
+
+    That is the inverse variance of the network's depths where these are better than usual: what is
+    left of the changes that matches ask for when what matches err by is taken away.
+    """
+    told = information > max(_TOLD, float(np.quantile(information, _BEST_TOLD)))
+    if np.count_nonzero(told) < _FEWEST_TOLD:
+        return _HALF_TRUSTED
+    change, information = change[told], information[told]
+    # The median of squares of a normal variable is .455 of its variance.
+    variance = np.median(change**2) / 0.455 - _MATCH_VARIANCE * np.median(1 / information)
+    return float(np.clip(1 / max(variance, 1e-9), _HALF_TRUSTED, _MOST_TRUSTED))
 
 
 def _colors_on_grid(setting: Setting) -> Float32[np.ndarray, "frame rows columns channel=3"]:

@@ -11,9 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32
 
-from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, cost_of
+from dynapoint.refinement.adjustment import (
+    Freedom,
+    Plan,
+    Problem,
+    adjust,
+    cost_of,
+    residuals_px,
+)
 from dynapoint.refinement.flow import FlowField, PairToMeasure
-from dynapoint.refinement.matches import Matches, match_grid
+from dynapoint.refinement.matches import Matches, match_grid, share_within
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Lens, Views, rigid_places
 
@@ -25,10 +32,21 @@ SPANS = (1, 2, 4)
 TIGHT, LOOSER, LOOSE, FREE = 0.05, 0.15, 0.4, 0.6
 _FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
 _LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
+_TURNS = Plan(iterations=8, first_px=6.0, last_px=1.0)
 # Motion of the camera must explain more than standing still does, by this much.
 _STILL_PX, _STILL_FAVOUR = 1.0, 1.15
 STILL_CAMERA = "still"
-"""What a start is called whose cameras all stand in one place."""
+"""What a start is called whose cameras all stand in one place and look one way."""
+TURNING_CAMERA = "turning"
+"""What a solution is called whose cameras turn in one place."""
+# A camera that also goes elsewhere must cost this much less than one that only turns, by depths of
+# its own and by the network's. Depths that may change explain a wrong way nearly as well as the
+# right one, where there is hardly any.
+_TURNING_FAVOUR, _TURNING_FAVOUR_PLAINLY = 1.2, 1.03
+# And of the matches that it explains, turning must explain so many.
+_TURNING_EXPLAINS, _TURNING_PX = 0.8, 3.0
+# Logarithm of a depth at which going elsewhere moves nothing.
+_FAR, _FAR_SIGMA = 12.0, 0.01
 
 Fields = dict[tuple[int, int], FlowField]
 
@@ -62,6 +80,45 @@ def problem_of(
         depth_sigma=depth_sigma,
         lens_sigma=lens_sigma,
     )
+
+
+def far_problem_of(setting: Setting, matches: Matches, *, lens_sigma: float = 0.1) -> Problem:
+    """The adjustment of the coarse pixels as if all were too far away for parallax."""
+    problem = problem_of(setting, matches, depth_sigma=_FAR_SIGMA, lens_sigma=lens_sigma)
+    return replace(problem, prior_log_depth=np.full_like(problem.prior_log_depth, _FAR))
+
+
+def turning_in_place(views: Views, *, log_depth: np.ndarray | None = None) -> Views:
+    """The same cameras, all in one place; depths, which no match tells then, are far or given."""
+    poses = views.camera_from_world.copy()
+    poses[:, :3, 3] = 0.0
+    far = np.full_like(views.log_depth, _FAR) if log_depth is None else log_depth
+    return replace(views, camera_from_world=poses, log_depth=far)
+
+
+def only_turning(setting: Setting, solution: Solution) -> Solution | None:
+    """A solution whose camera turns in one place; None if going elsewhere explains more."""
+    problem = far_problem_of(setting, solution.matches)
+    turning = adjust(problem, turning_in_place(solution.views), _TURNS, Freedom())
+    turning = turning_in_place(turning)
+    cost = cost_of(problem, turning, _STILL_PX, "geman")
+    network_depth = coarse_views(setting, setting.views).log_depth
+    ways = (
+        (_TURNING_FAVOUR, LOOSE, solution.views),
+        (_TURNING_FAVOUR_PLAINLY, TIGHT, solution.views.with_depth(network_depth)),
+    )
+    for favour, sigma, views in ways:
+        other = problem_of(setting, solution.matches, depth_sigma=sigma)
+        if cost > favour * cost_of(other, views, _STILL_PX, "geman"):
+            return None
+    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
+    explained, by_turning = (
+        share_within(residuals_px(problem, views), problem.weight, _TURNING_PX)
+        for views in (solution.views, turning)
+    )
+    if by_turning < _TURNING_EXPLAINS * explained:
+        return None
+    return replace(solution, views=turning_in_place(turning, log_depth=network_depth))
 
 
 def coarse_views(setting: Setting, views: Views) -> Views:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 from dynapoint.models.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.field import Affinity, solve_field
@@ -75,13 +75,3 @@ def _summed_around(
     import cv2  # noqa: PLC0415 - slow to import.
 
     return np.stack([cv2.blur(each, (3, 3), borderType=cv2.BORDER_CONSTANT) for each in votes])
-
-
-def share_within(
-    off: Float[np.ndarray, "frame slot pixel"],
-    weight: Float[np.ndarray, "frame slot pixel"],
-    px: float,
-) -> float:
-    """The share of reliable matches that lie so near; 0 without any."""
-    reliable = weight > RELIABLE
-    return float((off[reliable] < px).mean()) if reliable.any() else 0.0

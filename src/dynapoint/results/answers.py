@@ -88,6 +88,22 @@ def motion_to_ends(rec: Any, frame: int) -> Float32[np.ndarray, "map_height map_
 def moving_at_ends(
     rec: Any, frames: Sequence[int] | None = None
 ) -> Float32[np.ndarray, "frame map_height map_width"]:
-    """`motion_to_ends` of some frames, or of all."""
-    chosen = range(rec.frame_count) if frames is None else frames
-    return np.stack([motion_to_ends(rec, frame) for frame in chosen])
+    """`motion_to_ends` of some frames, or of all: decoded together, once for each end."""
+    from dynapoint.reductions.segmentation import segment_pair  # noqa: PLC0415
+
+    chosen = list(range(rec.frame_count)) if frames is None else list(frames)
+    moving = np.zeros((len(chosen), *rec.map_hw), dtype=np.float32)
+    for time in {0, rec.frame_count - 1}:
+        points, confidence = maps_of_frames(rec, chosen, time)
+        for place, frame in enumerate(chosen):
+            if frame == time:
+                continue
+            found = segment_pair(
+                as_tensor(rec.own_time_points[frame]),
+                as_tensor(points[place]),
+                world_from_camera=as_tensor(rec.world_from_camera[frame].astype(np.float32)),
+                confidence_from=as_tensor(rec.own_time_confidence[frame]),
+                confidence_to=as_tensor(confidence[place]),
+            ).probability.numpy()
+            np.maximum(moving[place], found, out=moving[place])
+    return moving

@@ -1,6 +1,6 @@
 """Fetching maps from a scene as tensors, and giving results back as arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Result = TypeVar("Result")
+
+# Maps of frames at all times that are held at once.
+_BYTES_AT_ONCE = 1 << 30
 
 
 def as_numpy(result: Result) -> Result:
@@ -68,7 +71,9 @@ def maps_of_frames(
     says whether the decoder is to keep them.
     """
     maps = {time: (rec.own_time_points[time], rec.own_time_confidence[time])}
-    others = [frame for frame in frames if frame != time]
+    if rec.kept_tracks is not None and 0 in frames and time != 0:
+        maps[0] = rec.kept_tracks.points[time], rec.kept_tracks.confidence[time]
+    others = [frame for frame in frames if frame not in maps]
     if others:
         maps.update(zip(others, rec.decoder.decode(others, time, keep=keep), strict=True))
     return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
@@ -88,6 +93,28 @@ def maps_at_all_times(rec: Any, frame: SupportsIndex) -> "tuple[Tensor, Tensor]"
     maps = [rec.maps(frame=frame, time=time) for time in range(rec.frame_count)]
     points, confidence = (np.stack(part) for part in zip(*maps, strict=True))
     return as_tensor(points), as_tensor(confidence)
+
+
+def frames_at_all_times(rec: Any, frames: Sequence[int]) -> "Iterator[tuple[int, Tensor, Tensor]]":
+    """`maps_at_all_times` of one frame after another.
+
+    Frames are decoded together, one time after another, because a network whose decoder sees all
+    frames takes one pass for a time; as many at once as fit in a fixed number of bytes.
+    """
+    chosen = [int(frame) for frame in frames]
+    count, (height, width) = rec.frame_count, rec.map_hw
+    group = max(1, _BYTES_AT_ONCE // (count * height * width * 16))
+    for first in range(0, len(chosen), group):
+        some = chosen[first : first + group]
+        points = np.empty((len(some), count, height, width, 3), dtype=np.float32)
+        confidence = np.empty(points.shape[:-1], dtype=np.float32)
+        for time in range(count):
+            maps, known = maps_of_frames(rec, some, time, keep=False)
+            confidence[:, time] = known
+            for place, each in zip(points, maps, strict=True):
+                place[time] = each
+        for index, frame in enumerate(some):
+            yield frame, as_tensor(points[index]), as_tensor(confidence[index])
 
 
 def checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:

@@ -13,9 +13,11 @@ from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
     checked_xy,
+    frames_at_all_times,
     maps_at_all_times,
     maps_at_two_times,
 )
+from dynapoint.results.seen_places import map_centres, matches_along_flow, seen_flow, seen_places
 from dynapoint.results.visibility import points_in_camera, project
 
 if TYPE_CHECKING:
@@ -72,26 +74,18 @@ class MotionAnswers:
     def optical_flow(self: Any, *, frame: SupportsIndex, to_time: SupportsIndex) -> "OpticalFlow":
         """Where the camera of a time sees the points of a frame's pixels, less the pixels.
 
+        Where the scene keeps pictures to measure it in, these say where points are seen, from where
+        the maps have them; else the maps do.
+
         Returns:
             Flow in pixels of the ORIGINAL images: the place in that time's, less the one in the
             frame's own. One for each pixel of the map.
         """
-        from dynapoint.reductions.flow import optical_flow  # noqa: PLC0415
-
-        points, confidence = self.maps(frame=frame, time=to_time)
-        flow = as_numpy(
-            optical_flow(
-                as_tensor(points),
-                world_from_camera_to=as_tensor(self.world_from_camera[to_time].astype(np.float32)),
-                intrinsics_to=as_tensor(self.map_intrinsics[to_time].astype(np.float32)),
-                confidence_to=as_tensor(confidence),
-            )
-        )
-        start = _map_centres(self)
-        end = self.pixel_map.to_picture(int(to_time), start + flow.flow_px)
-        moved = np.where(
-            flow.valid[..., None], end - self.pixel_map.to_picture(int(frame), start), 0.0
-        )
+        source, target = self._checked_index(frame, "frame"), self._checked_index(to_time, "time")
+        flow = seen_flow(self, source, target)
+        start = map_centres(self)
+        end = self.pixel_map.to_picture(target, start + flow.flow_px)
+        moved = np.where(flow.valid[..., None], end - self.pixel_map.to_picture(source, start), 0.0)
         return replace(flow, flow_px=moved.astype(np.float32))
 
     def motion_between(
@@ -134,7 +128,7 @@ class MotionAnswers:
     ) -> "MovingObjects":
         """Masks of what moves, one id for one thing in all of `frames`, which are joined at `time`.
 
-        All frames by default, for which every frame is decoded at every time. Of three and more
+        All frames by default. They are decoded together, once for every time. Of three and more
         frames, specks are left out, and what only one of them finds if it is small or unsure.
         """
         import torch  # noqa: PLC0415
@@ -142,30 +136,32 @@ class MotionAnswers:
         from dynapoint.reductions.instances import moving_objects, moving_regions  # noqa: PLC0415
         from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
-        chosen = list(range(self.frame_count)) if frames is None else list(frames)
+        chosen = range(self.frame_count) if frames is None else frames
+        chosen = [self._checked_index(frame, "frames") for frame in chosen]
         if not chosen:
             raise InputError("no frame is given to look for objects in; give at least one")
-        regions, likely = [], []
-        for frame in chosen:
-            maps, known = maps_at_all_times(self, frame)
+        moment = self._checked_index(time, "time")
+        regions, likely, points, confidence = [], [], [], []
+        for frame, maps, known in frames_at_all_times(self, chosen):
             pose = as_tensor(self.world_from_camera[frame].astype(np.float32))
             probability = segment_clip(
-                maps, own_time=int(frame), world_from_camera=pose, confidence=known
+                maps, own_time=frame, world_from_camera=pose, confidence=known
             ).probability
             found = moving_regions(
-                maps, probability, own_time=int(frame), world_from_camera=pose, confidence=known
+                maps, probability, own_time=frame, world_from_camera=pose, confidence=known
             )
             regions.append(found.region)
             likely.append(probability)
-        points, confidence = self.maps_at(time=time)
+            points.append(maps[moment])
+            confidence.append(known[moment])
         return as_numpy(
             moving_objects(
                 torch.stack(regions),
-                as_tensor(points[chosen]),
+                torch.stack(points),
                 torch.stack(likely),
-                world_from_camera=as_tensor(self.world_from_camera[time].astype(np.float32)),
-                intrinsics=as_tensor(self.map_intrinsics[time].astype(np.float32)),
-                confidence=as_tensor(confidence[chosen]),
+                world_from_camera=as_tensor(self.world_from_camera[moment].astype(np.float32)),
+                intrinsics=as_tensor(self.map_intrinsics[moment].astype(np.float32)),
+                confidence=torch.stack(confidence),
             )
         )
 
@@ -178,6 +174,10 @@ class MotionAnswers:
         time: SupportsIndex | None = None,
     ) -> "Correspondence":
         """Where places of a frame are in another, moving parts included.
+
+        Where the scene keeps pictures, and the two meet at the time of frame b, a place is where
+        `optical_flow` leads, and a match is valid where the way back ends within two pixels of the
+        map, mutual within one. Else it is the nearest one in space.
 
         Args:
             frame: Frame a, whose places are searched for.
@@ -194,23 +194,19 @@ class MotionAnswers:
             InputError: `xy` is not finite, or an index is none of a frame used.
             ShapeError: `xy` is no array of numbers of shape (n, 2).
         """
-        from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
-
-        moment = to_frame if time is None else time
-        maps = [
-            as_tensor(array)
-            for index in (frame, to_frame)
-            for array in self.maps(frame=index, time=moment)
-        ]
-        if xy is None:
-            found = as_numpy(match_pixels(*maps))
-        else:
+        source, target = self._checked_index(frame, "frame"), self._checked_index(to_frame, "frame")
+        moment = target if time is None else self._checked_index(time, "time")
+        in_map = None
+        if xy is not None:
             places = checked_xy(xy)
-            shown = self.pixel_map.shows(int(frame), places)
+            shown = self.pixel_map.shows(source, places)
             # What lies outside the map matches nothing.
-            in_map = np.where(shown[:, None], self.pixel_map.to_map(int(frame), places), -1.0)
-            found = as_numpy(match_places(as_tensor(in_map), *maps))
-        in_picture = self.pixel_map.to_picture(int(to_frame), found.xy_px)
+            in_map = np.where(shown[:, None], self.pixel_map.to_map(source, places), -1.0)
+        if self.pictures is not None and moment == target != source:
+            found = matches_along_flow(self, source, target, in_map)
+        else:
+            found = _matches_in_space(self, source, target, in_map, moment)
+        in_picture = self.pixel_map.to_picture(target, found.xy_px)
         return replace(found, xy_px=in_picture.astype(np.float32))
 
     def track(
@@ -251,7 +247,8 @@ class MotionAnswers:
         )
         shape = (self.frame_count, np.count_nonzero(marked))
         columns, rows = np.nonzero(marked)[::-1]
-        places = self.pixel_map.to_picture(source, np.stack([columns, rows], axis=1) + 0.5)
+        starts = np.stack([columns, rows], axis=1) + 0.5
+        places = self.pixel_map.to_picture(source, starts)
         # What is seen is judged in float64; as precise as the maps, answers take half the room.
         tracks = PixelTracks(
             source_xy=places.astype(np.float32),
@@ -263,7 +260,12 @@ class MotionAnswers:
         tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
         for time, now in enumerate(tracked):
             tracks.points[time], tracks.visible[time] = now.points, now.visible
-            tracks.xy[time] = self.pixel_map.to_picture(time, now.xy.numpy())
+            seen = now.xy.numpy()
+            if self.pictures is not None:
+                flow = seen_flow(self, source, time)
+                shown = np.isfinite(seen) & flow.valid[marked][:, None]
+                seen = np.where(shown, starts + flow.flow_px[marked], seen)
+            tracks.xy[time] = self.pixel_map.to_picture(time, seen)
             tracks.confidence[time] = now.confidence
         return tracks
 
@@ -298,6 +300,22 @@ class MotionAnswers:
         )
 
 
+def _matches_in_space(
+    rec: Any, frame: int, to_frame: int, in_map: Float64[np.ndarray, "place xy=2"] | None, time: int
+) -> "Correspondence":
+    """Matches by the nearest points of two maps at a common time, in pixels of the maps."""
+    from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
+
+    maps = [
+        as_tensor(array)
+        for index in (frame, to_frame)
+        for array in rec.maps(frame=index, time=time)
+    ]
+    if in_map is None:
+        return as_numpy(match_pixels(*maps))
+    return as_numpy(match_places(as_tensor(in_map), *maps))
+
+
 def _checked_mask(
     rec: Any, mask: Bool[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "map_height map_width"]:
@@ -321,6 +339,11 @@ def _tracks_of_places(rec: Any, frame: SupportsIndex, xy: ArrayLike) -> "PixelTr
         project(points_in_camera(here.astype(np.float64), pose), lens)
         for here, pose, lens in zip(points, rec.world_from_camera, rec.intrinsics, strict=True)
     ]
+    if rec.pictures is not None:
+        start = rec.pixel_map.to_map(int(frame), checked_xy(xy))
+        for time, projected in enumerate(places):
+            seen = rec.pixel_map.to_picture(time, seen_places(rec, int(frame), time, start))
+            places[time] = np.where(np.isfinite(projected) & np.isfinite(seen), seen, projected)
     return PixelTracks(
         source_xy=np.asarray(xy, dtype=np.float32).reshape(-1, 2),
         points=points,
@@ -328,9 +351,3 @@ def _tracks_of_places(rec: Any, frame: SupportsIndex, xy: ArrayLike) -> "PixelTr
         visible=np.where(known, found.visible, np.float32(0)),
         confidence=found.confidence,
     )
-
-
-def _map_centres(rec: Any) -> Float64[np.ndarray, "map_height map_width xy=2"]:
-    """The centres of the pixels of the maps, in pixels of the maps."""
-    height, width = rec.map_hw
-    return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)

@@ -16,11 +16,13 @@ from dynapoint.errors import InputError
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.answers import Answers
 from dynapoint.results.asking import checked_xy
+from dynapoint.results.front_door import FrontDoor
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import points_in_camera, seen_probability, surface_of
 
 if TYPE_CHECKING:
+    from dynapoint.reductions.flow import OpticalFlow
     from dynapoint.reductions.visibility import SeenSurface
 
 # What a camera sees takes twice the memory of its own-time map.
@@ -72,8 +74,8 @@ class FrameTracks:
     confidence: Float32[np.ndarray, "time height width"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reconstruction(Answers):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Reconstruction(Answers, FrontDoor):
     """A 4D scene: the frames used, their cameras, and points for every (frame, time).
 
     The world is the camera of frame 0 (OpenCV axes); translations and points share one unit, which
@@ -93,6 +95,8 @@ class Reconstruction(Answers):
         progress: Whether to show a bar on standard error while tracks are worked out.
         settings: How it was made, in names and plain values.
         refinement: What refinement found and changed; None where none was asked for.
+        pictures: What the maps show of every frame, grey and of one size, for measuring where
+            points are seen (`results.seen_places`); None leaves that to the maps.
         kept_tracks: Those of frame 0 where they are at hand, e.g. memory-mapped.
         folder: The stored scene that it was opened from.
     """
@@ -109,6 +113,7 @@ class Reconstruction(Answers):
     progress: bool = False
     settings: Mapping[str, str | int] = field(default_factory=dict)
     refinement: Findings | None = None
+    pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
 
@@ -306,6 +311,11 @@ class Reconstruction(Answers):
 
     @cached_property
     def _cells(self) -> dict[int, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _flows(self) -> dict[tuple[int, int], "OpticalFlow"]:
+        """Flow between the last pairs of frames asked for."""
         return {}
 
     @cached_property

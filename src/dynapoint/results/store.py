@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 import dynapoint
@@ -23,7 +23,6 @@ from dynapoint.results.manifest import (
     NetworkEntry,
     read_manifest,
 )
-from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.stored_frames import source_facts, write_frames
 
@@ -48,6 +47,11 @@ _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
     "track_confidence": (("time", "height", "width"), "float32"),
     "motion_probability": (("height", "width"), "float32"),
 }
+# Only in scenes that were made to agree with their pictures; these are of any size.
+_PICTURES = "pictures"
+_OPTIONAL: dict[str, tuple[tuple[str, ...], str]] = {
+    _PICTURES: (("frame", "tall", "wide"), "uint8"),
+}
 _TRACKS = ("track_points", "track_visible", "track_confidence")
 
 
@@ -66,34 +70,14 @@ class StorableDecoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredArrays:
-    """What a scene's manifest says, and its arrays by name: memory-mapped and read-only."""
+    """What a scene's manifest says, and its arrays by name: memory-mapped and read-only.
+
+    `pictures` are those in which it is measured where points are seen; most scenes have them.
+    """
 
     manifest: Manifest
     arrays: dict[str, np.ndarray]
-
-
-def save(
-    reconstruction: Reconstruction,
-    output: Path | str,
-    *,
-    overwrite: bool = False,
-    contact_sheet: Image.Image | None = None,
-) -> None:
-    """Write a scene as the folder `output`, whatever its name ends in.
-
-    Args:
-        reconstruction: What to write: frames, cameras, own-time maps, the tracks of frame 0, and
-            the network and what it keeps of the clip where it was loaded by name.
-        output: The folder; missing folders above it are made.
-        overwrite: Replace a scene that is there already. Anything else is never replaced.
-        contact_sheet: A picture to put beside the arrays.
-
-    Raises:
-        OutputError: `output` exists or cannot be written; nothing is left behind.
-    """
-    with whole_folder(Path(output), overwrite=overwrite) as folder:
-        write_tracks(reconstruction, folder)
-        write_scene(reconstruction, folder, contact_sheet=contact_sheet)
+    pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
 
 
 def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
@@ -142,6 +126,9 @@ def write_scene(
     np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
     np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
     files = [MANIFEST_FILE, *(f"{name}.npy" for name in _LAYOUT)]
+    if reconstruction.pictures is not None:
+        np.save(folder / f"{_PICTURES}.npy", reconstruction.pictures)
+        files.append(f"{_PICTURES}.npy")
     files += write_frames(reconstruction.frames, folder)
     decoder = reconstruction.decoder
     network = decoder.store(folder) if isinstance(decoder, StorableDecoder) else None
@@ -154,25 +141,21 @@ def write_scene(
         text = check_text(self_check, reconstruction.refinement)
         (folder / CHECK_FILE).write_text(text, encoding="utf-8")
         files.append(CHECK_FILE)
-    count, map_hw = reconstruction.frame_count, reconstruction.map_hw
     found = reconstruction.refinement
     manifest = Manifest(
         name=reconstruction.frames.name,
         model=reconstruction.model_name,
         weights_sha256=reconstruction.weights_sha256,
         package_version=dynapoint.__version__,
-        frame_count=count,
+        frame_count=reconstruction.frame_count,
         image_hw=reconstruction.frames.image_hw,
-        map_hw=map_hw,
+        map_hw=reconstruction.map_hw,
         note=reconstruction.frames.note,
         source=source_facts(reconstruction.frames),
         settings=dict(reconstruction.settings),
         refinement=None if found is None else found.to_plain(),
         network=network,
-        arrays={
-            name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
-            for name, (axes, dtype) in _LAYOUT.items()
-        },
+        arrays=_entries(reconstruction),
         files=tuple(files),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -193,7 +176,8 @@ def read_arrays(scene: Path | str) -> StoredArrays:
             raise SceneError(f"{folder / name} is missing; reconstruct the scene again")
     arrays = {name: _open_array(folder, name, manifest) for name in _LAYOUT}
     _check_values(folder, manifest, arrays)
-    return StoredArrays(manifest=manifest, arrays=arrays)
+    pictures = _open_pictures(folder, manifest) if _PICTURES in manifest.arrays else None
+    return StoredArrays(manifest=manifest, arrays=arrays, pictures=pictures)
 
 
 def _motion_of_frame_0(
@@ -220,6 +204,18 @@ def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
     }
 
 
+def _entries(reconstruction: Reconstruction) -> dict[str, ArrayEntry]:
+    """What the manifest says of each array of a scene."""
+    count, map_hw = reconstruction.frame_count, reconstruction.map_hw
+    entries = {
+        name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
+        for name, (axes, dtype) in _LAYOUT.items()
+    }
+    if reconstruction.pictures is not None:
+        entries[_PICTURES] = _pictures_entry(reconstruction.pictures.shape)
+    return entries
+
+
 @contextmanager
 def _growing_array(
     path: Path, shape: tuple[int, ...]
@@ -237,6 +233,31 @@ def _growing_array(
 
 def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
     """Memory-map one array and check it against the manifest and the layout."""
+    axes, dtype = _LAYOUT[name]
+    wanted = ArrayEntry(
+        shape=_shape(name, manifest.frame_count, manifest.map_hw), axes=axes, dtype=dtype
+    )
+    return _opened(folder, name, manifest, wanted)
+
+
+def _open_pictures(folder: Path, manifest: Manifest) -> UInt8[np.ndarray, "frame tall wide"]:
+    """The same of the pictures, of which the manifest alone says how large they are."""
+    shape = manifest.arrays[_PICTURES].shape
+    if len(shape) != 3 or shape[0] != manifest.frame_count or min(shape) < 1:
+        raise SceneError(
+            f"{folder / MANIFEST_FILE} says {shape} of {_PICTURES}, which are no pictures of "
+            f"{manifest.frame_count} frames; reconstruct the scene again"
+        )
+    return _opened(folder, _PICTURES, manifest, _pictures_entry(shape))
+
+
+def _pictures_entry(shape: tuple[int, ...]) -> ArrayEntry:
+    axes, dtype = _OPTIONAL[_PICTURES]
+    return ArrayEntry(shape=shape, axes=axes, dtype=dtype)
+
+
+def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> np.ndarray:
+    """Memory-map an array and check it and its entry in the manifest."""
     path = folder / f"{name}.npy"
     entry = manifest.arrays.get(name)
     if entry is None or not path.is_file():
@@ -248,20 +269,16 @@ def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
-    axes, dtype = _LAYOUT[name]
-    wanted = ArrayEntry(
-        shape=_shape(name, manifest.frame_count, manifest.map_hw), axes=axes, dtype=dtype
-    )
-    found = ArrayEntry(shape=array.shape, axes=axes, dtype=str(array.dtype))
+    found = ArrayEntry(shape=array.shape, axes=wanted.axes, dtype=str(array.dtype))
     if found != wanted:
         raise SceneError(
-            f"{path} holds {found.dtype} {found.shape} but the scene needs {dtype} "
+            f"{path} holds {found.dtype} {found.shape} but the scene needs {wanted.dtype} "
             f"{wanted.shape}; reconstruct the scene again"
         )
     if entry != wanted:
         raise SceneError(
             f"{folder / MANIFEST_FILE} says {entry.dtype} {entry.shape} {entry.axes} of {name} but "
-            f"its file is {dtype} {wanted.shape} {axes}; reconstruct the scene again"
+            f"its file is {wanted.dtype} {wanted.shape} {wanted.axes}; reconstruct the scene again"
         )
     return array
 

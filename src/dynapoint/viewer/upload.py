@@ -6,7 +6,6 @@ import shutil
 import threading
 import zipfile
 import zlib
-from dataclasses import replace
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
@@ -20,8 +19,8 @@ from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import InputError, OutputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
-from dynapoint.results import checks, contact_sheet, store
 from dynapoint.results.output_folder import whole_folder
+from dynapoint.results.saving import write_all
 from dynapoint.viewer.jobs import Report
 
 MODEL = "nano"
@@ -120,6 +119,15 @@ def _require_room(folder: Path, size: int) -> None:
         )
 
 
+# What is said of each stage of saving, and the share of the work done before it.
+_SAID = {
+    "tracks": (0.6, "Following points"),
+    "contact sheet": (0.75, "Drawing"),
+    "self-check": (0.85, "Checking"),
+    "write": (0.9, "Writing"),
+}
+
+
 def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say: Report) -> None:
     """Reconstruct a source with the small network into a stored scene, saying how far it is.
 
@@ -142,12 +150,7 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
         say(0.4, "Running the network")
         between = partial(load_between, source, loaded, small)
         rec = reconstruct_frames(loaded, model, model_name=MODEL, between=between)
-        say(0.6, "Following points")
-        tracks = store.write_tracks(rec, folder)
-        say(0.8, "Writing")
-        found = checks.check(replace(rec, kept_tracks=tracks))
-        sheet = contact_sheet.draw(rec, tracks)
-        store.write_scene(rec, folder, contact_sheet=sheet, self_check=found)
+        write_all(rec, folder, say=lambda stage: say(*_SAID[stage]))
 
 
 def unpack_images(archive: Path, folder: Path) -> list[Path]:

@@ -1,0 +1,54 @@
+"""From a reconstruction to a complete folder: one recipe for Python, the command and the page."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from dynapoint.results import checks, contact_sheet
+from dynapoint.results.output_folder import whole_folder
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.store import write_scene, write_tracks
+
+STAGES = ("tracks", "contact sheet", "self-check", "write")
+"""What takes its time, in this order."""
+
+Say = Callable[[str], None]
+
+
+def save(
+    rec: Reconstruction, output: Path | str, *, overwrite: bool = False, say: Say | None = None
+) -> None:
+    """Write a scene as the folder `output`, whatever its name ends in: whole or not at all.
+
+    Args:
+        rec: What to write: frames, cameras, own-time maps, the tracks of frame 0, a contact sheet,
+            the self-check, and the network and what it keeps of the clip where it was loaded by
+            name.
+        output: The folder; missing folders above it are made.
+        overwrite: Replace a scene that is there already. Anything else is never replaced.
+        say: Called with each of `STAGES` as it begins.
+
+    Raises:
+        OutputError: `output` exists or cannot be written; nothing is left behind.
+    """
+    with whole_folder(Path(output), overwrite=overwrite) as folder:
+        write_all(rec, folder, say=say)
+
+
+def write_all(rec: Reconstruction, folder: Path, *, say: Say | None = None) -> None:
+    """Write all of a scene into a folder that somebody else makes whole.
+
+    Raises:
+        OSError: `folder` cannot be written to.
+    """
+    tell: Say = say or (lambda _: None)
+    tell("tracks")
+    tracks = write_tracks(rec, folder)
+    # Asked of the tracks on disk, not of the network again.
+    followed = replace(rec, kept_tracks=tracks)
+    tell("contact sheet")
+    sheet = contact_sheet.draw(followed, tracks)
+    tell("self-check")
+    found = checks.check(followed)
+    tell("write")
+    write_scene(followed, folder, contact_sheet=sheet, self_check=found)

@@ -1,0 +1,56 @@
+"""The public names and signatures are those of tests/api_surface.json, so that none changes unseen.
+
+PYTHONPATH=src python tests/test_api_surface.py writes the file anew.
+"""
+
+import inspect
+import json
+import sys
+from pathlib import Path
+
+import dynapoint
+from dynapoint.results.reconstruction import Reconstruction
+
+FILE = Path(__file__).parent / "api_surface.json"
+
+
+def parameters(function):
+    """Names of parameters as they are called, with defaults; `*` before those that need a name."""
+    words, named = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not named:
+            words.append("*")
+            named = True
+        given = parameter.default is not parameter.empty
+        words.append(f"{parameter.name}={parameter.default!r}" if given else parameter.name)
+    return ", ".join(words)
+
+
+def surface():
+    names = {}
+    for name in dynapoint.__all__:
+        found = getattr(dynapoint, name)
+        names[name] = parameters(found) if inspect.isfunction(found) else type(found).__name__
+    members = {}
+    for name in dir(Reconstruction):
+        if not name.startswith("_"):
+            found = inspect.getattr_static(Reconstruction, name)
+            members[name] = parameters(found) if inspect.isfunction(found) else "value"
+    fields = {name: "value" for name in Reconstruction.__dataclass_fields__}
+    return {"dynapoint": names, "Reconstruction": fields | members}
+
+
+def test_public_names_and_signatures_are_as_written_down():
+    assert surface() == json.loads(FILE.read_text())
+
+
+def test_it_sees_a_change():
+    def asked(self, *, frame, every=4):
+        return frame
+
+    assert parameters(asked) == "self, *, frame, every=4"
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(surface(), indent=1, sort_keys=True) + "\n")
+    sys.stdout.write(f"{FILE}\n")
