@@ -17,7 +17,7 @@ from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, ne
 from dynapoint.models.placed_encoding import PlacedEncoding
 from dynapoint.refinement.finer import finer_maps
 from dynapoint.refinement.setting import Answer
-from dynapoint.results import store
+from dynapoint.results.saving import save
 from fake_model import FakeModel, picture_array
 
 COARSE, FINE, REACH = (24, 32), (48, 64), 3
@@ -263,7 +263,7 @@ def test_an_opened_scene_answers_as_the_fresh_one(tmp_path, factor):
     fresh = dynapoint.reconstruct(picture_array(3, 150, 200), "nano")
     assert fresh.map_hw == (150, 200)
     fresh = fresh if factor is None else scaled(fresh, factor, scale_from="distance")
-    store.save(fresh, tmp_path / "scene.4d")
+    save(fresh, tmp_path / "scene.4d")
     opened = dynapoint.open(tmp_path / "scene.4d")
     for frame, time in ((0, 1), (1, 0), (2, 0), (1, 2)):
         for one, other in zip(
