@@ -200,8 +200,7 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where they are known: networks that can are told, and poses
             are then solved again on the own-time maps.
-        refine: Whether the answer is made to agree with the pictures (`inference.refining`), and
-            its maps to be finer (`inference.finer`).
+        refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames, through which that follows points.
         progress: Passed on to the result, and to what takes its time.
 

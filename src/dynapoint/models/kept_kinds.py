@@ -13,6 +13,8 @@ _PLACES = {
     "placed": "dynapoint.models.placed_encoding:PlacedEncoding",
     "correction": "dynapoint.models.correction:Correction",
     "followed-paths": "dynapoint.models.followed_paths:FollowedPaths",
+    "finer-maps": "dynapoint.models.finer_maps:FinerMaps",
+    "mix": "dynapoint.models.finer_maps:Mix",
     "rotary-positions": "dynapoint.models.attention:RotaryPositions",
     "nano": "dynapoint.models.network:VideoEncoding",
     "nano-stem": "dynapoint.models.stem:StemFeatures",
