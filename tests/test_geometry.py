@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry import arrays
 from dynapoint.geometry.pinhole import mixing_step, pixel_centres, project, unproject
 from dynapoint.geometry.rigid import invert_rigid, rotation_angle_rad, transform_points
 
@@ -35,6 +36,17 @@ def test_rotation_angles_near_zero_and_near_a_half_turn():
         base = Rotation.random(random_state=rng)
         first, second = (torch.from_numpy(r.as_matrix().copy()) for r in (base, base * turn))
         assert abs(float(rotation_angle_rad(first, second)) - angle) < 1e-9
+        pair = first.numpy()[None], second.numpy()[None]
+        assert abs(arrays.rotation_angle_rad(*pair)[0] - angle) < 1e-9
+
+
+def test_rotation_angles_of_arrays_in_batches():
+    rng = np.random.default_rng(3)
+    first, second = Rotation.random(7, random_state=rng), Rotation.random(7, random_state=rng)
+    found = arrays.rotation_angle_rad(first.as_matrix(), second.as_matrix())
+    np.testing.assert_allclose(found, (first.inv() * second).magnitude(), atol=1e-12)
+    found = arrays.rotation_angle_rad(first.as_matrix()[:1], second.as_matrix())
+    np.testing.assert_allclose(found, (first[0].inv() * second).magnitude(), atol=1e-12)
 
 
 def test_projection_is_undone_by_unprojection():

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.arrays import rotation_angle_rad
 
 MOVING_FRACTION_OF_DISTANCE = 0.01
 MATCH_RADIUS_PX = 4.0
@@ -226,11 +227,11 @@ def rotation_errors_deg(
     predicted_world_from_camera: Float[np.ndarray, "frame 4 4"],
 ) -> Float[np.ndarray, " frame"]:
     """Angles in degrees between true and predicted orientation; 180 where that is not finite."""
-    difference = predicted_world_from_camera[:, :3, :3] - truth_world_from_camera[:, :3, :3]
-    # ||R1 - R2|| = 2 sqrt(2) sin(angle / 2) keeps small angles exact, which arccos would not.
-    chord = np.linalg.norm(difference, axis=(1, 2)) / (2 * np.sqrt(2))
-    angles = np.rad2deg(2 * np.arcsin(np.clip(np.nan_to_num(chord, nan=1.0), 0.0, 1.0)))
-    return angles
+    with np.errstate(invalid="ignore"):
+        angles = rotation_angle_rad(
+            truth_world_from_camera[:, :3, :3], predicted_world_from_camera[:, :3, :3]
+        )
+    return np.rad2deg(np.nan_to_num(angles, nan=np.pi))
 
 
 def focal_error_percent(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynapoint.geometry.arrays import rotation_angle_rad
 from dynapoint.results.reconstruction import Reconstruction
 
 
@@ -62,8 +63,8 @@ def summarize(rec: Reconstruction) -> SceneSummary:
     )
     times_s = rec.timestamps_s[np.isfinite(rec.timestamps_s)]
     steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
-    traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
-    turns = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
+    rotations = rec.world_from_camera[:, :3, :3]
+    turns = np.degrees(rotation_angle_rad(rotations[:1], rotations))
     return SceneSummary(
         name=rec.frames.name,
         model=rec.model_name,
