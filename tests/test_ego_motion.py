@@ -4,11 +4,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry.rigid import transform_points
 from dynapoint.models.ego_motion import (
     cross_matrix,
     project,
     solve_ego_motion,
-    transform,
 )
 
 PAIRS, POINTS = 6, 200
@@ -31,7 +31,7 @@ def scene(seed: int = 0, dtype: torch.dtype = torch.float64):
     intrinsics = torch.eye(3, dtype=torch.float64).repeat(PAIRS, 1, 1)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
     intrinsics[:, :2, 2] = torch.tensor([60.0, 45.0], dtype=torch.float64)
-    xy = project(transform(pose, points), intrinsics)
+    xy = project(transform_points(pose, points), intrinsics)
     return tuple(value.to(dtype) for value in (points, pose, intrinsics, xy))
 
 
@@ -169,7 +169,7 @@ def test_hypotheses_bear_half_of_the_matches_being_wrong(seed):
     pose = pose.clone()
     turn = Rotation.from_rotvec([[0.0, 0.3, 0.0]] * PAIRS).as_matrix()
     pose[:, :3, :3] = torch.from_numpy(turn) @ pose[:, :3, :3]
-    seen = project(transform(pose, points), intrinsics)
+    seen = project(transform_points(pose, points), intrinsics)
     generator = torch.Generator().manual_seed(seed)
     wrong = torch.rand(PAIRS, POINTS, generator=generator) < 0.5
     noise = 20 * torch.randn(PAIRS, POINTS, 2, generator=generator, dtype=xy.dtype)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.geometry.rigid import transform_points
 from dynapoint.models.precision import at_least_float32
 
 MIN_DEPTH = 1e-3
@@ -44,14 +45,6 @@ def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     zero = torch.zeros_like(x)
     rows = [zero, -z, y, z, zero, -x, -y, x, zero]
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
-def transform(
-    target_from_source: Float[Tensor, "pair 4 4"], points: Float[Tensor, "pair point 3"]
-) -> Float[Tensor, "pair point 3"]:
-    """Apply rigid transforms to points."""
-    rotation, shift = target_from_source[:, :3, :3], target_from_source[:, None, :3, 3]
-    return points @ rotation.transpose(1, 2) + shift
 
 
 def project(
@@ -90,10 +83,10 @@ def solve_ego_motion(
         if hypotheses > 0:
             pose = _best_start(points, xy, prior, intrinsics, pose, hypotheses=hypotheses)
         for _ in range(iterations):
-            residual = xy - project(transform(pose, points), intrinsics)
+            residual = xy - project(transform_points(pose, points), intrinsics)
             robust, _ = _cauchy_weights(residual, prior, trusted)
             pose = _gauss_newton_step(pose, points, xy, robust, intrinsics)
-        residual = xy - project(transform(pose, points), intrinsics)
+        residual = xy - project(transform_points(pose, points), intrinsics)
         _, scale = _cauchy_weights(residual, prior, trusted)
         near = (residual.norm(dim=-1) < 3 * scale[:, None]).to(prior)
         inliers = (near * prior).sum(dim=1) / prior.sum(dim=1).clamp_min(1e-6)
@@ -108,7 +101,7 @@ def _gauss_newton_step(
     intrinsics: Float[Tensor, "pair 3 3"],
 ) -> Float[Tensor, "pair 4 4"]:
     """One damped step towards the pose that puts points on their matches."""
-    camera = transform(pose, points)
+    camera = transform_points(pose, points)
     residual = xy - project(camera, intrinsics)
     focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
     jacobian = _projection_jacobian(camera, focal)
@@ -179,7 +172,7 @@ def _cut_off_score(
     intrinsics: Float[Tensor, "pair 3 3"],
 ) -> Float[Tensor, " pair"]:
     """Weighted sum of squared residuals, each cut off at the tolerance; less is better."""
-    camera = transform(pose, points)
+    camera = transform_points(pose, points)
     squared = (xy - project(camera, intrinsics)).square().sum(dim=-1)
     squared = torch.where(camera[..., 2] > MIN_DEPTH, squared, TOLERANCE_PX**2)
     return (prior * squared.clamp_max(TOLERANCE_PX**2)).sum(dim=1)
