@@ -31,8 +31,8 @@ from dynapoint.evaluation.metrics import (
     rotation_errors_deg,
     track_epe,
 )
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grid_scenes import network_scene, true_scene

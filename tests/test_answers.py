@@ -9,8 +9,8 @@ from dynapoint.cli import main
 from dynapoint.errors import InputError, ShapeError
 from dynapoint.exports.catalog import export
 from dynapoint.exports.sheet import _objects_panel
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.panels import image_panel
-from dynapoint.results.visibility import points_in_camera, project
 from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
 
 FRAMES = 4

@@ -4,10 +4,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry.pinhole import project
 from dynapoint.geometry.rigid import transform_points
 from dynapoint.models.ego_motion import (
     cross_matrix,
-    project,
     solve_ego_motion,
 )
 
@@ -151,15 +151,6 @@ def test_cross_matrix_multiplies_like_the_cross_product():
     v, w = torch.randn(5, 3), torch.randn(5, 3)
     ours = (cross_matrix(v) @ w[..., None]).squeeze(-1)
     assert torch.allclose(ours, torch.linalg.cross(v, w), atol=1e-6)
-
-
-def test_projection_of_points_behind_the_camera_stays_finite():
-    points = torch.tensor([[[1.0, 2.0, -3.0], [1.0, 2.0, 0.0], [0.5, 0.0, 2.0]]])
-    intrinsics = torch.tensor([[[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]])
-    xy = project(points, intrinsics)
-    assert torch.isfinite(xy).all()
-    # 100 · 0.5 / 2 + 50 = 75 and 100 · 0 / 2 + 40 = 40.
-    assert torch.allclose(xy[0, 2], torch.tensor([75.0, 40.0]))
 
 
 @pytest.mark.parametrize("seed", range(3))

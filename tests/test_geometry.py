@@ -65,6 +65,28 @@ def test_nothing_behind_the_camera_has_a_pixel():
     assert finite.tolist() == [False, False, True]
 
 
+def test_a_least_depth_gives_every_point_a_pixel():
+    intrinsics = torch.tensor([[100.0, 0, 50], [0, 80.0, 40], [0, 0, 1]])
+    points = torch.tensor([[1.0, 2.0, -3.0], [1.0, 2.0, 0.0], [0.5, 1.0, 2.0], [0.5, 1.0, 0.25]])
+    xy = project(points, intrinsics, least_depth=0.5)
+    # 100 · 1 / 0.5 + 50 and 80 · 2 / 0.5 + 40; from that depth on, the depth itself.
+    expected = [[250.0, 360.0], [250.0, 360.0], [75.0, 80.0], [150.0, 200.0]]
+    torch.testing.assert_close(xy, torch.tensor(expected))
+
+
+def test_arrays_are_placed_and_projected_like_tensors():
+    rng = np.random.default_rng(4)
+    pose = random_poses(rng, 1)[0]
+    intrinsics = torch.tensor([[50.0, 0, 11.5], [0, 47, 8], [0, 0, 1]])
+    points = torch.from_numpy(rng.normal(size=(60, 3)))
+    seen = transform_points(invert_rigid(pose), points)
+    assert 10 < (seen[:, 2] > 0).sum() < 50
+    found = arrays.points_in_camera(points.numpy().reshape(4, 15, 3), pose.numpy())
+    np.testing.assert_allclose(found.reshape(60, 3), seen, atol=1e-12)
+    xy = arrays.project(found, intrinsics.double().numpy()).reshape(60, 2)
+    np.testing.assert_allclose(xy, project(seen, intrinsics.double()), rtol=1e-9)
+
+
 def test_sparse_pixels_fall_on_all_columns():
     for width in (5, 37, 84, 112, 518):
         step = mixing_step(37, width)

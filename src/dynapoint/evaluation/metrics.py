@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
-from dynapoint.geometry.arrays import rotation_angle_rad
+from dynapoint.geometry.arrays import points_in_camera, project, rotation_angle_rad
 
 MOVING_FRACTION_OF_DISTANCE = 0.01
 MATCH_RADIUS_PX = 4.0
@@ -174,11 +174,8 @@ def match_recall(
         searched = visible[target, source] & compared[source]
         if not candidates.any() or not searched.any():
             continue
-        true_xy = _project(
-            truth_points[target, source][searched],
-            intrinsics=intrinsics,
-            camera_from_world=np.linalg.inv(world_from_camera[target]),
-        )
+        shown = points_in_camera(truth_points[target, source][searched], world_from_camera[target])
+        true_xy = project(shown, intrinsics)
         tree = cKDTree(predicted[target, target][candidates])
         _, nearest = tree.query(predicted[target, source][searched])
         distance_px = np.linalg.norm(grid_xy[candidates][nearest] - true_xy, axis=-1)
@@ -351,17 +348,6 @@ def _mean_distance(points: Float[np.ndarray, "point xyz=3"]) -> float:
     """Mean distance from the origin; 1 for points that all lie there, which no scale can move."""
     mean = float(np.linalg.norm(points, axis=-1).mean())
     return mean if mean > 0 else 1.0
-
-
-def _project(
-    points: Float[np.ndarray, "point xyz=3"],
-    *,
-    intrinsics: Float[np.ndarray, "3 3"],
-    camera_from_world: Float[np.ndarray, "4 4"],
-) -> Float[np.ndarray, "point xy=2"]:
-    in_camera = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    homogeneous = in_camera @ intrinsics.T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def _mean_ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:

@@ -18,8 +18,8 @@ from scipy.spatial.transform import Rotation
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder
 from dynapoint.exports.splat_training import StillScene, image_name, still_scene, write_pictures
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 
 _PINHOLE = 1
 _STILL = 0.5

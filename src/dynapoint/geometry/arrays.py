@@ -15,3 +15,24 @@ def rotation_angle_rad(
     skew = relative[..., [2, 0, 1], [1, 2, 0]] - relative[..., [1, 2, 0], [2, 0, 1]]
     trace = np.trace(relative, axis1=-2, axis2=-1)
     return np.arctan2(np.linalg.norm(skew, axis=-1), trace - 1)
+
+
+def points_in_camera(
+    points: Float[np.ndarray, "*points xyz=3"],
+    world_from_camera: Float[np.ndarray, "4 4"],
+) -> Float[np.ndarray, "*points xyz=3"]:
+    """Move points from the world into a camera."""
+    rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
+    return (points - position) @ rotation
+
+
+def project(
+    points_camera: Float[np.ndarray, "*points xyz=3"],
+    intrinsics: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, "*points xy=2"]:
+    """Pixels of points in camera coordinates; NaN for points that are not in front of it."""
+    depth = points_camera[..., 2:]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = np.where(depth > 0, points_camera[..., :2] / depth, np.nan)
+    focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
+    return slope * focal + intrinsics[:2, 2]

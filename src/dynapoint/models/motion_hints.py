@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dynapoint.geometry.pinhole import unproject
+from dynapoint.geometry.pinhole import project, unproject
 from dynapoint.geometry.rigid import invert_rigid, transform_points
-from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion
+from dynapoint.models.ego_motion import MIN_DEPTH, EgoMotion, solve_ego_motion
 from dynapoint.models.frame_index import constant
 from dynapoint.models.matching import CELL_PX, Matches
 from dynapoint.models.precision import at_least_float32
@@ -79,7 +79,7 @@ def motion_hints(geometry: PairGeometry, matches: Matches) -> MotionHints:
         pose, intrinsics = ego.camera_from_world, at_least_float32(geometry.target_intrinsics)
         world_from_target = invert_rigid(pose)
         static_camera = transform_points(pose, points)
-        static_xy = project(static_camera, intrinsics)
+        static_xy = project(static_camera, intrinsics, least_depth=MIN_DEPTH)
         depth = static_camera[..., 2:].clamp_min(1e-3)
         target_points = at_least_float32(geometry.target_points)
         target_own = _sample(target_points, matches.xy, geometry.image_hw)

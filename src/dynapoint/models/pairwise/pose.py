@@ -4,13 +4,14 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from dynapoint.geometry.pinhole import project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     split_similarity,
     weighted_median,
 )
-from dynapoint.models.ego_motion import project, solve_ego_motion
+from dynapoint.models.ego_motion import MIN_DEPTH, solve_ego_motion
 
 _ITERATIONS = 20
 
@@ -57,8 +58,11 @@ def second_camera(
         iterations=_ITERATIONS,
     ).camera_from_world  # fmt: skip
     before, after = (
-        weighted_median((project(transform_points(pose, points), lens) - xy).norm(dim=-1), prior)
-        for pose in (initial, solved)
+        weighted_median((shown - xy).norm(dim=-1), prior)
+        for shown in (
+            project(transform_points(pose, points), lens, least_depth=MIN_DEPTH)
+            for pose in (initial, solved)
+        )
     )
     if not after < before:
         return start[0]
