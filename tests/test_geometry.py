@@ -87,6 +87,11 @@ def test_arrays_are_placed_and_projected_like_tensors():
     np.testing.assert_allclose(xy, project(seen, intrinsics.double()), rtol=1e-9)
 
 
+def test_typical_depth_is_the_median_of_what_lies_before_the_camera():
+    assert arrays.typical_depth(np.array([[3.0, -9, 0, np.nan], [1, 5, 2, -1]])) == 2.5
+    assert arrays.typical_depth(np.array([0.0, -2, np.nan])) == 1
+
+
 def test_sparse_pixels_fall_on_all_columns():
     for width in (5, 37, 84, 112, 518):
         step = mixing_step(37, width)

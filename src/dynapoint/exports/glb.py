@@ -18,6 +18,7 @@ from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, un
 from dynapoint.exports.gltf_buffer import GltfBuffer
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 
 # By default a file stays below 30 MB, of which cameras and the JSON part take a little.
@@ -220,8 +221,7 @@ def _add_cameras(
         # The nearer of the two quaternions of a rotation, or a viewer goes the long way round.
         if quaternion_xyzw[index] @ quaternion_xyzw[index - 1] < 0:
             quaternion_xyzw[index] *= -1
-    depth = rec.own_time_depth[times]
-    near = 0.01 * float(np.median(depth[depth > 0])) if (depth > 0).any() else 0.01
+    near = 0.01 * typical_depth(rec.own_time_depth[times])
     cameras = []
     for index, time in enumerate(times):
         height, width = (float(side) for side in rec.frames.picture_hw[time])

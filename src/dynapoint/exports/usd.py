@@ -14,6 +14,7 @@ from dynapoint.exports.glb import linear_from_srgb
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
 from dynapoint.exports.paths import held_paths, moved_points
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -167,8 +168,7 @@ def _add_camera(stage: Any, rec: Reconstruction, times: list[int], codes: list[f
         (camera.CreateVerticalApertureOffsetAttr(), (center_y / height - 0.5) * high),
     ):
         _animate(attribute, values.astype(np.float32).tolist(), codes)
-    depth = rec.own_time_depth[times]
-    typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    typical = typical_depth(rec.own_time_depth[times])
     camera.CreateClippingRangeAttr(Gf.Vec2f(0.01 * typical, 1000 * typical))
 
 

@@ -36,3 +36,9 @@ def project(
         slope = np.where(depth > 0, points_camera[..., :2] / depth, np.nan)
     focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
     return slope * focal + intrinsics[:2, 2]
+
+
+def typical_depth(depth: Float[np.ndarray, "*pixels"]) -> float:
+    """The median of the depths before the camera; 1 if nothing lies before it."""
+    before = depth[depth > 0]
+    return float(np.median(before)) if before.size else 1.0

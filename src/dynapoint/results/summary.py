@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynapoint.geometry.arrays import rotation_angle_rad
+from dynapoint.geometry.arrays import rotation_angle_rad, typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 
 
@@ -74,14 +74,8 @@ def summarize(rec: Reconstruction) -> SceneSummary:
         duration_s=float(np.ptp(times_s)) if len(times_s) else None,
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
-        typical_depth=typical_depth(rec),
+        typical_depth=typical_depth(rec.own_time_depth[0]),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
         largest_turn_deg=float(turns.max()),
         note=rec.frames.note,
     )
-
-
-def typical_depth(rec: Reconstruction) -> float:
-    """Median depth of frame 0; 1 if nothing lies before the camera."""
-    depth = rec.own_time_depth[0]
-    return float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
