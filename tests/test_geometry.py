@@ -103,3 +103,4 @@ def test_sparse_pixels_fall_on_all_columns():
 def test_pixel_centres_are_at_half_integers():
     centres = pixel_centres((2, 3), dtype=torch.float64)
     assert centres[0, 0].tolist() == [0.5, 0.5] and centres[1, 2].tolist() == [2.5, 1.5]
+    np.testing.assert_array_equal(arrays.pixel_centres((2, 3)), centres)

@@ -1,7 +1,7 @@
 """`rigid` and `pinhole` for NumPy arrays: opening a scene must not wait for torch."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
 
 def rotation_angle_rad(
@@ -42,3 +42,9 @@ def typical_depth(depth: Float[np.ndarray, "*pixels"]) -> float:
     """The median of the depths before the camera; 1 if nothing lies before it."""
     before = depth[depth > 0]
     return float(np.median(before)) if before.size else 1.0
+
+
+def pixel_centres(image_hw: tuple[int, int]) -> Float64[np.ndarray, "height width xy=2"]:
+    """(column, row) of every pixel's centre: the top-left one is (0.5, 0.5)."""
+    height, width = image_hw
+    return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)

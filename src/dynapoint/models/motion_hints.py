@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dynapoint.geometry.pinhole import project, unproject
+from dynapoint.geometry.pinhole import pixel_centres, project, unproject
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.models.ego_motion import MIN_DEPTH, EgoMotion, solve_ego_motion
 from dynapoint.models.frame_index import constant
@@ -53,10 +53,7 @@ class PairGeometry:
 
 def cell_centres(map_hw: tuple[int, int], like: Tensor) -> Float[Tensor, "cell xy=2"]:
     """Pixel positions of the centres of the matching map's cells, row-major."""
-    rows, columns = map_hw
-    y = (torch.arange(rows, device=like.device, dtype=like.dtype) + 0.5) * CELL_PX
-    x = (torch.arange(columns, device=like.device, dtype=like.dtype) + 0.5) * CELL_PX
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+    return CELL_PX * pixel_centres(map_hw, dtype=like.dtype, device=like.device).flatten(0, 1)
 
 
 def refine_ego_motion(geometry: PairGeometry, matches: Matches) -> EgoMotion:
