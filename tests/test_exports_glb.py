@@ -9,7 +9,7 @@ import trimesh
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from dynapoint.exports import glb
+from dynapoint.exports import glb, y_up
 from dynapoint.exports.catalog import export
 from dynapoint.exports.clouds import MovingCloud, play_times_s
 from dynapoint.exports.options import ExportOptions
@@ -115,7 +115,7 @@ def test_middle_gray_stays_middle_gray(tmp_path):
 
 def test_all_srgb_values_come_back_exactly():
     given = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(srgb(glb.linear_from_srgb(given).astype(np.float32)), given)
+    np.testing.assert_array_equal(srgb(y_up.linear_from_srgb(given).astype(np.float32)), given)
 
 
 def test_trimesh_reads_the_first_time_as_it_is_shown_at_rest(rec, file):
