@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plyfile import PlyData
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -18,6 +17,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.results.asking import map_pictures
 from dynapoint.results.saving import save
 from exported_scenes import coloured_images, gray_images, scene
+from ply_files import ply_comments, ply_elements
 
 
 @pytest.fixture(scope="module", params=["landscape", "portrait"])
@@ -26,10 +26,10 @@ def rec(request):
 
 
 def read_ply(path):
-    vertex = PlyData.read(path)["vertex"]
+    vertex = ply_elements(path)["vertex"]
     points = np.stack([vertex[axis] for axis in "xyz"], axis=1)
     colors = np.stack([vertex[channel] for channel in ("red", "green", "blue")], axis=1)
-    return points, colors, np.asarray(vertex["confidence"])
+    return points, colors, vertex["confidence"]
 
 
 def turned(rec):
@@ -203,7 +203,7 @@ def test_ply_up_is_minus_y_and_right_is_x_as_its_comment_says(rec, tmp_path):
     points, colors = points[wall], colors[wall].astype(float)
     assert np.corrcoef(points[:, 1], colors[:, 1])[0, 1] < -0.95
     assert np.corrcoef(points[:, 0], colors[:, 0])[0, 1] > 0.95
-    assert any("y down" in comment for comment in PlyData.read(path).comments)
+    assert any("y down" in comment for comment in ply_comments(path))
 
 
 def test_ply_fused_holds_points_of_the_maps_at_that_time(rec, tmp_path):
