@@ -6,7 +6,7 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from dynapoint.exports import glb, y_up
@@ -84,7 +84,7 @@ def test_each_times_points_are_those_of_the_maps_y_up_within_the_stated_error(re
     for time in range(4):
         points, colors = cloud_at(document, time)
         held = rec.maps_at(time=time)[0].reshape(-1, 3) * FLIP
-        away, _ = cKDTree(held).query(points, p=np.inf)
+        away, _ = KDTree(held).query(points, p=np.inf)
         assert away.max() <= 1.001 * error + 1e-6 and len(points) > 200
         # Image-up is file-up: greener is higher; redder is to the right.
         wall = points[:, 2] < -3
@@ -209,7 +209,7 @@ def test_one_time_stands_still(rec, tmp_path):
     assert not document.animations and len(document.cameras) == 1
     assert document.nodes[0].scale == [1, 1, 1]
     held = rec.maps_at(time=2)[0].reshape(-1, 3) * FLIP
-    assert cKDTree(held).query(cloud_at(document, 2)[0])[0].max() < 1e-3
+    assert KDTree(held).query(cloud_at(document, 2)[0])[0].max() < 1e-3
 
 
 def moving(times, count, seed=0):

@@ -163,7 +163,7 @@ def match_recall(
     the pair, `grid_xy` and `intrinsics` in pixels of the full image.
     """
     # SciPy stays out of a GPU machine's training, which imports this module for `score_pairs`.
-    from scipy.spatial import cKDTree  # noqa: PLC0415
+    from scipy.spatial import KDTree  # noqa: PLC0415
 
     predicted = finite_or_origin(_numpy(predicted_points))
     compared = compared_points(truth_points)
@@ -176,7 +176,7 @@ def match_recall(
             continue
         shown = points_in_camera(truth_points[target, source][searched], world_from_camera[target])
         true_xy = project(shown, intrinsics)
-        tree = cKDTree(predicted[target, target][candidates])
+        tree = KDTree(predicted[target, target][candidates])
         _, nearest = tree.query(predicted[target, source][searched])
         distance_px = np.linalg.norm(grid_xy[candidates][nearest] - true_xy, axis=-1)
         right = distance_px <= MATCH_RADIUS_PX
