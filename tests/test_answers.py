@@ -157,6 +157,14 @@ def test_places_are_original_pixels_of_pictures_of_any_size(tmp_path):
     assert known[b].mean() > 0.5
     np.testing.assert_allclose(tracks.source_xy, xy, rtol=1e-6)
     np.testing.assert_allclose(tracks.xy[b, known[b]], wanted[known[b]], atol=1e-3)
+    of_pixels = rec.track(frame=a, every=4)
+    assert of_pixels.source_xy.shape == (64, 2)
+    seen = project(
+        points_in_camera(of_pixels.points[b].astype(np.float64), rec.world_from_camera[b]),
+        rec.intrinsics[b],
+    )
+    assert np.isfinite(seen).all(axis=1).mean() >= 0.5, "the rest was added around the picture"
+    np.testing.assert_allclose(of_pixels.xy[b], seen, atol=1e-3)
     found = rec.match(frame=a, to_frame=b, xy=xy)
     good = found.valid & found.mutual
     assert good[:-1].mean() > 0.3 and not good[-1]

@@ -154,6 +154,9 @@ def test_exactly_one_time_is_shown_at_every_moment_and_for_as_long_as_in_the_sou
                 shown[name] = scales[index].tolist()
             assert shown.pop(f"time_{time:04d}") == [1, 1, 1]
             assert all(scale == [0, 0, 0] for scale in shown.values())
+    # A player that has come to the end holds the last values, and so the last time.
+    ends = [toggles[f"time_{time:04d}"][1][-1].tolist() for time in range(4)]
+    assert ends == [[0, 0, 0]] * 3 + [[1, 1, 1]]
 
 
 def test_cameras_see_points_where_their_frames_show_them(rec, file):
@@ -208,6 +211,8 @@ def test_one_time_stands_still(rec, tmp_path):
     document = pygltflib.GLTF2().load(str(path))
     assert not document.animations and len(document.cameras) == 1
     assert document.nodes[0].scale == [1, 1, 1]
+    (camera,) = (node for node in document.nodes if node.camera is not None)
+    np.testing.assert_allclose(camera.translation, rec.world_from_camera[2, :3, 3] * FLIP)
     held = rec.maps_at(time=2)[0].reshape(-1, 3) * FLIP
     assert KDTree(held).query(cloud_at(document, 2)[0])[0].max() < 1e-3
 
