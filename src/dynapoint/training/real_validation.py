@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynapoint.evaluation.real_folders import RealClip, read_real_clip
-from dynapoint.results.visibility import points_in_camera
+from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.training.data_stream import image_size
 
 FRAMES = 8
