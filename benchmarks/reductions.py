@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
 from dynapoint.evaluation.metrics import (
@@ -31,8 +31,8 @@ from dynapoint.evaluation.metrics import (
     rotation_errors_deg,
     track_epe,
 )
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grid_scenes import network_scene, true_scene
@@ -255,12 +255,12 @@ def measure_clouds(clip: TruthClip, rec: Reconstruction, pool: Pool) -> None:
         pixel = (cloud.frame, cloud.row, cloud.column)
         true = clip.points[at][use].astype(np.float64)
         eye = clip.world_from_camera[at, :3, 3]
-        apart, nearest = cKDTree(true).query(cloud.points)
+        apart, nearest = KDTree(true).query(cloud.points)
         real = use[pixel]
         pool.keep("fusion, off surface / distance", (apart / length(true[nearest] - eye))[real])
         of_mover = real & bodies[pixel]
         true = clip.points[at][use & bodies].astype(np.float64)
-        apart, nearest = cKDTree(true).query(cloud.points[of_mover])
+        apart, nearest = KDTree(true).query(cloud.points[of_mover])
         off = apart / length(true[nearest] - eye) > _OFF_PLACE
         pool.ratio("fusion, movers off place", off.sum(), off.size)
         pool.ratio("fusion, points / pixels", len(cloud.points), use.sum())

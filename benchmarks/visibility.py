@@ -21,8 +21,8 @@ import torch
 
 import dynapoint
 from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.reductions.visibility import agreement, seen_surface, visibility
-from dynapoint.results.visibility import points_in_camera, project
 
 _BINS = 15
 

@@ -9,10 +9,10 @@ Only scenes of clips that may be published: of the data engine, with a free lice
 import sys
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import dynapoint
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.panels import depth_panels, image_panel, motion_panels, track_panel
 
 TIMES = (0, 4, 8)
@@ -27,7 +27,7 @@ def draw(scene: Path) -> Image.Image:
     rec = dynapoint.open(scene)
     times, tracks = list(TIMES), rec.tracks()
     depth = depth_panels(rec.own_time_depth[times])
-    typical = float(np.median(rec.own_time_depth[0]))
+    typical = typical_depth(rec.own_time_depth[0])
     motion = motion_panels(tracks, times, typical_depth=typical)
     step = (PANEL_WH[0] + MARGIN, PANEL_WH[1] + MARGIN)
     picture = Image.new("RGB", (4 * step[0] + MARGIN, LABEL + len(times) * step[1]), PAPER)

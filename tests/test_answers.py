@@ -9,9 +9,10 @@ from dynapoint.cli import main
 from dynapoint.errors import InputError, ShapeError
 from dynapoint.exports.catalog import export
 from dynapoint.exports.sheet import _objects_panel
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.panels import image_panel
-from dynapoint.results.visibility import points_in_camera, project
 from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
+from ply_files import ply_elements
 
 FRAMES = 4
 
@@ -156,6 +157,14 @@ def test_places_are_original_pixels_of_pictures_of_any_size(tmp_path):
     assert known[b].mean() > 0.5
     np.testing.assert_allclose(tracks.source_xy, xy, rtol=1e-6)
     np.testing.assert_allclose(tracks.xy[b, known[b]], wanted[known[b]], atol=1e-3)
+    of_pixels = rec.track(frame=a, every=4)
+    assert of_pixels.source_xy.shape == (64, 2)
+    seen = project(
+        points_in_camera(of_pixels.points[b].astype(np.float64), rec.world_from_camera[b]),
+        rec.intrinsics[b],
+    )
+    assert np.isfinite(seen).all(axis=1).mean() >= 0.5, "the rest was added around the picture"
+    np.testing.assert_allclose(of_pixels.xy[b], seen, atol=1e-3)
     found = rec.match(frame=a, to_frame=b, xy=xy)
     good = found.valid & found.mutual
     assert good[:-1].mean() > 0.3 and not good[-1]
@@ -243,14 +252,13 @@ def test_commands_write_arrays(scene, tmp_path, capsys, command, array):
 
 @pytest.mark.parametrize("command", [["tracks", "--every", "8"], ["fuse"]])
 def test_clouds_and_tracks_as_ply(scene, tmp_path, command):
-    plyfile = pytest.importorskip("plyfile")
     name, *options = command
     path = tmp_path / "answer.ply"
     assert main([name, str(scene), *options, "--to", "ply", "-o", str(path)]) == 0
-    elements = plyfile.PlyData.read(path)
-    assert len(elements["vertex"].data) > 10
+    elements = ply_elements(path)
+    assert len(elements["vertex"]) > 10
     if name == "tracks":
-        edges, vertices = elements["edge"].data, elements["vertex"].data
+        edges, vertices = elements["edge"], elements["vertex"]
         assert (vertices["track"][edges["vertex1"]] == vertices["track"][edges["vertex2"]]).all()
         steps = vertices["time"][edges["vertex2"]] - vertices["time"][edges["vertex1"]]
         assert (steps == 1).all()

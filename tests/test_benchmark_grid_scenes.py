@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dynapoint.evaluation.clips import TruthClip
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 from exact_pairs import exact_clip
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))

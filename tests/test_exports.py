@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plyfile import PlyData
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from dynapoint.cli import main
@@ -18,6 +17,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.results.asking import map_pictures
 from dynapoint.results.saving import save
 from exported_scenes import coloured_images, gray_images, scene
+from ply_files import ply_comments, ply_elements
 
 
 @pytest.fixture(scope="module", params=["landscape", "portrait"])
@@ -26,10 +26,10 @@ def rec(request):
 
 
 def read_ply(path):
-    vertex = PlyData.read(path)["vertex"]
+    vertex = ply_elements(path)["vertex"]
     points = np.stack([vertex[axis] for axis in "xyz"], axis=1)
     colors = np.stack([vertex[channel] for channel in ("red", "green", "blue")], axis=1)
-    return points, colors, np.asarray(vertex["confidence"])
+    return points, colors, vertex["confidence"]
 
 
 def turned(rec):
@@ -203,16 +203,16 @@ def test_ply_up_is_minus_y_and_right_is_x_as_its_comment_says(rec, tmp_path):
     points, colors = points[wall], colors[wall].astype(float)
     assert np.corrcoef(points[:, 1], colors[:, 1])[0, 1] < -0.95
     assert np.corrcoef(points[:, 0], colors[:, 0])[0, 1] > 0.95
-    assert any("y down" in comment for comment in PlyData.read(path).comments)
+    assert any("y down" in comment for comment in ply_comments(path))
 
 
 def test_ply_fused_holds_points_of_the_maps_at_that_time(rec, tmp_path):
     points, _, confidence = read_ply(export(rec, "ply", tmp_path / "cloud", ExportOptions(time=2)))
     held = rec.maps_at(time=2)[0].reshape(-1, 3)
-    assert cKDTree(held).query(points)[0].max() == 0
+    assert KDTree(held).query(points)[0].max() == 0
     assert len(points) < len(held) and (confidence > 0).all()
     # Nothing is far from what is held.
-    assert cKDTree(points).query(held)[0].max() < 0.5
+    assert KDTree(points).query(held)[0].max() < 0.5
 
 
 def test_ply_keeps_middle_gray_and_the_number_of_points_asked_for(tmp_path):
@@ -235,7 +235,7 @@ def test_pixels_with_confidence_0_leave_no_points(rec, tmp_path):
         path = export(rec, "ply", tmp_path / f"fused{time}", ExportOptions(time=time))
         points = read_ply(path)[0]
         held = rec.maps_at(time=time)[0]
-        assert cKDTree(held[[0, 2]].reshape(-1, 3)).query(points)[0].max() == 0
+        assert KDTree(held[[0, 2]].reshape(-1, 3)).query(points)[0].max() == 0
 
 
 def test_a_scene_of_which_nothing_is_usable_gives_empty_files(rec, tmp_path):
@@ -284,7 +284,7 @@ def test_the_command_writes_a_stored_scene_and_says_where(rec, tmp_path, capsys)
     assert str(tmp_path / "cloud") in capsys.readouterr().out
     points, _, _ = read_ply(tmp_path / "cloud" / "time_0002.ply")
     assert len(points) == 50
-    away, _ = cKDTree(rec.own_time_points[2].reshape(-1, 3)).query(points)
+    away, _ = KDTree(rec.own_time_points[2].reshape(-1, 3)).query(points)
     assert away.max() < 1e-5
     assert main(given) == 1 and "--overwrite" in capsys.readouterr().err
     assert main([*given, "--overwrite"]) == 0

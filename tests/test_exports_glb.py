@@ -6,10 +6,10 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from dynapoint.exports import glb
+from dynapoint.exports import glb, y_up
 from dynapoint.exports.catalog import export
 from dynapoint.exports.clouds import MovingCloud, play_times_s
 from dynapoint.exports.options import ExportOptions
@@ -84,7 +84,7 @@ def test_each_times_points_are_those_of_the_maps_y_up_within_the_stated_error(re
     for time in range(4):
         points, colors = cloud_at(document, time)
         held = rec.maps_at(time=time)[0].reshape(-1, 3) * FLIP
-        away, _ = cKDTree(held).query(points, p=np.inf)
+        away, _ = KDTree(held).query(points, p=np.inf)
         assert away.max() <= 1.001 * error + 1e-6 and len(points) > 200
         # Image-up is file-up: greener is higher; redder is to the right.
         wall = points[:, 2] < -3
@@ -115,7 +115,7 @@ def test_middle_gray_stays_middle_gray(tmp_path):
 
 def test_all_srgb_values_come_back_exactly():
     given = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(srgb(glb.linear_from_srgb(given).astype(np.float32)), given)
+    np.testing.assert_array_equal(srgb(y_up.linear_from_srgb(given).astype(np.float32)), given)
 
 
 def test_trimesh_reads_the_first_time_as_it_is_shown_at_rest(rec, file):
@@ -154,6 +154,9 @@ def test_exactly_one_time_is_shown_at_every_moment_and_for_as_long_as_in_the_sou
                 shown[name] = scales[index].tolist()
             assert shown.pop(f"time_{time:04d}") == [1, 1, 1]
             assert all(scale == [0, 0, 0] for scale in shown.values())
+    # A player that has come to the end holds the last values, and so the last time.
+    ends = [toggles[f"time_{time:04d}"][1][-1].tolist() for time in range(4)]
+    assert ends == [[0, 0, 0]] * 3 + [[1, 1, 1]]
 
 
 def test_cameras_see_points_where_their_frames_show_them(rec, file):
@@ -208,8 +211,10 @@ def test_one_time_stands_still(rec, tmp_path):
     document = pygltflib.GLTF2().load(str(path))
     assert not document.animations and len(document.cameras) == 1
     assert document.nodes[0].scale == [1, 1, 1]
+    (camera,) = (node for node in document.nodes if node.camera is not None)
+    np.testing.assert_allclose(camera.translation, rec.world_from_camera[2, :3, 3] * FLIP)
     held = rec.maps_at(time=2)[0].reshape(-1, 3) * FLIP
-    assert cKDTree(held).query(cloud_at(document, 2)[0])[0].max() < 1e-3
+    assert KDTree(held).query(cloud_at(document, 2)[0])[0].max() < 1e-3
 
 
 def moving(times, count, seed=0):

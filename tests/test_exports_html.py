@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dynapoint.exports import html, web_packing, web_scene
 from dynapoint.exports.catalog import export
@@ -116,7 +116,7 @@ def test_fused_points_stand_still_or_follow_their_exact_paths(rec, page):
     assert (np.abs(steps - exact) <= 2 * page.error * 1.01 + 1e-5).all()
     for time in range(FRAMES):
         held = rec.maps_at(time=time)[0].reshape(-1, 3)
-        assert cKDTree(held).query(paths[time])[0].max() < 1e-3
+        assert KDTree(held).query(paths[time])[0].max() < 1e-3
     motion = paint[5]
     assert (motion[: len(still)] < 80).all() and (motion[len(still) :] > 80).all()
 
@@ -151,7 +151,7 @@ def test_tracks_are_those_of_the_first_frame(rec, page):
     content = page.inflated(page.manifest["tracks"]["chunk"])
     points = content[: 12 * FRAMES * count].view("<f4").reshape(FRAMES, count, 3)
     tracks = rec.tracks().points.reshape(FRAMES, -1, 3)
-    distance, which = cKDTree(tracks[0]).query(points[0])
+    distance, which = KDTree(tracks[0]).query(points[0])
     assert count > 100 and distance.max() == 0
     np.testing.assert_array_equal(points, tracks[:, which])
 
@@ -189,7 +189,7 @@ def test_one_time_alone(rec, tmp_path):
     assert (np.abs(points - rec.own_time_points[2]) <= page.error * 1.001 + 1e-6).all()
     still, paths, _, _ = page.fused()
     assert len(still) > 100 and not paths.shape[1]
-    assert cKDTree(rec.maps_at(time=2)[0].reshape(-1, 3)).query(still)[0].max() < 1e-3
+    assert KDTree(rec.maps_at(time=2)[0].reshape(-1, 3)).query(still)[0].max() < 1e-3
 
 
 def test_a_scene_of_one_frame(tmp_path):

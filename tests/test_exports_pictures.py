@@ -101,6 +101,15 @@ def test_depth_far_beyond_the_rest_is_not_held_by_pngs_and_spoils_nothing(rec, t
     assert png[-1].min() * about["scale"] == pytest.approx(WALL_DEPTH, abs=about["scale"])
 
 
+def test_what_is_nearer_than_a_step_of_a_png_is_still_there(rec, tmp_path):
+    points = rec.own_time_points.copy()
+    points[0, :4] *= 1e-6 / points[0, :4, :, 2:]
+    folder = export(replace(rec, own_time_points=points), "depth", tmp_path / "depth")
+    png = cv2.imread(str(folder / "frame_0000.png"), cv2.IMREAD_UNCHANGED)
+    assert json.loads((folder / "depth.json").read_text())["scale"] > 2e-6
+    assert png.min() == 1 and (png[0] == 1).all()
+
+
 def test_depth_of_pictures_of_different_sizes_is_of_each_pictures_own(tmp_path):
     rec = exact_scene(moving="nothing", size=2.0)
     sizes = np.array([[60, 80], [50, 80], [60, 70], [60, 80]])

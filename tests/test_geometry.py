@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry import arrays
 from dynapoint.geometry.pinhole import mixing_step, pixel_centres, project, unproject
 from dynapoint.geometry.rigid import invert_rigid, rotation_angle_rad, transform_points
 
@@ -35,6 +36,17 @@ def test_rotation_angles_near_zero_and_near_a_half_turn():
         base = Rotation.random(random_state=rng)
         first, second = (torch.from_numpy(r.as_matrix().copy()) for r in (base, base * turn))
         assert abs(float(rotation_angle_rad(first, second)) - angle) < 1e-9
+        pair = first.numpy()[None], second.numpy()[None]
+        assert abs(arrays.rotation_angle_rad(*pair)[0] - angle) < 1e-9
+
+
+def test_rotation_angles_of_arrays_in_batches():
+    rng = np.random.default_rng(3)
+    first, second = Rotation.random(7, random_state=rng), Rotation.random(7, random_state=rng)
+    found = arrays.rotation_angle_rad(first.as_matrix(), second.as_matrix())
+    np.testing.assert_allclose(found, (first.inv() * second).magnitude(), atol=1e-12)
+    found = arrays.rotation_angle_rad(first.as_matrix()[:1], second.as_matrix())
+    np.testing.assert_allclose(found, (first[0].inv() * second).magnitude(), atol=1e-12)
 
 
 def test_projection_is_undone_by_unprojection():
@@ -53,6 +65,33 @@ def test_nothing_behind_the_camera_has_a_pixel():
     assert finite.tolist() == [False, False, True]
 
 
+def test_a_least_depth_gives_every_point_a_pixel():
+    intrinsics = torch.tensor([[100.0, 0, 50], [0, 80.0, 40], [0, 0, 1]])
+    points = torch.tensor([[1.0, 2.0, -3.0], [1.0, 2.0, 0.0], [0.5, 1.0, 2.0], [0.5, 1.0, 0.25]])
+    xy = project(points, intrinsics, least_depth=0.5)
+    # 100 · 1 / 0.5 + 50 and 80 · 2 / 0.5 + 40; from that depth on, the depth itself.
+    expected = [[250.0, 360.0], [250.0, 360.0], [75.0, 80.0], [150.0, 200.0]]
+    torch.testing.assert_close(xy, torch.tensor(expected))
+
+
+def test_arrays_are_placed_and_projected_like_tensors():
+    rng = np.random.default_rng(4)
+    pose = random_poses(rng, 1)[0]
+    intrinsics = torch.tensor([[50.0, 0, 11.5], [0, 47, 8], [0, 0, 1]])
+    points = torch.from_numpy(rng.normal(size=(60, 3)))
+    seen = transform_points(invert_rigid(pose), points)
+    assert 10 < (seen[:, 2] > 0).sum() < 50
+    found = arrays.points_in_camera(points.numpy().reshape(4, 15, 3), pose.numpy())
+    np.testing.assert_allclose(found.reshape(60, 3), seen, atol=1e-12)
+    xy = arrays.project(found, intrinsics.double().numpy()).reshape(60, 2)
+    np.testing.assert_allclose(xy, project(seen, intrinsics.double()), rtol=1e-9)
+
+
+def test_typical_depth_is_the_median_of_what_lies_before_the_camera():
+    assert arrays.typical_depth(np.array([[3.0, -9, 0, np.nan], [1, 5, 2, -1]])) == 2.5
+    assert arrays.typical_depth(np.array([0.0, -2, np.nan])) == 1
+
+
 def test_sparse_pixels_fall_on_all_columns():
     for width in (5, 37, 84, 112, 518):
         step = mixing_step(37, width)
@@ -64,3 +103,4 @@ def test_sparse_pixels_fall_on_all_columns():
 def test_pixel_centres_are_at_half_integers():
     centres = pixel_centres((2, 3), dtype=torch.float64)
     assert centres[0, 0].tolist() == [0.5, 0.5] and centres[1, 2].tolist() == [2.5, 1.5]
+    np.testing.assert_array_equal(arrays.pixel_centres((2, 3)), centres)

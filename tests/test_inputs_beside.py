@@ -393,6 +393,20 @@ def test_the_scale_from_a_depth_image(tmp_path):
         assert float(rec.settings["metres_per_unit"]) == pytest.approx(1.7, rel=1e-3)
 
 
+def test_the_scale_from_depth_reads_it_at_the_centres_of_the_maps_pixels(tmp_path):
+    """Depth that grows along rows and columns, at three times the resolution of the map."""
+    plain = dynapoint.reconstruct(picture_array(1, 72, 96), FakeModel(32))
+    assert plain.map_hw == (24, 32)
+    rows, columns = np.mgrid[:72, :96] + 0.5
+    metres = 5 + rows + 2 * columns
+    np.save(tmp_path / "depth.npy", metres)
+    points = plain.own_time_points.copy()
+    # The centre of every third pixel, from the second on, is that of one of the map's.
+    points[0] *= (metres[1::3, 1::3] / 0.37 / points[0, ..., 2])[..., None]
+    rec = make_metric(replace(plain, own_time_points=points), "depth", tmp_path / "depth.npy")
+    assert float(rec.settings["metres_per_unit"]) == pytest.approx(0.37, rel=1e-5)
+
+
 def test_the_scale_from_a_trajectory(tmp_path):
     rng = np.random.default_rng(0)
     plain = dynapoint.reconstruct(picture_array(6, 48, 64), FakeModel(64))
@@ -473,6 +487,12 @@ def test_an_encoding_that_nothing_was_done_to_is_kept_as_it_is():
     assert placed.stays and placed.to_keep() == {"a": 1} and PlacedEncoding.of(placed, 3) is placed
     points = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     assert placed.moved(points) is points
+    turned = torch.eye(4, dtype=torch.float64)
+    turned[:3] = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 4)))
+    elsewhere = replace(placed, world_from_network=turned)
+    np.testing.assert_allclose(
+        elsewhere.scaled(2.0).moved(points), 2 * elsewhere.moved(points), rtol=1e-6
+    )
     twice = placed.scaled(2.0)
     assert twice.to_keep() is not placed.encoded
     assert np.array_equal(twice.scaled(0.25).moved(points), points * np.float32(0.5))
@@ -485,6 +505,14 @@ def test_a_stored_scene_answers_with_its_times_its_lens_and_its_metres(tmp_path)
         intrinsics=[70, 70, 30, 25],
         scale_from=("distance", "0,10,10,50,40,3"),
     )
+    plain = dynapoint.reconstruct(
+        picture_array(3, 48, 64), times_s=[2, 1, 2], intrinsics=[70, 70, 30, 25]
+    )
+    unit = float(rec.settings["metres_per_unit"])
+    for frame, time in ((1, 2), (2, 0)):
+        in_units = plain.maps(frame=frame, time=time)[0]
+        off = np.abs(rec.maps(frame=frame, time=time)[0] - unit * in_units)
+        assert off.max() < 1e-5 * unit * np.abs(in_units).max()
     rec.save(tmp_path / "scene")
     opened = open_scene(tmp_path / "scene")
     assert opened.settings["units"] == "metres"

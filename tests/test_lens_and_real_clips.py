@@ -119,8 +119,7 @@ def test_the_truth_scores_nothing(tmp_path):
     assert clip.intrinsics[0, 0, 2] == 32 and clip.intrinsics[0, 1, 2] == 24
     scores = score_real_clip(Knowing(clip), clip, pixels=1024, multiple=8)
     assert scores.abs_rel < 1e-9 and scores.focal_percent < 1e-9
-    # arccos near one: half the digits.
-    assert scores.rotation_deg < 1e-3 and scores.true_rotation_deg > 5
+    assert scores.rotation_deg < 1e-9 and scores.true_rotation_deg > 5
     assert scores.depth_spread == pytest.approx(1, abs=1e-6)
     assert scores.flat_abs_rel > 0.1
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dynapoint.errors import ConfigError
 from dynapoint.reductions.fusion import FusedCloud, fuse, sample_spacing
@@ -78,7 +78,7 @@ def test_a_true_cloud_lies_on_the_surfaces_and_repeats_none(truth):
         assert float(cloud.confidence.sum()) == float(confidence.sum())
         # Frames that overlap share points, and no surface is left out.
         assert len(cloud.points) < 0.7 * len(used)
-        gap = cKDTree(cloud.points).query(used)[0]
+        gap = KDTree(cloud.points).query(used)[0]
         assert gap.max() <= cloud.voxel_size * 3**0.5
 
 
@@ -93,7 +93,7 @@ def test_a_mover_is_in_one_place_at_one_time_and_smeared_at_own_times(truth):
         cloud = fuse(points, moving, images, voxel_size=0.01)
         visible = sample.visible[0, 0][cloud.frame, cloud.row, cloud.column]
         there = sample.points[0, 0, 0][sample.moving[0, 0]]
-        return np.quantile(cKDTree(there).query(cloud.points[visible])[0], 0.9)
+        return np.quantile(KDTree(there).query(cloud.points[visible])[0], 0.9)
 
     spacing = sample_spacing(sample.points[0, 0], moving)
     assert stray(sample.points[0, 0]) < 2 * spacing

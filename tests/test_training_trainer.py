@@ -17,6 +17,7 @@ from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.distributed import Processes
 from dynapoint.training.hardware import autocast_dtype
 from dynapoint.training.optimisers import (
+    Muon,
     RunningAverage,
     build_optimisers,
     clip_gradients,
@@ -338,6 +339,15 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     # The directions stay: seen in the matrix's own singular vectors the result is diagonal.
     diagonal = u.T @ result @ v.T
     assert (diagonal - torch.diag(diagonal.diagonal())).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(64, 16), (16, 64), (32, 32)])
+def test_a_step_of_muon_is_as_large_as_one_of_adamw(shape):
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    muon = Muon([weight], lr=0.01, weight_decay=0.1, momentum=0.95)
+    weight.grad = 1e3 * torch.randn(shape)
+    muon.step()
+    assert 0.8 * 0.2 * 0.01 < weight.detach().square().mean().sqrt() < 1.2 * 0.2 * 0.01
 
 
 def test_precision_settings():

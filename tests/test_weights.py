@@ -128,9 +128,9 @@ def test_configuration_of_sizes_that_no_layer_can_have(saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: {k: v for k, v in t.items() if k != "stem.to_half.0.weight"}, "1 tensors missi"),
-        (lambda t: t | {"extra": torch.zeros(1)}, "1 extra"),
-        (lambda t: t | {"matcher.out.bias": torch.zeros(2)}, "1 of another shape"),
+        (lambda t: {k: t[k] for k in t if k != "stem.to_half.0.weight"}, r"1 missing \(stem"),
+        (lambda t: t | {"extra": torch.zeros(1)}, r"1 too many \(extra"),
+        (lambda t: t | {"matcher.out.bias": torch.zeros(2)}, r"1 of another shape \(matcher"),
     ],
 )
 def test_tensors_that_do_not_fit(saved, change, message):
@@ -146,7 +146,7 @@ def test_failed_write_leaves_the_old_file(saved, monkeypatch):
     def broken(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dynapoint.models.weights.save_file", broken)
+    monkeypatch.setattr("dynapoint.models.tensor_files.save_file", broken)
     with pytest.raises(OutputError, match="No space left"):
         save_network(network, path, record={})
     assert path.read_bytes() == before

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from dynapoint.errors import SceneError
+from dynapoint.geometry.arrays import pixel_centres
 
 TRUTH_FILE = "gt.npz"
 _TRUTH_KEYS = ("points", "visible", "instance", "K", "world_from_camera", "stride")
@@ -49,13 +50,9 @@ class TruthClip:
     @property
     def grid_xy(self) -> Float[np.ndarray, "grid xy=2"]:
         """Pixel centres (column, row) of the grid in row-major order, in pixels of the images."""
-        grid_height, grid_width = self.points.shape[2:4]
-        first = self.stride // 2 + 0.5
-        x, y = np.meshgrid(
-            first + self.stride * np.arange(grid_width),
-            first + self.stride * np.arange(grid_height),
-        )
-        return np.stack([x.ravel(), y.ravel()], axis=-1)
+        height, width = self.points.shape[2:4]
+        steps = pixel_centres((height, width)) - 0.5
+        return (self.stride // 2 + 0.5 + self.stride * steps).reshape(-1, 2)
 
 
 def find_clips(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
+from dynapoint.geometry.arrays import points_in_camera, project, rotation_angle_rad
 
 MOVING_FRACTION_OF_DISTANCE = 0.01
 MATCH_RADIUS_PX = 4.0
@@ -162,7 +163,7 @@ def match_recall(
     the pair, `grid_xy` and `intrinsics` in pixels of the full image.
     """
     # SciPy stays out of a GPU machine's training, which imports this module for `score_pairs`.
-    from scipy.spatial import cKDTree  # noqa: PLC0415
+    from scipy.spatial import KDTree  # noqa: PLC0415
 
     predicted = finite_or_origin(_numpy(predicted_points))
     compared = compared_points(truth_points)
@@ -173,12 +174,9 @@ def match_recall(
         searched = visible[target, source] & compared[source]
         if not candidates.any() or not searched.any():
             continue
-        true_xy = _project(
-            truth_points[target, source][searched],
-            intrinsics=intrinsics,
-            camera_from_world=np.linalg.inv(world_from_camera[target]),
-        )
-        tree = cKDTree(predicted[target, target][candidates])
+        shown = points_in_camera(truth_points[target, source][searched], world_from_camera[target])
+        true_xy = project(shown, intrinsics)
+        tree = KDTree(predicted[target, target][candidates])
         _, nearest = tree.query(predicted[target, source][searched])
         distance_px = np.linalg.norm(grid_xy[candidates][nearest] - true_xy, axis=-1)
         right = distance_px <= MATCH_RADIUS_PX
@@ -226,11 +224,11 @@ def rotation_errors_deg(
     predicted_world_from_camera: Float[np.ndarray, "frame 4 4"],
 ) -> Float[np.ndarray, " frame"]:
     """Angles in degrees between true and predicted orientation; 180 where that is not finite."""
-    difference = predicted_world_from_camera[:, :3, :3] - truth_world_from_camera[:, :3, :3]
-    # ||R1 - R2|| = 2 sqrt(2) sin(angle / 2) keeps small angles exact, which arccos would not.
-    chord = np.linalg.norm(difference, axis=(1, 2)) / (2 * np.sqrt(2))
-    angles = np.rad2deg(2 * np.arcsin(np.clip(np.nan_to_num(chord, nan=1.0), 0.0, 1.0)))
-    return angles
+    with np.errstate(invalid="ignore"):
+        angles = rotation_angle_rad(
+            truth_world_from_camera[:, :3, :3], predicted_world_from_camera[:, :3, :3]
+        )
+    return np.rad2deg(np.nan_to_num(angles, nan=np.pi))
 
 
 def focal_error_percent(
@@ -350,17 +348,6 @@ def _mean_distance(points: Float[np.ndarray, "point xyz=3"]) -> float:
     """Mean distance from the origin; 1 for points that all lie there, which no scale can move."""
     mean = float(np.linalg.norm(points, axis=-1).mean())
     return mean if mean > 0 else 1.0
-
-
-def _project(
-    points: Float[np.ndarray, "point xyz=3"],
-    *,
-    intrinsics: Float[np.ndarray, "3 3"],
-    camera_from_world: Float[np.ndarray, "4 4"],
-) -> Float[np.ndarray, "point xy=2"]:
-    in_camera = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    homogeneous = in_camera @ intrinsics.T
-    return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def _mean_ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:

@@ -10,18 +10,12 @@ from jaxtyping import Bool, Float, UInt8
 
 from dynapoint.exports.clouds import Cloud
 from dynapoint.exports.outputs import export_file, with_suffix
-from dynapoint.exports.ply import ply_bytes
+from dynapoint.exports.ply import COLORED_PLACE, colored_vertices, ply_bytes, ply_header
 from dynapoint.reductions.fusion import FusedCloud
 from dynapoint.results.colors import hue_colors
 
-_TRACK_VERTEX = np.dtype(
-    [
-        *((axis, "<f4") for axis in "xyz"),
-        *((channel, "u1") for channel in ("red", "green", "blue")),
-        ("time", "<i4"),
-        ("track", "<i4"),
-    ]
-)
+_TRACK_VERTEX = np.dtype([*COLORED_PLACE, ("time", "<i4"), ("track", "<i4")])
+_EDGE = np.dtype([("vertex1", "<i4"), ("vertex2", "<i4")])
 
 
 def write_arrays(result: Any, path: Path, *, overwrite: bool) -> Path:
@@ -73,22 +67,13 @@ def write_track_lines(
     Raises:
         OutputError: `path` exists or cannot be written.
     """
-    header = [
-        "ply",
-        "format binary_little_endian 1.0",
-        "comment written by dynapoint; tracks; world: x right, y down, z forward; scene units",
-        f"element vertex {np.count_nonzero(drawn)}",
-        *(f"property float {axis}" for axis in "xyz"),
-        *(f"property uchar {name}" for name in ("red", "green", "blue")),
-        "property int time",
-        "property int track",
-        f"element edge {np.count_nonzero(drawn[:-1] & drawn[1:])}",
-        "property int vertex1",
-        "property int vertex2",
-        "end_header",
-    ]
+    header = ply_header(
+        ["written by dynapoint; tracks; world: x right, y down, z forward; scene units"],
+        vertex=(int(np.count_nonzero(drawn)), _TRACK_VERTEX),
+        edge=(int(np.count_nonzero(drawn[:-1] & drawn[1:])), _EDGE),
+    )
     with export_file(path, ".ply", overwrite=overwrite) as partial, partial.open("wb") as file:
-        file.write(("\n".join(header) + "\n").encode("ascii"))
+        file.write(header)
         colors = hue_colors(np.arange(drawn.shape[1]) / max(1, drawn.shape[1]))
         # Time by time: vertices and edges of all pixels of a long clip are large.
         for time, (places, here) in enumerate(zip(points, drawn, strict=True)):
@@ -109,10 +94,6 @@ def _vertices(
     time: int,
 ) -> np.ndarray:
     """The vertices of one time."""
-    vertices = np.empty(np.count_nonzero(drawn), dtype=_TRACK_VERTEX)
-    for axis, name in enumerate("xyz"):
-        vertices[name] = points[drawn, axis]
-    for channel, name in enumerate(("red", "green", "blue")):
-        vertices[name] = colors[drawn, channel]
+    vertices = colored_vertices(points[drawn], colors[drawn], _TRACK_VERTEX)
     vertices["time"], vertices["track"] = time, np.flatnonzero(drawn)
     return vertices

@@ -18,8 +18,8 @@ from scipy.spatial.transform import Rotation
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder
 from dynapoint.exports.splat_training import StillScene, image_name, still_scene, write_pictures
+from dynapoint.geometry.arrays import pixel_centres, points_in_camera, project
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 
 _PINHOLE = 1
 _STILL = 0.5
@@ -191,9 +191,7 @@ def _projections(
 def _misfit(rec: Reconstruction, frame: int) -> Float64[np.ndarray, "map_height map_width xy=2"]:
     """How far from its pixel each own-time point projects, in pixels of the picture."""
     pose, points = rec.world_from_camera[frame], rec.own_time_points[frame].astype(np.float64)
-    height, width = rec.map_hw
-    pixel = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
-    pixel = (pixel - rec.pixel_map.offset[frame]) / rec.pixel_map.scale[frame]
+    pixel = rec.pixel_map.to_picture(frame, pixel_centres(rec.map_hw))
     off = project(points_in_camera(points, pose), rec.intrinsics[frame]) - pixel
     known = np.isfinite(off).all(axis=-1) & (rec.own_time_confidence[frame] > 0)
     return np.where(known[..., None], off, 0.0)

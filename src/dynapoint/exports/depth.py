@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from dynapoint.exports.clouds import units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder, require
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
 
@@ -121,8 +122,7 @@ def _image_depths(
         depth = np.zeros((height, width), dtype=np.float32)
         for top in range(0, height, rows_at_once):
             rows = np.arange(top, min(height, top + rows_at_once))
-            grid = np.stack(np.meshgrid(np.arange(width) + 0.5, rows + 0.5), axis=-1)
-            xy = grid.reshape(-1, 2)
+            xy = (pixel_centres((len(rows), width)) + np.array([0, top])).reshape(-1, 2)
             sampler = pixel_sampler(cells, rec.pixel_map.to_map(frame, xy))
             read = np.where(rec.pixel_map.shows(frame, xy), sampler.scores(coarse), 0.0)
             depth[rows] = read.reshape(len(rows), width)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
-from scipy.spatial.transform import Rotation
+from jaxtyping import Float
 
 import dynapoint
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.gltf_buffer import GltfBuffer
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
+from dynapoint.exports.y_up import Y_UP_FROM_OPENCV, linear_from_srgb, y_up_cameras
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 
 # By default a file stays below 30 MB, of which cameras and the JSON part take a little.
@@ -30,8 +31,6 @@ _SHORT_INDICES = 2**16 - 1
 # positions are a share of the largest coordinate.
 _FARTHEST_MEDIANS = 60.0
 _LARGEST = 2**15 - 1
-# glTF cameras look along -z with y up, those of OpenCV along z with y down; so do the worlds.
-_GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 
 
 def write_glb(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
@@ -59,12 +58,6 @@ def _default_points(times: int) -> int:
         for index in (2, 4)
     )
     return max(1, min(_MOST_POINTS, max(min(short, _SHORT_INDICES), long)))
-
-
-def linear_from_srgb(srgb: UInt8[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """Light in [0, 1] of sRGB values (IEC 61966-2-1)."""
-    share = srgb.astype(np.float64) / 255.0
-    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
 def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " moment"]) -> bytes:
@@ -127,7 +120,7 @@ def _add_points(
     """
     shown = cloud.usable & _near(cloud)
     kept = shown.any(axis=0)
-    shown, points = shown[:, kept], cloud.points[:, kept].astype(np.float64) @ _GLTF_FROM_OPENCV
+    shown, points = shown[:, kept], cloud.points[:, kept].astype(np.float64) @ Y_UP_FROM_OPENCV
     present = points[shown]
     low, high = (present.min(axis=0), present.max(axis=0)) if len(present) else (np.zeros(3),) * 2
     center = (low + high) / 2
@@ -213,15 +206,8 @@ def _add_cameras(
 
     glTF cameras have central principal points; where ours is elsewhere, `extras` says so.
     """
-    rotations = _GLTF_FROM_OPENCV @ rec.world_from_camera[times, :3, :3] @ _GLTF_FROM_OPENCV
-    positions = rec.world_from_camera[times, :3, 3] @ _GLTF_FROM_OPENCV
-    quaternion_xyzw = Rotation.from_matrix(rotations).as_quat()
-    for index in range(1, len(times)):
-        # The nearer of the two quaternions of a rotation, or a viewer goes the long way round.
-        if quaternion_xyzw[index] @ quaternion_xyzw[index - 1] < 0:
-            quaternion_xyzw[index] *= -1
-    depth = rec.own_time_depth[times]
-    near = 0.01 * float(np.median(depth[depth > 0])) if (depth > 0).any() else 0.01
+    positions, quaternion_xyzw = y_up_cameras(rec, times)
+    near = 0.01 * typical_depth(rec.own_time_depth[times])
     cameras = []
     for index, time in enumerate(times):
         height, width = (float(side) for side in rec.frames.picture_hw[time])

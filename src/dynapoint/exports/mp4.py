@@ -13,6 +13,7 @@ from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.exports.splats import draw_points
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 
 _RATE = 24
@@ -103,8 +104,7 @@ def _swing(
     """Poses (world from camera) on a closed curve about what the middle camera looks at."""
     start = rec.world_from_camera[cloud.times[len(cloud.times) // 2]]
     points = cloud.points[cloud.usable].astype(np.float64)
-    depth = (points - start[:3, 3]) @ start[:3, 2]
-    distance = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    distance = typical_depth((points - start[:3, 3]) @ start[:3, 2])
     phase = 2 * np.pi * np.arange(count) / count
     angles = np.stack([_SWING_RAD * np.sin(phase), _NOD_RAD * np.sin(2 * phase)], axis=1)
     turns = Rotation.from_euler("yx", angles).as_matrix()

@@ -17,12 +17,11 @@ from dynapoint.exports.splat_training import (
     still_scene,
     write_pictures,
 )
+from dynapoint.exports.y_up import Y_UP_FROM_OPENCV
 from dynapoint.results.reconstruction import Reconstruction
 
 _SEEDS = "sparse_pc.ply"
-# Cameras look along -z with y up (OpenGL); the world is turned so that z is up, as in files that
-# nerfstudio's own converters write.
-_OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+# The world is turned so that z is up, as in files that nerfstudio's own converters write.
 _SAVED_FROM_WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
@@ -63,7 +62,8 @@ def _frame(rec: Reconstruction, frame: int) -> dict[str, Any]:
     """What is said of one frame."""
     height, width = rec.frames.picture_hw[frame].tolist()
     intrinsics = rec.intrinsics[frame].tolist()
-    pose = _SAVED_FROM_WORLD @ rec.world_from_camera[frame] @ _OPENCV_FROM_OPENGL
+    pose = _SAVED_FROM_WORLD @ rec.world_from_camera[frame]
+    pose[:3, :3] = pose[:3, :3] @ Y_UP_FROM_OPENCV
     return {
         "file_path": f"{IMAGES}/{image_name(frame)}",
         "mask_path": f"{MASKS}/{image_name(frame)}.png",

@@ -11,6 +11,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
 from dynapoint.exports.paths import moved_points
 from dynapoint.exports.splat_training import still_scene
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -97,8 +98,7 @@ def _log_camera(rr: Any, stream: Any, rec: Reconstruction, frame: int) -> None:
     pose = rec.world_from_camera[frame]
     stream.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
     height, width = rec.frames.picture_hw[frame].tolist()
-    depth = rec.own_time_depth[frame]
-    typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    typical = typical_depth(rec.own_time_depth[frame])
     pinhole = rr.Pinhole(
         image_from_camera=rec.intrinsics[frame],
         resolution=[width, height],

@@ -11,13 +11,13 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.exports.splats import draw_points
 from dynapoint.results.colors import HEAT, hue_colors
+from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import image_panel, track_panel
 from dynapoint.results.reconstruction import Reconstruction
 
 _PANEL_AREA = 430 * 246
 _COLUMNS = 4
 _MARGIN, _LABEL = 10, 22
-_PAPER, _INK, _FAINT = (30, 30, 36), (238, 238, 242), (165, 165, 176)
 # The view of a cloud turns by so much about what the first camera looks at, and looks down.
 _YAW_DEG, _PITCH_DEG = 18.0, 10.0
 _MATCHES = 36
@@ -115,7 +115,7 @@ def _flow_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, in
     picture = Image.fromarray(np.round(hue * bright).astype(np.uint8))
     picture = picture.resize(size, Image.Resampling.NEAREST)
     words = f"longest {longest:.1f} of {rec.pixel_map.picture_hw[frame, 1]} pixels"
-    ImageDraw.Draw(picture).text((6, size[1] - 18), words, fill=_INK, font=_font(12))
+    ImageDraw.Draw(picture).text((6, size[1] - 18), words, fill=INK, font=font(12))
     return picture
 
 
@@ -123,7 +123,7 @@ def _match_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, i
     """Some mutual matches, from the frame on the left to the other on the right."""
     match = rec.match(frame=frame, to_frame=other)
     half = (size[0] // 2, max(1, round(size[1] / 2)))
-    canvas = Image.new("RGB", size, _PAPER)
+    canvas = Image.new("RGB", size, PAPER)
     top = (size[1] - half[1]) // 2
     for index, shown in enumerate((frame, other)):
         canvas.paste(image_panel(rec, shown, half), (index * half[0], top))
@@ -138,7 +138,7 @@ def _match_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, i
     colors = hue_colors(rows[chosen] / max(1, rec.map_hw[0]))
     for first, second, color in zip(start, end, colors.tolist(), strict=True):
         pen.line([tuple(first), tuple(second)], fill=tuple(color), width=1)
-    pen.text((6, 6), f"{good.mean():.0%} of the pixels", fill=_INK, font=_font(12))
+    pen.text((6, 6), f"{good.mean():.0%} of the pixels", fill=INK, font=font(12))
     return canvas
 
 
@@ -146,7 +146,7 @@ def _cloud_panel(rec: Reconstruction, cloud: Any, size: tuple[int, int]) -> Imag
     """A cloud from the side and above."""
     points, shown = np.asarray(cloud.points), _central(np.asarray(cloud.points))
     if not shown.any():
-        return Image.new("RGB", size, _PAPER)
+        return Image.new("RGB", size, PAPER)
     middle = np.median(points[shown], axis=0)
     pose = _turned_camera(middle)
     focal = rec.map_intrinsics[0, 0, 0] * size[0] / rec.map_hw[1] * 0.8
@@ -161,7 +161,7 @@ def _cloud_panel(rec: Reconstruction, cloud: Any, size: tuple[int, int]) -> Imag
     )
     panel = Image.fromarray(picture)
     words = f"{len(points)} points"
-    ImageDraw.Draw(panel).text((6, size[1] - 18), words, fill=_INK, font=_font(12))
+    ImageDraw.Draw(panel).text((6, size[1] - 18), words, fill=INK, font=font(12))
     return panel
 
 
@@ -192,15 +192,15 @@ def _arranged(
     rows = -(-len(panels) // _COLUMNS)
     wide = _COLUMNS * (size[0] + _MARGIN) + _MARGIN
     high = 34 + rows * (size[1] + _LABEL + _MARGIN) + _MARGIN
-    sheet = Image.new("RGB", (wide, high), _PAPER)
+    sheet = Image.new("RGB", (wide, high), PAPER)
     pen = ImageDraw.Draw(sheet)
     heading = f"{rec.frames.name} | {rec.frame_count} frames | model {rec.model_name}"
-    pen.text((_MARGIN, 8), heading, fill=_INK, font=_font(16))
+    pen.text((_MARGIN, 8), heading, fill=INK, font=font(16))
     for index, (title, panel) in enumerate(panels):
         row, column = divmod(index, _COLUMNS)
         x = _MARGIN + column * (size[0] + _MARGIN)
         y = 34 + row * (size[1] + _LABEL + _MARGIN)
-        pen.text((x, y), title, fill=_FAINT, font=_fitting_font(title, size[0]))
+        pen.text((x, y), title, fill=FAINT, font=_fitting_font(title, size[0]))
         sheet.paste(panel, (x, y + _LABEL))
     return sheet
 
@@ -208,11 +208,6 @@ def _arranged(
 def _fitting_font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """A font in which a title is no wider than its panel, which is narrow for portrait video."""
     for size in range(13, 8, -1):
-        if _font(size).getlength(text) <= width:
-            return _font(size)
-    return _font(8)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, so that sheets look alike everywhere."""
-    return ImageFont.load_default(size=size)
+        if font(size).getlength(text) <= width:
+            return font(size)
+    return font(8)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
-from dynapoint.results.visibility import points_in_camera, project
+from dynapoint.geometry.arrays import points_in_camera, project
 
 BACKDROP = (24, 24, 30)
 _LARGEST_RADIUS_PX = 16

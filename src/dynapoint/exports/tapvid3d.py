@@ -8,8 +8,8 @@ from jaxtyping import Float64
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
+from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.visibility import points_in_camera
 
 _DEFAULT_TRACKS = 1024
 _QUERY_FRAMES = 4

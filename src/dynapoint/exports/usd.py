@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from scipy.spatial.transform import Rotation
 
 import dynapoint
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
-from dynapoint.exports.glb import linear_from_srgb
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
 from dynapoint.exports.paths import held_paths, moved_points
+from dynapoint.exports.y_up import Y_UP_FROM_OPENCV, linear_from_srgb, y_up_cameras
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -23,8 +23,6 @@ _MOST_POINTS = 200_000
 _TRACKS = 1000
 # USD's own default, that of a 35 mm film camera in millimetres; only its ratios matter here.
 _APERTURE = 20.955
-# USD's cameras look along -z with y up, and so does a stage whose y axis is up.
-_USD_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 
 
 def write_usd(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
@@ -110,7 +108,7 @@ def _add_points(stage: Any, cloud: MovingCloud, codes: list[float]) -> None:
 
     kept = cloud.usable.any(axis=0)
     usable = cloud.usable[:, kept]
-    points = held_paths(cloud.points[:, kept], usable) @ _USD_FROM_OPENCV.astype(np.float32)
+    points = held_paths(cloud.points[:, kept], usable) @ Y_UP_FROM_OPENCV.astype(np.float32)
     widths = usable * cloud.spacing[kept]
     prim = UsdGeom.Points.Define(stage, "/scene/points")
     at_times = [Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(now)) for now in points]
@@ -140,13 +138,7 @@ def _add_camera(stage: Any, rec: Reconstruction, times: list[int], codes: list[f
     from pxr import Gf, UsdGeom  # noqa: PLC0415 - only this export needs it.
 
     camera = UsdGeom.Camera.Define(stage, "/scene/camera")
-    positions = rec.world_from_camera[times, :3, 3] @ _USD_FROM_OPENCV
-    turns = _USD_FROM_OPENCV @ rec.world_from_camera[times, :3, :3] @ _USD_FROM_OPENCV
-    quaternion_xyzw = Rotation.from_matrix(turns).as_quat()
-    for index in range(1, len(times)):
-        # The nearer of the two quaternions of a rotation, or the camera goes the long way round.
-        if quaternion_xyzw[index] @ quaternion_xyzw[index - 1] < 0:
-            quaternion_xyzw[index] *= -1
+    positions, quaternion_xyzw = y_up_cameras(rec, times)
     place = camera.AddTranslateOp(UsdGeom.XformOp.PrecisionDouble)
     _animate(place.GetAttr(), [Gf.Vec3d(*now) for now in positions.tolist()], codes)
     turn = camera.AddOrientOp(UsdGeom.XformOp.PrecisionDouble)
@@ -167,8 +159,7 @@ def _add_camera(stage: Any, rec: Reconstruction, times: list[int], codes: list[f
         (camera.CreateVerticalApertureOffsetAttr(), (center_y / height - 0.5) * high),
     ):
         _animate(attribute, values.astype(np.float32).tolist(), codes)
-    depth = rec.own_time_depth[times]
-    typical = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    typical = typical_depth(rec.own_time_depth[times])
     camera.CreateClippingRangeAttr(Gf.Vec2f(0.01 * typical, 1000 * typical))
 
 
@@ -179,7 +170,7 @@ def _add_tracks(stage: Any, cloud: MovingCloud) -> None:
     chosen = moved_points(cloud, _TRACKS)
     if not len(chosen):
         return
-    paths = (cloud.points[:, chosen] @ _USD_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
+    paths = (cloud.points[:, chosen] @ Y_UP_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
     corners = np.ascontiguousarray(paths.reshape(-1, 3))
     curves = UsdGeom.BasisCurves.Define(stage, "/scene/tracks")
     curves.CreateTypeAttr(UsdGeom.Tokens.linear)

@@ -32,11 +32,21 @@ def mixing_step(least: int, width: int) -> int:
 
 
 def project(
-    points_camera: Float[Tensor, "*batch point xyz=3"], intrinsics: Float[Tensor, "*batch 3 3"]
+    points_camera: Float[Tensor, "*batch point xyz=3"],
+    intrinsics: Float[Tensor, "*batch 3 3"],
+    *,
+    least_depth: float | None = None,
 ) -> Float[Tensor, "*batch point xy=2"]:
-    """Pixels of points in camera coordinates; NaN for points that are not in front of it."""
+    """Pixels of points in camera coordinates; NaN for points that are not in front of it.
+
+    With `least_depth`, all have one: those nearer than that, or behind, count as that far away.
+    """
     depth = points_camera[..., 2:]
-    slope = points_camera[..., :2] / torch.where(depth > 0, depth, torch.nan)
+    if least_depth is None:
+        depth = torch.where(depth > 0, depth, torch.nan)
+    else:
+        depth = depth.clamp_min(least_depth)
+    slope = points_camera[..., :2] / depth
     focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1)
     return slope * focal[..., None, :] + intrinsics[..., None, :2, 2]
 

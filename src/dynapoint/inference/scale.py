@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64, Shaped
 
 from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     split_similarity,
@@ -133,10 +134,9 @@ def trajectory_scale(reconstruction: Reconstruction, path: Path) -> float:
     chosen, line_of = _matched(reconstruction, lines[:, 0], path)
     true = torch.from_numpy(lines[line_of, 1:4])
     estimated = torch.from_numpy(reconstruction.world_from_camera[chosen, :3, 3].copy())
-    depth = reconstruction.own_time_depth
-    typical_depth = float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
+    least_motion = _LEAST_MOTION * typical_depth(reconstruction.own_time_depth)
     if (
-        float((estimated - estimated.mean(dim=0)).norm(dim=1).max()) < _LEAST_MOTION * typical_depth
+        float((estimated - estimated.mean(dim=0)).norm(dim=1).max()) < least_motion
         or float((true - true.mean(dim=0)).norm(dim=1).max()) == 0
     ):
         raise InputError(

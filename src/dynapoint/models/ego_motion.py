@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.rigid import transform_points
 from dynapoint.models.precision import at_least_float32
 
 MIN_DEPTH = 1e-3
@@ -46,23 +48,6 @@ def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
-def transform(
-    target_from_source: Float[Tensor, "pair 4 4"], points: Float[Tensor, "pair point 3"]
-) -> Float[Tensor, "pair point 3"]:
-    """Apply rigid transforms to points."""
-    rotation, shift = target_from_source[:, :3, :3], target_from_source[:, None, :3, 3]
-    return points @ rotation.transpose(1, 2) + shift
-
-
-def project(
-    points_camera: Float[Tensor, "pair point 3"], intrinsics: Float[Tensor, "pair 3 3"]
-) -> Float[Tensor, "pair point xy=2"]:
-    """Pixels of points in the camera's frame; depths below a small positive one are clamped."""
-    depth = points_camera[..., 2:].clamp_min(MIN_DEPTH)
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
-    return points_camera[..., :2] / depth * focal[:, None] + intrinsics[:, None, :2, 2]
-
-
 def solve_ego_motion(
     *,
     points_world: Float[Tensor, "pair point 3"],
@@ -90,14 +75,24 @@ def solve_ego_motion(
         if hypotheses > 0:
             pose = _best_start(points, xy, prior, intrinsics, pose, hypotheses=hypotheses)
         for _ in range(iterations):
-            residual = xy - project(transform(pose, points), intrinsics)
+            residual = xy - _shown(pose, points, intrinsics)
             robust, _ = _cauchy_weights(residual, prior, trusted)
             pose = _gauss_newton_step(pose, points, xy, robust, intrinsics)
-        residual = xy - project(transform(pose, points), intrinsics)
+        residual = xy - _shown(pose, points, intrinsics)
         _, scale = _cauchy_weights(residual, prior, trusted)
         near = (residual.norm(dim=-1) < 3 * scale[:, None]).to(prior)
         inliers = (near * prior).sum(dim=1) / prior.sum(dim=1).clamp_min(1e-6)
         return EgoMotion(camera_from_world=pose, residual_px=scale, inliers=inliers)
+
+
+def _shown(
+    camera_from_world: Float[Tensor, "pair 4 4"],
+    points: Float[Tensor, "pair point 3"],
+    intrinsics: Float[Tensor, "pair 3 3"],
+) -> Float[Tensor, "pair point 2"]:
+    """Pixels of world points; those behind the camera have one too, far off."""
+    camera = transform_points(camera_from_world, points)
+    return project(camera, intrinsics, least_depth=MIN_DEPTH)
 
 
 def _gauss_newton_step(
@@ -108,8 +103,8 @@ def _gauss_newton_step(
     intrinsics: Float[Tensor, "pair 3 3"],
 ) -> Float[Tensor, "pair 4 4"]:
     """One damped step towards the pose that puts points on their matches."""
-    camera = transform(pose, points)
-    residual = xy - project(camera, intrinsics)
+    camera = transform_points(pose, points)
+    residual = xy - project(camera, intrinsics, least_depth=MIN_DEPTH)
     focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
     jacobian = _projection_jacobian(camera, focal)
     weighted = jacobian * (weight * (camera[..., 2] > MIN_DEPTH))[..., None, None]
@@ -179,8 +174,8 @@ def _cut_off_score(
     intrinsics: Float[Tensor, "pair 3 3"],
 ) -> Float[Tensor, " pair"]:
     """Weighted sum of squared residuals, each cut off at the tolerance; less is better."""
-    camera = transform(pose, points)
-    squared = (xy - project(camera, intrinsics)).square().sum(dim=-1)
+    camera = transform_points(pose, points)
+    squared = (xy - project(camera, intrinsics, least_depth=MIN_DEPTH)).square().sum(dim=-1)
     squared = torch.where(camera[..., 2] > MIN_DEPTH, squared, TOLERANCE_PX**2)
     return (prior * squared.clamp_max(TOLERANCE_PX**2)).sum(dim=1)
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dynapoint.geometry.pinhole import unproject
-from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.ego_motion import EgoMotion, project, solve_ego_motion, transform
+from dynapoint.geometry.pinhole import pixel_centres, project, unproject
+from dynapoint.geometry.rigid import invert_rigid, transform_points
+from dynapoint.models.ego_motion import MIN_DEPTH, EgoMotion, solve_ego_motion
 from dynapoint.models.frame_index import constant
 from dynapoint.models.matching import CELL_PX, Matches
 from dynapoint.models.precision import at_least_float32
@@ -53,10 +53,7 @@ class PairGeometry:
 
 def cell_centres(map_hw: tuple[int, int], like: Tensor) -> Float[Tensor, "cell xy=2"]:
     """Pixel positions of the centres of the matching map's cells, row-major."""
-    rows, columns = map_hw
-    y = (torch.arange(rows, device=like.device, dtype=like.dtype) + 0.5) * CELL_PX
-    x = (torch.arange(columns, device=like.device, dtype=like.dtype) + 0.5) * CELL_PX
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+    return CELL_PX * pixel_centres(map_hw, dtype=like.dtype, device=like.device).flatten(0, 1)
 
 
 def refine_ego_motion(geometry: PairGeometry, matches: Matches) -> EgoMotion:
@@ -78,19 +75,19 @@ def motion_hints(geometry: PairGeometry, matches: Matches) -> MotionHints:
         points = at_least_float32(geometry.source_points)
         pose, intrinsics = ego.camera_from_world, at_least_float32(geometry.target_intrinsics)
         world_from_target = invert_rigid(pose)
-        static_camera = transform(pose, points)
-        static_xy = project(static_camera, intrinsics)
+        static_camera = transform_points(pose, points)
+        static_xy = project(static_camera, intrinsics, least_depth=MIN_DEPTH)
         depth = static_camera[..., 2:].clamp_min(1e-3)
         target_points = at_least_float32(geometry.target_points)
         target_own = _sample(target_points, matches.xy, geometry.image_hw)
         predicted_pose = at_least_float32(geometry.target_camera_from_world)
-        target_camera = transform(predicted_pose, target_own)
+        target_camera = transform_points(predicted_pose, target_own)
         target_depth = target_camera[..., 2:].clamp_min(1e-3)
         distance = at_least_float32(geometry.source_distance)[..., None]
         stays = unproject(matches.xy, depth[..., 0], intrinsics)
         there = unproject(matches.xy, target_depth[..., 0], intrinsics)
-        lateral = _limit((transform(world_from_target, stays) - points) / distance)
-        direct = _limit((transform(world_from_target, there) - points) / distance)
+        lateral = _limit((transform_points(world_from_target, stays) - points) / distance)
+        direct = _limit((transform_points(world_from_target, there) - points) / distance)
         features = _features(
             geometry,
             matches,

@@ -1,7 +1,8 @@
 """Files of tensors that others may have written: bare or wrapped state dicts, read safely."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ def read_container(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, under its own names; raises ModelError where there is none."""
     if not path.is_file():
         raise ModelError(f"no weights file at {path}; give the path of a .pt or .safetensors file")
-    found = _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_pickle(path)
+    found = read_safetensors(path)[0] if path.suffix == _SAFETENSORS else _read_pickle(path)
     # Training checkpoints keep the state beside other things.
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]
@@ -72,23 +73,38 @@ def write_container(
     if path.suffix not in (".pt", _SAFETENSORS):
         raise OutputError(f"{path} is neither a .pt nor a .safetensors file; name it one of them")
     placed = {name: value.contiguous().cpu() for name, value in tensors.items()}
-    with whole_file(path) as partial:
-        try:
-            if path.suffix == _SAFETENSORS:
-                save_file(placed, partial, metadata={"format": "pt", **(record or {})})
-                # safetensors makes files that only their owner may read.
-                give_usual_rights(partial)
-            else:
-                torch.save(placed, partial)
-        # Both writers hide the operating system's error in one of their own.
-        except (RuntimeError, SafetensorError) as error:
-            raise OSError(f"{error}".splitlines()[0]) from error
+    if path.suffix == _SAFETENSORS:
+        write_safetensors(placed, path, metadata={"format": "pt", **(record or {})})
+        return
+    with whole_file(path) as partial, _system_errors():
+        torch.save(placed, partial)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file of any name atomically; raises OutputError where that fails."""
+    with whole_file(path) as partial, _system_errors():
+        save_file(dict(tensors), partial, metadata=dict(metadata))
+        # safetensors makes files that only their owner may read.
+        give_usual_rights(partial)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Both writers hide the operating system's error in one of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(f"{error}".splitlines()[0]) from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a file; raises ModelError where it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{path} is not a readable safetensors file ({error}); fetch or write it again"

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.models.config import NetworkConfig
 from dynapoint.models.network import VideoPointMapNetwork
 from dynapoint.models.small_networks import build_network
-from dynapoint.whole_file import give_usual_rights, whole_file
+from dynapoint.models.tensor_files import check_fit, read_safetensors, write_safetensors
 
 FORMAT = "dynapoint-weights-1"
 
@@ -28,10 +26,7 @@ def save_network(
         for name, value in network.state_dict().items()
     }
     metadata = {"format": FORMAT, "network": network.config.to_json(), **record}
-    with whole_file(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
-        # safetensors makes files that only their owner may read.
-        give_usual_rights(partial)
+    write_safetensors(tensors, path, metadata=metadata)
 
 
 def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPointMapNetwork:
@@ -41,14 +36,7 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
     """
     if not path.is_file():
         raise ModelError(f"no weights file at {path}; give the path of a .safetensors file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is not a readable safetensors file ({error}); fetch or write it again"
-        ) from error
+    tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
         raise ModelError(
             f"{path} holds weights of format {metadata.get('format')!r}, wanted {FORMAT!r}; use "
@@ -61,19 +49,8 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
     # Sizes that no layer can have fail in the layers, each in its own way.
     except (ConfigError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"{path} describes no network that can be built: {error}") from error
-    expected = {name: value.shape for name, value in network.state_dict().items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    if expected != found:
-        missing, extra = (
-            sorted(expected.keys() - found.keys()),
-            sorted(found.keys() - expected.keys()),
-        )
-        odd = [k for k in expected.keys() & found.keys() if expected[k] != found[k]]
-        raise ModelError(
-            f"{path} does not fit its own network: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(extra)} extra {extra[:3]}, {len(odd)} of another shape {odd[:3]}; use weights "
-            "of this version"
-        )
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    check_fit(path, config.name, wanted=wanted, found=tensors)
     network = build_network(config)
     network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
     return network.eval()

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from dynapoint.errors import InputError
@@ -304,7 +304,7 @@ class _Part:
 
     def near(self, other: "_Part") -> bool:
         """Whether the gap between two regions is small against the larger one."""
-        gap = cKDTree(self.own).query(other.own)[0].min()
+        gap = KDTree(self.own).query(other.own)[0].min()
         return bool(gap <= _COMMON_PLACE * max(self.size, other.size))
 
     def explains(self, other: "_Part") -> bool:
@@ -334,7 +334,7 @@ class _Seen:
         self.frame = frame
         self.size = len(camera)
         xy = camera[:, :2] / camera[:, 2:] * np.diag(lens)[:2]
-        self.tree = cKDTree(xy)
+        self.tree = KDTree(xy)
         self.some = xy[:: max(self.size // _SAMPLES, 1)]
         if self.size:
             self.spacing = max(_spacing(self.tree), 1.0)
@@ -362,7 +362,7 @@ def _extent(points: Float[np.ndarray, "point dim"]) -> float:
 
 def _disagreement(still: list[Float[np.ndarray, "_ xyz=3"]]) -> Float[np.ndarray, "frame frame"]:
     """Median distance of still points to the nearest of another frame, in shares of distance."""
-    trees = [cKDTree(points) for points in still]
+    trees = [KDTree(points) for points in still]
     error = np.zeros((len(still), len(still)))
     for one, points in enumerate(still):
         some = points[:: max(len(points) // _SAMPLES, 1)]
@@ -390,7 +390,7 @@ def _tied(seen: list[_Seen], error: Float[np.ndarray, "_ _"], *, focal_px: float
     return owner
 
 
-def _spacing(tree: cKDTree) -> float:
+def _spacing(tree: KDTree) -> float:
     """The median distance between neighbouring points of a region."""
     if tree.n < 2:
         return 0.0

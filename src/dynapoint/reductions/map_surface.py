@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 # Neighbours in a map whose distance is at most so many times that of the next pair along the line
 # lie on one surface; at a step from one surface to another it is many times larger.
@@ -68,12 +68,12 @@ class MapSurface:
         return np.flatnonzero(self.usable)
 
     @cached_property
-    def _tree(self) -> "cKDTree":
+    def _tree(self) -> "KDTree":
         # SciPy is slow to import, and few callers search.
-        from scipy.spatial import cKDTree  # noqa: PLC0415
+        from scipy.spatial import KDTree  # noqa: PLC0415
 
         points = self.points[self.usable_pixels]
-        return cKDTree(points, leafsize=_LEAF_POINTS, compact_nodes=False, balanced_tree=False)
+        return KDTree(points, leafsize=_LEAF_POINTS, compact_nodes=False, balanced_tree=False)
 
     def centres_px(self, pixel: Int[np.ndarray, " point"]) -> Float[np.ndarray, "point xy=2"]:
         """(column, row) of the centres of pixels."""

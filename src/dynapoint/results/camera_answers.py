@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 
+from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.asking import as_numpy, as_tensor, camera_points
 
 if TYPE_CHECKING:
@@ -109,11 +110,10 @@ class CameraAnswers:
         from dynapoint.reductions.camera_motion import camera_disagreement  # noqa: PLC0415
 
         motion = self.camera_motion() if method == "pnp" else self.camera_motion_by_procrustes()
-        depth = self.own_time_depth[self.own_time_depth > 0]
         return as_numpy(
             camera_disagreement(
                 as_tensor(self.world_from_camera),
                 as_tensor(motion.world_from_camera.astype(np.float64)),
-                scene_depth=float(np.median(depth)) if depth.size else 1.0,
+                scene_depth=typical_depth(self.own_time_depth),
             )
         )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from dynapoint.errors import SceneError
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.asking import as_numpy, camera_points, map_pictures
 
@@ -54,8 +55,7 @@ def second_opinion(
     Own-time points, each frame's in its own camera and in the unit of `second`; NaN beyond it.
     """
     height, width = rec.map_hw
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    in_map = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    in_map = pixel_centres(rec.map_hw).reshape(-1, 2)
     top, left = _margins(*rec.images.shape[1:3])
     points = np.full((rec.frame_count, height * width, 3), np.nan, dtype=np.float32)
     for frame in range(rec.frame_count):

@@ -1,9 +1,10 @@
 """One picture of a scene that a person can judge."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dynapoint.data.selection import evenly_spaced
+from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import (
     Scaled,
     confidence_panels,
@@ -21,7 +22,6 @@ _ROWS = 4
 _PANEL_AREA = 320 * 184
 _MARGIN = 8
 _LABEL_HEIGHT = 20
-_PAPER, _INK, _FAINT = (30, 30, 36), (238, 238, 242), (160, 160, 172)
 _TITLES = (
     "input",
     "depth at its own time",
@@ -57,13 +57,13 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
     row_height = size[1] + _LABEL_HEIGHT
     path_height = max(200, min(300, size[1]))
     below = top + len(times) * row_height
-    sheet = Image.new("RGB", (width, below + 62 + path_height + _MARGIN), _PAPER)
+    sheet = Image.new("RGB", (width, below + 62 + path_height + _MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     for line, text in enumerate(heading):
-        pen.text((_MARGIN, _MARGIN + 22 * line), text, fill=_INK, font=_font(16))
+        pen.text((_MARGIN, _MARGIN + 22 * line), text, fill=INK, font=font(16))
     left = [_MARGIN + column * (size[0] + _MARGIN) for column in range(5)]
     for column, title in enumerate(_TITLES):
-        pen.text((left[column], top - _LABEL_HEIGHT), title, fill=_FAINT, font=_font(13))
+        pen.text((left[column], top - _LABEL_HEIGHT), title, fill=FAINT, font=font(13))
     for row, time in enumerate(times):
         y = top + row * row_height
         panels = [
@@ -73,13 +73,13 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
         ]
         for x, panel in zip(left, panels, strict=True):
             sheet.paste(panel, (x, y))
-        pen.text((left[0], y + size[1] + 2), _row_label(rec, time), fill=_FAINT, font=_font(12))
+        pen.text((left[0], y + size[1] + 2), _row_label(rec, time), fill=FAINT, font=font(12))
     for column, maps in enumerate(scaled, start=1):
         _paste_legend(sheet, maps, (left[column], below + 4), size[0])
     path_size = (width - 2 * _MARGIN, path_height)
     sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 62))
     caption = "from above: points of frame 0, camera path (white: first, orange: last camera)"
-    pen.text((_MARGIN, below + 44), caption, fill=_FAINT, font=_font(12))
+    pen.text((_MARGIN, below + 44), caption, fill=FAINT, font=font(12))
     return sheet
 
 
@@ -114,13 +114,13 @@ def _row_label(rec: Reconstruction, time: int) -> str:
 
 def _wrapped(lines: list[str], width: int) -> list[str]:
     """Lines broken at spaces to fit a width in pixels."""
-    font = _font(16)
+    letters = font(16)
     fitted: list[str] = []
     for line in lines:
         current = ""
         for word in line.split(" "):
             longer = f"{current} {word}" if current else word
-            if current and font.getlength(longer) > width:
+            if current and letters.getlength(longer) > width:
                 fitted.append(current)
                 longer = word
             current = longer
@@ -132,12 +132,7 @@ def _paste_legend(sheet: Image.Image, scaled: Scaled, corner: tuple[int, int], w
     """A colour bar with the words for its ends below it."""
     x, y = corner
     sheet.paste(legend(scaled, size=(width, 10)), corner)
-    pen, font = ImageDraw.Draw(sheet), _font(12)
-    pen.text((x, y + 13), scaled.low_label, fill=_FAINT, font=font)
-    label_width = font.getlength(scaled.high_label)
-    pen.text((x + width - label_width, y + 13), scaled.high_label, fill=_FAINT, font=font)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, so that sheets look alike everywhere."""
-    return ImageFont.load_default(size=size)
+    pen, small = ImageDraw.Draw(sheet), font(12)
+    pen.text((x, y + 13), scaled.low_label, fill=FAINT, font=small)
+    label_width = small.getlength(scaled.high_label)
+    pen.text((x + width - label_width, y + 13), scaled.high_label, fill=FAINT, font=small)

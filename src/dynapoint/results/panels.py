@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float, Float64
 from PIL import Image, ImageDraw
 
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.colors import HEAT, LIGHT, WARM, ColorScale, hue_colors
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.results.visibility import points_in_camera, project
 
 # Lines are drawn this much larger and made smaller afterwards, which smooths them.
 _OVERSAMPLING = 2

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError
+from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.answers import Answers
 from dynapoint.results.asking import checked_xy
 from dynapoint.results.front_door import FrontDoor
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
-from dynapoint.results.visibility import points_in_camera, seen_probability, surface_of
+from dynapoint.results.visibility import seen_probability, surface_of
 
 if TYPE_CHECKING:
     from dynapoint.reductions.flow import OpticalFlow

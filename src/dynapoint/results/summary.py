@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynapoint.geometry.arrays import rotation_angle_rad, typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 
 
@@ -62,8 +63,8 @@ def summarize(rec: Reconstruction) -> SceneSummary:
     )
     times_s = rec.timestamps_s[np.isfinite(rec.timestamps_s)]
     steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
-    traces = np.trace(rec.world_from_camera[:, :3, :3], axis1=1, axis2=2)
-    turns = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)))
+    rotations = rec.world_from_camera[:, :3, :3]
+    turns = np.degrees(rotation_angle_rad(rotations[:1], rotations))
     return SceneSummary(
         name=rec.frames.name,
         model=rec.model_name,
@@ -73,14 +74,8 @@ def summarize(rec: Reconstruction) -> SceneSummary:
         duration_s=float(np.ptp(times_s)) if len(times_s) else None,
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
-        typical_depth=typical_depth(rec),
+        typical_depth=typical_depth(rec.own_time_depth[0]),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
         largest_turn_deg=float(turns.max()),
         note=rec.frames.note,
     )
-
-
-def typical_depth(rec: Reconstruction) -> float:
-    """Median depth of frame 0; 1 if nothing lies before the camera."""
-    depth = rec.own_time_depth[0]
-    return float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0

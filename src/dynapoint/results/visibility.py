@@ -5,29 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+# `results.motion_answers` looks for them here.
+from dynapoint.geometry.arrays import points_in_camera, project  # noqa: F401
+
 if TYPE_CHECKING:
     from dynapoint.reductions.visibility import SeenSurface
-
-
-def points_in_camera(
-    points: Float[np.ndarray, "*points xyz=3"],
-    world_from_camera: Float[np.ndarray, "4 4"],
-) -> Float[np.ndarray, "*points xyz=3"]:
-    """Move points from the world into a camera."""
-    rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
-    return (points - position) @ rotation
-
-
-def project(
-    camera_points: Float[np.ndarray, "*points xyz=3"],
-    intrinsics: Float[np.ndarray, "3 3"],
-) -> Float[np.ndarray, "*points xy=2"]:
-    """Pixels of points in a camera; NaN for points not in front of it."""
-    z = camera_points[..., 2:]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scaled = np.where(z > 0, camera_points[..., :2] / z, np.nan)
-    focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
-    return scaled * focal + intrinsics[:2, 2]
 
 
 def surface_of(

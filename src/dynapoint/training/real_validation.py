@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynapoint.evaluation.real_folders import RealClip, read_real_clip
-from dynapoint.results.visibility import points_in_camera
+from dynapoint.geometry.arrays import points_in_camera
+from dynapoint.geometry.rigid import rotation_angle_rad
 from dynapoint.training.data_stream import image_size
 
 FRAMES = 8
@@ -54,8 +55,9 @@ def score_real_clip(network: Any, clip: RealClip, *, pixels: int, multiple: int)
     rotation, true_rotation = np.nan, np.nan
     if clip.world_from_camera is not None and len(poses) > 1:
         truth = torch.from_numpy(clip.world_from_camera)
-        rotation = _median_angle(poses[1:, :3, :3].mT @ truth[1:, :3, :3])
-        true_rotation = _median_angle(truth[1:, :3, :3])
+        turned, true_turned = poses[1:, :3, :3], truth[1:, :3, :3]
+        rotation = _median_angle(turned, true_turned)
+        true_rotation = _median_angle(torch.eye(3).expand_as(true_turned).to(truth), true_turned)
     points = encoded.own_time.points[0].double().cpu().numpy()
     depth = np.stack(
         [
@@ -79,9 +81,8 @@ def read_real_clips(folders: tuple[Path, ...]) -> list[RealClip]:
     return [read_real_clip(folder, FRAMES) for folder in folders]
 
 
-def _median_angle(rotation: Tensor) -> float:
-    cosine = (rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    return float(torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).median())
+def _median_angle(first: Tensor, second: Tensor) -> float:
+    return float(torch.rad2deg(rotation_angle_rad(first, second)).median())
 
 
 def _depth_scores(

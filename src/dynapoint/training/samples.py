@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
-from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.ego_motion import transform
+from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.models.frame_index import constant, on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
@@ -96,7 +95,7 @@ def draw_sample(
     world_from_camera = clips.world_from_camera[rows, frames].float()
     reference_from_world = invert_rigid(world_from_camera[:, 0])
     truth = clips.truth(frames, frames)
-    flat = transform(reference_from_world, truth.points.flatten(1, 4))
+    flat = transform_points(reference_from_world, truth.points.flatten(1, 4))
     points = flat.view(truth.points.shape)
     every = torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device)
     sample = TruthSample(

@@ -4,13 +4,14 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     split_similarity,
     weighted_median,
 )
-from dynapoint.models.ego_motion import project, solve_ego_motion, transform
+from dynapoint.models.ego_motion import MIN_DEPTH, solve_ego_motion
 
 _ITERATIONS = 20
 
@@ -57,14 +58,17 @@ def second_camera(
         iterations=_ITERATIONS,
     ).camera_from_world  # fmt: skip
     before, after = (
-        weighted_median((project(transform(pose, points), lens) - xy).norm(dim=-1), prior)
-        for pose in (initial, solved)
+        weighted_median((shown - xy).norm(dim=-1), prior)
+        for shown in (
+            project(transform_points(pose, points), lens, least_depth=MIN_DEPTH)
+            for pose in (initial, solved)
+        )
     )
     if not after < before:
         return start[0]
     solved[:, :3, 3] *= depth
     rigid = invert_rigid(solved)[0]
-    in_camera = transform(solved, seen.double()[None])[0]
+    in_camera = transform_points(solved, seen.double()[None])[0]
     matrix = rigid.clone()
     matrix[:3, :3] *= scale_between(own, in_camera, weight)
     return matrix
@@ -74,7 +78,7 @@ def invert_transform(
     rigid: Float64[Tensor, "pair 4 4"], points: Float[Tensor, "point xyz=3"]
 ) -> Float64[Tensor, "pair point xyz=3"]:
     """Points in the coordinates that rigid transforms start from."""
-    return transform(invert_rigid(rigid), points.double()[None])
+    return transform_points(invert_rigid(rigid), points.double()[None])
 
 
 def scale_between(
