@@ -9,15 +9,15 @@ import torch
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.geometry.pinhole import pixel_centres
 from dynapoint.reductions.correspondence import match_seen
 from dynapoint.refinement import measured_flow as module
 from dynapoint.refinement.measured_flow import Guess, measured_flow
 from dynapoint.results import seen_places
+from dynapoint.results.saving import save
 from dynapoint.results.seen_places import map_centres
-from dynapoint.results.store import save
-from dynapoint.results.visibility import points_in_camera, project
 from exact_scenes import exact_scene
 from fake_model import picture_array
 

@@ -92,12 +92,10 @@ def test_broken_networks_and_crops_leave_no_nan(believed, prepare, broken):
 def test_an_opened_scene_answers_as_the_fresh_one(tmp_path, pictures, believed):
     rec = dynapoint.reconstruct(pictures, "nano")
     xy = np.random.default_rng(0).uniform([0, 0], [256, 192], size=(50, 2))
-    # Asked before the self-check asks for several maps at once, which rounds otherwise.
-    answers = [rec.query(frame=frame, xy=xy) for frame in range(3)]
     rec.save(tmp_path / "scene")
     opened = dynapoint.open(tmp_path / "scene")
-    for frame, fresh in enumerate(answers):
-        stored = opened.query(frame=frame, xy=xy)
+    for frame in range(3):
+        fresh, stored = rec.query(frame=frame, xy=xy), opened.query(frame=frame, xy=xy)
         assert np.array_equal(fresh.points, stored.points)
         assert np.array_equal(fresh.visible, stored.visible)
     assert opened.refinement == Findings.from_plain(rec.refinement.to_plain())

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
@@ -18,7 +19,6 @@ from dynapoint.results.asking import (
     maps_at_two_times,
 )
 from dynapoint.results.seen_places import map_centres, matches_along_flow, seen_flow, seen_places
-from dynapoint.results.visibility import points_in_camera, project
 
 if TYPE_CHECKING:
     from dynapoint.reductions.correspondence import Correspondence

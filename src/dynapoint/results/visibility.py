@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-# `results.motion_answers` looks for them here.
-from dynapoint.geometry.arrays import points_in_camera, project  # noqa: F401
-
 if TYPE_CHECKING:
     from dynapoint.reductions.visibility import SeenSurface
 

@@ -108,10 +108,16 @@ def nano_finish() -> TrainConfig:
     """The announced end of a `nano` run: resume it with `--steps` 200 more than it has done.
 
     The rate falls to zero over the last 200 steps, the average follows faster, and the motion term
-    is sharpened, since the motion ratio is measured by the plain norm.
+    is sharpened, since the motion ratio is measured by the plain norm. However early it begins, it
+    has three larger frames at once, as users give more and larger ones than the first phases have.
     """
+    run = nano()
     return replace(
-        nano(), decay_steps=200, ema_decay=0.99, loss=LossWeights(motion_quadratic_below=0.03)
+        run,
+        phases=tuple(phase for phase in run.phases if phase.frames > 2),
+        decay_steps=200,
+        ema_decay=0.99,
+        loss=LossWeights(motion_quadratic_below=0.03),
     )
 
 
