@@ -258,7 +258,7 @@ class MotionAnswers:
             confidence=np.empty(shape, dtype=np.float32),
         )
         tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
-        for time, now in enumerate(tracked):
+        for time, now in zip(self._bar(range(self.frame_count)), tracked, strict=True):
             tracks.points[time], tracks.visible[time] = now.points, now.visible
             seen = now.xy.numpy()
             if self.pictures is not None:
