@@ -25,7 +25,7 @@ from dynapoint.evaluation.clips import find_clips, read_clip
 from dynapoint.evaluation.report import to_json
 from dynapoint.evaluation.score import evaluate_together, model_answers, trivial_answers
 from dynapoint.models.catalog import load_model
-from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.pairwise import PairwiseVideo
 from dynapoint.models.protocol import PairMaps
 

@@ -23,11 +23,10 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dynapoint.models.compute import ComputeOptions, default_options
-from dynapoint.models.config import AggregatorConfig
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import Dept3rConfig, dept3r, dept3r_miniature
-from dynapoint.models.published_config import DptHeadConfig, PatchEmbedConfig
+from dynapoint.models.layers.compute import ComputeOptions, default_options
+from dynapoint.models.layers.config import AggregatorConfig, DptHeadConfig, PatchEmbedConfig
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r, dept3r_miniature
 
 PAPER_GIGABYTES = 12.0
 CHECKED = ((40, 84, 112), (2, 280, 350))

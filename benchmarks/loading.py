@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dynapoint.models.catalog import PUBLISHED
-from dynapoint.models.published_weights import load_published
+from dynapoint.models.vggt.weights import load_published
 
 
 def memory_bytes() -> dict[str, int]:

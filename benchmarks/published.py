@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynapoint.models.compact import store_compactly
-from dynapoint.models.compute import default_options
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import PublishedConfig, vdpm
-from dynapoint.models.published_weights import load_published
+from dynapoint.models.layers.compact import store_compactly
+from dynapoint.models.layers.compute import default_options
+from dynapoint.models.vggt.config import PublishedConfig, vdpm
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import load_published
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dynapoint.errors import DynapointError, ModelError
 from dynapoint.models.cards import ASSETS, CARDS
-from dynapoint.models.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.models.nano.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.checkpoints import load_state
 from dynapoint.whole_file import sha256_of
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dynapoint.models import compute
-from dynapoint.models.config import NetworkConfig, tiny
-from dynapoint.models.network import VideoPointMapNetwork
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.layers import compute
+from dynapoint.models.nano.config import NetworkConfig, tiny
+from dynapoint.models.nano.network import VideoPointMapNetwork
+from dynapoint.models.nano.small_networks import build_network
 from dynapoint.types import TruthSample
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynapoint.models.pose_encoding import camera_from_world
-from dynapoint.models.published import PublishedEncoding, PublishedNetwork
-from dynapoint.models.published_config import PublishedConfig
+from dynapoint.models.layers.pose_encoding import camera_from_world
+from dynapoint.models.vggt.config import PublishedConfig
+from dynapoint.models.vggt.published import PublishedEncoding, PublishedNetwork
 from golden_networks import (
     Entries,
     config_from_reference,

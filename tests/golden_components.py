@@ -20,21 +20,20 @@ from torch import Tensor
 from dynapoint.data.frames import load_frames
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.inference.prepare import prepare_images
-from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block, ConditionalBlock
-from dynapoint.models.camera_head import CameraHead
-from dynapoint.models.config import CameraHeadConfig
-from dynapoint.models.dino import DinoEncoder
-from dynapoint.models.dpt_head import DptHead, FusionBlock, ResidualConvUnit, with_positions
-from dynapoint.models.pose_encoding import (
+from dynapoint.models.layers.attention import RotaryPositions
+from dynapoint.models.layers.blocks import Block, ConditionalBlock
+from dynapoint.models.layers.camera_head import CameraHead
+from dynapoint.models.layers.config import CameraHeadConfig, DptHeadConfig, PatchEmbedConfig
+from dynapoint.models.layers.dino import DinoEncoder
+from dynapoint.models.layers.dpt_head import DptHead, FusionBlock, ResidualConvUnit, with_positions
+from dynapoint.models.layers.pose_encoding import (
     camera_from_world,
     encode_cameras,
     intrinsics_px,
     matrix_from_quaternion_xyzw,
     quaternion_xyzw_from_matrix,
 )
-from dynapoint.models.published_config import DptHeadConfig, PatchEmbedConfig
-from dynapoint.models.vggt_parts import depth_maps, point_maps
+from dynapoint.models.vggt.parts import depth_maps, point_maps
 from golden_dust3r import (
     block_croco_decoder,
     block_croco_encoder,

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Block
-from dynapoint.models.dust3r import DpmNetwork, points_and_confidence
-from dynapoint.models.dust3r_blocks import NORM_EPS, CrossBlock
-from dynapoint.models.dust3r_config import Dust3rConfig, PairHeadConfig, PairTrunkConfig, dust3r
-from dynapoint.models.dust3r_heads import DptPixelHead
-from dynapoint.models.key_maps import dust3r_from_ours, ours_from_dust3r
+from dynapoint.models.dust3r.blocks import NORM_EPS, CrossBlock
+from dynapoint.models.dust3r.config import Dust3rConfig, PairHeadConfig, PairTrunkConfig, dust3r
+from dynapoint.models.dust3r.heads import DptPixelHead
+from dynapoint.models.dust3r.network import DpmNetwork, points_and_confidence
+from dynapoint.models.layers.attention import RotaryPositions
+from dynapoint.models.layers.blocks import Block
+from dynapoint.models.vggt.key_maps import dust3r_from_ours, ours_from_dust3r
 from golden_cases import Report, compare, find_beside, label
 from golden_networks import (
     Entries,

@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from dynapoint.models.config import AggregatorConfig, CameraHeadConfig
-from dynapoint.models.key_maps import ours_from_published, published_from_ours
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import (
+from dynapoint.models.layers.config import (
+    AggregatorConfig,
+    CameraHeadConfig,
     DptHeadConfig,
     LevelDecoderConfig,
     PatchEmbedConfig,
-    PublishedConfig,
-    vdpm,
-    vggt,
 )
+from dynapoint.models.vggt.config import PublishedConfig, vdpm, vggt
+from dynapoint.models.vggt.key_maps import ours_from_published, published_from_ours
+from dynapoint.models.vggt.published import PublishedNetwork
 
 Shapes = Mapping[str, tuple[int, ...]]
 POSE_BIAS = np.array([0, 0, 0, 0, 0, 0, 0.25, 0.3, 0.3])

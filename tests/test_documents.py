@@ -26,8 +26,8 @@ from dynapoint.exports import mp4
 from dynapoint.exports.catalog import FORMATS
 from dynapoint.models import catalog, weight_files
 from dynapoint.models.cards import ASSETS, CARDS, NEWEST, find_card
-from dynapoint.models.config import tiny
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.small_networks import build_network
 from dynapoint.results import contact_sheet, store
 from dynapoint.training import run as training_run
 from dynapoint.training.recipes import recipe

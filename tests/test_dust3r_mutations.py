@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dynapoint.models import dpt_head, dust3r, dust3r_heads
-from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.dpt_head import ResidualConvUnit
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_blocks import CrossBlock
+from dynapoint.models.dust3r import heads as dust3r_heads
+from dynapoint.models.dust3r import network as dust3r
+from dynapoint.models.dust3r.blocks import CrossBlock
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.layers import dpt_head
+from dynapoint.models.layers.attention import RotaryPositions
+from dynapoint.models.layers.dpt_head import ResidualConvUnit
 from golden_cases import STORED_FOLDER
 from golden_components import outputs, read_component
 from golden_dust3r import build_pair_network, check_pair_case, read_pair_case

@@ -12,11 +12,11 @@ from dynapoint.errors import ModelError, OutputError
 from dynapoint.models import catalog
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import Dust3rConfig, dpm, dpm_miniature, dust3r
-from dynapoint.models.dust3r_weights import load_dpm, read_dpm, save_dpm
-from dynapoint.models.key_maps import dust3r_from_ours, ours_from_dust3r
+from dynapoint.models.dust3r.config import Dust3rConfig, dpm, dpm_miniature, dust3r
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.dust3r.weights import load_dpm, read_dpm, save_dpm
 from dynapoint.models.pairwise import PairwiseVideo
+from dynapoint.models.vggt.key_maps import dust3r_from_ours, ours_from_dust3r
 from dynapoint.whole_file import sha256_of
 from golden_cases import DEFAULT_FOLDER
 from golden_dust3r import (

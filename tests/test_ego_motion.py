@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from dynapoint.geometry.pinhole import project
 from dynapoint.geometry.rigid import transform_points
-from dynapoint.models.ego_motion import (
+from dynapoint.models.nano.ego_motion import (
     cross_matrix,
     solve_ego_motion,
 )

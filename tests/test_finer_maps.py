@@ -11,10 +11,10 @@ from dynapoint.data.frames import load_frames
 from dynapoint.inference.finer import FINE_SIDE
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.inference.scale import scaled
-from dynapoint.models.correction import MOVING, STILL
-from dynapoint.models.encoded_files import read_encoded, write_encoded
-from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
-from dynapoint.models.placed_encoding import PlacedEncoding
+from dynapoint.models.kept.correction import MOVING, STILL
+from dynapoint.models.kept.encoded_files import read_encoded, write_encoded
+from dynapoint.models.kept.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.finer import finer_maps
 from dynapoint.refinement.setting import Answer
 from dynapoint.results.saving import save

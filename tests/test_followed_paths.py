@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from dynapoint.geometry.pinhole import project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.inference.refining import kept_paths
-from dynapoint.models.correction import MOVING, STILL, UNKNOWN, Correction
-from dynapoint.models.encoded_files import read_encoded, write_encoded
-from dynapoint.models.followed_paths import FollowedPaths
-from dynapoint.models.placed_encoding import PlacedEncoding
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN, Correction
+from dynapoint.models.kept.encoded_files import read_encoded, write_encoded
+from dynapoint.models.kept.followed_paths import FollowedPaths
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.flow import FlowField
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene

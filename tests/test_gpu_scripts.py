@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynapoint.models.weights import load_network
+from dynapoint.models.nano.weights import load_network
 from dynapoint.training.recipes import RECIPES, smoke
 
 ROOT = Path(__file__).parent.parent

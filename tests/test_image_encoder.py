@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from conftest import FixedStream, toy_truth
 from dynapoint.errors import ModelError
-from dynapoint.models import encoder_weights
-from dynapoint.models.config import MatcherConfig, NetworkConfig, nano_2, tiny
-from dynapoint.models.encoder_weights import NORM_EPSILON, encoder_file, read_encoder
-from dynapoint.models.image_encoder import STAGES, ImageEncoder, PaddedConv
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.stem import ChannelNorm, EncoderStem, StemFeatures
+from dynapoint.models.nano import encoder_weights
+from dynapoint.models.nano.config import MatcherConfig, NetworkConfig, nano_2, tiny
+from dynapoint.models.nano.encoder_weights import NORM_EPSILON, encoder_file, read_encoder
+from dynapoint.models.nano.image_encoder import STAGES, ImageEncoder, PaddedConv
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.stem import ChannelNorm, EncoderStem, StemFeatures
 from dynapoint.training.distributed import Processes
 from dynapoint.training.recipes import recipe
 from dynapoint.training.recipes.small import smoke

@@ -18,9 +18,10 @@ from dynapoint.inference.known_cameras import known_intrinsics, poses_of_known_c
 from dynapoint.inference.opening import open_scene
 from dynapoint.inference.prepare import ignored_pixels, prepare_images
 from dynapoint.inference.scale import make_metric
-from dynapoint.models.config import QueryConfig, tiny
-from dynapoint.models.placed_encoding import PlacedEncoding
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
+from dynapoint.models.layers.config import QueryConfig
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.small_networks import build_network
 from fake_model import CAMERA_STEP, FakeModel, picture_array
 from video_files import write_video
 

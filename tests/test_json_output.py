@@ -12,7 +12,7 @@ from dynapoint.errors import SceneError
 from dynapoint.models import catalog
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
-from dynapoint.models.weights import load_network
+from dynapoint.models.nano.weights import load_network
 from dynapoint.results import store
 from dynapoint.results.checks import check, check_lines, read_check
 from dynapoint.training import run

@@ -32,6 +32,21 @@ RANKS = {
 }
 # A reconstruction's own way out: what it leads to is loaded when it is called.
 OPENS_UPWARDS = {("results", "front_door"): {"exports", "viewer"}}
+# The same within `models`: what all families rest on, the families, and what loads them by name.
+MODEL_RANKS = {
+    "protocol": 0,
+    "source": 0,
+    "cards": 0,
+    "tensor_files": 0,
+    "weight_files": 1,
+    "layers": 1,
+    "nano": 2,
+    "vggt": 2,
+    "dust3r": 3,
+    "pairwise": 3,
+    "kept": 4,
+    "catalog": 5,
+}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
@@ -67,6 +82,20 @@ def test_imports_go_one_way(path):
             continue
         if other in RANKS and other != own:
             assert RANKS[other] < RANKS[own], f"{own} may not import {name}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "models").rglob("*.py")), ids=lambda path: str(path.name)
+)
+def test_imports_of_models_go_one_way(path):
+    pieces = path.relative_to(PACKAGE / "models").with_suffix("").parts
+    if pieces == ("__init__",):
+        return
+    package = ".".join(["dynapoint", "models", *pieces[:-1]])
+    for name in imports_of(ast.parse(path.read_text()), package):
+        words = name.split(".")
+        if words[:2] == ["dynapoint", "models"] and len(words) > 2 and words[2] != pieces[0]:
+            assert MODEL_RANKS[words[2]] < MODEL_RANKS[pieces[0]], f"{pieces[0]} may not use {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -16,9 +16,9 @@ import torch
 
 from conftest import toy_truth
 from dynapoint.errors import ConfigError
-from dynapoint.models.config import tiny
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training import leased_run
 from dynapoint.training.clip_pool import ClipPool
 from dynapoint.training.distributed import Processes

@@ -13,9 +13,9 @@ import dynapoint
 from dynapoint.errors import InputError
 from dynapoint.evaluation.real_folders import read_real_clip
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.config import comparison_dept3r, tiny
-from dynapoint.models.pose_encoding import encode_cameras, intrinsics_px
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.layers.pose_encoding import encode_cameras, intrinsics_px
+from dynapoint.models.nano.config import comparison_dept3r, tiny
+from dynapoint.models.nano.small_networks import build_network
 from dynapoint.training.logs import RunLog
 from dynapoint.training.real_validation import read_real_clips, score_real_clip
 

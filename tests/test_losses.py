@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import toy_truth
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.training import objective
 from dynapoint.training.losses import (
     LossWeights,
@@ -428,7 +428,7 @@ def test_true_matches_of_the_toy_wall():
 
 
 def test_matches_of_a_frame_with_itself_are_cell_centres():
-    from dynapoint.models.motion_hints import cell_centres
+    from dynapoint.models.nano.motion_hints import cell_centres
 
     xy, _, _ = true_matches(toy_truth(batch=1), torch.tensor([0]), torch.tensor([0]))
     assert torch.allclose(xy[0], cell_centres((4, 6), xy), atol=1e-4)

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dynapoint.models.config import MatcherConfig
-from dynapoint.models.ego_motion import cross_matrix
-from dynapoint.models.matching import CELL_PX, Matcher, Matches
-from dynapoint.models.motion_hints import (
+from dynapoint.models.nano.config import MatcherConfig
+from dynapoint.models.nano.ego_motion import cross_matrix
+from dynapoint.models.nano.matching import CELL_PX, Matcher, Matches
+from dynapoint.models.nano.motion_hints import (
     HINT_CHANNELS,
     PairGeometry,
     cell_centres,
     motion_hints,
 )
-from dynapoint.models.stem import StemFeatures
+from dynapoint.models.nano.stem import StemFeatures
 
 ROWS, COLUMNS = 8, 12
 

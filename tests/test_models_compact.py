@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from dynapoint.models.compact import CompactLinear, linear_rows, store_compactly
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.models.layers.compact import CompactLinear, linear_rows, store_compactly
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 
 
 @pytest.fixture

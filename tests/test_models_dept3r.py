@@ -11,16 +11,16 @@ import torch
 from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models import catalog
 from dynapoint.models.cards import CARDS
-from dynapoint.models.compute import ComputeOptions
-from dynapoint.models.config import QueryConfig
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import Dept3rConfig, dept3r, dept3r_miniature
-from dynapoint.models.dept3r_weights import FRESH_PARTS, load_dept3r, read_dept3r_start
-from dynapoint.models.dpt_head import inverse_log
-from dynapoint.models.key_maps import published_from_ours
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
-from dynapoint.models.published_weights import save_published
+from dynapoint.models.layers.compute import ComputeOptions
+from dynapoint.models.layers.config import QueryConfig
+from dynapoint.models.layers.dpt_head import inverse_log
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r, dept3r_miniature
+from dynapoint.models.vggt.dept3r_weights import FRESH_PARTS, load_dept3r, read_dept3r_start
+from dynapoint.models.vggt.key_maps import published_from_ours
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import save_published
 
 HW = (28, 42)
 FRAMES = 3

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from dynapoint.errors import ConfigError, ShapeError
-from dynapoint.models import dust3r
-from dynapoint.models.compute import ComputeOptions, NotEnoughMemoryError
-from dynapoint.models.dust3r import HEADS, DpmNetwork
-from dynapoint.models.dust3r_config import (
+from dynapoint.models.dust3r import network as dust3r
+from dynapoint.models.dust3r.config import (
     Dust3rConfig,
     PairHeadConfig,
     PairTrunkConfig,
     dpm,
     dpm_miniature,
 )
+from dynapoint.models.dust3r.network import HEADS, DpmNetwork
+from dynapoint.models.layers.compute import ComputeOptions, NotEnoughMemoryError
 from dynapoint.models.protocol import PairModel
 
 

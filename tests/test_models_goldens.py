@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dynapoint.models import attention
-from dynapoint.models.attention import Attention, RotaryPositions
-from dynapoint.models.blocks import ConditionalBlock
-from dynapoint.models.placing import place
-from dynapoint.models.pose_encoding import camera_from_world
+from dynapoint.models.layers import attention
+from dynapoint.models.layers.attention import Attention, RotaryPositions
+from dynapoint.models.layers.blocks import ConditionalBlock
+from dynapoint.models.layers.pose_encoding import camera_from_world
+from dynapoint.models.nano.placing import place
 from golden_cases import STORED_FOLDER
 from golden_components import outputs, positions_at, read_component
 from golden_networks import fill_part

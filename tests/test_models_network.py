@@ -9,19 +9,17 @@ from conftest import images, toy_truth
 from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models.cards import CARDS, known_models
 from dynapoint.models.catalog import load_model
-from dynapoint.models.config import (
-    AggregatorConfig,
+from dynapoint.models.layers.config import AggregatorConfig, QueryConfig, TimeDecoderConfig
+from dynapoint.models.nano.config import (
     NetworkConfig,
-    QueryConfig,
-    TimeDecoderConfig,
     comparison,
     comparison_dept3r,
     comparison_dpm,
     nano_1,
     tiny,
 )
-from dynapoint.models.network import VideoPointMapNetwork
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.nano.network import VideoPointMapNetwork
+from dynapoint.models.nano.small_networks import build_network
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
 

@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.pose_encoding import (
+from dynapoint.models.layers.pose_encoding import (
     MAX_FIELD_OF_VIEW,
     MIN_FIELD_OF_VIEW,
     camera_from_world,

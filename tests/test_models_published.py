@@ -9,10 +9,11 @@ import torch
 
 from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models import catalog
-from dynapoint.models.compute import ComputeOptions, default_options, in_parts
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import LevelDecoderConfig, vdpm_miniature
-from dynapoint.models.published_weights import save_published
+from dynapoint.models.layers.compute import ComputeOptions, default_options, in_parts
+from dynapoint.models.layers.config import LevelDecoderConfig
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import save_published
 
 HW = (42, 56)
 
@@ -263,9 +264,9 @@ def test_times_and_frames_must_be_there(images, times, frames):
 
 COMPARE_COMPILED = """
 import torch
-from dynapoint.models.compute import ComputeOptions
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.models.layers.compute import ComputeOptions
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.config import vdpm_miniature
 torch.manual_seed(5)
 network, images = PublishedNetwork(vdpm_miniature()).eval(), torch.rand(1, 3, 3, 42, 56)
 def decoded():

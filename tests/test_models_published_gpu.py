@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from dynapoint.models.compute import ComputeOptions, default_options
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.models.layers.compute import ComputeOptions, default_options
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 
 pytestmark = [
     pytest.mark.gpu,

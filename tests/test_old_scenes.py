@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 import dynapoint
-from dynapoint.models.kept_kinds import _BEFORE, _PLACES, kind_of_name, name_of_kind
+from dynapoint.models.kept.kept_kinds import _BEFORE, _PLACES, kind_of_name, name_of_kind
 
 SCENES = Path(__file__).parent / "data" / "scenes"
 
@@ -38,7 +38,8 @@ def test_a_scene_that_names_modules_opens_and_answers_as_it_did():
     path = SCENES / "encoded_1.4d"
     format_name, kinds = kinds_in(path / "encoded.safetensors")
     assert (
-        format_name == "dynapoint-encoded-1" and "dynapoint.models.correction:Correction" in kinds
+        format_name == "dynapoint-encoded-1"
+        and "dynapoint.models.correction:Correction" in kinds
     )
     rec = dynapoint.open(path)
     assert rec.frames.count == 2 and rec.refinement is not None and rec.refinement.poses
@@ -49,7 +50,7 @@ def test_a_scene_that_names_modules_opens_and_answers_as_it_did():
 
 def test_scenes_written_now_name_no_module(tmp_path):
     rec = dynapoint.open(SCENES / "encoded_1.4d")
-    from dynapoint.models.encoded_files import read_encoded, write_encoded
+    from dynapoint.models.kept.encoded_files import read_encoded, write_encoded
 
     kept = read_encoded(SCENES / "encoded_1.4d" / "encoded.safetensors")
     write_encoded(kept, tmp_path / "again.safetensors")

@@ -24,19 +24,20 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models import catalog
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.catalog import load_model
-from dynapoint.models.config import QueryConfig, tiny
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import dept3r_miniature
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import dpm_miniature
-from dynapoint.models.dust3r_weights import save_dpm
-from dynapoint.models.encoded_files import read_encoded, write_encoded
+from dynapoint.models.dust3r.config import dpm_miniature
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.dust3r.weights import save_dpm
+from dynapoint.models.kept.encoded_files import read_encoded, write_encoded
+from dynapoint.models.layers.config import QueryConfig
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.weights import save_network
 from dynapoint.models.pairwise import AlignmentConfig, PairwiseVideo
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
-from dynapoint.models.published_weights import save_published
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import save_network
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import dept3r_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import save_published
 from dynapoint.results import store
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.types import Cameras, PointMaps
@@ -530,7 +531,7 @@ def test_trees_of_tensors_come_back(tmp_path):
 SKELETONS = {
     "foreign": {"dataclass": "subprocess:Popen", "fields": {"args": {"value": "ls"}}},
     "no dataclass": {"dataclass": "dynapoint.models.catalog:load_model", "fields": {}},
-    "borrowed": {"dataclass": "dynapoint.models.network:PointMaps", "fields": {}},
+    "borrowed": {"dataclass": "dynapoint.models.nano.network:PointMaps", "fields": {}},
     "unknown module": {"dataclass": "dynapoint.models.magic:Wand", "fields": {}},
     "of other fields": {"dataclass": "dynapoint.types:PointMaps", "fields": {}},
     "no such tensor": {"tensor": "0009", "shape": [2], "order": [0]},

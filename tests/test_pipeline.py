@@ -18,8 +18,8 @@ from dynapoint.inference.cleaning import (
     ray_fallback,
 )
 from dynapoint.inference.prepare import network_images, network_size
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.types import PointMaps
 from fake_model import FakeModel, picture_array

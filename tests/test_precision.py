@@ -5,15 +5,16 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import images
-from dynapoint.models import attention, catalog, compute
+from dynapoint.models import catalog
 from dynapoint.models.catalog import load_model
-from dynapoint.models.compute import default_options
-from dynapoint.models.precision import cpu_multiplies_bf16
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
-from dynapoint.models.published_weights import save_published
-from dynapoint.models.stem import GroupNorm, conv_norm
-from dynapoint.models.weights import save_network
+from dynapoint.models.layers import attention, compute
+from dynapoint.models.layers.compute import default_options
+from dynapoint.models.layers.precision import cpu_multiplies_bf16
+from dynapoint.models.nano.stem import GroupNorm, conv_norm
+from dynapoint.models.nano.weights import save_network
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import save_published
 from dynapoint.training import hardware
 
 PLAIN = "flags\t\t: fpu sse2 avx2 fma avx512f avx512_vnni amx_tile amx_int8\n"

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dynapoint.models import attention, blocks
-from dynapoint.models.compute import ComputeOptions
-from dynapoint.models.pose_encoding import camera_from_world
-from dynapoint.models.published_config import LevelDecoderConfig, vdpm_miniature
-from dynapoint.models.vggt_parts import point_maps
+from dynapoint.models.layers import attention, blocks
+from dynapoint.models.layers.compute import ComputeOptions
+from dynapoint.models.layers.config import LevelDecoderConfig
+from dynapoint.models.layers.pose_encoding import camera_from_world
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.parts import point_maps
 from golden_networks import build, image_batch
 
 BATCH, FRAMES, HW, GRID = 2, 4, (42, 28), (3, 2)

@@ -15,14 +15,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dynapoint.models import dpt_head, vggt_parts
-from dynapoint.models.attention import RotaryPositions
-from dynapoint.models.blocks import Mlp
-from dynapoint.models.camera_head import CameraHead
-from dynapoint.models.dino import DinoEncoder
-from dynapoint.models.dpt_head import ResidualConvUnit
-from dynapoint.models.published import PublishedEncoding, PublishedNetwork
-from dynapoint.models.tokens import TokenLayout
+from dynapoint.models.layers import dpt_head
+from dynapoint.models.layers.attention import RotaryPositions
+from dynapoint.models.layers.blocks import Mlp
+from dynapoint.models.layers.camera_head import CameraHead
+from dynapoint.models.layers.dino import DinoEncoder
+from dynapoint.models.layers.dpt_head import ResidualConvUnit
+from dynapoint.models.layers.tokens import TokenLayout
+from dynapoint.models.vggt import parts as vggt_parts
+from dynapoint.models.vggt.published import PublishedEncoding, PublishedNetwork
 from golden_cases import STORED_FOLDER, check_case, read_case
 from golden_components import outputs, read_component
 from golden_networks import build

@@ -15,14 +15,14 @@ from dynapoint.errors import ModelError, OutputError
 from dynapoint.models import catalog, tensor_files
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
-from dynapoint.models.key_maps import (
+from dynapoint.models.vggt.config import vdpm, vdpm_miniature, vggt
+from dynapoint.models.vggt.key_maps import (
     known_but_not_built,
     ours_from_published,
     published_from_ours,
 )
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm, vdpm_miniature, vggt
-from dynapoint.models.published_weights import load_published, read_published, save_published
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import load_published, read_published, save_published
 from dynapoint.whole_file import sha256_of
 
 MANIFESTS = Path(__file__).parent / "data" / "published_manifests.txt"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dynapoint.models.correction import MOVING, STILL, UNKNOWN
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.field import Affinity, affinity_of, correction_field, solve_field
 from dynapoint.refinement.flow import FlowField, FlowMeter, PairToMeasure, sample, texture
 from dynapoint.refinement.matches import Grid, match_grid, spanning_pairs

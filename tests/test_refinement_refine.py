@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynapoint.models.correction import MOVING, STILL
+from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge

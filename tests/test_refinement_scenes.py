@@ -14,7 +14,7 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.inference.refining import small_pictures
 from dynapoint.inference.scale import scaled
 from dynapoint.models.cards import find_card
-from dynapoint.models.correction import MOVING, STILL, UNKNOWN, Correction
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN, Correction
 from dynapoint.refinement import refine as refine_module
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.gate import Verdict

@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from conftest import FixedStream, shake, toy_truth
 from dynapoint.models import cards
-from dynapoint.models.config import nano_1, tiny
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.models.nano.config import nano_1, tiny
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.distributed import Processes
 from dynapoint.training.recipes import smoke
 from dynapoint.training.run import training_record

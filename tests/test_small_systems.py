@@ -7,7 +7,8 @@ import torch
 
 from conftest import images, toy_truth
 from dynapoint.errors import ShapeError
-from dynapoint.models.config import NetworkConfig, QueryConfig, tiny
+from dynapoint.models.layers.config import QueryConfig
+from dynapoint.models.nano.config import NetworkConfig, tiny
 from dynapoint.training.distributed import Processes
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss

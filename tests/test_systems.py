@@ -12,15 +12,16 @@ import dynapoint
 from dynapoint.errors import ModelError
 from dynapoint.inference.pipeline import reconstruct
 from dynapoint.models.catalog import load_model
-from dynapoint.models.config import QueryConfig, tiny
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import dept3r_miniature
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import dpm_miniature
+from dynapoint.models.dust3r.config import dpm_miniature
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.layers.config import QueryConfig
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.pairwise import AlignmentConfig, PairwiseVideo
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm_miniature
-from dynapoint.models.small_networks import build_network
+from dynapoint.models.vggt.config import vdpm_miniature
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import dept3r_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.results import contact_sheet
 from fake_model import picture_array
 

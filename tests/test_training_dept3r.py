@@ -12,10 +12,10 @@ from conftest import FixedStream, toy_truth
 from dynapoint import cli
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import dept3r_miniature as miniature_network
-from dynapoint.models.dept3r_weights import load_dept3r
-from dynapoint.models.pose_encoding import encode_cameras
+from dynapoint.models.layers.pose_encoding import encode_cameras
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import dept3r_miniature as miniature_network
+from dynapoint.models.vggt.dept3r_weights import load_dept3r
 from dynapoint.training.data_stream import SampleStream
 from dynapoint.training.dept3r_objective import (
     Dept3rLoss,

@@ -7,10 +7,10 @@ import torch
 
 from conftest import FixedStream, toy_truth
 from dynapoint.errors import ConfigError, ModelError
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import dpm_miniature as miniature_network
-from dynapoint.models.dust3r_config import dust3r
-from dynapoint.models.dust3r_weights import load_dpm
+from dynapoint.models.dust3r.config import dpm_miniature as miniature_network
+from dynapoint.models.dust3r.config import dust3r
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.dust3r.weights import load_dpm
 from dynapoint.models.protocol import PairMaps
 from dynapoint.training.data_stream import SampleStream
 from dynapoint.training.distributed import Processes

@@ -10,14 +10,14 @@ from safetensors import safe_open
 from conftest import FixedStream, toy_truth
 from dynapoint import cli
 from dynapoint.errors import ConfigError, ModelError
-from dynapoint.models.blocks import Block, ConditionalBlock
-from dynapoint.models.compute import ComputeOptions
-from dynapoint.models.key_maps import published_from_ours
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import LevelDecoderConfig
-from dynapoint.models.published_config import vdpm_miniature as miniature_network
-from dynapoint.models.published_start import FRESH_PARTS, read_start
-from dynapoint.models.published_weights import load_published, save_published
+from dynapoint.models.layers.blocks import Block, ConditionalBlock
+from dynapoint.models.layers.compute import ComputeOptions
+from dynapoint.models.layers.config import LevelDecoderConfig
+from dynapoint.models.vggt.config import vdpm_miniature as miniature_network
+from dynapoint.models.vggt.key_maps import published_from_ours
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.start import FRESH_PARTS, read_start
+from dynapoint.models.vggt.weights import load_published, save_published
 from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.data_stream import SampleStream
 from dynapoint.training.distributed import Processes

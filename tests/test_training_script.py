@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dynapoint.models.weights import load_network
+from dynapoint.models.nano.weights import load_network
 from dynapoint.training.recipes.small import smoke
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu" / "train.py"

@@ -10,8 +10,8 @@ import torch
 
 from conftest import FixedStream, toy_truth
 from dynapoint.errors import ConfigError, ModelError, OutputError
-from dynapoint.models.network import VideoPointMapNetwork
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.models.nano.network import VideoPointMapNetwork
+from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training import checkpoints
 from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.distributed import Processes

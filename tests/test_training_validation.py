@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dynapoint.evaluation.clips import find_clips, read_clip
-from dynapoint.models.config import tiny
-from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.nano.config import tiny
+from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.training.validation import bench_pairs, engine_pairs, predict_pairs, validate
 from dynapoint.types import PointMaps
 

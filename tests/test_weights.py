@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from conftest import images
 from dynapoint.errors import ModelError, OutputError
 from dynapoint.models.catalog import load_model
-from dynapoint.models.config import NetworkConfig, tiny
-from dynapoint.models.weights import FORMAT, load_network, save_network
+from dynapoint.models.nano.config import NetworkConfig, tiny
+from dynapoint.models.nano.weights import FORMAT, load_network, save_network
 from dynapoint.whole_file import sha256_of
 
 

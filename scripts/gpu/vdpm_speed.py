@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import torch
 from published import encode_as_the_original, large_product_rate, peak_gigabytes, reset_peak, timed
 
-from dynapoint.models.compute import default_options, is_out_of_memory
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import vdpm, vdpm_miniature
+from dynapoint.models.layers.compute import default_options, is_out_of_memory
+from dynapoint.models.vggt.config import vdpm, vdpm_miniature
+from dynapoint.models.vggt.published import PublishedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,6 @@ def _lacks_memory(error: Exception) -> bool:
     """Whether NumPy, or PyTorch, which says it in words only, ran out of memory."""
     if isinstance(error, MemoryError):
         return True
-    from dynapoint.models.compute import is_out_of_memory  # noqa: PLC0415
+    from dynapoint.models.layers.compute import is_out_of_memory  # noqa: PLC0415
 
     return is_out_of_memory(error)

@@ -197,7 +197,7 @@ class StoredDecoder:
         # Loading torch takes longer than all that the scene answers itself.
         from dynapoint.inference.predict import NetworkDecoder  # noqa: PLC0415
         from dynapoint.models.catalog import load_model  # noqa: PLC0415
-        from dynapoint.models.encoded_files import read_encoded  # noqa: PLC0415
+        from dynapoint.models.kept.encoded_files import read_encoded  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
         try:

@@ -37,9 +37,9 @@ from dynapoint.inference.refining import (
     refined_answer,
 )
 from dynapoint.inference.storing import store_network
-from dynapoint.models.compute import is_out_of_memory
-from dynapoint.models.finer_maps import doubted
-from dynapoint.models.placed_encoding import PlacedEncoding
+from dynapoint.models.kept.finer_maps import doubted
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
+from dynapoint.models.layers.compute import is_out_of_memory
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction

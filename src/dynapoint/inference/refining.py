@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
-from dynapoint.models.correction import Correction
-from dynapoint.models.followed_paths import FollowedPaths
-from dynapoint.models.placed_encoding import PlacedEncoding
+from dynapoint.models.kept.correction import Correction
+from dynapoint.models.kept.followed_paths import FollowedPaths
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import follow

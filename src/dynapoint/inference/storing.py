@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from dynapoint.models.encoded_files import write_encoded
+from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
 from dynapoint.results.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
 from dynapoint.whole_file import sha256_of

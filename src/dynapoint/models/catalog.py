@@ -8,23 +8,23 @@ import torch
 
 from dynapoint.errors import ModelError
 from dynapoint.models.cards import find_card
-from dynapoint.models.compact import WeightStorage, store_compactly
-from dynapoint.models.compute import Precision, default_options
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import Dept3rConfig, dept3r
-from dynapoint.models.dept3r_weights import load_dept3r
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import Dust3rConfig, dpm
-from dynapoint.models.dust3r_weights import load_dpm
-from dynapoint.models.network import VideoPointMapNetwork
+from dynapoint.models.dust3r.config import Dust3rConfig, dpm
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.dust3r.weights import load_dpm
+from dynapoint.models.layers.compact import WeightStorage, store_compactly
+from dynapoint.models.layers.compute import Precision, default_options
+from dynapoint.models.nano.network import VideoPointMapNetwork
+from dynapoint.models.nano.weights import load_network
 from dynapoint.models.pairwise import PairwiseVideo
 from dynapoint.models.protocol import PairModel
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import PublishedConfig, vdpm, vggt
-from dynapoint.models.published_weights import load_published
 from dynapoint.models.source import ModelSource
+from dynapoint.models.vggt.config import PublishedConfig, vdpm, vggt
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r
+from dynapoint.models.vggt.dept3r_weights import load_dept3r
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.weights import load_published
 from dynapoint.models.weight_files import require_weights
-from dynapoint.models.weights import load_network
 from dynapoint.whole_file import sha256_of
 
 PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vggt}

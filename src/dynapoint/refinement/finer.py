@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
-from dynapoint.models.correction import MOVING
-from dynapoint.models.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
+from dynapoint.models.kept.correction import MOVING
+from dynapoint.models.kept.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
 from dynapoint.refinement.setting import Answer
 
 # How votes fall with the distance in coarse pixels, with the difference in colour (levels of 255 of
@@ -84,7 +84,7 @@ def finer_maps(
     Args:
         colors: The pictures.
         answer: The coarse one; pixels with confidence 0 are used only where there are no others.
-        evidence: What is known of the motion of its pixels (`models.correction`).
+        evidence: What is known of the motion of its pixels (`models.kept.correction`).
 
     Returns:
         Finer maps, and how those of other times follow from coarse ones.

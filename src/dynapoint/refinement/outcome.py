@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
-from dynapoint.models.correction import UNKNOWN
+from dynapoint.models.kept.correction import UNKNOWN
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.gate import Verdict
 from dynapoint.refinement.setting import Answer, Setting
@@ -19,7 +19,7 @@ class Refined:
     Attributes:
         answer: Cameras and own-time maps.
         depth_ratio: By how much depths along the cameras' axes became larger.
-        evidence: What matches tell of each pixel of the maps (`models.correction`).
+        evidence: What matches tell of each pixel of the maps (`models.kept.correction`).
         found: What was found.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from dynapoint.models.correction import MOVING, STILL
+from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement.adjustment import Freedom, Plan, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from dynapoint.models.correction import MOVING, STILL, UNKNOWN
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.field import Affinity, solve_field
 from dynapoint.refinement.matches import RELIABLE, Matches
 from dynapoint.refinement.setting import Setting

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.frame_index import on_device
+from dynapoint.models.layers.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.training.losses import camera_term, mean_distance, norm, per_example_mean
 from dynapoint.training.objective import camera_truth, own_time_truth
 from dynapoint.types import TruthSample

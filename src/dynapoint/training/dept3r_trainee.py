@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import Dept3rConfig
-from dynapoint.models.dept3r_weights import FRESH_PARTS, read_dept3r_start
-from dynapoint.models.published_weights import save_published
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig
+from dynapoint.models.vggt.dept3r_weights import FRESH_PARTS, read_dept3r_start
+from dynapoint.models.vggt.weights import save_published
 from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts, dept3r_loss
 from dynapoint.training.distributed import Processes
 from dynapoint.training.large_networks import open_cameras, training_options

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import Dust3rConfig
-from dynapoint.models.dust3r_weights import read_dpm, save_dpm
+from dynapoint.models.dust3r.config import Dust3rConfig
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.dust3r.weights import read_dpm, save_dpm
 from dynapoint.training.dpm_objective import DpmLoss, DpmLossParts, dpm_loss
 from dynapoint.training.large_networks import training_options
 from dynapoint.training.train_config import Phase, TrainConfig

@@ -2,7 +2,7 @@
 
 import torch
 
-from dynapoint.models.precision import cpu_multiplies_bf16
+from dynapoint.models.layers.precision import cpu_multiplies_bf16
 
 
 def autocast_dtype(precision: str, device: str) -> torch.dtype | None:

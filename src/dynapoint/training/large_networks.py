@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from dynapoint.models.camera_head import CameraHead
-from dynapoint.models.compute import ComputeOptions, default_options
+from dynapoint.models.layers.camera_head import CameraHead
+from dynapoint.models.layers.compute import ComputeOptions, default_options
 from dynapoint.training.hardware import autocast_dtype
 from dynapoint.training.train_config import TrainConfig
 

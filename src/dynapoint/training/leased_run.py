@@ -18,7 +18,7 @@ from types import FrameType
 import torch
 from torch import Tensor
 
-from dynapoint.models.compute import NotEnoughMemoryError, is_out_of_memory
+from dynapoint.models.layers.compute import NotEnoughMemoryError, is_out_of_memory
 from dynapoint.training.clip_pool import ClipPool
 from dynapoint.training.lease_log import LeaseLog, SpeedMeter
 from dynapoint.training.lease_plan import LeasePlan, TimeBudget

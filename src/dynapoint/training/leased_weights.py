@@ -6,7 +6,7 @@ from typing import Any
 
 from dynapoint.errors import ModelError
 from dynapoint.models.cards import ASSETS
-from dynapoint.models.weights import load_network
+from dynapoint.models.nano.weights import load_network
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.lease_log import LeaseLog
 from dynapoint.training.run import training_record

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dynapoint.models.matching import CELL_PX
+from dynapoint.models.nano.matching import CELL_PX
 
 CLIP_AT_MEDIANS = 10.0
 

@@ -5,10 +5,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.frame_index import frame_index
-from dynapoint.models.matching import CELL_PX
-from dynapoint.models.network import VideoEncoding, VideoPointMapNetwork
-from dynapoint.models.pose_encoding import encode_cameras
+from dynapoint.models.layers.frame_index import frame_index
+from dynapoint.models.layers.pose_encoding import encode_cameras
+from dynapoint.models.nano.matching import CELL_PX
+from dynapoint.models.nano.network import VideoEncoding, VideoPointMapNetwork
 from dynapoint.training.losses import (
     LossParts,
     LossWeights,

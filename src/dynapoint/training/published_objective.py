@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dynapoint.models.published import PublishedNetwork
+from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.training.losses import (
     PublishedLoss,
     PublishedLossParts,

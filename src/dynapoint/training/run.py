@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
-from dynapoint.models.config import NetworkConfig
+from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.training.checkpoints import FILE_NAME
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid, transform_points
-from dynapoint.models.frame_index import constant, on_device
+from dynapoint.models.layers.frame_index import constant, on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.types import TruthSample
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.config import NetworkConfig
-from dynapoint.models.dept3r_config import Dept3rConfig
-from dynapoint.models.dust3r_config import Dust3rConfig
-from dynapoint.models.published_config import PublishedConfig
+from dynapoint.models.dust3r.config import Dust3rConfig
+from dynapoint.models.nano.config import NetworkConfig
+from dynapoint.models.vggt.config import PublishedConfig
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig
 from dynapoint.training.dept3r_objective import Dept3rLoss
 from dynapoint.training.dpm_objective import DpmLoss
 from dynapoint.training.losses import LossWeights, PublishedLoss

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.config import NetworkConfig
-from dynapoint.models.dept3r import Dept3rNetwork
-from dynapoint.models.dept3r_config import Dept3rConfig
-from dynapoint.models.dust3r import DpmNetwork
-from dynapoint.models.dust3r_config import Dust3rConfig
-from dynapoint.models.encoder_weights import encoder_file, read_encoder
-from dynapoint.models.network import VideoPointMapNetwork
-from dynapoint.models.published import PublishedNetwork
-from dynapoint.models.published_config import PublishedConfig
-from dynapoint.models.published_start import FRESH_PARTS, read_start
-from dynapoint.models.published_weights import save_published
-from dynapoint.models.query_network import QueryPointMapNetwork
-from dynapoint.models.small_networks import build_network
-from dynapoint.models.stem import EncoderStem
-from dynapoint.models.weights import load_network, save_network
+from dynapoint.models.dust3r.config import Dust3rConfig
+from dynapoint.models.dust3r.network import DpmNetwork
+from dynapoint.models.nano.config import NetworkConfig
+from dynapoint.models.nano.encoder_weights import encoder_file, read_encoder
+from dynapoint.models.nano.network import VideoPointMapNetwork
+from dynapoint.models.nano.query_network import QueryPointMapNetwork
+from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.nano.stem import EncoderStem
+from dynapoint.models.nano.weights import load_network, save_network
+from dynapoint.models.vggt.config import PublishedConfig
+from dynapoint.models.vggt.dept3r import Dept3rNetwork
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig
+from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.start import FRESH_PARTS, read_start
+from dynapoint.models.vggt.weights import save_published
 from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts
 from dynapoint.training.dept3r_trainee import Dept3rTrainee
 from dynapoint.training.distributed import Processes

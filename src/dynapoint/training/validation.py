@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from dynapoint.evaluation.metrics import PairScores, score_pairs
 from dynapoint.geometry.rigid import invert_rigid
-from dynapoint.models.dust3r import DpmNetwork
+from dynapoint.models.dust3r.network import DpmNetwork
 from dynapoint.models.protocol import PairMaps
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene

@@ -8,13 +8,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dynapoint.errors import ConfigError
-from dynapoint.models.pairwise.objective import data_term, frame_points, smoothness
-from dynapoint.models.pairwise.observations import PairObservations
-from dynapoint.models.pairwise.start import AlignmentState, spanning_tree_start
-from dynapoint.models.pose_encoding import (
+from dynapoint.models.layers.pose_encoding import (
     matrix_from_quaternion_xyzw,
     quaternion_xyzw_from_matrix,
 )
+from dynapoint.models.pairwise.objective import data_term, frame_points, smoothness
+from dynapoint.models.pairwise.observations import PairObservations
+from dynapoint.models.pairwise.start import AlignmentState, spanning_tree_start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from dynapoint.errors import ModelError
-from dynapoint.models.precision import at_least_float32
+from dynapoint.models.layers.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps
 
 

@@ -11,7 +11,7 @@ from dynapoint.geometry.similarity import (
     split_similarity,
     weighted_median,
 )
-from dynapoint.models.ego_motion import MIN_DEPTH, solve_ego_motion
+from dynapoint.models.nano.ego_motion import MIN_DEPTH, solve_ego_motion
 
 _ITERATIONS = 20
 

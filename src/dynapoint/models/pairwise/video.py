@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from dynapoint.errors import ShapeError
 from dynapoint.geometry.similarity import split_similarity
-from dynapoint.models.compute import in_parts
+from dynapoint.models.layers.compute import in_parts
+from dynapoint.models.layers.precision import at_least_float32
 from dynapoint.models.pairwise.alignment import AlignmentConfig, align
 from dynapoint.models.pairwise.graph import PairGraphConfig, frame_pairs
 from dynapoint.models.pairwise.observations import PairCollector, PairObservations, pixel_weight
@@ -22,7 +23,6 @@ from dynapoint.models.pairwise.placing import (
 )
 from dynapoint.models.pairwise.pose import scale_between, second_camera
 from dynapoint.models.pairwise.start import focal_lengths
-from dynapoint.models.precision import at_least_float32
 from dynapoint.models.protocol import PairMaps, PairModel
 from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps

@@ -5,10 +5,9 @@
 
 from dataclasses import replace
 
-from dynapoint.models.config import (
+from dynapoint.models.layers.config import QueryConfig, TimeDecoderConfig
+from dynapoint.models.nano.config import (
     NetworkConfig,
-    QueryConfig,
-    TimeDecoderConfig,
     comparison,
     comparison_dept3r,
     comparison_dpm,

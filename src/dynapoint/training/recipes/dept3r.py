@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dynapoint.models import dept3r_config
+from dynapoint.models.vggt import dept3r_config
 from dynapoint.training.dept3r_objective import Dept3rLoss
 from dynapoint.training.mixture import DEPT3R_SETS
 from dynapoint.training.train_config import CosineDecay, Phase, TrainConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dynapoint.models import dust3r_config
+from dynapoint.models.dust3r import config as dust3r_config
 from dynapoint.training.dpm_objective import DpmLoss
 from dynapoint.training.mixture import DPM_SETS
 from dynapoint.training.train_config import CosineDecay, Phase, TrainConfig

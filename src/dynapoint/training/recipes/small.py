@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dynapoint.models.config import NetworkConfig, nano_1, nano_2, tiny
+from dynapoint.models.nano.config import NetworkConfig, nano_1, nano_2, tiny
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.train_config import Phase, TrainConfig
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dynapoint.models import published_config
+from dynapoint.models.vggt import config as published_config
 from dynapoint.training.losses import PublishedLoss
 from dynapoint.training.mixture import V_DPM_SETS
 from dynapoint.training.train_config import CosineDecay, Phase, TrainConfig

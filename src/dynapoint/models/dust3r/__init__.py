@@ -1,0 +1,1 @@
+"""DUSt3R's network, on which DPM rests."""

@@ -1,0 +1,1 @@
+"""The small networks that the package trains and ships."""

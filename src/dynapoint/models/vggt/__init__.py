@@ -1,0 +1,1 @@
+"""VGGT and what grew from it: V-DPM and DePT3R."""
