@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dynapoint.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class AggregatorConfig:
