@@ -25,6 +25,7 @@ class FakeModel:
 
     patch_size = 8
     name = "fake"
+    weights_sha256: str | None = None
 
     def __init__(self, image_side: int = 64, *, broken: bool = False, focal: float = 1.0) -> None:
         self.image_side = image_side

@@ -38,8 +38,7 @@ def test_a_scene_that_names_modules_opens_and_answers_as_it_did():
     path = SCENES / "encoded_1.4d"
     format_name, kinds = kinds_in(path / "encoded.safetensors")
     assert (
-        format_name == "dynapoint-encoded-1"
-        and "dynapoint.models.correction:Correction" in kinds
+        format_name == "dynapoint-encoded-1" and "dynapoint.models.correction:Correction" in kinds
     )
     rec = dynapoint.open(path)
     assert rec.frames.count == 2 and rec.refinement is not None and rec.refinement.poses

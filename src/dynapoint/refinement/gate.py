@@ -26,9 +26,8 @@ _AGREED, _AGREED_TURN_DEG, _AGREED_COVERAGE = 0.95, 0.1, 0.25
 # network's do; the second and third where the network's explain less than `_NEED`.
 _TURN_DEG, _GAIN = (0.2, 0.32, 0.6), (0.01, 0.1, 0.4)
 _NEED = 0.2
-# What a network's cameras explain that may as well be wrong, and what others must explain with its
-# depths to be better where matches do not tell the lens.
-_LITTLE, _MUCH_PLAINLY = 0.25, 0.6
+# What a network's cameras explain that may as well be wrong.
+_LITTLE = 0.14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,7 @@ def judge(found: Findings) -> Verdict:
     # Matches that do not tell the lens tell turning from going sideways badly: cameras that explain
     # something stay.
     told = found.lens_sigma <= MOST_LENS_SIGMA
-    little = found.explained_before <= _LITTLE and found.explained_plainly >= _MUCH_PLAINLY
-    believed = believed and (told or agreed or little)
+    believed = believed and (told or agreed or found.explained_before <= _LITTLE)
     # Of a given lens the deviation is 0.
     lens = believed and told and found.lens_sigma > 0
     # Turning in one place tells nothing of depth.

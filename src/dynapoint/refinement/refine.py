@@ -101,6 +101,9 @@ def refine(
     clock = Clock(progress=progress)
     work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
     attempt = work.from_flow(neighbours)
+    if not attempt.verdict.poses and attempt.found.start == STILL_CAMERA:
+        # Much of the picture moves one way or another: perhaps it is the camera after all.
+        attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses and not known_poses:
         second = work.from_features(None if detailed is None else detailed())
         if second is not None and second.verdict.poses:
@@ -136,7 +139,12 @@ class _Work:
         self._freedom = freedom
         self._known_lens = known_lens
 
-    def from_flow(self, neighbours: Sequence[tuple[FlowField, FlowField]] | None) -> _Attempt:
+    def from_flow(
+        self,
+        neighbours: Sequence[tuple[FlowField, FlowField]] | None,
+        *,
+        may_stand: bool = True,
+    ) -> _Attempt:
         """From flow between each frame and the next."""
         setting = self._setting
         with self._clock.stage("flow"):
@@ -147,7 +155,7 @@ class _Work:
                 matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
                 poses = chain_of_poses(setting, matches)
                 starts["flow"] = replace(starts["network"], camera_from_world=poses)
-            name, start = begin(setting, starts, fields, self._freedom)
+            name, start = begin(setting, starts, fields, self._freedom, may_stand=may_stand)
         pairs = spanning_pairs(setting.frames, SPANS)
         return self._solved(start, fields, pairs, name)
 

@@ -182,7 +182,12 @@ def rigid_flow(
 
 
 def begin(
-    setting: Setting, starts: Mapping[str, Views], fields: Fields, freedom: Freedom
+    setting: Setting,
+    starts: Mapping[str, Views],
+    fields: Fields,
+    freedom: Freedom,
+    *,
+    may_stand: bool = True,
 ) -> tuple[str, Views]:
     """The start from which flow is explained best by depths that hardly differ from the network's.
 
@@ -194,6 +199,7 @@ def begin(
         starts: Cameras by what they come from, with the depths of the coarse pixels.
         fields: Flow.
         freedom: Whether poses may change; where they may not, the first start is taken.
+        may_stand: Whether the camera may have stood still.
     """
     matches = match_grid(fields, setting.frames, setting.grid, setting.usable)
     problem = problem_of(setting, matches, depth_sigma=TIGHT)
@@ -206,6 +212,8 @@ def begin(
     }
     best = min(costs, key=lambda name: costs[name])
     found = adjust(problem, starts[best], _FIRST, freedom)
+    if not may_stand:
+        return best, found
     moving = cost_of(problem, found, _STILL_PX, "geman")
     poses = np.tile(np.eye(4), (setting.frames, 1, 1))
     still = replace(coarse_views(setting, setting.views), camera_from_world=poses)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float64
 
+from dynapoint.errors import SceneError
 from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.results.asking import as_numpy, as_tensor
 
@@ -38,9 +39,19 @@ def seen_flow(rec: Any, frame: int, time: int) -> "OpticalFlow":
 
 def _by_maps(rec: Any, frame: int, time: int) -> "OpticalFlow":
     """The projection of the points at that time."""
+    return _projected(rec, *_maps_at(rec, frame, time), time)
+
+
+def _maps_at(rec: Any, frame: int, time: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and confidence of a frame at a time."""
+    maps: tuple[np.ndarray, np.ndarray] = rec.maps(frame=frame, time=time)
+    return maps
+
+
+def _projected(rec: Any, points: np.ndarray, confidence: np.ndarray, time: int) -> "OpticalFlow":
+    """Flow from the pixels of a map to where a camera sees their points."""
     from dynapoint.reductions.flow import optical_flow  # noqa: PLC0415 - torch is slow to load.
 
-    points, confidence = rec.maps(frame=frame, time=time)
     return as_numpy(
         optical_flow(
             as_tensor(points),
@@ -56,13 +67,20 @@ def _by_pictures(rec: Any, first: int, second: int) -> "dict[tuple[int, int], Op
     from dynapoint.refinement.measured_flow import Guess, measured_flow  # noqa: PLC0415
 
     ways = ((first, second), (second, first))
-    flows = [_by_maps(rec, *way) for way in ways]
+    there = _maps_at(rec, first, second)
+    try:
+        back = _maps_at(rec, second, first)
+        back_is_known = True
+    except SceneError:
+        # The scene answers from its tracks without its network: the way back is a rougher guess.
+        back = rec.own_time_points[second], rec.own_time_confidence[second]
+        back_is_known = False
+    flows = [_projected(rec, *maps, way[1]) for maps, way in zip((there, back), ways, strict=True)]
     guesses = []
-    for (frame, time), flow in zip(ways, flows, strict=True):
-        points, _ = rec.maps(frame=frame, time=time)
+    for (frame, _), (points, _), flow in zip(ways, (there, back), flows, strict=True):
         # What refinement found to be still has not moved by a single bit.
         still = (points == rec.own_time_points[frame]).all(axis=-1) & flow.valid
-        guesses.append(Guess(flow=flow.flow_px, still=still))
+        guesses.append(Guess(flow=flow.flow_px, still=still & (back_is_known or frame == first)))
     pictures = np.asarray(rec.pictures[first]), np.asarray(rec.pictures[second])
     both = measured_flow(*pictures, guesses[0], guesses[1])
     measured = {}
