@@ -101,13 +101,14 @@ def refine(
     clock = Clock(progress=progress)
     work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
     attempt = work.from_flow(neighbours)
-    if not attempt.verdict.poses and attempt.found.start == STILL_CAMERA:
-        # Much of the picture moves one way or another: perhaps it is the camera after all.
-        attempt = work.from_flow(neighbours, may_stand=False)
+    stood = attempt.found.start == STILL_CAMERA
     if not attempt.verdict.poses and not known_poses:
         second = work.from_features(None if detailed is None else detailed())
         if second is not None and second.verdict.poses:
             attempt = second
+    if not attempt.verdict.poses and stood:
+        # Much of the picture moves one way or another: perhaps it is the camera after all.
+        attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses:
         clock.close()
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
