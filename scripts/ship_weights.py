@@ -1,6 +1,6 @@
 """Put a run's averaged weights into the package: bf16 safetensors and a record beside them.
 
-    python scripts/ship_weights.py RUN --name nano-1 --hardware "2 cores, AVX2, float32"
+    python scripts/ship_weights.py RUN --name nano-2 --hardware "2 cores, AVX2, float32"
 
 RUN is a folder that `dynapoint train` wrote, or a weights file, such as those that come back from a
 lent GPU (docs/gpu.md). The record holds the hash, the licence and how the weights came about;
@@ -19,14 +19,15 @@ from torch import Tensor
 
 from dynapoint.errors import DynapointError, ModelError
 from dynapoint.models.cards import ASSETS, CARDS
-from dynapoint.models.nano.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_1
+from dynapoint.models.nano.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_2
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.checkpoints import load_state
+from dynapoint.training.run import data_of
 from dynapoint.whole_file import sha256_of
 
 NETWORKS = {
-    "nano-1": nano_1,
+    "nano-2": nano_2,
     "dpm-nano-1": lambda: comparison_dpm("dpm-nano-1"),
     "dept3r-nano-1": lambda: comparison_dept3r("dept3r-nano-1"),
 }
@@ -99,7 +100,7 @@ def ship(options: argparse.Namespace) -> Path:
     record = {
         "name": options.name,
         "licence": card.licence,
-        "data": "dynapoint.synthetic, procedural textures only",
+        "data": data_of(config),
         "samples": trained.samples,
         "steps": trained.steps,
         "seconds": trained.seconds,
@@ -127,7 +128,7 @@ def main(words: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="a run's folder or a weights file")
-    parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-1")
+    parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-2")
     parser.add_argument("--hardware", required=True)
     parser.add_argument("--blend", type=Path, help="a run or weights file that joins in")
     parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")

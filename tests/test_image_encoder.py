@@ -175,7 +175,8 @@ def test_a_run_begins_with_the_trained_encoder_and_leaves_it(tmp_path):
 
 
 def test_what_the_weights_came_from_is_said():
-    assert "ImageNet" in data_of(recipe("nano")) and "ImageNet" not in data_of(recipe("nano-plain"))
+    assert "ImageNet" in data_of(recipe("nano").network)
+    assert "ImageNet" not in data_of(recipe("nano-plain").network)
 
 
 def test_an_encoder_that_is_not_installed_is_named(monkeypatch):

@@ -151,7 +151,7 @@ def test_models(tmp_path, capsys, monkeypatch):
     for words in (["models"], ["models", "list"]):
         listed = {model["name"]: model for model in said(capsys, *words)["models"]}
         assert set(listed) == set(CARDS)
-    nano, vdpm = listed["nano-1"], listed["vdpm"]
+    nano, vdpm = listed["nano-2"], listed["vdpm"]
     assert nano["short_names"] == ["nano"] and nano["how_to_get"] is None
     assert nano["bytes"] == Path(nano["file"]).stat().st_size and nano["free"]
     assert vdpm["file"] is None and "models get vdpm" in vdpm["how_to_get"] and not vdpm["free"]

@@ -16,6 +16,7 @@ from dynapoint.models.nano.config import (
     comparison_dept3r,
     comparison_dpm,
     nano_1,
+    nano_2,
     tiny,
 )
 from dynapoint.models.nano.network import VideoPointMapNetwork
@@ -290,7 +291,9 @@ def test_float32_agrees_with_float64(shaken):
     assert relative.median() < 1e-4
 
 
-@pytest.mark.parametrize("config", [tiny(), nano_1(), *VARIANTS.values(), comparison_dpm("x")])
+@pytest.mark.parametrize(
+    "config", [tiny(), nano_1(), nano_2(), *VARIANTS.values(), comparison_dpm("x")]
+)
 def test_configuration_survives_json(config):
     assert NetworkConfig.from_json(config.to_json()) == config
     assert isinstance(NetworkConfig.from_json(config.to_json()).camera.start_encoding, tuple)
@@ -311,9 +314,9 @@ def test_impossible_head_size_is_refused():
 
 def test_nano_has_the_size_its_card_says():
     with torch.device("meta"):
-        network = VideoPointMapNetwork(nano_1())
+        network = VideoPointMapNetwork(nano_2())
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert count == CARDS["nano-1"].parameters
+    assert count == CARDS["nano-2"].parameters
     assert 8e6 <= count <= 11.5e6
     # Shipped in bf16, the file has to stay below 24 MB.
     assert 2 * count < 24e6 - 100_000
@@ -338,12 +341,12 @@ def test_compared_networks_have_one_size(make):
 
 
 def test_unknown_model_is_answered_by_the_known_ones():
-    assert {"nano", "nano-1"} <= set(known_models())
-    with pytest.raises(ModelError, match=r"unknown model 'nanno'.*nano, nano-1"):
+    assert {"nano", "nano-2"} <= set(known_models())
+    with pytest.raises(ModelError, match=r"unknown model 'nanno'.*nano, nano-2"):
         load_model("nanno")
 
 
 def test_retired_model_is_answered_by_its_successor(monkeypatch):
-    monkeypatch.setattr("dynapoint.models.cards.RETIRED", {"nano-0": "nano-1"})
-    with pytest.raises(ModelError, match=r"'nano-0' has been replaced.*'nano-1'"):
+    monkeypatch.setattr("dynapoint.models.cards.RETIRED", {"nano-0": "nano-2"})
+    with pytest.raises(ModelError, match=r"'nano-0' has been replaced.*'nano-2'"):
         load_model("nano-0")

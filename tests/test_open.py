@@ -161,7 +161,7 @@ def test_nano_itself(tmp_path):
         assert np.array_equal(mine[0], theirs[0]) and np.array_equal(mine[1], theirs[1])
     network = store.read_arrays(tmp_path / "scene.4d").manifest.network
     assert network.weights_file == "weights.safetensors"
-    assert network.weights_bytes == (ASSETS / CARDS["nano-1"].weights_file).stat().st_size
+    assert network.weights_bytes == (ASSETS / CARDS["nano-2"].weights_file).stat().st_size
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from conftest import FixedStream, shake, toy_truth
 from dynapoint.models import cards
-from dynapoint.models.nano.config import nano_1, tiny
+from dynapoint.models.nano.config import nano_2, tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.distributed import Processes
@@ -29,7 +29,7 @@ def script(monkeypatch):
     spec = importlib.util.spec_from_file_location("ship_weights_script", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(module.NETWORKS, "nano-1", tiny)
+    monkeypatch.setitem(module.NETWORKS, "nano-2", tiny)
     return module
 
 
@@ -48,9 +48,9 @@ def run(tmp_path):
 
 
 def shipped(script, what: Path, assets: Path, *more: str):
-    words = [str(what), "--name", "nano-1", "--hardware", "h", "--assets", str(assets), *more]
+    words = [str(what), "--name", "nano-2", "--hardware", "h", "--assets", str(assets), *more]
     assert script.main(words) == 0
-    path = assets / cards.CARDS["nano-1"].weights_file
+    path = assets / cards.CARDS["nano-2"].weights_file
     return load_network(path).state_dict(), json.loads(path.with_suffix(".json").read_text()), path
 
 
@@ -84,14 +84,14 @@ def test_blend_of_two_files(script, run, tmp_path):
 
 
 def test_what_cannot_be_shipped(script, run, tmp_path, capsys, monkeypatch):
-    words = ["--name", "nano-1", "--hardware", "h", "--assets", str(tmp_path / "a")]
+    words = ["--name", "nano-2", "--hardware", "h", "--assets", str(tmp_path / "a")]
     silent = tmp_path / "silent.safetensors"
     save_network(build_network(tiny()), silent, record={"samples": "3"})
     assert script.main([str(silent), *words]) == 1
     assert "does not say how its weights came about (no config, seconds" in capsys.readouterr().err
     assert script.main([str(tmp_path / "none"), *words]) == 1
     assert "no weights file" in capsys.readouterr().err
-    monkeypatch.setitem(script.NETWORKS, "nano-1", nano_1)
+    monkeypatch.setitem(script.NETWORKS, "nano-2", nano_2)
     assert script.main([str(run[1]), *words]) == 1
     assert "holds weights of the network tiny" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

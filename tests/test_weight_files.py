@@ -89,8 +89,8 @@ def place(path: Path, content: bytes = b"weights") -> Path:
 
 
 def test_shipped_weights_are_found():
-    assert require_weights("nano") == ASSETS / "nano-1.safetensors"
-    assert find_weights(find_card("nano")) == ASSETS / "nano-1.safetensors"
+    assert require_weights("nano") == ASSETS / "nano-2.safetensors"
+    assert find_weights(find_card("nano")) == ASSETS / "nano-2.safetensors"
 
 
 def test_models_without_weights_say_what_to_give(tmp_path, capsys):
@@ -166,7 +166,7 @@ def test_list(folder, capsys):
     place(folder / "vdpm.pt", bytes(2_500_000))
     assert cli.main(["models"]) == 0
     nano, _, _, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
-    assert "nano-1 = nano: 9,920,244 parameters, 19.9 MB" in nano
+    assert "nano-2 = nano: 6,367,813 parameters, 12.8 MB" in nano
     assert "Apache-2.0" in nano and str(ASSETS) in nano
     assert "1,661,508,918 parameters, 2.5 MB" in vdpm
     assert "unstated" in vdpm and "non-commercial" in vdpm and "VGGT-1B" in vdpm
@@ -202,7 +202,7 @@ def test_free_weights_need_no_consent(hub, folder):
 
 def test_shipped_weights_need_no_download(hub, capsys):
     assert cli.main(["models", "get", "nano"]) == 0
-    assert f"weights in {ASSETS / 'nano-1.safetensors'}" in capsys.readouterr().out
+    assert f"weights in {ASSETS / 'nano-2.safetensors'}" in capsys.readouterr().out
     assert hub.asked_from == []
 
 

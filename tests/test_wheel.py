@@ -78,7 +78,7 @@ def test_all_that_the_package_needs_is_inside(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert wanted <= names
-    for name in ("assets/nano-1.safetensors", "assets/demo.mp4", "py.typed"):
+    for name in ("assets/nano-2.safetensors", "assets/demo.mp4", "py.typed"):
         assert f"dynapoint/{name}" in names
     foreign = [name for name in names - wanted if ".dist-info/" not in name]
     assert foreign == []
@@ -93,7 +93,7 @@ def test_installed_it_reconstructs_the_demo_outside_the_checkout(commands, tmp_p
     command = commands / "dynapoint"
     version = run(command, "--version", folder=tmp_path)
     assert version == f"dynapoint {dynapoint.__version__}\n"
-    assert "nano-1" in run(command, "models", folder=tmp_path)
+    assert "nano-2" in run(command, "models", folder=tmp_path)
     demo = Path(where).parent / "assets" / "demo.mp4"
     made = run(command, "reconstruct", demo, "-o", "demo.4d", "--json", folder=tmp_path)
     scene = json.loads(made)["scenes"][0]

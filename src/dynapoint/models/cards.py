@@ -45,12 +45,15 @@ class ModelCard:
     refine: bool = False
 
 
-NANO_1 = ModelCard(
-    name="nano-1",
-    parameters=9_920_244,
+NANO_2 = ModelCard(
+    name="nano-2",
+    parameters=6_367_813,
     licence="Apache-2.0",
-    source="trained by the dynapoint authors on the package's own data engine",
-    weights_file="nano-1.safetensors",
+    source=(
+        "trained by the dynapoint authors on the package's own data engine; its image encoder is "
+        "EfficientNet-Lite0, trained on ImageNet (Apache-2.0, see NOTICE)"
+    ),
+    weights_file="nano-2.safetensors",
     refine=True,
 )
 DPM_NANO_1 = ModelCard(
@@ -133,11 +136,11 @@ DEPT3R = ModelCard(
     ),
 )
 
-CARDS = {card.name: card for card in (NANO_1, DPM_NANO_1, DEPT3R_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
-NEWEST = {"nano": "nano-1", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
+CARDS = {card.name: card for card in (NANO_2, DPM_NANO_1, DEPT3R_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
+NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
 
-RETIRED: dict[str, str] = {}
+RETIRED: dict[str, str] = {"nano-1": "nano-2"}
 """Names of versions that are no longer shipped, and their successors."""
 
 

@@ -138,15 +138,14 @@ def training_record(trainer: Trainer) -> dict[str, str]:
         "steps": str(trainer.step),
         "samples": str(trainer.samples),
         "seconds": f"{trainer.seconds:.0f}",
-        "data": data_of(trainer.config),
+        "data": data_of(trainer.config.network),
         "config": json.dumps(dataclasses.asdict(trainer.config)),
     }
 
 
-def data_of(config: TrainConfig) -> str:
-    """What a run of a configuration has seen, for those who ask where weights come from."""
+def data_of(network: object) -> str:
+    """What a network has seen by its configuration, for those who ask where weights come from."""
     seen = "dynapoint.synthetic, procedural textures only"
-    network = config.network
     if isinstance(network, NetworkConfig) and network.stem.encoder is not None:
         seen += f"; image encoder {network.stem.encoder} trained on ImageNet (Apache-2.0)"
     return seen
