@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from dynapoint.data.selection import FrameSelection as FrameSelection
     from dynapoint.errors import DynapointError as DynapointError
+    from dynapoint.exports.one_call import export_scene as export
     from dynapoint.inference.opening import open_scene as open
     from dynapoint.inference.pipeline import reconstruct as reconstruct
     from dynapoint.models.catalog import load_model as load_model
@@ -26,6 +27,7 @@ _LAZY = {
     "PointMaps": ("dynapoint.types", "PointMaps"),
     "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
     "open": ("dynapoint.inference.opening", "open_scene"),
+    "export": ("dynapoint.exports.one_call", "export_scene"),
     "load_model": ("dynapoint.models.catalog", "load_model"),
     "Reconstruction": ("dynapoint.results.reconstruction", "Reconstruction"),
     "view": ("dynapoint.viewer.showing", "show"),
@@ -38,6 +40,7 @@ __all__ = [
     "PointMaps",
     "Reconstruction",
     "__version__",
+    "export",
     "load_model",
     "open",
     "reconstruct",

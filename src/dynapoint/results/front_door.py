@@ -1,6 +1,6 @@
 """What a user does with a reconstruction as a whole: look at it, save it, hand it on.
 
-These methods lead to rooms above this one (exports, the viewer), which they load when called.
+What lies above this room (exports, the viewer) is reached by the package's public names.
 """
 
 import base64
@@ -9,11 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import dynapoint
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from dynapoint.results.reconstruction import Reconstruction
-    from dynapoint.viewer.showing import Shown
 
 # Contact sheets in notebooks are drawn this wide at most.
 _NOTEBOOK_WIDTH_PX = 1100
@@ -76,20 +77,19 @@ class FrontDoor:
             InputError: `time` is no index of a frame used.
             OutputError: `path` exists or cannot be written, or a library is missing.
         """
-        from dynapoint.exports.catalog import export, format_of  # noqa: PLC0415
-        from dynapoint.exports.options import ExportOptions  # noqa: PLC0415
-
-        options = ExportOptions(
+        return dynapoint.export(
+            self._whole,
+            path,
+            to=to,
             time=time,
             max_points=max_points,
             confidence_percentile=confidence_percentile,
-            background=hide_pixels,
+            hide_pixels=hide_pixels,
             fps=fps,
             overwrite=overwrite,
         )
-        return export(self._whole, format_of(path) if to is None else to, path, options)
 
-    def show(self, *, port: int = 0, open_browser: bool = True) -> "Shown":
+    def show(self, *, port: int = 0, open_browser: bool = True) -> Any:
         """Serve the scene to this machine's browsers until the answer's `close`.
 
         In a notebook the answer shows the viewer in its cell.
@@ -98,12 +98,13 @@ class FrontDoor:
             port: The port; 0 takes any that is free.
             open_browser: Also open the page in the usual browser, where there is one.
 
+        Returns:
+            A `viewer.showing.Shown`: its `address`, and `close()`.
+
         Raises:
             ConfigError: The port cannot be had.
         """
-        from dynapoint.viewer.showing import show  # noqa: PLC0415
-
-        return show(self._whole, port=port, open_browser=open_browser)
+        return dynapoint.view(self._whole, port=port, open_browser=open_browser)
 
     def contact_sheet(self) -> "Image":
         """One picture of the scene that a person can judge."""
