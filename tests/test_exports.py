@@ -177,7 +177,7 @@ def test_background_is_left_out(background, value):
 
     rec = scene(images=half)
     whole = own_time_cloud(rec, 0, ExportOptions())
-    cloud = own_time_cloud(rec, 0, ExportOptions(background=background))
+    cloud = own_time_cloud(rec, 0, ExportOptions(hide_pixels=background))
     assert len(cloud.points) == pytest.approx(len(whole.points) / 2, rel=0.05)
     assert np.abs(cloud.colors.astype(int) - value).max(axis=1).min() > 12
 
@@ -279,7 +279,7 @@ def test_the_command_writes_a_stored_scene_and_says_where(rec, tmp_path, capsys)
     stored = tmp_path / "room.4d"
     save(rec, stored)
     given = ["export", str(stored), "--to", "ply", "-o", str(tmp_path / "cloud")]
-    more = ["--max-points", "50", "--confidence", "10", "--background", "black"]
+    more = ["--max-points", "50", "--confidence", "10", "--hide-pixels", "black"]
     assert main([*given, *more]) == 0
     assert str(tmp_path / "cloud") in capsys.readouterr().out
     points, _, _ = read_ply(tmp_path / "cloud" / "time_0002.ply")

@@ -229,7 +229,7 @@ def test_filters_hide_points(rec, tmp_path):
         shown = half.own(frame)[1] > 0
         np.testing.assert_array_equal(shown, confidence[frame] >= np.median(confidence[frame]))
     black = scene("landscape", frames=2, images=lambda *size: 0 * coloured_images(*size))
-    dark = Page(export(black, "html", tmp_path / "y", ExportOptions(background="black")))
+    dark = Page(export(black, "html", tmp_path / "y", ExportOptions(hide_pixels="black")))
     assert not dark.own(0)[1].any() and dark.manifest["fused"]["still"] == 0
 
 

@@ -29,7 +29,7 @@ class Export(SceneCommand):
     """At most this many points; glb, html and mp4 choose for themselves without it."""
     confidence: Annotated[float, tyro.conf.arg(metavar="PERCENT")] = 0.0
     """Leave out this share of the points, in percent: those of least confidence."""
-    background: Literal["none", "black", "white"] = "none"
+    hide_pixels: Literal["none", "black", "white"] = "none"
     """Leave out points whose pixel is nearly black, or nearly white."""
     fps: Annotated[float | None, optional("N")] = None
     """Times per second in animations; the default is as in the source."""
@@ -51,7 +51,7 @@ class Export(SceneCommand):
                 time=self.time,
                 max_points=self.max_points,
                 confidence_percentile=self.confidence,
-                background=self.background,
+                hide_pixels=self.hide_pixels,
                 fps=self.fps,
                 overwrite=self.overwrite,
             )

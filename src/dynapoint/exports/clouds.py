@@ -203,8 +203,8 @@ def shown_weight(
     usable &= np.isfinite(confidence) & (confidence > 0)
     if options.confidence_percentile > 0 and usable.any():
         usable &= confidence >= np.percentile(confidence[usable], options.confidence_percentile)
-    if options.background == "black":
+    if options.hide_pixels == "black":
         usable &= (colors >= _BLACK).any(axis=-1)
-    elif options.background == "white":
+    elif options.hide_pixels == "white":
         usable &= (colors <= _WHITE).any(axis=-1)
     return np.where(usable, confidence, np.float32(0))

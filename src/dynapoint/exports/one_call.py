@@ -25,7 +25,7 @@ def export_scene(
         time=time,
         max_points=max_points,
         confidence_percentile=confidence_percentile,
-        background=hide_pixels,
+        hide_pixels=hide_pixels,
         fps=fps,
         overwrite=overwrite,
     )

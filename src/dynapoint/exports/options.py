@@ -16,7 +16,7 @@ class ExportOptions:
         max_points: At most this many points in a cloud; None leaves it to the format.
         confidence_percentile: This share of a cloud's points, in percent, is left out: those of
             least confidence. Points with confidence 0 are always left out.
-        background: Leave out points whose pixel is nearly black, or nearly white.
+        hide_pixels: Leave out points whose pixel is nearly black, or nearly white.
         fps: Times per second in animations; None plays them as the source did.
         overwrite: Replace an earlier export.
     """
@@ -24,7 +24,7 @@ class ExportOptions:
     time: int | None = None
     max_points: int | None = None
     confidence_percentile: float = 0.0
-    background: Literal["none", "black", "white"] = "none"
+    hide_pixels: Literal["none", "black", "white"] = "none"
     fps: float | None = None
     overwrite: bool = False
 
@@ -36,8 +36,8 @@ class ExportOptions:
                 f"confidence_percentile is {self.confidence_percentile:g}; give a share in percent "
                 "from 0 (hide nothing) to below 100"
             )
-        if self.background not in ("none", "black", "white"):
-            raise ConfigError(f"background is {self.background!r}; give none, black or white")
+        if self.hide_pixels not in ("none", "black", "white"):
+            raise ConfigError(f"hide_pixels is {self.hide_pixels!r}; give none, black or white")
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ConfigError(f"fps is {self.fps:g}; give a positive number of times per second")
 

@@ -162,7 +162,7 @@ def grid_cloud(
     each pixel of the map moves (`motion_to_ends`); without it nothing is taken to move.
     """
     points = rec.own_time_points[frame]
-    if options.background == "none":
+    if options.hide_pixels == "none":
         colors = np.zeros((*rec.map_hw, 3), dtype=np.uint8)
     else:
         colors = map_pictures(rec, [frame])[0]
