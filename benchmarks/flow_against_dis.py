@@ -28,10 +28,10 @@ from following import engine_truth, real_truth
 from dynapoint.data.images import images_in_folder
 from dynapoint.data.selection import FrameSelection
 from dynapoint.evaluation.clips import find_clips, read_clip
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.inference.pipeline import reconstruct
 from dynapoint.models.catalog import load_model
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.seen_places import map_centres
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 
@@ -96,7 +96,7 @@ def measure(table: Table, recs: dict[str, Reconstruction], i: int, j: int, truth
     """Add one pair."""
     rec = recs["ours"]
     greys = [cv2.cvtColor(np.asarray(rec.frames.picture(k)), cv2.COLOR_RGB2GRAY) for k in (i, j)]
-    xy = rec.pixel_map.to_picture(i, map_centres(rec))
+    xy = rec.pixel_map.to_picture(i, pixel_centres(rec.map_hw))
     dis, back = flow_by_dis(*greys), flow_by_dis(*greys[::-1])
     by_dis = between(dis, xy)
     home = np.linalg.norm(by_dis + between(back, xy + by_dis), axis=-1) < 1

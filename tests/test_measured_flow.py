@@ -9,6 +9,7 @@ import torch
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.geometry.arrays import pixel_centres as centres_of
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.geometry.pinhole import pixel_centres
@@ -17,7 +18,6 @@ from dynapoint.refinement import measured_flow as module
 from dynapoint.refinement.measured_flow import Guess, measured_flow
 from dynapoint.results import seen_places
 from dynapoint.results.saving import save
-from dynapoint.results.seen_places import map_centres
 from exact_scenes import exact_scene
 from fake_model import picture_array
 
@@ -213,7 +213,7 @@ def test_points_are_left_alone_and_without_pictures_maps_answer(shifted):
     pose, lens = plain.world_from_camera[2], plain.intrinsics[2]
     points = plain.maps(frame=0, time=2)[0].astype(np.float64)
     xy = project(points_in_camera(points, pose), lens)
-    start = plain.pixel_map.to_picture(0, map_centres(plain))
+    start = plain.pixel_map.to_picture(0, centres_of(plain.map_hw))
     flow = plain.optical_flow(frame=0, to_time=2).flow_px
     np.testing.assert_allclose(flow, xy - start, atol=2e-3)
     assert np.abs(flow - shifted.optical_flow(frame=0, to_time=2).flow_px).max() > 1

@@ -48,3 +48,16 @@ def pixel_centres(image_hw: tuple[int, int]) -> Float64[np.ndarray, "height widt
     """(column, row) of every pixel's centre: the top-left one is (0.5, 0.5)."""
     height, width = image_hw
     return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
+
+
+def points_on_rays(
+    depth: Float64[np.ndarray, "height width"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    world_from_camera: Float64[np.ndarray, "4 4"],
+) -> Float64[np.ndarray, "height width xyz=3"]:
+    """Points of the world that pixels show at a depth along the camera's axis."""
+    height, width = depth.shape
+    slope = (pixel_centres((height, width)) - intrinsics[:2, 2]) / intrinsics[[0, 1], [0, 1]]
+    ray = np.concatenate([slope, np.ones((height, width, 1))], axis=-1)
+    turn, place = world_from_camera[:3, :3], world_from_camera[:3, 3]
+    return np.asarray((ray * depth[..., None]) @ turn.T + place)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.models.kept.correction import Correction
 from dynapoint.models.kept.followed_paths import FollowedPaths
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
@@ -149,8 +150,7 @@ def kept_paths(
     Its weight is 0 from and to what is to be ignored.
     """
     hw = np.minimum(confidence.shape[1:], neighbours[0][0].weight.shape)
-    column, row = np.meshgrid(np.arange(hw[1]) + 0.5, np.arange(hw[0]) + 0.5)
-    pixels = np.stack([column, row], axis=-1)
+    pixels = pixel_centres((int(hw[0]), int(hw[1])))
     to_map = np.array(confidence.shape[:0:-1]) / hw[::-1]
 
     def usable(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
+from dynapoint.geometry.arrays import points_on_rays
 from dynapoint.models.kept.correction import MOVING
 from dynapoint.models.kept.finer_maps import TAPS, WHOLE, FinerMaps, Mix, doubted, nearest_places
 from dynapoint.refinement.setting import Answer
@@ -376,23 +377,9 @@ def _finer_answer(
     confidence = np.empty(points.shape[:3], dtype=np.float32)
     for frame, pose in enumerate(answer.world_from_camera):
         confidence[frame] = doubted(answer.confidence[frame], (height, width))
-        on_rays = _on_rays(1 / inverse[frame].astype(np.float64), intrinsics[frame], pose)
-        off = answer.points[frame] - _on_rays(depth[frame], answer.intrinsics[frame], pose)
+        on_rays = points_on_rays(1 / inverse[frame].astype(np.float64), intrinsics[frame], pose)
+        off = answer.points[frame] - points_on_rays(depth[frame], answer.intrinsics[frame], pose)
         if np.abs(off).max() > _OFF_RAY * np.median(depth[frame]):
             on_rays += finer.carried(off, frame)
         points[frame] = on_rays
     return replace(answer, intrinsics=intrinsics, points=points, confidence=confidence)
-
-
-def _on_rays(
-    depth: Float64[np.ndarray, "height width"],
-    intrinsics: Float64[np.ndarray, "3 3"],
-    pose: Float64[np.ndarray, "4 4"],
-) -> Float64[np.ndarray, "height width xyz=3"]:
-    """Points of the world at pixels' centres."""
-    height, width = depth.shape
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    slope_x = (x - intrinsics[0, 2]) / intrinsics[0, 0]
-    slope_y = (y - intrinsics[1, 2]) / intrinsics[1, 1]
-    ray = np.stack([slope_x, slope_y, np.ones_like(x)], axis=-1)
-    return np.asarray((ray * depth[..., None]) @ pose[:3, :3].T + pose[:3, 3])

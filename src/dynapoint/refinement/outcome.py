@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
+from dynapoint.geometry.arrays import points_on_rays
 from dynapoint.models.kept.correction import UNKNOWN
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.gate import Verdict
@@ -107,13 +108,7 @@ def _points(
     poses: Float64[np.ndarray, "frame 4 4"],
 ) -> Float32[np.ndarray, "frame height width xyz=3"]:
     """The world's points at the pixels of maps."""
-    height, width = depth.shape[1:]
-    pixels = np.stack(
-        np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5, indexing="xy"), axis=-1
-    )
     points = np.empty((*depth.shape, 3), dtype=np.float32)
-    for frame, (pose, lens) in enumerate(zip(poses, intrinsics, strict=True)):
-        slope = (pixels - lens[:2, 2]) / lens[[0, 1], [0, 1]]
-        ray = np.concatenate([slope, np.ones((height, width, 1))], axis=-1)
-        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
+    for place, *given in zip(points, depth, intrinsics, poses, strict=True):
+        place[:] = points_on_rays(*given)
     return points

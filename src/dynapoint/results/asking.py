@@ -88,6 +88,15 @@ def maps_at_two_times(
     return (as_tensor(start[0]), as_tensor(start[1])), (as_tensor(end[0]), as_tensor(end[1]))
 
 
+def maps_of_both(
+    rec: Any, first: int, second: int, *, time: int
+) -> "tuple[Tensor, Tensor, Tensor, Tensor]":
+    """Points and confidence of one frame, then of another, at one time."""
+    maps = (rec.maps(frame=frame, time=time) for frame in (first, second))
+    a, b = ((as_tensor(points), as_tensor(confidence)) for points, confidence in maps)
+    return *a, *b
+
+
 def maps_at_all_times(rec: Any, frame: SupportsIndex) -> "tuple[Tensor, Tensor]":
     """Points (time, height, width, 3) and confidence of one frame, without their visibility."""
     maps = [rec.maps(frame=frame, time=time) for time in range(rec.frame_count)]

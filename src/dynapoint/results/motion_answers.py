@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
-from dynapoint.geometry.arrays import points_in_camera, project
+from dynapoint.geometry.arrays import pixel_centres, points_in_camera, project
 from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
@@ -17,8 +17,9 @@ from dynapoint.results.asking import (
     frames_at_all_times,
     maps_at_all_times,
     maps_at_two_times,
+    maps_of_both,
 )
-from dynapoint.results.seen_places import map_centres, matches_along_flow, seen_flow, seen_places
+from dynapoint.results.seen_places import matches_along_flow, seen_flow, seen_places
 
 if TYPE_CHECKING:
     from dynapoint.reductions.correspondence import Correspondence
@@ -83,7 +84,7 @@ class MotionAnswers:
         """
         source, target = self._checked_index(frame, "frame"), self._checked_index(to_time, "time")
         flow = seen_flow(self, source, target)
-        start = map_centres(self)
+        start = pixel_centres(self.map_hw)
         end = self.pixel_map.to_picture(target, start + flow.flow_px)
         moved = np.where(flow.valid[..., None], end - self.pixel_map.to_picture(source, start), 0.0)
         return replace(flow, flow_px=moved.astype(np.float32))
@@ -306,11 +307,7 @@ def _matches_in_space(
     """Matches by the nearest points of two maps at a common time, in pixels of the maps."""
     from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
 
-    maps = [
-        as_tensor(array)
-        for index in (frame, to_frame)
-        for array in rec.maps(frame=index, time=time)
-    ]
+    maps = maps_of_both(rec, frame, to_frame, time=time)
     if in_map is None:
         return as_numpy(match_pixels(*maps))
     return as_numpy(match_places(as_tensor(in_map), *maps))

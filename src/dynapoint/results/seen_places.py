@@ -4,11 +4,12 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from dynapoint.errors import SceneError
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.geometry.between_pixels import flow_between_pixels
-from dynapoint.results.asking import as_numpy, as_tensor
+from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both
 
 if TYPE_CHECKING:
     from dynapoint.reductions.correspondence import Correspondence
@@ -86,7 +87,7 @@ def _by_pictures(rec: Any, first: int, second: int) -> "dict[tuple[int, int], Op
     measured = {}
     for way, flow, found in zip(ways, flows, both, strict=True):
         known = np.where(flow.valid[..., None], found, np.float32(0))
-        place = map_centres(rec) + known
+        place = pixel_centres(rec.map_hw) + known
         inside = flow.valid & ((place >= 0) & (place <= rec.map_hw[::-1])).all(axis=-1)
         measured[way] = replace(flow, flow_px=known, inside=inside)
     return measured
@@ -108,14 +109,10 @@ def matches_along_flow(
     """Matches of places of a frame's map, or of all its pixels, where they are seen in another."""
     from dynapoint.reductions.correspondence import match_seen  # noqa: PLC0415
 
-    places = map_centres(rec).reshape(-1, 2) if start is None else start
+    places = pixel_centres(rec.map_hw).reshape(-1, 2) if start is None else start
     end = seen_places(rec, frame, to_frame, places)
     home = seen_places(rec, to_frame, frame, end)
-    maps = [
-        as_tensor(array)
-        for index in (frame, to_frame)
-        for array in rec.maps(frame=index, time=to_frame)
-    ]
+    maps = maps_of_both(rec, frame, to_frame, time=to_frame)
     found = as_numpy(
         match_seen(as_tensor(places), *maps, end_px=as_tensor(end), home_px=as_tensor(home))
     )
@@ -128,9 +125,3 @@ def matches_along_flow(
         for each in fields(found)
     }
     return replace(found, **shaped)
-
-
-def map_centres(rec: Any) -> Float[np.ndarray, "map_height map_width xy=2"]:
-    """The centres of the pixels of the maps, in pixels of the maps."""
-    height, width = rec.map_hw
-    return np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)

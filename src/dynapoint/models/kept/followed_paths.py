@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float32, Float64
 from torch import Tensor
 
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.geometry.between_pixels import flow_between_pixels
 
 # A path counts not at all up to the lower weight, and fully from the upper one on: of pixels that
@@ -106,8 +107,7 @@ class FollowedPaths:
         height, width = wanted.shape
         rows, columns = self.forward_weight.shape[1:]
         scale = np.array([columns / width, rows / height])
-        column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        xy = np.stack([column, row], axis=-1).reshape(-1, 2) * scale
+        xy = pixel_centres((height, width)).reshape(-1, 2) * scale
         weight = wanted.reshape(-1).astype(np.float32)
         ahead = time > frame
         steps = range(frame, time) if ahead else range(frame - 1, time - 1, -1)
