@@ -181,11 +181,10 @@ class Reconstruct:
         from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
         from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
-        from dynapoint.models.cards import find_card  # noqa: PLC0415
+        from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
-        wanted = find_card(self.model).refine if refine is None else refine
-        clock, small = _Stages(), SmallPictures() if wanted else None
+        clock, small = _Stages(), SmallPictures() if will_refine(self.model, refine) else None
         with clock.stage("read"):
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
             frames = load_frames(

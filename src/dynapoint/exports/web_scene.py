@@ -159,7 +159,7 @@ def grid_cloud(
     """The pixels of one frame at its own time, on a grid no finer than its map.
 
     Points more than `farthest` scene units from the camera are left out. `motion` is how likely
-    each pixel of the map moves (`motion_to_ends`); without it nothing is taken to move.
+    each pixel of the map moves (`moving_at_ends`); without it nothing is taken to move.
     """
     points = rec.own_time_points[frame]
     if options.hide_pixels == "none":

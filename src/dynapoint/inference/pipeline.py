@@ -16,7 +16,7 @@ from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
-from dynapoint.models.cards import find_card
+from dynapoint.models.cards import will_refine
 from dynapoint.results.reconstruction import Reconstruction
 
 _LOG = logging.getLogger("dynapoint")
@@ -157,13 +157,3 @@ def reconstruct_frames(
         progress=progress,
     )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
-
-
-def will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
-    """Whether a network's answer is refined: as asked, or as the network's card has it."""
-    if refine is not None:
-        return refine
-    if isinstance(model, str):
-        return find_card(model).refine
-    source = getattr(model, "source", None)
-    return source is not None and find_card(source.name).refine

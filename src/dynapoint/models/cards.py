@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dynapoint.errors import ModelError
 
@@ -157,3 +158,17 @@ def find_card(name: str) -> ModelCard:
     if version not in CARDS:
         raise ModelError(f"unknown model {name!r}; known models are {', '.join(known_models())}")
     return CARDS[version]
+
+
+def will_refine(model: Any, refine: bool | None) -> bool:
+    """Whether the answer of a network, or of its name, is refined: as asked, or as its card says.
+
+    Raises:
+        ModelError: The name is unknown or retired.
+    """
+    if refine is not None:
+        return refine
+    if isinstance(model, str):
+        return find_card(model).refine
+    source = getattr(model, "source", None)
+    return source is not None and find_card(source.name).refine

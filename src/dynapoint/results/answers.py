@@ -76,19 +76,13 @@ class Answers(CameraAnswers, MotionAnswers):
         return check(self)
 
 
-def motion_to_ends(rec: Any, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
-    """The larger probability, for each pixel of a frame, of motion to the first or last time."""
-    moving = np.zeros(rec.map_hw, dtype=np.float32)
-    for time in {0, rec.frame_count - 1} - {frame}:
-        found = rec.motion_between(frame=frame, to_time=time).probability
-        np.maximum(moving, found, out=moving)
-    return moving
-
-
 def moving_at_ends(
     rec: Any, frames: Sequence[int] | None = None
 ) -> Float32[np.ndarray, "frame map_height map_width"]:
-    """`motion_to_ends` of some frames, or of all: decoded together, once for each end."""
+    """The larger probability, for each pixel of some frames or all, of motion to either end.
+
+    That is, to the first or the last time; frames are decoded together, once for each.
+    """
     from dynapoint.reductions.segmentation import segment_pair  # noqa: PLC0415
 
     chosen = list(range(rec.frame_count)) if frames is None else list(frames)

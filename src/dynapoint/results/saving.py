@@ -9,9 +9,6 @@ from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.store import write_scene, write_tracks
 
-STAGES = ("tracks", "contact sheet", "self-check", "write")
-"""What takes its time, in this order."""
-
 Say = Callable[[str], None]
 
 
@@ -26,7 +23,7 @@ def save(
             name.
         output: The folder; missing folders above it are made.
         overwrite: Replace a scene that is there already. Anything else is never replaced.
-        say: Called with each of `STAGES` as it begins.
+        say: Called with each stage as it begins: "tracks", "contact sheet", "self-check", "write".
 
     Raises:
         OutputError: `output` exists or cannot be written; nothing is left behind.

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -111,8 +111,8 @@ def write_scene(
     """Write all of a scene but its tracks, which `write_tracks` has written into the same folder.
 
     Args:
-        reconstruction: The scene.
-        folder: Where its tracks are.
+        reconstruction: The scene, with these tracks at hand.
+        folder: Where they are.
         contact_sheet: A picture to put beside the arrays.
         self_check: What `results.checks.check` found, to put beside them too.
 
@@ -121,7 +121,7 @@ def write_scene(
     """
     for name, array in _small_arrays(reconstruction).items():
         np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
-    np.save(folder / "motion_probability.npy", _motion_of_frame_0(reconstruction, folder))
+    np.save(folder / "motion_probability.npy", reconstruction.motion(frame=0).probability)
     # Large and of their type on disk already, so that nothing is copied.
     np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
     np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
@@ -178,17 +178,6 @@ def read_arrays(scene: Path | str) -> StoredArrays:
     _check_values(folder, manifest, arrays)
     pictures = _open_pictures(folder, manifest) if _PICTURES in manifest.arrays else None
     return StoredArrays(manifest=manifest, arrays=arrays, pictures=pictures)
-
-
-def _motion_of_frame_0(
-    reconstruction: Reconstruction, folder: Path
-) -> Float32[np.ndarray, "map_height map_width"]:
-    """How likely each pixel of frame 0 moves during the clip, from the tracks in the folder."""
-    points, visible, confidence = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TRACKS
-    )
-    tracks = FrameTracks(points=points, visible=visible, confidence=confidence)
-    return replace(reconstruction, kept_tracks=tracks).motion(frame=0).probability
 
 
 def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:

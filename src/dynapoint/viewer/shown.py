@@ -25,7 +25,7 @@ from dynapoint.exports.web_bytes import (
 )
 from dynapoint.exports.web_page import page_facts
 from dynapoint.exports.web_scene import SplitCloud
-from dynapoint.results.answers import motion_to_ends
+from dynapoint.results.answers import moving_at_ends
 from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.cache import cached
@@ -109,7 +109,7 @@ class ShownScene:
         def make() -> dict[str, np.ndarray]:
             shares = np.zeros(self.rec.own_time_confidence.shape, dtype=np.uint8)
             for frame in range(self.frames):
-                shares[frame] = share_bytes(motion_to_ends(self.rec, frame))
+                shares[frame] = share_bytes(moving_at_ends(self.rec, [frame])[0])
                 report((frame + 1) / self.frames)
             return {"moving": shares}
 
