@@ -23,7 +23,7 @@ def arrows() -> dict[str, set[str]]:
         own = name if path.name == "__init__.py" else name.rpartition(".")[0]
         found[name] = {
             target
-            for wanted in imported(ast.parse(path.read_text()), own)
+            for wanted in imports_of(ast.parse(path.read_text()), own)
             if (target := nearest(wanted, known)) not in (None, name)
         }
     return found
@@ -35,16 +35,16 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree: ast.AST, package: str) -> set[str]:
-    """Full names of all that a module of a package imports."""
-    names: set[str] = set()
+def imports_of(tree: ast.AST, package: str) -> list[str]:
+    """Full names of all that is imported anywhere in a module of a package."""
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) + 1 - node.level]
             source = [*(above if node.level else []), *([node.module] if node.module else [])]
-            names |= {".".join([*source, alias.name]) for alias in node.names}
+            names += [".".join([*source, alias.name]) for alias in node.names]
     return names
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -48,24 +49,17 @@ MODEL_RANKS = {
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
+SCRIPT = Path(__file__).parent.parent / "scripts" / "draw_imports.py"
+spec = importlib.util.spec_from_file_location("draw_imports_script", SCRIPT)
+draw_imports = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(draw_imports)
+imports_of = draw_imports.imports_of
+
 
 def part_of(module: str) -> str | None:
     """`models` for `dynapoint.models.catalog`; None for the package itself and other packages."""
     pieces = module.split(".")
     return pieces[1] if pieces[0] == "dynapoint" and len(pieces) > 1 else None
-
-
-def imports_of(tree: ast.AST, package: str) -> list[str]:
-    """Full names of all that is imported anywhere in a module of `package`."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) + 1 - node.level]
-            source = [*(above if node.level else []), *([node.module] if node.module else [])]
-            names += [".".join([*source, alias.name]) for alias in node.names]
-    return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

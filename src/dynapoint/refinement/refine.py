@@ -16,13 +16,12 @@ from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
-from dynapoint.refinement.lens import LENS_SIGMA, FreedLens, free_lens
+from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import match_grid, share_within, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
     FREE,
-    LOOSE,
     SPANS,
     STILL_CAMERA,
     TURNING_CAMERA,
@@ -30,12 +29,12 @@ from dynapoint.refinement.solution import (
     Solution,
     begin,
     coarse_views,
-    far_problem_of,
+    last_problem,
     measure_between,
-    only_turning,
     problem_of,
     solve,
-    turning_in_place,
+    turning_if_enough,
+    with_views,
 )
 from dynapoint.refinement.stillness import (
     evidence_of_motion,
@@ -183,19 +182,18 @@ class _Work:
         with self._clock.stage("solve"):
             freedom = Freedom(poses=self._freedom.poses and name != STILL_CAMERA)
             solution = solve(setting, start, fields, freedom=freedom, pairs=pairs)
-            turning = only_turning(setting, solution) if freedom.poses else None
-        if turning is not None:
-            solution, name = turning, TURNING_CAMERA
+            if freedom.poses:
+                solution = turning_if_enough(setting, solution)
         lens_sigma = 0.0 if self._known_lens else LENS_SIGMA
         if freedom.poses and not self._known_lens:
             with self._clock.stage("lens"):
                 explained = _explained(setting, solution, solution.views)
-                freed = _freed_lens(setting, solution, turning is not None, explained)
+                freed = free_lens(*last_problem(setting, solution), explained=explained)
                 lens_sigma = freed.sigma
                 if lens_sigma <= MOST_LENS_SIGMA:
-                    solution = replace(solution, views=freed.views)
+                    solution = with_views(solution, freed.views)
         found = Findings(
-            start=name,
+            start=TURNING_CAMERA if solution.turns else name,
             explained=_explained(setting, solution, solution.views),
             explained_before=_explained(setting, solution, coarse_views(setting, setting.views)),
             coverage=solution.matches.coverage,
@@ -205,7 +203,7 @@ class _Work:
                 solution.views.with_depth(coarse_views(setting, setting.views).log_depth),
             ),
             lens_sigma=lens_sigma,
-            turn_sigma_deg=_turn_sigma_deg(setting, solution, turning is not None),
+            turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
         return _Attempt(solution=solution, first=fields, found=found, verdict=judge(found))
 
@@ -225,25 +223,9 @@ def _first_flow(
     return fields
 
 
-def _freed_lens(setting: Setting, solution: Solution, turning: bool, explained: float) -> FreedLens:
-    """The lens solved for, too, under cameras that may go anywhere or only turn."""
-    if not turning:
-        problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
-        return free_lens(problem, solution.views, explained=explained)
-    far = far_problem_of(setting, solution.matches)
-    freed = free_lens(far, turning_in_place(solution.views), explained=explained)
-    views = turning_in_place(freed.views, log_depth=solution.views.log_depth)
-    return replace(freed, views=views)
-
-
-def _turn_sigma_deg(setting: Setting, solution: Solution, turning: bool) -> float:
+def _turn_sigma_deg(setting: Setting, solution: Solution) -> float:
     """The median over frames, for a grid of a thousand pixels."""
-    if turning:
-        problem = far_problem_of(setting, solution.matches, lens_sigma=_LENS_SIGMA)
-        views = turning_in_place(solution.views)
-    else:
-        views = solution.views
-        problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, lens_sigma=_LENS_SIGMA)
+    problem, views = last_problem(setting, solution, lens_sigma=_LENS_SIGMA)
     sigmas = turn_sigmas_rad(problem, views, 1.0)[1:]
     scale = (len(setting.coarse) / 1000.0) ** 0.5
     return min(float(np.degrees(np.median(sigmas))) * scale, 180.0)

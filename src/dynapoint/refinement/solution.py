@@ -53,10 +53,14 @@ Fields = dict[tuple[int, int], FlowField]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solution:
-    """Views of the coarse pixels, and the matches of all of the grid that they rest on."""
+    """Views of the coarse pixels, and the matches of all of the grid that they rest on.
+
+    `turns` says that the cameras only turn, in one place; depths are the network's then.
+    """
 
     views: Views
     matches: Matches
+    turns: bool = False
 
 
 def problem_of(
@@ -82,13 +86,26 @@ def problem_of(
     )
 
 
-def far_problem_of(setting: Setting, matches: Matches, *, lens_sigma: float = 0.1) -> Problem:
-    """The adjustment of the coarse pixels as if all were too far away for parallax."""
-    problem = problem_of(setting, matches, depth_sigma=_FAR_SIGMA, lens_sigma=lens_sigma)
-    return replace(problem, prior_log_depth=np.full_like(problem.prior_log_depth, _FAR))
+def last_problem(
+    setting: Setting, solution: Solution, *, lens_sigma: float = 0.1
+) -> tuple[Problem, Views]:
+    """What a solution solves, and its views there: for cameras that only turn all is far away."""
+    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE, lens_sigma=lens_sigma)
+    if not solution.turns:
+        return problem, solution.views
+    far = np.full_like(problem.prior_log_depth, _FAR)
+    problem = replace(problem, prior_log_depth=far, depth_sigma=_FAR_SIGMA)
+    return problem, _in_place(solution.views)
 
 
-def turning_in_place(views: Views, *, log_depth: np.ndarray | None = None) -> Views:
+def with_views(solution: Solution, views: Views) -> Solution:
+    """The same solution with views that `last_problem`'s became."""
+    if solution.turns:
+        views = _in_place(views, log_depth=solution.views.log_depth)
+    return replace(solution, views=views)
+
+
+def _in_place(views: Views, *, log_depth: np.ndarray | None = None) -> Views:
     """The same cameras, all in one place; depths, which no match tells then, are far or given."""
     poses = views.camera_from_world.copy()
     poses[:, :3, 3] = 0.0
@@ -96,29 +113,24 @@ def turning_in_place(views: Views, *, log_depth: np.ndarray | None = None) -> Vi
     return replace(views, camera_from_world=poses, log_depth=far)
 
 
-def only_turning(setting: Setting, solution: Solution) -> Solution | None:
-    """A solution whose camera turns in one place; None if going elsewhere explains more."""
-    problem = far_problem_of(setting, solution.matches)
-    turning = adjust(problem, turning_in_place(solution.views), _TURNS, Freedom())
-    turning = turning_in_place(turning)
-    cost = cost_of(problem, turning, _STILL_PX, "geman")
+def turning_if_enough(setting: Setting, solution: Solution) -> Solution:
+    """A solution whose camera only turns; the same one if going elsewhere explains more."""
     network_depth = coarse_views(setting, setting.views).log_depth
-    ways = (
-        (_TURNING_FAVOUR, LOOSE, solution.views),
-        (_TURNING_FAVOUR_PLAINLY, TIGHT, solution.views.with_depth(network_depth)),
-    )
-    for favour, sigma, views in ways:
-        other = problem_of(setting, solution.matches, depth_sigma=sigma)
-        if cost > favour * cost_of(other, views, _STILL_PX, "geman"):
-            return None
-    problem = problem_of(setting, solution.matches, depth_sigma=LOOSE)
+    turning = replace(solution, views=solution.views.with_depth(network_depth), turns=True)
+    far, start = last_problem(setting, turning)
+    turned = _in_place(adjust(far, start, _TURNS, Freedom()))
+    cost = cost_of(far, turned, _STILL_PX, "geman")
+    loose, views = last_problem(setting, solution)
+    tight = replace(loose, depth_sigma=TIGHT)
+    if cost > _TURNING_FAVOUR * cost_of(
+        loose, views, _STILL_PX, "geman"
+    ) or cost > _TURNING_FAVOUR_PLAINLY * cost_of(tight, turning.views, _STILL_PX, "geman"):
+        return solution
     explained, by_turning = (
-        share_within(residuals_px(problem, views), problem.weight, _TURNING_PX)
-        for views in (solution.views, turning)
+        share_within(residuals_px(loose, each), loose.weight, _TURNING_PX)
+        for each in (views, turned)
     )
-    if by_turning < _TURNING_EXPLAINS * explained:
-        return None
-    return replace(solution, views=turning_in_place(turning, log_depth=network_depth))
+    return solution if by_turning < _TURNING_EXPLAINS * explained else with_views(turning, turned)
 
 
 def coarse_views(setting: Setting, views: Views) -> Views:
