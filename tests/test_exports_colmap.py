@@ -340,9 +340,15 @@ def test_transforms_lead_back_to_our_cameras(rec, studio):
         pose = np.linalg.inv(saved_from_world) @ said["transform_matrix"]
         pose[:, 1:3] *= -1
         np.testing.assert_allclose(pose, rec.world_from_camera[frame], atol=1e-12)
-        intrinsics = [said["fl_x"], said["fl_y"], said["cx"], said["cy"]]
+        # A lens that all frames share stands once, as nerfstudio reads it.
+        lens = about | said
+        assert ("fl_x" in about) == (len(np.unique(rec.intrinsics, axis=0)) == 1)
+        intrinsics = [lens["fl_x"], lens["fl_y"], lens["cx"], lens["cy"]]
         np.testing.assert_allclose(intrinsics, rec.intrinsics[frame][[0, 1, 0, 1], [0, 1, 2, 2]])
-        assert (said["h"], said["w"]) == rec.frames.image_hw
+        assert (lens["h"], lens["w"]) == rec.frames.image_hw
+        # nerfstudio multiplies by 1e-3 and brings depth to the picture's size.
+        depth = np.load(studio / said["depth_file_path"]) * 1e-3
+        np.testing.assert_allclose(depth, rec.own_time_depth[frame], rtol=1e-6)
         image = np.asarray(Image.open(studio / said["file_path"]))
         np.testing.assert_array_equal(image, rec.images[frame])
         mask = np.asarray(Image.open(studio / said["mask_path"]))

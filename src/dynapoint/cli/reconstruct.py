@@ -56,6 +56,8 @@ class Reconstruct:
     """Folder of images, not zero where frames are to be ignored, named like them or numbered."""
     intrinsics: Annotated[str | None, optional("FILE|FX,FY,CX,CY")] = None
     """Known intrinsics in original pixels, for all frames or for each (.json, .npy)."""
+    lens: Literal["shared", "per-frame"] = "shared"
+    """One lens for all frames of one size, or each its own (a zoom, or several cameras)."""
     scale_from: Annotated[
         tuple[Literal["depth", "trajectory", "distance"], str] | None,
         optional("KIND VALUE"),
@@ -213,6 +215,7 @@ class Reconstruct:
                     reference=self.reference,
                     intrinsics=self.intrinsics,
                     scale_from=self.scale_from,
+                    lens=self.lens,
                     refine=refine,
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),

@@ -20,13 +20,18 @@ from dynapoint.exports.splat_training import (
 from dynapoint.exports.y_up import Y_UP_FROM_OPENCV
 from dynapoint.results.reconstruction import Reconstruction
 
-_SEEDS = "sparse_pc.ply"
+_SEEDS, _DEPTH = "sparse_pc.ply", "depth"
+# By what nerfstudio multiplies depth unless it is told otherwise.
+_UNIT = 1e-3
 # The world is turned so that z is up, as in files that nerfstudio's own converters write.
 _SAVED_FROM_WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
-    """Write a folder: `transforms.json`, `images/`, `masks/` (white = keep) and `sparse_pc.ply`.
+    """Write `transforms.json`, `images/`, `masks/` (white = keep), `depth/`, `sparse_pc.ply`.
+
+    Depth is .npy of the maps' size in thousandths of a scene unit, which is what nerfstudio takes
+    it for, and only where maps show whole pictures. A lens that all frames share stands once.
 
     Poses and cloud are in a world with z up, which `applied_transform` leads to from ours. The
     cloud is the static background, thinned to `max_points` (100000); without points where
@@ -39,11 +44,15 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
     with export_folder(path, "nerfstudio", overwrite=options.overwrite) as folder:
         scene = still_scene(rec, options)
         write_pictures(rec, scene, folder)
+        _write_depth(rec, scene.frames, folder)
+        sizes, lenses = rec.frames.picture_hw[scene.frames], rec.intrinsics[scene.frames]
+        shared = bool((sizes == sizes[0]).all() and (lenses == lenses[0]).all())
         about = {
             "camera_model": "PINHOLE",
+            **(_lens(rec, scene.frames[0]) if shared else {}),
             "applied_transform": _SAVED_FROM_WORLD[:3].tolist(),
             "ply_file_path": _SEEDS,
-            "frames": [_frame(rec, frame) for frame in scene.frames],
+            "frames": [_frame(rec, frame, lens=not shared) for frame in scene.frames],
         }
         text = json.dumps(about, indent=2) + "\n"
         (folder / "transforms.json").write_text(text, encoding="utf-8")
@@ -58,16 +67,25 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
         )
 
 
-def _frame(rec: Reconstruction, frame: int) -> dict[str, Any]:
-    """What is said of one frame."""
-    height, width = rec.frames.picture_hw[frame].tolist()
-    intrinsics = rec.intrinsics[frame].tolist()
+def _frame(rec: Reconstruction, frame: int, *, lens: bool) -> dict[str, Any]:
+    """What is said of one frame, with its lens or without."""
     pose = _SAVED_FROM_WORLD @ rec.world_from_camera[frame]
     pose[:3, :3] = pose[:3, :3] @ Y_UP_FROM_OPENCV
-    return {
+    told: dict[str, Any] = {
         "file_path": f"{IMAGES}/{image_name(frame)}",
         "mask_path": f"{MASKS}/{image_name(frame)}.png",
         "transform_matrix": pose.tolist(),
+    }
+    if _shows_all(rec, frame):
+        told["depth_file_path"] = _depth_name(frame)
+    return told | _lens(rec, frame) if lens else told
+
+
+def _lens(rec: Reconstruction, frame: int) -> dict[str, Any]:
+    """A frame's lens and size."""
+    height, width = rec.frames.picture_hw[frame].tolist()
+    intrinsics = rec.intrinsics[frame].tolist()
+    return {
         "fl_x": intrinsics[0][0],
         "fl_y": intrinsics[1][1],
         "cx": intrinsics[0][2],
@@ -75,3 +93,24 @@ def _frame(rec: Reconstruction, frame: int) -> dict[str, Any]:
         "w": width,
         "h": height,
     }
+
+
+def _shows_all(rec: Reconstruction, frame: int) -> bool:
+    """Whether a frame's map shows its whole picture and nothing else, as nerfstudio takes it to."""
+    low, high = rec.pixel_map.picture_box(frame)
+    whole = not low.any() and np.array_equal(high, rec.frames.picture_hw[frame, ::-1])
+    return bool(whole and rec.pixel_map.shown_pixels(frame).all())
+
+
+def _depth_name(frame: int) -> str:
+    return f"{_DEPTH}/{image_name(frame).removesuffix('.png')}.npy"
+
+
+def _write_depth(rec: Reconstruction, frames: list[int], folder: Path) -> None:
+    """Depth along the axis, 0 where it is not to be trusted; readers bring it to size."""
+    (folder / _DEPTH).mkdir()
+    for frame in frames:
+        if _shows_all(rec, frame):
+            trusted = rec.own_time_confidence[frame] > 0
+            depth = np.where(trusted, rec.depth_of(frame), np.float32(0)).clip(min=0)
+            np.save(folder / _depth_name(frame), depth / np.float32(_UNIT))

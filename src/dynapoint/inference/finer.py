@@ -58,8 +58,8 @@ def finer_answer(
     for frame in range(frames.count):
         ignored[frame] |= ~fine_map.shown_pixels(frame)
     return (
-        CleanedAnswer(
-            world_from_camera=answer.world_from_camera,
+        replace(
+            answer,
             map_intrinsics=fine.intrinsics,
             points=read_only(fine.points),
             confidence=read_only(np.where(ignored, np.float32(0), fine.confidence)),

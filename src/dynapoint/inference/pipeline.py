@@ -13,6 +13,7 @@ from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ConfigError, ModelError
 from dynapoint.inference.known_cameras import known_intrinsics
+from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
@@ -36,6 +37,7 @@ def reconstruct(
     prepare: "Preparation" = "default",
     reference: int = 0,
     intrinsics: "ArrayLike | Path | str | None" = None,
+    lens: "LensRule" = "shared",
     scale_from: "tuple[ScaleSource, str | Path] | None" = None,
     refine: bool | None = None,
     progress: bool = False,
@@ -58,6 +60,7 @@ def reconstruct(
         reference: The frame (of those used) in whose camera the network works, for `vdpm` and
             `vggt`. Results are in the camera of frame 0 all the same.
         intrinsics: Known ones, or a file of them (`inference.known_cameras`).
+        lens: "shared" is one for all frames of one size; "per-frame" is for a zoom.
         scale_from: What makes lengths metric (`inference.scale`): ("depth", FILE), ("trajectory",
             FILE) or ("distance", "frame,x1,y1,x2,y2,metres").
         refine: Whether cameras, lens and depth are to agree with the pictures, and maps to be
@@ -75,7 +78,12 @@ def reconstruct(
     given: dict[str, Any] = {"one_size": prepare != "published", "times_s": times_s}
     given |= {"ignore_masks": ignore_masks}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
-    options |= {"intrinsics": intrinsics, "scale_from": scale_from, "progress": progress}
+    options |= {
+        "lens": checked_rule(lens),
+        "intrinsics": intrinsics,
+        "scale_from": scale_from,
+        "progress": progress,
+    }
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
     return _reconstruct(source, model, given | {"selection": selection}, options, device=device)
 
@@ -125,6 +133,7 @@ def reconstruct_frames(
     prepare: Preparation = "default",
     reference: int = 0,
     intrinsics: ArrayLike | Path | str | None = None,
+    lens: LensRule = "shared",
     scale_from: tuple[ScaleSource, str | Path] | None = None,
     refine: bool | None = None,
     between: Callable[[], Between] | None = None,
@@ -152,6 +161,7 @@ def reconstruct_frames(
         prepare=prepare,
         reference=reference,
         intrinsics=known,
+        lens=lens,
         refine=will_refine(model, refine),
         between=between,
         progress=progress,

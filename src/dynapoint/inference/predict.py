@@ -24,6 +24,7 @@ from dynapoint.inference.cleaning import (
 )
 from dynapoint.inference.finer import finer_answer
 from dynapoint.inference.known_cameras import poses_of_known_cameras
+from dynapoint.inference.lens import LensRule, with_square_lens
 from dynapoint.inference.prepare import (
     Preparation,
     PreparedImages,
@@ -186,42 +187,41 @@ def predict(
     prepare: Preparation = "default",
     reference: int = 0,
     intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
+    lens: LensRule = "shared",
     refine: bool = False,
     between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
-    """Reconstruct frames with a network: cameras and own-time maps; the rest when it is asked for.
+    """Reconstruct frames of a scene: cameras and own-time maps; the rest when it is asked for.
 
     Args:
-        frames: The frames of one scene.
-        model: A network in evaluation mode, on any device.
+        frames: The frames.
+        model: A network in evaluation mode.
         model_name: Recorded in the result.
         prepare: See `inference.prepare`.
         reference: The frame in whose camera the network works, where it leaves a choice.
-        intrinsics: In original pixels, where they are known: networks that can are told, and poses
-            are then solved again on the own-time maps.
+        intrinsics: In original pixels, where known: networks that can are told, and poses are
+            solved again on the own-time maps.
+        lens: Whether frames of one size have one lens, where intrinsics are not known.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
-        between: Gives the pictures between the frames, through which that follows points.
+        between: Gives the pictures between the frames.
         progress: Passed on to the result, and to what takes its time.
 
     Raises:
-        ConfigError: The preparation does not fit the frames.
-        InputError: The reference is no index of a frame used.
-        ModelError: The maps are not of the size of the images, the network leaves no choice of
-            reference, or memory does not suffice.
+        ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames` has it.
     """
-    prepared = prepare_images(
-        frames, how=prepare, image_side=model.image_side, patch_size=model.patch_size
-    )
+    side, patch = model.image_side, model.patch_size
+    prepared = prepare_images(frames, how=prepare, image_side=side, patch_size=patch)
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
     options: dict[str, Any] = {"model_name": model_name, "progress": progress}
     encoded = _encode(model, prepared, intrinsics=known, reference=reference, **options)
-    answer = _cleaned(encoded, frames, pixel_map, known, model_name)
-    found = None
+    one_lens, found = lens == "shared" and frames.sizes_hw is None, None
+    answer = _cleaned(encoded, frames, pixel_map, known, model_name, one_lens=one_lens)
     if refine:
-        given: dict[str, Any] = {"known_lens": known is not None, "between": between}
-        answer, found = refined_answer(answer, frames, pixel_map, progress=progress, **given)
+        given: dict[str, Any] = {"known_lens": known is not None, "one_lens": one_lens}
+        given |= {"between": between, "progress": progress}
+        answer, found = refined_answer(answer, frames, pixel_map, **given)
         answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
         frames=frames,
@@ -236,7 +236,7 @@ def predict(
         progress=progress,
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
-        settings={"prepare": prepare, "reference": reference, **_settings_of(model, known)},
+        settings={**_settings_of(model, known, prepare, lens), "reference": reference},
     )
 
 
@@ -246,8 +246,10 @@ def _cleaned(
     pixel_map: PixelMap,
     known: Float64[np.ndarray, "frame 3 3"] | None,
     model_name: str,
+    *,
+    one_lens: bool,
 ) -> CleanedAnswer:
-    """Cameras and own-time maps: finite, rigid, doubted where asked, for `known` intrinsics."""
+    """Cameras and own-time maps: finite, rigid, doubted where asked, for lenses that can be."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
     if raw_points.shape != (frames.count, *pixel_map.map_hw, 3):
         raise ModelError(
@@ -274,18 +276,23 @@ def _cleaned(
         poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
         placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
         points = placed.moved(points)
-    return CleanedAnswer(
+    answer = CleanedAnswer(
         world_from_camera=poses,
+        network_intrinsics=predicted,
         map_intrinsics=map_intrinsics,
         points=read_only(points),
         confidence=read_only(confidence),
         placed=placed,
     )
+    return answer if known is not None else with_square_lens(answer, pixel_map, shared=one_lens)
 
 
-def _settings_of(model: "PointMapModel", known: object) -> dict[str, str]:
-    """Where a network computes and in what, and whether it was given intrinsics."""
+def _settings_of(
+    model: "PointMapModel", known: object, prepare: Preparation, lens: LensRule
+) -> dict[str, str]:
+    """Where a network computes and in what, and what it was given."""
     settings = {"device": str(_device_of(model)), "precision": _precision_of(model)}
+    settings |= {"prepare": prepare, "lens": lens}
     return settings if known is None else settings | {"intrinsics": "given"}
 
 

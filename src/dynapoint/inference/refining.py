@@ -28,9 +28,13 @@ _MEASURED_SIDE = 640
 
 @dataclass(frozen=True, kw_only=True)
 class CleanedAnswer:
-    """What a network says of its frames, made safe and brought into the world of the scene."""
+    """What a network says of its frames, made safe and brought into the world of the scene.
+
+    `network_intrinsics` are the network's own, before anything was done to them.
+    """
 
     world_from_camera: Float64[np.ndarray, "frame 4 4"]
+    network_intrinsics: Float64[np.ndarray, "frame 3 3"]
     map_intrinsics: Float64[np.ndarray, "frame 3 3"]
     points: Float32[np.ndarray, "frame height width xyz=3"]
     confidence: Float32[np.ndarray, "frame height width"]
@@ -46,6 +50,7 @@ def refined_answer(
     pixel_map: PixelMap,
     *,
     known_lens: bool,
+    one_lens: bool,
     between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> tuple[CleanedAnswer, Findings]:
@@ -56,6 +61,7 @@ def refined_answer(
         frames: Whose it is.
         pixel_map: Where their pixels lie in its maps.
         known_lens: Whether intrinsics were given.
+        one_lens: Whether one camera took all frames.
         between: Gives the pictures between the frames, which points are followed through.
         progress: Show a bar on standard error.
     """
@@ -69,7 +75,7 @@ def refined_answer(
             confidence=answer.confidence,
         ),
         known_lens=known_lens,
-        one_lens=frames.sizes_hw is None,
+        one_lens=one_lens,
         neighbours=None if followed is None or not followed.far else followed.neighbours,
         detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
         progress=progress,
@@ -79,7 +85,7 @@ def refined_answer(
     better = refined.answer
     correction = Correction.between(
         network_poses=answer.world_from_camera,
-        network_intrinsics=answer.map_intrinsics,
+        network_intrinsics=answer.network_intrinsics,
         poses=better.world_from_camera,
         intrinsics=better.intrinsics,
         depth_ratio=refined.depth_ratio,
@@ -87,11 +93,11 @@ def refined_answer(
         followed=None if followed is None else kept_paths(followed.neighbours, answer.confidence),
     )
     return (
-        CleanedAnswer(
+        replace(
+            answer,
             world_from_camera=better.world_from_camera,
             map_intrinsics=better.intrinsics,
             points=read_only(better.points),
-            confidence=answer.confidence,
             placed=replace(answer.placed, correction=correction),
         ),
         refined.found,
