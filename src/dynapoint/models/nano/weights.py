@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from dynapoint.errors import ConfigError, ModelError
+from dynapoint.models.layers.unfilled import unfilled
 from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
@@ -44,13 +45,12 @@ def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPoin
         )
     try:
         config = NetworkConfig.from_json(metadata.get("network", ""))
-        with torch.device("meta"):
+        with unfilled():
             network = build_network(config)
     # Sizes that no layer can have fail in the layers, each in its own way.
     except (ConfigError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"{path} describes no network that can be built: {error}") from error
     wanted = {name: value.shape for name, value in network.state_dict().items()}
     check_fit(path, config.name, wanted=wanted, found=tensors)
-    network = build_network(config)
     network.load_state_dict({name: value.to(dtype) for name, value in tensors.items()})
     return network.eval()
