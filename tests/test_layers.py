@@ -17,6 +17,7 @@ RANKS = {
     "errors": 0,
     "types": 1,
     "whole_file": 1,
+    "threads": 1,
     "geometry": 2,
     "reductions": 3,
     "models": 3,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 import dynapoint
+from dynapoint import threads
 from dynapoint.cli.answers import Flow, Fuse, Match, Objects, Segment, Tracks
 from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
 from dynapoint.cli.evaluate import Evaluate
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=given,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
         )
+        threads.before_torch(choose=not isinstance(command, Reconstruct))
         return int(command.run())
     except UsageError as error:
         print(f"dynapoint: {error}; see `dynapoint {given[0]} --help`", file=sys.stderr)

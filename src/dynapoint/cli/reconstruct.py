@@ -1,5 +1,6 @@
 """`dynapoint reconstruct`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
+from dynapoint.threads import VARIABLE, chosen_threads, settle
 
 if TYPE_CHECKING:
     from dynapoint.data.selection import FrameSelection
@@ -77,6 +79,9 @@ class Reconstruct:
     `published` as the public code of V-DPM and VGGT does it, which crops and pads."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame (of those used) in whose camera vdpm and vggt work; results are in frame 0's anyway."""
+    threads: Annotated[int | None, optional("N")] = None
+    """Compute with so many threads, as DYNAPOINT_THREADS=N does; by default as many as pay: one for
+    small networks, else one for each core that is free."""
     device: Annotated[str | None, optional("DEVICE")] = None
     """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
     precision: Annotated[Literal["float32", "bfloat16"] | None, optional("{float32,bfloat16}")] = (
@@ -99,6 +104,10 @@ class Reconstruct:
             raise UsageError("no INPUT was given")
         if self.refine and self.no_refine:
             raise UsageError("--refine and --no-refine were both given; give one")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads is {self.threads}; give 1 or more")
+        if self.threads is not None:
+            os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
@@ -199,10 +208,12 @@ class Reconstruct:
             )
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
+            from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
             from dynapoint.results.saving import write_all  # noqa: PLC0415
 
             model = load_model()
+            settle(chosen_threads(small=is_small(model)))
         if frames.note:
             report.note(scene, frames.note)
         with whole_folder(scene.output, overwrite=self.overwrite) as folder:

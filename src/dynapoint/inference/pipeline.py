@@ -18,7 +18,9 @@ from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
 from dynapoint.models.cards import will_refine
+from dynapoint.models.layers.compute import is_small
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.threads import chosen_threads, computing
 
 _LOG = logging.getLogger("dynapoint")
 
@@ -154,16 +156,17 @@ def reconstruct_frames(
     version = getattr(getattr(model, "config", None), "name", None)
     name = version or model_name or getattr(model, "name", None) or type(model).__name__
     known = None if intrinsics is None else known_intrinsics(intrinsics, frames)
-    reconstruction = predict(
-        frames,
-        model,
-        model_name=name,
-        prepare=prepare,
-        reference=reference,
-        intrinsics=known,
-        lens=lens,
-        refine=will_refine(model, refine),
-        between=between,
-        progress=progress,
-    )
+    with computing(chosen_threads(small=is_small(model))):
+        reconstruction = predict(
+            frames,
+            model,
+            model_name=name,
+            prepare=prepare,
+            reference=reference,
+            intrinsics=known,
+            lens=lens,
+            refine=will_refine(model, refine),
+            between=between,
+            progress=progress,
+        )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)

@@ -40,10 +40,11 @@ from dynapoint.inference.refining import (
 from dynapoint.inference.storing import store_network
 from dynapoint.models.kept.finer_maps import doubted
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
-from dynapoint.models.layers.compute import is_out_of_memory
+from dynapoint.models.layers.compute import is_out_of_memory, is_small
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.threads import chosen_threads, computing
 
 if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
@@ -131,7 +132,8 @@ class NetworkDecoder:
         frames = [frame for frame in frames if frame not in decoded]
         if not frames:
             return decoded
-        with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"):
+        threads = computing(chosen_threads(small=is_small(self._model)))
+        with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"), threads:
             maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
             all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
         for k, frame in enumerate(frames):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynapoint.errors import ModelError
 from dynapoint.models.layers.precision import cpu_multiplies_bf16
@@ -14,6 +14,8 @@ from dynapoint.models.layers.precision import cpu_multiplies_bf16
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part")
 
+# Parameters.
+_SMALL = 50_000_000
 # What PyTorch's CPU allocator on either system, cuBLAS and cuDNN say.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 
@@ -38,6 +40,13 @@ class ComputeOptions:
     checkpoint_blocks: bool = False
     # Blocks are compiled by torch.compile when they first run: worth it for many clips.
     compile_blocks: bool = False
+
+
+def is_small(network: object) -> bool:
+    """Whether a network is so small that threads cost what they bring (`dynapoint.threads`)."""
+    if not isinstance(network, nn.Module):
+        return False
+    return sum(each.numel() for each in network.parameters()) < _SMALL
 
 
 def default_options(device: torch.device | str) -> ComputeOptions:
