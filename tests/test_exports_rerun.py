@@ -156,11 +156,15 @@ def test_one_frame_one_time_thinned_and_nothing_usable(rec, tmp_path):
     assert empty.value("/world/static", "Points3D:positions").size == 0
 
 
-def test_times_that_are_not_known_are_counted(rec, tmp_path):
-    unknown = replace(rec, frames=replace(rec.frames, timestamps_s=np.array([0, np.nan, 1, 2])))
+@pytest.mark.parametrize(
+    ("times", "wanted"),
+    [([np.nan] * 4, [0, 0.1, 0.2, 0.3]), ([5, np.nan, 6, 7], [5, 6, 7, 8])],
+)
+def test_times_that_are_not_known_follow_the_others(rec, tmp_path, times, wanted):
+    unknown = replace(rec, frames=replace(rec.frames, timestamps_s=np.array(times)))
     read = Recording(export(unknown, "rerun", tmp_path / "a"))
     seconds = [read.rows["/world/points"][frame]["seconds"].total_seconds() for frame in range(4)]
-    np.testing.assert_allclose(seconds, [0, 0.1, 0.2, 0.3])
+    np.testing.assert_allclose(seconds, wanted)
 
 
 @pytest.mark.parametrize("size", [1e-4, 1e6])

@@ -13,6 +13,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import moments_s, order_of_times
 
 # Colours with all channels below the first are black, those with all above the second are white.
 _BLACK, _WHITE = 16, 240
@@ -23,8 +24,6 @@ _BLACK, _WHITE = 16, 240
 _SOURCE_FRAMES = 16
 # This share of pixels, in percent, is seen more finely than the voxels of a fused cloud.
 _NEAR_PERCENTILE = 10.0
-# Seconds that one time is shown where neither the source nor the user says.
-_DEFAULT_STEP_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,8 @@ def moving_cloud(
         InputError: The time wanted is no index of a frame used.
     """
     times = options.times(rec)
-    sources = [int(frame) for frame in evenly_spaced(rec.frame_count, _SOURCE_FRAMES)]
+    order = order_of_times(rec.timestamps_s)
+    sources = [order[place] for place in evenly_spaced(rec.frame_count, _SOURCE_FRAMES)]
     meeting = times[0] if len(times) == 1 else sources[len(sources) // 2]
     fused = _fused(rec, sources, meeting, options, max_points)
     pixel = np.asarray(fused.frame), np.asarray(fused.row), np.asarray(fused.column)
@@ -129,16 +129,12 @@ def moving_cloud(
 def play_times_s(rec: Reconstruction, options: ExportOptions) -> Float64[np.ndarray, " moment"]:
     """When each time wanted begins to be shown, and when the last one ends, in seconds from 0.
 
-    As in the source, unless `fps` is given, or the source's times are missing or do not increase.
+    As in the source (`results.time_order.moments_s`), unless `fps` is given.
     """
     times = options.times(rec)
-    stamps = rec.timestamps_s[times]
-    steps = np.diff(stamps)
     if options.fps is not None:
         return np.arange(len(times) + 1) / options.fps
-    if not len(steps) or not np.isfinite(stamps).all() or not (steps > 0).all():
-        return np.arange(len(times) + 1) * _DEFAULT_STEP_S
-    return np.append(stamps, stamps[-1] + np.median(steps)) - stamps[0]
+    return moments_s(rec.timestamps_s[times])
 
 
 def units(rec: Reconstruction) -> str:

@@ -22,6 +22,7 @@ from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
 from dynapoint.results.answers import moving_at_ends
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import order_of_times
 
 # By default the page stays below 30 MB; movers may take so much of it.
 _DEFAULT_CHARACTERS = 29_500_000
@@ -64,7 +65,8 @@ def _document(rec: Reconstruction, options: ExportOptions) -> str:
     fused = web_scene.split_cloud(
         rec, options, max_points=options.max_points or web_scene.MOST_FUSED
     )
-    tracks = web_scene.frame_tracks(rec, times)
+    first = order_of_times(rec.timestamps_s)[0]
+    tracks = web_scene.frame_tracks(rec, times, frame=first)
     finest = web_scene.grid_hw(rec, options.max_points or _MOST_OWN)
     farthest = web_scene.farthest_shown(rec)
     clouds = _grid_clouds(rec, options, finest, farthest)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import order_of_times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,13 @@ class ExportOptions:
             raise ConfigError(f"fps is {self.fps:g}; give a positive number of times per second")
 
     def times(self, rec: Reconstruction) -> list[int]:
-        """The times to write.
+        """The times to write, as indices of frames, in the order of time.
 
         Raises:
             InputError: `time` is no index of a frame used.
         """
         if self.time is None:
-            return list(range(rec.frame_count))
+            return order_of_times(rec.timestamps_s)
         if not 0 <= self.time < rec.frame_count:
             raise InputError(
                 f"time is {self.time} but the {rec.frame_count} frames used are 0 to "

@@ -41,7 +41,7 @@ def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
             )
         return
     with export_folder(path, "ply", overwrite=options.overwrite) as folder:
-        for time in range(rec.frame_count):
+        for time in options.times(rec):
             cloud = own_time_cloud(rec, time, options)
             (folder / f"time_{time:04d}.ply").write_bytes(
                 ply_bytes(cloud, _moment(rec, time), unit=units(rec))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dynapoint.exports.clouds import moving_cloud, own_time_cloud, play_times_s
+from dynapoint.exports.clouds import moving_cloud, own_time_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, require
 from dynapoint.exports.paths import moved_points
@@ -14,6 +14,7 @@ from dynapoint.exports.splat_training import still_scene
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import moments_s, order_of_times
 
 _POINTS_PER_TIME = 50_000
 _TRACKED_POINTS, _TRACKS = 4000, 500
@@ -23,7 +24,10 @@ _JPEG_QUALITY = 95
 
 
 def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
-    """Write a recording with the timelines `frame` (index) and `seconds` (of the source).
+    """Write a recording with the timelines `frame` and `seconds` (of the source).
+
+    `frame` counts frames in the order of time. Frames without a time and those that share one
+    follow each other in `seconds` as they do in the other formats.
 
     Entities: `world/camera` (pose and pinhole) and `world/camera/image`; `world/points`, each
     frame's pixels at its own time, thinned to `max_points` (50000); `world/static`, the still
@@ -68,8 +72,10 @@ def _blueprint() -> Any:
 def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions) -> None:
     """Log everything."""
     times = options.times(rec)
-    known = np.isfinite(rec.timestamps_s[times]).all()
-    seconds = rec.timestamps_s[times] if known else play_times_s(rec, options)[:-1]
+    stamps = rec.timestamps_s[times]
+    # Frames that share a time follow each other here too: one would hide the others.
+    seconds = np.nan_to_num(stamps[0]) + moments_s(stamps)[:-1]
+    places = order_of_times(rec.timestamps_s)
     stream.log("world", rr.ViewCoordinates.RDF, static=True)
     seeds = still_scene(rec, options).seeds
     radius = seeds.voxel_size / 2
@@ -80,7 +86,7 @@ def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions
     chosen = moved_points(tracked, _TRACKS)
     colors = hue_colors(np.arange(len(chosen)) / max(1, len(chosen)))
     for index, time in enumerate(times):
-        stream.set_time("frame", sequence=time)
+        stream.set_time("frame", sequence=places.index(time))
         stream.set_time("seconds", duration=float(seconds[index]))
         _log_camera(rr, stream, rec, time)
         cloud = own_time_cloud(rec, time, thinned)

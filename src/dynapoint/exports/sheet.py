@@ -14,6 +14,7 @@ from dynapoint.results.colors import HEAT, hue_colors
 from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import image_panel, track_panel
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import order_of_times
 
 _PANEL_AREA = 430 * 246
 _COLUMNS = 4
@@ -31,7 +32,8 @@ def write_sheet(rec: Reconstruction, path: Path, options: ExportOptions) -> None
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written.
     """
-    moment = options.times(rec)[0] if options.time is not None else rec.frame_count // 2
+    times = options.times(rec)
+    moment = times[len(times) // 2]
     with export_file(path, ".png", overwrite=options.overwrite) as partial:
         draw_sheet(rec, moment).save(partial, format="PNG")
 
@@ -41,8 +43,8 @@ def draw_sheet(rec: Reconstruction, moment: int) -> Image.Image:
     height, width = rec.frames.picture_hw[0]
     aspect = float(np.clip(width / height, 0.4, 3.0))
     size = (round((_PANEL_AREA * aspect) ** 0.5), round((_PANEL_AREA / aspect) ** 0.5))
-    last = rec.frame_count - 1
-    other = last if moment < last else 0
+    last = order_of_times(rec.timestamps_s)[-1]
+    other = last if moment != last else order_of_times(rec.timestamps_s)[0]
     fused = rec.fuse(time=moment, max_points=_CLOUD_POINTS)
     still = rec.background(max_points=_CLOUD_POINTS)
     panels = [

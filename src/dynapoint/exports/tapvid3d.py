@@ -10,6 +10,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.time_order import order_of_times
 
 _DEFAULT_TRACKS = 1024
 _QUERY_FRAMES = 4
@@ -18,7 +19,7 @@ _SEEN = 0.5
 
 
 def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
-    """Write tracks of a grid of pixels in up to four evenly spaced frames.
+    """Write tracks of a grid of pixels in up to four evenly spaced frames; all in order of time.
 
     Arrays of the file: `images_jpeg_bytes` (frame) the frames as JPEG; `queries_xyt` (track, 3)
     pixels (centres at half-integers) and frame; `tracks_XYZ` (frame, track, 3) in the CAMERA of
@@ -39,27 +40,30 @@ def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray
     """The arrays of the file by name."""
     import cv2  # noqa: PLC0415 - only exports of pictures need it.
 
-    frames = [int(frame) for frame in evenly_spaced(rec.frame_count, _QUERY_FRAMES)]
-    per_frame = max(1, (max_points or _DEFAULT_TRACKS) // len(frames))
+    order = order_of_times(rec.timestamps_s)
+    places = [int(place) for place in evenly_spaced(rec.frame_count, _QUERY_FRAMES)]
+    per_frame = max(1, (max_points or _DEFAULT_TRACKS) // len(places))
     queries, points, visible = [], [], []
-    for frame in frames:
+    for place in places:
+        frame = order[place]
         xy = _grid(rec, frame, per_frame)
         answer = rec.query(frame=frame, xy=xy)
         # A track needs something to begin with; elsewhere than it begins it may be unsure.
         good = answer.valid[frame] & (answer.confidence[frame] > 0)
-        queries.append(np.column_stack([xy, np.full(len(xy), frame)])[good])
-        points.append(answer.points[:, good])
-        visible.append((answer.visible > _SEEN)[:, good] & (answer.confidence > 0)[:, good])
+        queries.append(np.column_stack([xy, np.full(len(xy), place)])[good])
+        points.append(answer.points[order][:, good])
+        seen = (answer.visible > _SEEN) & (answer.confidence > 0)
+        visible.append(seen[order][:, good])
     tracks = np.concatenate(points, axis=1).astype(np.float64)[:, :max_points]
+    poses, lenses = rec.world_from_camera[order], rec.intrinsics[order]
     in_cameras = np.stack(
-        [
-            points_in_camera(now, pose)
-            for now, pose in zip(tracks, rec.world_from_camera, strict=True)
-        ]
+        [points_in_camera(now, pose) for now, pose in zip(tracks, poses, strict=True)]
     )
-    focal_and_center = rec.intrinsics[:, [0, 1, 0, 1], [0, 1, 2, 2]]
+    focal_and_center = lenses[:, [0, 1, 0, 1], [0, 1, 2, 2]]
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    jpegs = [cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in rec.images]
+    jpegs = [
+        cv2.imencode(".jpg", rec.images[frame][..., ::-1], quality)[1].tobytes() for frame in order
+    ]
     return {
         # Plain bytes and no objects, so that no unpickling is needed; a JPEG ends in no zero.
         "images_jpeg_bytes": np.array(jpegs),
@@ -67,8 +71,8 @@ def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray
         "tracks_XYZ": in_cameras.astype(np.float32),
         "visibility": np.concatenate(visible, axis=1)[:, :max_points],
         "fx_fy_cx_cy": np.median(focal_and_center, axis=0).astype(np.float32),
-        "extrinsics_w2c": np.linalg.inv(rec.world_from_camera).astype(np.float32),
-        "intrinsics": rec.intrinsics.astype(np.float32),
+        "extrinsics_w2c": np.linalg.inv(poses).astype(np.float32),
+        "intrinsics": lenses.astype(np.float32),
     }
 
 

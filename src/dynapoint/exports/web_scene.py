@@ -237,7 +237,7 @@ def frame_tracks(
     rec: Reconstruction,
     times: list[int],
     *,
-    frame: int = 0,
+    frame: int,
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> TrackSet:
     """Tracks of at most 1200 pixels of a frame, on an even grid over a part of its map.

@@ -14,7 +14,7 @@ from dynapoint.results.manifest import CACHE_FOLDER, MANIFEST_FILE
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.whole_file import sha256_of, whole_file
 
-_VERSION = 2
+_VERSION = 3
 
 
 def cached(

@@ -39,7 +39,8 @@ class ShownScene:
     """A scene and what has been worked out of it for its pages.
 
     Places are 16-bit steps within the box about each cloud: along each axis an error of at most
-    the box's edge / 65535 / 2. Points farther away than 20 median distances are left out.
+    the box's edge / 65535 / 2. Points farther away than 20 median distances are left out. Pages
+    count frames in the order of time, and so do the methods' arguments.
     """
 
     def __init__(self, rec: Reconstruction) -> None:
@@ -47,6 +48,7 @@ class ShownScene:
         self.rec = replace(rec, progress=False)
         # With what there is to say of the points that move, and the box about all.
         self._fused: tuple[SplitCloud, np.ndarray, packing.Box] | None = None
+        self._order = ExportOptions().times(self.rec)
         self._motion: UInt8[np.ndarray, "frame map_height map_width"] | None = None
 
     @property
@@ -72,11 +74,11 @@ class ShownScene:
 
     def picture(self, frame: int) -> bytes:
         """A frame's picture as its map shows it, as a JPEG file."""
-        return packing.jpeg(web_scene.picture(self.rec, frame))
+        return packing.jpeg(web_scene.picture(self.rec, self._order[frame]))
 
     def cloud(self, frame: int, *, most: int, motion: bool) -> bytes:
         """A frame's own points: facts, and x, y, z and certainty * 256 + motion of each."""
-        rec = self.rec
+        rec, frame = self.rec, self._order[frame]
         moving = (
             self._motion[frame] / np.float32(255) if motion and self._motion is not None else None
         )
@@ -155,8 +157,7 @@ class ShownScene:
         Raises:
             DynapointError: The network is needed and cannot be had.
         """
-        times = list(range(self.frames))
-        tracks = web_scene.frame_tracks(self.rec, times, frame=frame, box=part)
+        tracks = web_scene.frame_tracks(self.rec, self._order, frame=self._order[frame], box=part)
         return with_facts({"count": tracks.points.shape[1]}, *track_arrays(tracks))
 
     def write(self, name: str, folder: Path) -> Path:
