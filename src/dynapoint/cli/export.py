@@ -21,8 +21,8 @@ class Export(SceneCommand):
     output: OutputOption
     """File or folder to write; its suffix says the format unless --to does."""
     to: Annotated[str | None, optional("FORMAT")] = None
-    """ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth (16-bit PNG), depth-exr,
-    mp4 (seen from 16 degrees to both sides), html, or sheet (a PNG of every answer)."""
+    """ply, glb, usd, blender (a script), nuke (.chan), colmap, nerfstudio, rerun,
+    tum, tapvid3d, depth (16-bit PNG), depth-exr, mp4 (seen from 16 degrees to both sides), html, or sheet (a PNG of every answer)."""
     time: Annotated[int | None, optional("INDEX")] = None
     """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
     max_points: Annotated[int | None, optional("N")] = None
@@ -33,6 +33,9 @@ class Export(SceneCommand):
     """Leave out points whose pixel is nearly black, or nearly white."""
     fps: Annotated[float | None, optional("N")] = None
     """Times per second in animations; the default is as in the source."""
+    show: Literal["auto", "fused", "own"] = "auto"
+    """Show all frames fused or each frame's own pixels (html, mp4, sheet, blender); auto fuses
+    unless frames disagree so much that things would be seen twice."""
     overwrite: Flag = False
     """Replace an earlier export."""
     json: Flag = False
@@ -53,6 +56,7 @@ class Export(SceneCommand):
                 confidence_percentile=self.confidence,
                 hide_pixels=self.hide_pixels,
                 fps=self.fps,
+                show=self.show,
                 overwrite=self.overwrite,
             )
         except ConfigError as error:

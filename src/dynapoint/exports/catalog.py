@@ -42,6 +42,15 @@ FORMATS = {
         writer="usd:write_usd",
         suffixes=(".usd", ".usdc"),
     ),
+    "blender": Format(
+        words="a script that makes camera, pictures and points in Blender",
+        writer="blender:write_blender",
+    ),
+    "nuke": Format(
+        words="the camera for Nuke, After Effects and other compositors",
+        writer="nuke:write_nuke",
+        suffixes=(".chan",),
+    ),
     "colmap": Format(
         words="images, masks, poses and still points: COLMAP and splat trainers",
         writer="colmap:write_colmap",

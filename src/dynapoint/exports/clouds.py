@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
+from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
 from dynapoint.results.reconstruction import Reconstruction
@@ -70,6 +71,14 @@ def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> C
         colors=colors.reshape(-1, 3)[chosen],
         confidence=weight.reshape(-1)[chosen],
     )
+
+
+def own_spacing(
+    rec: Reconstruction, frame: int, points: Float32[np.ndarray, "point xyz=3"]
+) -> Float32[np.ndarray, " point"]:
+    """About how far pixels of one frame at these points are from their neighbours."""
+    depth = points_in_camera(points.astype(np.float64), rec.world_from_camera[frame])[:, 2]
+    return (depth.clip(0) / rec.map_intrinsics[frame, 0, 0]).astype(np.float32)
 
 
 def fused_cloud(rec: Reconstruction, time: int, options: ExportOptions) -> Cloud:

@@ -18,6 +18,7 @@ def export_scene(
     confidence_percentile: float = 0.0,
     hide_pixels: Literal["none", "black", "white"] = "none",
     fps: float | None = None,
+    show: Literal["auto", "fused", "own"] = "auto",
     overwrite: bool = False,
 ) -> Path:
     """Write a scene in another program's format; arguments as of `Reconstruction.export`."""
@@ -27,6 +28,7 @@ def export_scene(
         confidence_percentile=confidence_percentile,
         hide_pixels=hide_pixels,
         fps=fps,
+        show=show,
         overwrite=overwrite,
     )
     return export(rec, format_of(path) if to is None else to, path, options)

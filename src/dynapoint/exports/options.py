@@ -1,9 +1,10 @@
 """What a user may choose about an export."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dynapoint.errors import ConfigError, InputError
+from dynapoint.exports.shown_pixels import fusion_shows_ghosts
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -19,6 +20,9 @@ class ExportOptions:
             least confidence. Points with confidence 0 are always left out.
         hide_pixels: Leave out points whose pixel is nearly black, or nearly white.
         fps: Times per second in animations; None plays them as the source did.
+        show: What html, mp4, sheet and blender show: all frames fused, or each frame's own pixels
+            at its own time. "auto" fuses unless that would show ghosts (html always begins with
+            own pixels, and has both).
         overwrite: Replace an earlier export.
     """
 
@@ -27,6 +31,7 @@ class ExportOptions:
     confidence_percentile: float = 0.0
     hide_pixels: Literal["none", "black", "white"] = "none"
     fps: float | None = None
+    show: Literal["auto", "fused", "own"] = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -39,6 +44,8 @@ class ExportOptions:
             )
         if self.hide_pixels not in ("none", "black", "white"):
             raise ConfigError(f"hide_pixels is {self.hide_pixels!r}; give none, black or white")
+        if self.show not in ("auto", "fused", "own"):
+            raise ConfigError(f"show is {self.show!r}; give auto, fused or own")
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ConfigError(f"fps is {self.fps:g}; give a positive number of times per second")
 
@@ -56,3 +63,11 @@ class ExportOptions:
                 f"{rec.frame_count - 1}; source_frame_index names them in the source"
             )
         return [self.time]
+
+    def shows_own(self, rec: Reconstruction) -> bool:
+        """Whether each frame's own pixels are shown and not all frames fused."""
+        return self.show == "own" or (self.show == "auto" and fusion_shows_ghosts(rec))
+
+    def with_points(self, most: int) -> "ExportOptions":
+        """These options with a number of points for those that leave it to the format."""
+        return self if self.max_points is not None else replace(self, max_points=most)

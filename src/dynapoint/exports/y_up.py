@@ -16,12 +16,21 @@ def y_up_cameras(
     """Positions of the cameras of some times, and their turns as quaternions to go between."""
     positions = rec.world_from_camera[times, :3, 3] @ Y_UP_FROM_OPENCV
     turns = Y_UP_FROM_OPENCV @ rec.world_from_camera[times, :3, :3] @ Y_UP_FROM_OPENCV
-    quaternion_xyzw = Rotation.from_matrix(turns).as_quat()
-    for index in range(1, len(times)):
-        # The nearer of the two quaternions of a rotation, or a viewer goes the long way round.
+    return positions, nearest_quaternions(turns)
+
+
+def nearest_quaternions(
+    rotations: Float64[np.ndarray, "time 3 3"],
+) -> Float64[np.ndarray, "time xyzw=4"]:
+    """Quaternions of rotations, of whose two each is the nearer to the one before.
+
+    Between others a viewer goes the long way round.
+    """
+    quaternion_xyzw = Rotation.from_matrix(rotations).as_quat()
+    for index in range(1, len(rotations)):
         if quaternion_xyzw[index] @ quaternion_xyzw[index - 1] < 0:
             quaternion_xyzw[index] *= -1
-    return positions, quaternion_xyzw
+    return quaternion_xyzw
 
 
 def linear_from_srgb(srgb: UInt8[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
