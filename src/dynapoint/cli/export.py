@@ -1,6 +1,5 @@
 """The command that hands a stored scene on to other programs."""
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -22,7 +21,8 @@ class Export(SceneCommand):
     """File or folder to write; its suffix says the format unless --to does."""
     to: Annotated[str | None, optional("FORMAT")] = None
     """ply, glb, usd, blender (a script), nuke (.chan), colmap, nerfstudio, rerun,
-    tum, tapvid3d, depth (16-bit PNG), depth-exr, mp4 (seen from 16 degrees to both sides), html, or sheet (a PNG of every answer)."""
+    tum, tapvid3d, depth (16-bit PNG), depth-exr, html,
+    mp4 (seen from 16 degrees to both sides), or sheet (a PNG of every answer)."""
     time: Annotated[int | None, optional("INDEX")] = None
     """Only this time; for ply, all frames fused at it in one file instead of a file per time."""
     max_points: Annotated[int | None, optional("N")] = None
@@ -61,7 +61,7 @@ class Export(SceneCommand):
             )
         except ConfigError as error:
             raise UsageError(str(error)) from error
-        rec = self.open(progress=sys.stderr.isatty())
+        rec = self.open(progress=not self.json)
         path = export(rec, to, self.output, options)
         if self.json:
             print_json(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
-from tqdm import tqdm
 
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import moments_s, order_of_times
 
@@ -116,7 +116,7 @@ def moving_cloud(
     count = len(fused.points)
     points = np.empty((len(times), count, 3), dtype=np.float32)
     usable = np.empty((len(times), count), dtype=bool)
-    for index, time in enumerate(tqdm(times, desc="points", disable=not rec.progress, leave=False)):
+    for index, time in enumerate(steps(times, "points", shown=rec.progress)):
         now, confidence = _maps_at(rec, sources, time)
         for chosen, frame in zip(of_frame, now, strict=True):
             points[index, chosen] = frame[pixel[1][chosen], pixel[2][chosen]]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dynapoint.exports import web_packing as packing
 from dynapoint.exports import web_scene
@@ -21,6 +20,7 @@ from dynapoint.exports.web_packing import Box, TextBuffer
 from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
 from dynapoint.results.answers import moving_at_ends
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -152,9 +152,7 @@ def _grid_clouds(
     moving = moving_at_ends(rec, times)
     return [
         web_scene.grid_cloud(rec, time, options, grid, farthest=farthest, motion=motion)
-        for time, motion in zip(
-            tqdm(times, desc="clouds", disable=not rec.progress, leave=False), moving, strict=True
-        )
+        for time, motion in zip(steps(times, "clouds", shown=rec.progress), moving, strict=True)
     ]
 
 

@@ -1,32 +1,46 @@
 """MP4: a video of the cloud while the camera swings about it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s
+from dynapoint.exports.clouds import moving_cloud, own_spacing, own_time_cloud, play_times_s
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.exports.splats import draw_points
 from dynapoint.geometry.arrays import typical_depth
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 _RATE = 24
 _LONGER_SIDE = 720
 _SHORTEST_S, _LONGEST_S = 6.0, 60.0
 _MOST_POINTS = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moment:
+    """What is drawn of one time."""
+
+    points: Float32[np.ndarray, "point xyz=3"]
+    colors: UInt8[np.ndarray, "point rgb=3"]
+    spacing: Float32[np.ndarray, " point"]
+
+
 # The camera swings so far to both sides and up and down, and stands back by a share of the
 # distance to what it looks at, so that the edges of the scene come into view.
 _SWING_RAD, _NOD_RAD, _STEP_BACK = np.radians(16.0), np.radians(5.0), 0.25
 
 
 def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
-    """Write an H.264 video of the fused cloud moving, seen by a camera that swings once about it.
+    """Write an H.264 video of the scene moving, seen by a camera that swings once about it.
+
+    Of all frames fused, or of each frame's own pixels at its time where fusion would show ghosts.
 
     By 16 degrees to both sides and no full turn: what was filmed from one side has no back, and
     from beyond 45 degrees scenes of one video are not recognised any more. The scene plays
@@ -39,20 +53,20 @@ def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """
     import av  # noqa: PLC0415 - only videos need it.
 
-    shown = _shown_times(play_times_s(rec, options))
+    times, shown = options.times(rec), _shown_times(play_times_s(rec, options))
     with export_file(path, ".mp4", overwrite=options.overwrite) as partial:
-        cloud = moving_cloud(rec, options, max_points=options.max_points or _MOST_POINTS)
+        moments = _moments(rec, options)
         try:
             with av.open(str(partial), "w", format="mp4") as container:
                 stream = container.add_stream("libx264", rate=Fraction(_RATE))
-                stream.height, stream.width = _video_hw(rec, cloud.times[0])
+                stream.height, stream.width = _video_hw(rec, times[0])
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": "20", "preset": "veryfast"}
                 # Players take untagged video of this size for BT.601 or BT.709 as they please.
                 stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU709
                 stream.codec_context.color_primaries = 1
                 stream.codec_context.color_trc = 1
-                for image in _pictures(rec, cloud, shown):
+                for image in _pictures(rec, moments, times, shown):
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
                     container.mux(stream.encode(frame))
@@ -62,23 +76,43 @@ def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
 
 
 def _pictures(
-    rec: Reconstruction, cloud: MovingCloud, shown: list[int]
+    rec: Reconstruction, moments: list[_Moment], times: list[int], shown: list[int]
 ) -> Iterator[UInt8[np.ndarray, "height width rgb=3"]]:
     """The pictures of the video."""
-    image_hw = _video_hw(rec, cloud.times[0])
+    image_hw = _video_hw(rec, times[0])
     focal_px = float(rec.intrinsics[0, 0, 0] / rec.frames.picture_hw[0, 1] * image_hw[1])
-    steps = zip(shown, _swing(rec, cloud, len(shown)), strict=True)
-    bar = tqdm(steps, "video", len(shown), disable=not rec.progress, leave=False)
-    for index, pose in bar:
-        usable = cloud.usable[index]
+    views = list(zip(shown, _swing(rec, moments, times, len(shown)), strict=True))
+    for index, pose in steps(views, "pictures of the video", shown=rec.progress):
         yield draw_points(
-            cloud.points[index, usable],
-            cloud.colors[usable],
-            cloud.spacing[usable],
+            moments[index].points,
+            moments[index].colors,
+            moments[index].spacing,
             world_from_camera=pose,
             focal_px=focal_px,
             image_hw=image_hw,
         )
+
+
+def _moments(rec: Reconstruction, options: ExportOptions) -> list[_Moment]:
+    """What is drawn of each time."""
+    if options.shows_own(rec):
+        clouds = [
+            own_time_cloud(rec, time, options.with_points(_MOST_POINTS))
+            for time in options.times(rec)
+        ]
+        return [
+            _Moment(
+                points=cloud.points,
+                colors=cloud.colors,
+                spacing=own_spacing(rec, time, cloud.points),
+            )
+            for time, cloud in zip(options.times(rec), clouds, strict=True)
+        ]
+    cloud = moving_cloud(rec, options, max_points=options.max_points or _MOST_POINTS)
+    return [
+        _Moment(points=points[usable], colors=cloud.colors[usable], spacing=cloud.spacing[usable])
+        for points, usable in zip(cloud.points, cloud.usable, strict=True)
+    ]
 
 
 def _shown_times(begins_s: Float64[np.ndarray, " moment"]) -> list[int]:
@@ -99,11 +133,11 @@ def _video_hw(rec: Reconstruction, frame: int) -> tuple[int, int]:
 
 
 def _swing(
-    rec: Reconstruction, cloud: MovingCloud, count: int
+    rec: Reconstruction, moments: list[_Moment], times: list[int], count: int
 ) -> Float64[np.ndarray, "picture 4 4"]:
     """Poses (world from camera) on a closed curve about what the middle camera looks at."""
-    start = rec.world_from_camera[cloud.times[len(cloud.times) // 2]]
-    points = cloud.points[cloud.usable].astype(np.float64)
+    start = rec.world_from_camera[times[len(times) // 2]]
+    points = np.concatenate([moment.points for moment in moments]).astype(np.float64)
     distance = typical_depth((points - start[:3, 3]) @ start[:3, 2])
     phase = 2 * np.pi * np.arange(count) / count
     angles = np.stack([_SWING_RAD * np.sin(phase), _NOD_RAD * np.sin(2 * phase)], axis=1)

@@ -13,6 +13,7 @@ from dynapoint.exports.paths import moved_points
 from dynapoint.exports.splat_training import still_scene
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import moments_s, order_of_times
 
@@ -85,7 +86,7 @@ def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions
     tracked = moving_cloud(rec, options, max_points=_TRACKED_POINTS)
     chosen = moved_points(tracked, _TRACKS)
     colors = hue_colors(np.arange(len(chosen)) / max(1, len(chosen)))
-    for index, time in enumerate(times):
+    for index, time in enumerate(steps(times, "frames", shown=rec.progress)):
         stream.set_time("frame", sequence=places.index(time))
         stream.set_time("seconds", duration=float(seconds[index]))
         _log_camera(rr, stream, rec, time)

@@ -1,5 +1,6 @@
 """One picture of what a scene's maps imply: tracks, motion, flow, objects, matches and fusion."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from dynapoint.exports.clouds import own_spacing, own_time_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.exports.splats import draw_points
 from dynapoint.results.colors import HEAT, hue_colors
 from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import image_panel, track_panel
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -35,38 +38,71 @@ def write_sheet(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     times = options.times(rec)
     moment = times[len(times) // 2]
     with export_file(path, ".png", overwrite=options.overwrite) as partial:
-        draw_sheet(rec, moment).save(partial, format="PNG")
+        draw_sheet(rec, moment, own=options.shows_own(rec)).save(partial, format="PNG")
 
 
-def draw_sheet(rec: Reconstruction, moment: int) -> Image.Image:
-    """The picture; `moment` is the frame whose pixels and time most panels show."""
+def draw_sheet(rec: Reconstruction, moment: int, *, own: bool = False) -> Image.Image:
+    """The picture; `moment` is the frame whose pixels and time most panels show.
+
+    `own` shows that frame's own pixels from aside, and not all frames fused.
+    """
     height, width = rec.frames.picture_hw[0]
     aspect = float(np.clip(width / height, 0.4, 3.0))
     size = (round((_PANEL_AREA * aspect) ** 0.5), round((_PANEL_AREA / aspect) ** 0.5))
     last = order_of_times(rec.timestamps_s)[-1]
     other = last if moment != last else order_of_times(rec.timestamps_s)[0]
-    fused = rec.fuse(time=moment, max_points=_CLOUD_POINTS)
-    still = rec.background(max_points=_CLOUD_POINTS)
-    panels = [
-        (f"frame {moment}", image_panel(rec, moment, size)),
+    panels: list[tuple[str, Callable[[], Image.Image]]] = [
+        (f"frame {moment}", lambda: image_panel(rec, moment, size)),
         (
             f"frame 0's points in frame {last}, with their ways",
-            track_panel(rec, rec.tracks(), time=last, size=size),
+            lambda: track_panel(rec, rec.tracks(), time=last, size=size),
         ),
-        (f"what moves in frame {moment} (probability)", _motion_panel(rec, moment, size)),
-        (f"moving objects in frame {moment}, one colour each", _objects_panel(rec, moment, size)),
-        (f"optical flow to frame {other}: hue is direction", _flow_panel(rec, moment, other, size)),
-        (f"matches in frame {other}, placed at one time", _match_panel(rec, moment, other, size)),
+        (f"what moves in frame {moment} (probability)", lambda: _motion_panel(rec, moment, size)),
         (
-            f"all frames fused at time {moment}",
-            _cloud_panel(rec, fused, size),
+            f"moving objects in frame {moment}, one colour each",
+            lambda: _objects_panel(rec, moment, size),
         ),
         (
-            "what stands still, alone",
-            _cloud_panel(rec, still, size),
+            f"optical flow to frame {other}: hue is direction",
+            lambda: _flow_panel(rec, moment, other, size),
         ),
+        (
+            f"matches in frame {other}, placed at one time",
+            lambda: _match_panel(rec, moment, other, size),
+        ),
+        (
+            f"frame {moment} alone, from aside" if own else f"all frames fused at time {moment}",
+            lambda: _moment_panel(rec, moment, size, own=own),
+        ),
+        ("what stands still, alone", lambda: _still_panel(rec, size)),
     ]
-    return _arranged(rec, panels, size)
+    drawn = [(title, draw()) for title, draw in steps(panels, "panels", shown=rec.progress)]
+    return _arranged(rec, drawn, size)
+
+
+def _moment_panel(
+    rec: Reconstruction, time: int, size: tuple[int, int], *, own: bool
+) -> Image.Image:
+    """All frames fused at a time, or that frame's own pixels."""
+    if own:
+        cloud = own_time_cloud(rec, time, ExportOptions(max_points=_CLOUD_POINTS))
+        spacing = own_spacing(rec, time, cloud.points)
+        return _cloud_panel(rec, cloud.points, cloud.colors, spacing, size)
+    fused = rec.fuse(time=time, max_points=_CLOUD_POINTS)
+    return _fused_panel(rec, fused, size)
+
+
+def _still_panel(rec: Reconstruction, size: tuple[int, int]) -> Image.Image:
+    """What stands still."""
+    return _fused_panel(rec, rec.background(max_points=_CLOUD_POINTS), size)
+
+
+def _fused_panel(rec: Reconstruction, cloud: Any, size: tuple[int, int]) -> Image.Image:
+    """A fused cloud."""
+    points = np.asarray(cloud.points)
+    footprint = points[:, 2].clip(1e-6) / rec.map_intrinsics[0, 0, 0]
+    spacing = np.maximum(footprint, cloud.voxel_size)
+    return _cloud_panel(rec, points, np.asarray(cloud.colors), spacing, size)
 
 
 def _motion_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Image.Image:
@@ -144,19 +180,24 @@ def _match_panel(rec: Reconstruction, frame: int, other: int, size: tuple[int, i
     return canvas
 
 
-def _cloud_panel(rec: Reconstruction, cloud: Any, size: tuple[int, int]) -> Image.Image:
+def _cloud_panel(
+    rec: Reconstruction,
+    points: Float[np.ndarray, "point xyz=3"],
+    colors: UInt8[np.ndarray, "point rgb=3"],
+    spacing: Float[np.ndarray, " point"],
+    size: tuple[int, int],
+) -> Image.Image:
     """A cloud from the side and above."""
-    points, shown = np.asarray(cloud.points), _central(np.asarray(cloud.points))
+    shown = _central(points)
     if not shown.any():
         return Image.new("RGB", size, PAPER)
     middle = np.median(points[shown], axis=0)
     pose = _turned_camera(middle)
     focal = rec.map_intrinsics[0, 0, 0] * size[0] / rec.map_hw[1] * 0.8
-    footprint = points[:, 2].clip(1e-6) / rec.map_intrinsics[0, 0, 0]
     picture = draw_points(
         points[shown],
-        np.asarray(cloud.colors)[shown],
-        np.maximum(footprint, cloud.voxel_size)[shown],
+        colors[shown],
+        spacing[shown],
         world_from_camera=pose,
         focal_px=float(focal),
         image_hw=(size[1], size[0]),

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
-from tqdm import tqdm
 
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.answers import as_numpy, moving_at_ends
 from dynapoint.results.asking import map_pictures
+from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 IMAGES, MASKS = "images", "masks"
@@ -66,10 +66,8 @@ def write_pictures(rec: Reconstruction, scene: StillScene, folder: Path) -> None
     """Write `images/NAME` and `masks/NAME.png`, both PNG at the frames' original resolution."""
     (folder / IMAGES).mkdir()
     (folder / MASKS).mkdir()
-    steps = zip(scene.frames, scene.moving, strict=True)
-    for frame, moving in tqdm(
-        steps, "images", len(scene.frames), disable=not rec.progress, leave=False
-    ):
+    pairs = list(zip(scene.frames, scene.moving, strict=True))
+    for frame, moving in steps(pairs, "images and masks", shown=rec.progress):
         height, width = rec.frames.picture_hw[frame]
         image = rec.images[frame, :height, :width]
         _write_png(folder / IMAGES / image_name(frame), image[..., ::-1])

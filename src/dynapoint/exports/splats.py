@@ -1,6 +1,7 @@
-"""Pictures of clouds: discs with a z-buffer, in plain NumPy."""
+"""Pictures of clouds: discs with a z-buffer."""
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int32, UInt8
 
 from dynapoint.geometry.arrays import points_in_camera, project
@@ -10,6 +11,8 @@ _LARGEST_RADIUS_PX = 16
 # A disc's radius as a share of the distance to its neighbours, so that four of them side by side
 # leave no gap.
 _REACH = 0.7
+# Beyond all ranks of points.
+_NOTHING = 2**63 - 1
 
 
 def draw_points(
@@ -34,32 +37,33 @@ def draw_points(
     height, width = image_hw
     intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
     in_camera = points_in_camera(points.astype(np.float64), world_from_camera)
-    depth = in_camera[:, 2]
-    in_front = np.flatnonzero(depth > 0)
-    # The farthest first: where discs of one size overlap, the last one written is the nearest.
-    in_front = in_front[np.argsort(-depth[in_front], kind="stable")].astype(np.int32)
-    depth = depth.astype(np.float32)
-    xy = np.floor(project(in_camera[in_front], intrinsics)).clip(-(2**30), 2**30).astype(np.int32)
-    reach = focal_px * _REACH * spacing[in_front] / depth[in_front]
+    in_front = np.flatnonzero(in_camera[:, 2] > 0)
+    in_camera = in_camera[in_front]
+    xy = np.floor(project(in_camera, intrinsics)).clip(-(2**30), 2**30).astype(np.int64)
+    # A border around the picture takes what discs reach beyond it.
+    beyond = np.array([width, height]) + _LARGEST_RADIUS_PX
+    near = ((xy >= -_LARGEST_RADIUS_PX) & (xy < beyond)).all(axis=1)
+    chosen, xy, depth = in_front[near], xy[near], in_camera[near, 2].astype(np.float32)
+    border = 2 * _LARGEST_RADIUS_PX
+    stride, rows = width + 2 * border, height + 2 * border
+    middle = torch.from_numpy((xy[:, 1] + border) * stride + xy[:, 0] + border)
+    reach = focal_px * _REACH * spacing[chosen] / depth
     radius = np.ceil(reach - 0.5).clip(0, _LARGEST_RADIUS_PX).astype(np.int32)
-    drawn = np.full(height * width, -1, dtype=np.int32)
-    nearest = np.full(height * width, np.inf, dtype=np.float32)
+    # Bits of positive floats are in order of size: the least of these numbers is the nearest point.
+    rank = torch.from_numpy((depth.view(np.int32).astype(np.int64) << 32) | np.arange(len(depth)))
+    nearest = torch.full((rows * stride,), _NOTHING)
     for size in np.unique(radius):
-        these = radius == size
-        column, row = (xy[these, axis, None] + _disc(int(size))[:, axis] for axis in (0, 1))
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        layer = np.full(height * width, -1, dtype=np.int32)
-        layer[(row * width + column)[inside]] = np.broadcast_to(
-            in_front[these, None], inside.shape
-        )[inside]
-        # Discs of different sizes are told apart by depth.
-        pixel = np.flatnonzero(layer >= 0)
-        pixel = pixel[depth[layer[pixel]] < nearest[pixel]]
-        drawn[pixel], nearest[pixel] = layer[pixel], depth[layer[pixel]]
-    image = np.empty((height * width, 3), dtype=np.uint8)
+        these = torch.from_numpy(np.flatnonzero(radius == size))
+        offsets = torch.from_numpy(_disc(int(size)).astype(np.int64) @ np.array([1, stride]))
+        pixels = (middle[these, None] + offsets).reshape(-1)
+        ranks = rank[these, None].expand(-1, len(offsets)).reshape(-1)
+        nearest.scatter_reduce_(0, pixels, ranks, "amin")
+    inner = nearest.reshape(rows, stride)[border : border + height, border : border + width].numpy()
+    image = np.empty((height, width, 3), dtype=np.uint8)
     image[:] = BACKDROP
-    image[drawn >= 0] = colors[drawn[drawn >= 0]]
-    return image.reshape(height, width, 3)
+    drawn = inner != _NOTHING
+    image[drawn] = colors[chosen[inner[drawn] & 0xFFFFFFFF]]
+    return image
 
 
 def _disc(radius: int) -> Int32[np.ndarray, "pixel xy=2"]:

@@ -19,6 +19,7 @@ from dynapoint.results.answers import Answers
 from dynapoint.results.asking import checked_xy
 from dynapoint.results.front_door import FrontDoor
 from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.progress import steps
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.visibility import seen_probability, surface_of
 
@@ -291,11 +292,7 @@ class Reconstruction(Answers, FrontDoor):
 
     def _bar(self, times: range) -> Iterator[int]:
         """The times, with a progress bar if one is wanted."""
-        if not self.progress:
-            return iter(times)
-        from tqdm import tqdm  # noqa: PLC0415 - only needed here.
-
-        return iter(tqdm(times, desc=self.frames.name, unit="time", leave=False))
+        return steps(times, self.frames.name, shown=self.progress)
 
     def _maps(
         self, frame: int, time: int, *, keep: bool = True
