@@ -342,3 +342,37 @@ def test_a_viewer_that_has_ended_is_named(browser):
         watched.page.wait_for_selector("#message:not([hidden])")
         assert "still running" in watched.page.locator("#message").inner_text()
     site.close()
+
+
+def test_the_tint_keeps_the_colours_until_its_answer_is_there(show):
+    page = show(scene(frames=FRAMES))
+    waiting = []
+    # Not the method itself, to which Playwright would give an attribute.
+    page.page.route("**/motion", lambda route: waiting.append(route), times=1)  # noqa: PLW0108
+    change(page, cameras="off", tracks="off")
+    before = canvas(page)
+    page.page.evaluate("void dynapoint.change('tint', true)")
+    wait_until(page, "!loaded.motion && state.tint")
+    page.page.wait_for_timeout(300)
+    page.page.evaluate("dynapoint.draw()")
+    np.testing.assert_array_equal(canvas(page), before)
+    assert len(waiting) == 1
+    waiting[0].continue_()
+    wait_until(page, "loaded.motion && loaded.grids.get(shownTime)?.motion === true")
+    page.page.evaluate("dynapoint.draw()")
+    assert np.abs(canvas(page).astype(int) - before).max() > 30
+
+
+def test_a_notice_goes_away_and_what_ends_the_page_stays(show):
+    page = show(scene(frames=2), complains=True)
+    hidden = "document.getElementById('message').hidden"
+    page.page.evaluate(
+        "(() => { const wait = setTimeout; "
+        "window.setTimeout = (then, ms) => wait(then, ms / 40); })()"
+    )
+    page.page.evaluate("fail(new Error('no such frame'))")
+    assert page.page.locator("#message").inner_text() == "no such frame"
+    wait_until(page, hidden)
+    page.page.evaluate("fail(new Error('no WebGL'), true)")
+    page.page.wait_for_timeout(400)
+    assert not page.page.evaluate(hidden)

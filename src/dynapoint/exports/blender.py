@@ -15,7 +15,7 @@ from PIL import Image
 from dynapoint.exports import web_scene
 from dynapoint.exports.clouds import own_spacing, own_time_cloud, play_times_s, units
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.outputs import export_folder
+from dynapoint.exports.outputs import export_folder, readable_name
 from dynapoint.exports.web_page import asset
 from dynapoint.exports.y_up import linear_from_srgb, nearest_quaternions
 from dynapoint.results.progress import steps
@@ -75,7 +75,7 @@ def write_blender(rec: Reconstruction, path: Path, options: ExportOptions) -> No
             image = Image.fromarray(rec.images[time, :height, :width])
             image.save(folder / pictures[-1], compress_level=1)
         about = {
-            "name": rec.frames.name,
+            "name": readable_name(rec.frames.name),
             "units": units(rec),
             "fps": max(1, round(rate)),
             "fps_base": max(1, round(rate)) / rate,

@@ -16,7 +16,7 @@ import dynapoint
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.gltf_buffer import GltfBuffer
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.outputs import export_file
+from dynapoint.exports.outputs import export_file, readable_name
 from dynapoint.exports.y_up import Y_UP_FROM_OPENCV, linear_from_srgb, y_up_cameras
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.reconstruction import Reconstruction
@@ -80,13 +80,13 @@ def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " m
             "version": "2.0",
             "generator": f"dynapoint {dynapoint.__version__}",
             "extras": {
-                "source": rec.frames.name,
+                "source": readable_name(rec.frames.name),
                 "units": units(rec),
                 "position_error": position_error,
             },
         },
         "scene": 0,
-        "scenes": [{"name": rec.frames.name, "nodes": top}],
+        "scenes": [{"name": readable_name(rec.frames.name), "nodes": top}],
         "nodes": nodes,
         "cameras": cameras,
     }

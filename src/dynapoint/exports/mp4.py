@@ -55,18 +55,20 @@ def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
 
     times, shown = options.times(rec), _shown_times(play_times_s(rec, options))
     with export_file(path, ".mp4", overwrite=options.overwrite) as partial:
-        moments = _moments(rec, options)
+        own = options.shows_own(rec)
+        moments = _moments(rec, options, own=own)
+        poses = _swing(rec, moments, times, shown, own=own)
         try:
             with av.open(str(partial), "w", format="mp4") as container:
                 stream = container.add_stream("libx264", rate=Fraction(_RATE))
-                stream.height, stream.width = _video_hw(rec, times[0])
+                stream.height, stream.width = hw = _video_hw(rec, times[0])
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": "20", "preset": "veryfast"}
                 # Players take untagged video of this size for BT.601 or BT.709 as they please.
                 stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU709
                 stream.codec_context.color_primaries = 1
                 stream.codec_context.color_trc = 1
-                for image in _pictures(rec, moments, times, shown):
+                for image in _pictures(rec, moments, shown, poses, hw):
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
                     container.mux(stream.encode(frame))
@@ -76,12 +78,15 @@ def write_mp4(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
 
 
 def _pictures(
-    rec: Reconstruction, moments: list[_Moment], times: list[int], shown: list[int]
+    rec: Reconstruction,
+    moments: list[_Moment],
+    shown: list[int],
+    poses: Float64[np.ndarray, "picture 4 4"],
+    image_hw: tuple[int, int],
 ) -> Iterator[UInt8[np.ndarray, "height width rgb=3"]]:
     """The pictures of the video."""
-    image_hw = _video_hw(rec, times[0])
     focal_px = float(rec.intrinsics[0, 0, 0] / rec.frames.picture_hw[0, 1] * image_hw[1])
-    views = list(zip(shown, _swing(rec, moments, times, len(shown)), strict=True))
+    views = list(zip(shown, poses, strict=True))
     for index, pose in steps(views, "pictures of the video", shown=rec.progress):
         yield draw_points(
             moments[index].points,
@@ -93,9 +98,9 @@ def _pictures(
         )
 
 
-def _moments(rec: Reconstruction, options: ExportOptions) -> list[_Moment]:
+def _moments(rec: Reconstruction, options: ExportOptions, *, own: bool) -> list[_Moment]:
     """What is drawn of each time."""
-    if options.shows_own(rec):
+    if own:
         clouds = [
             own_time_cloud(rec, time, options.with_points(_MOST_POINTS))
             for time in options.times(rec)
@@ -133,17 +138,40 @@ def _video_hw(rec: Reconstruction, frame: int) -> tuple[int, int]:
 
 
 def _swing(
-    rec: Reconstruction, moments: list[_Moment], times: list[int], count: int
+    rec: Reconstruction,
+    moments: list[_Moment],
+    times: list[int],
+    shown: list[int],
+    *,
+    own: bool,
 ) -> Float64[np.ndarray, "picture 4 4"]:
-    """Poses (world from camera) on a closed curve about what the middle camera looks at."""
-    start = rec.world_from_camera[times[len(times) // 2]]
-    points = np.concatenate([moment.points for moment in moments]).astype(np.float64)
-    distance = typical_depth((points - start[:3, 3]) @ start[:3, 2])
-    phase = 2 * np.pi * np.arange(count) / count
+    """Poses (world from camera) that swing about what the middle camera looks at.
+
+    About what each frame's own camera looks at where its `own` pixels are shown, which may be
+    nowhere near the middle one's.
+    """
+    starts = rec.world_from_camera[times]
+    if own:
+        distances = np.array(
+            [_distance(one.points, start) for one, start in zip(moments, starts, strict=True)]
+        )
+    else:
+        starts = np.tile(starts[len(times) // 2], (len(times), 1, 1))
+        points = np.concatenate([moment.points for moment in moments])
+        distances = np.full(len(times), _distance(points, starts[0]))
+    starts, distance = starts[shown], distances[shown][:, None]
+    phase = 2 * np.pi * np.arange(len(shown)) / len(shown)
     angles = np.stack([_SWING_RAD * np.sin(phase), _NOD_RAD * np.sin(2 * phase)], axis=1)
     turns = Rotation.from_euler("yx", angles).as_matrix()
-    poses = np.tile(start, (count, 1, 1))
-    poses[:, :3, :3] = start[:3, :3] @ turns
-    target = start[:3, 3] + distance * start[:3, 2]
+    poses = starts.copy()
+    poses[:, :3, :3] = starts[:, :3, :3] @ turns
+    target = starts[:, :3, 3] + distance * starts[:, :3, 2]
     poses[:, :3, 3] = target - (1 + _STEP_BACK) * distance * poses[:, :3, 2]
     return poses
+
+
+def _distance(
+    points: Float32[np.ndarray, "point xyz=3"], pose: Float64[np.ndarray, "4 4"]
+) -> float:
+    """How far points usually lie before a camera."""
+    return typical_depth((points.astype(np.float64) - pose[:3, 3]) @ pose[:3, 2])

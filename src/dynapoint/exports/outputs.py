@@ -105,6 +105,11 @@ def export_folder(path: Path, to: str, *, overwrite: bool, **facts: Any) -> Iter
         (folder / EXPORT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
+def readable_name(name: str) -> str:
+    """A scene's name as text that can be written: bytes of a file name that are none become �."""
+    return os.fsencode(name).decode("utf-8", errors="replace")
+
+
 def require(module: str, *, extra: str, format_name: str) -> Any:
     """Import a library that only some exports need.
 

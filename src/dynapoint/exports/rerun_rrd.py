@@ -8,7 +8,7 @@ import numpy as np
 
 from dynapoint.exports.clouds import moving_cloud, own_time_cloud
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.outputs import export_file, require
+from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.paths import moved_points
 from dynapoint.exports.splat_training import still_scene
 from dynapoint.geometry.arrays import typical_depth
@@ -50,7 +50,7 @@ def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None
             recording = rr.memory_recording(stream)
             # Active too: as a mere default it came too late, and the viewer laid out its own.
             stream.send_blueprint(_blueprint(), make_active=True, make_default=True)
-            stream.send_recording_name(rec.frames.name)
+            stream.send_recording_name(readable_name(rec.frames.name))
             _log_scene(rr, stream, rec, options)
             partial.write_bytes(recording.drain_as_bytes())
         finally:

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64
 import dynapoint
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.outputs import export_file, require
+from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.paths import held_paths, moved_points
 from dynapoint.exports.y_up import Y_UP_FROM_OPENCV, linear_from_srgb, y_up_cameras
 from dynapoint.geometry.arrays import typical_depth
@@ -80,7 +80,7 @@ def _fill(
     stage.SetEndTimeCode(codes[-1])
     layer.customLayerData = {
         "generator": f"dynapoint {dynapoint.__version__}",
-        "source": rec.frames.name,
+        "source": readable_name(rec.frames.name),
         "units": units(rec),
         "scaleKnown": units(rec) == "metres",
         "displayColor": "linear light, Rec. 709 primaries",

@@ -9,6 +9,7 @@ import dynapoint
 from dynapoint.exports import web_scene
 from dynapoint.exports.clouds import play_times_s
 from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.outputs import readable_name
 from dynapoint.results.reconstruction import Reconstruction
 
 # In the order in which they need each other; what feeds the page comes before them.
@@ -24,7 +25,7 @@ def page_facts(rec: Reconstruction, options: ExportOptions) -> dict[str, Any]:
     moments = play_times_s(rec, options)
     frustums = [web_scene.frustum(rec, time) for time in times]
     return {
-        "name": rec.frames.name,
+        "name": readable_name(rec.frames.name),
         "model": rec.model_name,
         "version": dynapoint.__version__,
         # Frames as their numbers in the source, in the order of time; all other lists follow it.

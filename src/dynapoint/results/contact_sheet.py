@@ -17,6 +17,7 @@ from dynapoint.results.panels import (
 )
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
 from dynapoint.results.summary import SceneSummary, summarize
+from dynapoint.results.time_order import order_of_times
 
 _ROWS = 4
 _PANEL_AREA = 320 * 184
@@ -43,7 +44,8 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
         tracks: Those of frame 0, if they are at hand; memory-mapped ones are read in parts.
     """
     tracks = rec.tracks() if tracks is None else tracks
-    times = [int(time) for time in evenly_spaced(rec.frame_count, _ROWS)]
+    order = order_of_times(rec.timestamps_s)
+    times = [order[place] for place in evenly_spaced(rec.frame_count, _ROWS)]
     size = _panel_size(rec)
     summary = summarize(rec)
     scaled = (
@@ -78,7 +80,7 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
         _paste_legend(sheet, maps, (left[column], below + 4), size[0])
     path_size = (width - 2 * _MARGIN, path_height)
     sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 62))
-    caption = "from above: points of frame 0, camera path (white: first, orange: last camera)"
+    caption = "from above: points of frame 0, camera path (white: earliest, orange: latest camera)"
     pen.text((_MARGIN, below + 44), caption, fill=FAINT, font=font(12))
     return sheet
 

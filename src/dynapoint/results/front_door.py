@@ -59,7 +59,7 @@ class FrontDoor:
 
         Args:
             path: The file or folder to write.
-            to: The format: ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth,
+            to: The format: ply, glb, usd, blender, nuke, colmap, nerfstudio, rerun, tum, tapvid3d, depth,
                 depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
             time: Only this time; None for all.
             max_points: At most this many points in a cloud; None leaves it to the format.

@@ -10,10 +10,13 @@ from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.colors import HEAT, LIGHT, WARM, ColorScale, hue_colors
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.time_order import order_of_times
 
 # Lines are drawn this much larger and made smaller afterwards, which smooths them.
 _OVERSAMPLING = 2
 _GRID_POINTS_ALONG_LONGER_SIDE = 18
+# The scene from above takes this share of its panel.
+_FILLED = 0.92
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,10 @@ def track_panel(
     rows, columns = _grid(rec.map_hw)
     shown = rec.pixel_map.shown_pixels(0)[rows, columns]
     rows, columns = rows[shown], columns[shown]
-    camera_points = points_in_camera(
-        tracks.points[: time + 1, rows, columns].astype(np.float64), rec.world_from_camera[time]
-    )
+    order = order_of_times(rec.timestamps_s)
+    until = order[: order.index(time) + 1]
+    before = np.stack([tracks.points[earlier][rows, columns] for earlier in until])
+    camera_points = points_in_camera(before.astype(np.float64), rec.world_from_camera[time])
     scale = np.array([wide, high]) / np.array(rec.map_hw[::-1])
     ways = project(camera_points, rec.map_intrinsics[time]) * scale
     colors = hue_colors((columns / rec.map_hw[1] + 0.35 * rows / rec.map_hw[0]) % 1.0)
@@ -111,26 +115,36 @@ def track_panel(
 
 
 def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
-    """The scene from above: points of frame 0 and the path of the camera, x to the right, z up."""
+    """The scene from above: points of frame 0 and the path of the camera in the order of time.
+
+    Of the height of `size` and no wider; x to the right and z up, or turned clockwise by a quarter
+    where that shows it larger. The picture is as wide as the scene then is.
+    """
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
-    picture = Image.new("RGB", (wide, high), (20, 20, 26))
     shown = rec.pixel_map.shown_pixels(0)
     points = rec.own_time_points[0][shown].astype(np.float64)
     colors = np.asarray(picture_in_map(rec, 0, rec.map_hw[::-1], Image.Resampling.BOX))[shown]
-    centers = rec.world_from_camera[:, :3, 3]
+    poses = rec.world_from_camera[order_of_times(rec.timestamps_s)]
+    centers = poses[:, :3, 3]
     far = np.percentile(points[:, 2], 95)
     low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
     top = np.maximum(np.percentile(points, 97, axis=0), centers.max(axis=0))
     low_xz, top_xz = np.array([low[0], low[2]]), np.array([top[0], min(top[2], far)])
     extent = np.maximum(top_xz - low_xz, 1e-6)
-    pixels_per_unit = 0.86 * min(wide / extent[0], high / extent[1])
-    middle = (low_xz + top_xz) / 2
+    upright, turned = (
+        _FILLED * min(wide / across, high / along) for across, along in (extent, extent[::-1])
+    )
+    pixels_per_unit = max(upright, turned)
+    axes, signs = ([0, 2], [1.0, -1.0]) if upright >= turned else ([2, 0], [1.0, 1.0])
+    middle = ((low_xz + top_xz) / 2)[[axis // 2 for axis in axes]]
+    filled = extent[axes[0] // 2] * pixels_per_unit / _FILLED
+    wide = int(np.clip(filled, min(wide, high), wide)) // _OVERSAMPLING * _OVERSAMPLING
 
     def place(world: Float64[np.ndarray, "entries xyz=3"]) -> Float64[np.ndarray, "entries xy=2"]:
-        offset = (world[:, [0, 2]] - middle) * pixels_per_unit
-        return np.array([wide / 2, high / 2]) + offset * [1.0, -1.0]
+        offset = (world[:, axes] - middle) * pixels_per_unit
+        return np.array([wide / 2, high / 2]) + offset * signs
 
-    canvas = np.array(picture)
+    canvas = np.array(Image.new("RGB", (wide, high), (20, 20, 26)))
     xy = np.floor(place(points)).astype(np.int64)
     for shift in np.ndindex(2, 2):
         shifted = xy + shift
@@ -141,7 +155,7 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
     path = place(centers)
     reach = 0.06 * min(wide, high) / pixels_per_unit
     for index in sorted({0, rec.frame_count - 1}):
-        rotation = rec.world_from_camera[index, :3, :3]
+        rotation = poses[index, :3, :3]
         corners = np.array([[-0.5, 0, 1.0], [0.5, 0, 1.0]]) * reach
         wedge = place(
             np.vstack([centers[index : index + 1], centers[index] + corners @ rotation.T])
@@ -150,7 +164,7 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
         pen.polygon([tuple(corner) for corner in wedge], outline=color, width=3)
     if rec.frame_count > 1:
         pen.line([tuple(center) for center in path], fill=(255, 90, 90), width=4)
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    return picture.resize((wide // _OVERSAMPLING, size[1]), Image.Resampling.LANCZOS)
 
 
 def legend(scaled: Scaled, *, size: tuple[int, int]) -> Image.Image:

@@ -56,7 +56,9 @@ function lookNow(width, height) {
     clipFromWorld: multiplied(projection, inverseRigid(pose)), tangent,
     pixels: state.size * height / 2 / tangent,
     dense: window.devicePixelRatio || 1,
-    least: state.least ? Math.max(1, 1 + 254 * state.least / 100) : 1, tint: state.tint,
+    least: state.least ? Math.max(1, 1 + 254 * state.least / 100) : 1,
+    // Colours stay as they are until it is known what moves.
+    tint: state.tint && (showsFused() || Boolean(loaded.grids.get(shownTime)?.motion)),
     background: state.background,
   };
 }

@@ -259,9 +259,15 @@ function describe() {
   }
 }
 
-function fail(error) {
+// Notices go away by themselves after so long, but not those of a page that cannot go on.
+const NOTICE_MS = 8000;
+let noticeTimer = 0;
+
+function fail(error, stays = false) {
   element("message").textContent = error instanceof Error ? error.message : String(error);
   element("message").hidden = false;
+  clearTimeout(noticeTimer);
+  if (!stays) noticeTimer = setTimeout(() => { element("message").hidden = true; }, NOTICE_MS);
   report(0, "");
   console.error(error);
 }
@@ -273,7 +279,7 @@ function context(canvas) {
     throw new Error("This browser lacks WebGL 2 or DecompressionStream. Please open the page in a "
       + "current Chrome, Edge, Firefox or Safari.");
   }
-  canvas.addEventListener("webglcontextlost", () => fail("The graphics card was reset; reload the page."));
+  canvas.addEventListener("webglcontextlost", () => fail("The graphics card was reset; reload the page.", true));
   return gl;
 }
 
@@ -299,4 +305,4 @@ async function begin() {
 // For whoever looks at the page from outside, such as tests.
 window.dynapoint = { state, view, change, setTime, draw, report, loaded: begin(),
   shown: () => shownTime };
-window.dynapoint.loaded.catch(fail);
+window.dynapoint.loaded.catch((error) => fail(error, true));
