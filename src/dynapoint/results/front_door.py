@@ -59,8 +59,8 @@ class FrontDoor:
 
         Args:
             path: The file or folder to write.
-            to: The format: ply, glb, usd, blender, nuke, colmap, nerfstudio, rerun, tum, tapvid3d, depth,
-                depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
+            to: The format: ply, glb, usd, blender, nuke, colmap, nerfstudio, rerun, tum, tapvid3d,
+                depth, depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
             time: Only this time; None for all.
             max_points: At most this many points in a cloud; None leaves it to the format.
             confidence_percentile: This share of a cloud's points is left out, in percent: those of
