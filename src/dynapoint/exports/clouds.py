@@ -11,8 +11,10 @@ from tqdm import tqdm
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
+from dynapoint.results.asking import as_tensor
+from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.scene_maps import maps_of_frames
 
 # Colours with all channels below the first are black, those with all above the second are white.
 _BLACK, _WHITE = 16, 240

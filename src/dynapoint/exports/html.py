@@ -20,7 +20,7 @@ from dynapoint.exports.web_bytes import fused_paint, grid_certainty, grid_motion
 from dynapoint.exports.web_packing import Box, TextBuffer
 from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
-from dynapoint.results.answers import moving_at_ends
+from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.reconstruction import Reconstruction
 
 # By default the page stays below 30 MB; movers may take so much of it.

@@ -11,8 +11,9 @@ from tqdm import tqdm
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.answers import as_numpy, moving_at_ends
-from dynapoint.results.asking import map_pictures
+from dynapoint.results.asking import as_numpy
+from dynapoint.results.motion_answers import moving_at_ends
+from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 
 IMAGES, MASKS = "images", "masks"
@@ -33,7 +34,7 @@ class StillScene:
 
     frames: list[int]
     moving: Float32[np.ndarray, "frame map_height map_width"]
-    seeds: FusedCloud
+    seeds: FusedCloud[np.ndarray]
 
 
 def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:

@@ -15,9 +15,8 @@ from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.paths import held_paths, motion_of_paths
-from dynapoint.results.asking import map_pictures
 from dynapoint.results.colors import hue_colors
-from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.pictures import map_pictures, picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
 
 # Points farther away than so many median distances are left out, for the steps of quantised

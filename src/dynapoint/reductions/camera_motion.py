@@ -1,6 +1,7 @@
 """Where the cameras of a clip stand, from its point maps alone, and how far two answers differ."""
 
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class PnpCameraMotion:
+class PnpCameraMotion(Generic[Array]):
     """Cameras under which own-time points fall on their pixels.
 
     `world_from_camera` in the world and units of the points; frame 0 is solved like any other, so
@@ -58,7 +59,7 @@ class PnpCameraMotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcrustesCameraMotion:
+class ProcrustesCameraMotion(Generic[Array]):
     """Cameras that lay a frame's points in its own camera on the same points in the world.
 
     `world_from_camera` are rigid, in units of the world; `scale` is by how much distances in the
@@ -79,7 +80,7 @@ class ProcrustesCameraMotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraDisagreement:
+class CameraDisagreement(Generic[Array]):
     """How far two sets of cameras of the same frames differ, both seen from their first camera.
 
     `rotation_deg` is the angle between the two rotations; `translation` the distance between the

@@ -7,6 +7,7 @@ is cut into cubes (voxels), and each voxel that holds points becomes one point.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -33,7 +34,7 @@ Maps = Float[Tensor, "frame height width xyz=3"] | Sequence[Float[Tensor, "heigh
 
 
 @dataclass(frozen=True, kw_only=True)
-class FusedCloud:
+class FusedCloud(Generic[Array]):
     """One point for each voxel that holds points, in an order that depends on places alone.
 
     Attributes:

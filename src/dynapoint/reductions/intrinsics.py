@@ -1,6 +1,7 @@
 """Intrinsics of the cameras under which point maps fall on their own pixels."""
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -25,7 +26,7 @@ _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedIntrinsics:
+class FittedIntrinsics(Generic[Array]):
     """Cameras fitted to point maps.
 
     `intrinsics` are in pixels of the map, pixel centres at half-integers. `residual_px` is the

@@ -12,6 +12,7 @@ one. `benchmarks/self_check.py` measures what the grade is worth.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -21,8 +22,7 @@ from dynapoint.geometry.pinhole import pixel_centres, project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.types import Array
 
-# So many pixels of a map are looked at, on a regular grid.
-_SAMPLES = 3000
+_SAMPLES = 3000  # pixels of a map looked at, on a regular grid
 # A pair of frames in which fewer sampled pixels meet says nothing.
 _FEWEST = 20
 # A pixel moves if it goes farther than this share of its distance and than so many medians.
@@ -50,7 +50,7 @@ _HALF_GRADE_ERROR = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfCheck:
+class SelfCheck(Generic[Array]):
     """Signals, each NaN where there was nothing to look at, and the grade made of them.
 
     Attributes:

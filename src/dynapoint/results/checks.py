@@ -12,7 +12,9 @@ from jaxtyping import Float32, UInt8
 from dynapoint.errors import SceneError
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.asking import as_numpy, camera_points, map_pictures
+from dynapoint.results.asking import as_numpy, camera_points
+from dynapoint.results.pictures import map_pictures
+from dynapoint.results.scene_maps import SceneMaps
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
@@ -48,32 +50,32 @@ def _margins(height: int, width: int) -> tuple[int, int]:
 
 
 def second_opinion(
-    rec: Any, second: Any
+    scene: SceneMaps, second: SceneMaps
 ) -> Float32[np.ndarray, "frame map_height map_width xyz=3"]:
-    """What a reconstruction from `tighter_pictures` says of the map pixels of `rec`.
+    """What a reconstruction from `tighter_pictures` says of the map pixels of `scene`.
 
     Own-time points, each frame's in its own camera and in the unit of `second`; NaN beyond it.
     """
-    height, width = rec.map_hw
-    in_map = pixel_centres(rec.map_hw).reshape(-1, 2)
-    top, left = _margins(*rec.images.shape[1:3])
-    points = np.full((rec.frame_count, height * width, 3), np.nan, dtype=np.float32)
-    for frame in range(rec.frame_count):
-        xy = rec.pixel_map.to_picture(frame, in_map) - [left, top]
+    height, width = scene.map_hw
+    in_map = pixel_centres(scene.map_hw).reshape(-1, 2)
+    top, left = _margins(*scene.images.shape[1:3])
+    points = np.full((scene.frame_count, height * width, 3), np.nan, dtype=np.float32)
+    for frame in range(scene.frame_count):
+        xy = scene.pixel_map.to_picture(frame, in_map) - [left, top]
         shown = second.pixel_map.shows(frame, xy)
         column, row = second.pixel_map.to_map(frame, xy[shown]).astype(np.int64).T
         points[frame, shown] = camera_points(second, frame)[row, column]
-    return points.reshape(rec.frame_count, height, width, 3)
+    return points.reshape(scene.frame_count, height, width, 3)
 
 
-def check(rec: Any, second: Any = None) -> "SelfCheck":
+def check(scene: SceneMaps, second: SceneMaps | None = None) -> "SelfCheck[np.ndarray]":
     """Grade a reconstruction without ground truth (`dynapoint.reductions.self_check`).
 
     Args:
-        rec: A `Reconstruction`. It is asked for a few points that it may have to decode: of frame 0
+        scene: What is graded. It is asked for a few points that it may have to decode: of frame 0
             at some times, and of those frames at time 0.
-        second: A reconstruction of `tighter_pictures(rec.images)` by the same network. It is worth
-            its time (no decoding), because what two runs guess alike is seldom a guess.
+        second: What the same network makes of `tighter_pictures(scene.images)`. It is worth its
+            time (no decoding), because what two runs guess alike is seldom a guess.
 
     Returns:
         Signals and grade, with NumPy arrays.
@@ -82,11 +84,11 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
 
     from dynapoint.reductions.self_check import chosen_pairs, self_check  # noqa: PLC0415
 
-    pairs = chosen_pairs(rec.frame_count)
+    pairs = chosen_pairs(scene.frame_count)
     decoded = {
         (0, time): torch.from_numpy(
             # Memory-mapped arrays are read-only, which tensors cannot be.
-            rec.maps(frame=0, time=time)[0].copy()
+            scene.maps(frame=0, time=time)[0].copy()
         )
         for frame, time in pairs
         if frame == 0
@@ -95,23 +97,23 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
     if others:
         # Together, because this is one pass of a network whose decoder sees all frames. Not kept,
         # because maps decoded together differ in the last bit from those that questions ask for.
-        maps = rec.decoder.decode(others, 0, keep=False)
+        maps = scene.decoder.decode(others, 0, keep=False)
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
     return as_numpy(
         self_check(
-            torch.from_numpy(rec.own_time_points.copy()),
-            torch.from_numpy(rec.own_time_confidence.copy()),
-            torch.from_numpy(map_pictures(rec)),
-            torch.from_numpy(rec.world_from_camera.copy()),
-            torch.from_numpy(rec.map_intrinsics.copy()),
+            torch.from_numpy(scene.own_time_points.copy()),
+            torch.from_numpy(scene.own_time_confidence.copy()),
+            torch.from_numpy(map_pictures(scene)),
+            torch.from_numpy(scene.world_from_camera.copy()),
+            torch.from_numpy(scene.map_intrinsics.copy()),
             decoded=decoded,
-            second=None if second is None else torch.from_numpy(second_opinion(rec, second)),
+            second=None if second is None else torch.from_numpy(second_opinion(scene, second)),
         )
     )
 
 
-def check_text(found: "SelfCheck", refinement: Findings | None = None) -> str:
+def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
     """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown)."""
     signals = {
         field.name: _plain(np.asarray(getattr(found, field.name)).tolist())
@@ -150,7 +152,7 @@ def _plain(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def check_lines(found: "SelfCheck") -> list[str]:
+def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     """The check in plain words: the grade first, then every place not to trust."""
     from dynapoint.reductions.self_check import expected_share  # noqa: PLC0415
 
@@ -163,7 +165,7 @@ def check_lines(found: "SelfCheck") -> list[str]:
     return lines + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
 
 
-def _camera_lines(found: "SelfCheck") -> list[str]:
+def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
     if found.reprojection_error > _REPROJECTION:
         lines.append(
@@ -186,7 +188,7 @@ def _camera_lines(found: "SelfCheck") -> list[str]:
     return lines
 
 
-def _frame_lines(found: "SelfCheck") -> list[str]:
+def _frame_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
     apart = np.asarray(found.frame_disagreement)
     known = apart[np.isfinite(apart)]
@@ -208,7 +210,7 @@ def _frame_lines(found: "SelfCheck") -> list[str]:
     return lines
 
 
-def _part_lines(found: "SelfCheck") -> list[str]:
+def _part_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
     if found.second_opinion > _SECOND_OPINION:
         lines.append(
