@@ -90,6 +90,35 @@ def test_imports_of_models_go_one_way(path):
             assert MODEL_RANKS[words[2]] < MODEL_RANKS[pieces[0]], f"{pieces[0]} may not use {name}"
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {
+        name: targets for name, targets in draw_imports.arrows().items() if name != "dynapoint"
+    }
+    assert len(graph) > 250
+    assert draw_imports.circles(graph) == []
+
+
+def test_circles_are_found(tmp_path, monkeypatch):
+    """A circle by way of a function's own import and one within `TYPE_CHECKING`, beside none."""
+    files = {
+        "__init__": "",
+        "ground": "import numpy\n",
+        "maps": "from made_up.ground import a\ndef f():\n    from made_up import answers\n",
+        "answers": "if TYPE_CHECKING:\n    from made_up.pictures import b\n",
+        "pictures": "from .maps import c\nfrom .ground import a\n",
+        "above": "from made_up import maps, answers\n",
+    }
+    package = tmp_path / "made_up"
+    package.mkdir()
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.setattr(draw_imports, "PACKAGE", package)
+    found = draw_imports.circles(draw_imports.arrows())
+    assert found == [["made_up.answers", "made_up.maps", "made_up.pictures"]]
+    (package / "pictures.py").write_text("from .ground import a\n")
+    assert draw_imports.circles(draw_imports.arrows()) == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_stay_short(path):
     text = path.read_text()

@@ -1,5 +1,9 @@
 """`Reconstruction.query`: places, surfaces, cameras, times and refusals."""
 
+import copy
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -313,3 +317,21 @@ def test_tracks_agree_with_queries_at_map_centres():
 def test_a_single_frame_is_a_scene():
     rec = dynapoint.reconstruct(load_frames(picture_array(1, 40, 70)).images, FakeModel())
     assert rec.query(frame=0, xy=[[35.0, 20.0]]).points.shape == (1, 1, 3)
+
+
+def test_copies_and_pickles_answer_the_same(rec):
+    """With whatever was worked out before, which `replace` begins anew."""
+    xy = random_xy(rec, 20)
+    wanted = rec.query(frame=1, xy=xy)
+    flow = rec.optical_flow(frame=1, to_time=2).flow_px
+    kept = dataclasses.replace(rec, kept_tracks=rec.tracks())
+    for other in (kept, copy.deepcopy(rec), pickle.loads(pickle.dumps(kept))):
+        assert type(other) is Reconstruction
+        assert np.array_equal(other.query(frame=1, xy=xy).points, wanted.points)
+        assert np.array_equal(other.optical_flow(frame=1, to_time=2).flow_px, flow)
+
+
+@pytest.mark.parametrize("name", ["Reconstruction", "FrameTracks", "QueryResult", "PointDecoder"])
+def test_pickles_of_before_find_their_classes(name):
+    """They name the module that these classes stood in."""
+    assert pickle.loads(f"cdynapoint.results.reconstruction\n{name}\n.".encode()).__name__ == name

@@ -67,11 +67,14 @@ def camera_motion(scene: SceneMaps) -> "PnpCameraMotion[np.ndarray]":
     """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
 
     Movers do no harm, because a frame sees all its pixels at one time.
+
+    Returns:
+        `world_from_camera` (frame, 4, 4), translations in scene units; residuals in map pixels.
     """
-    from dynapoint.reductions.camera_motion import camera_motion_by_pnp  # noqa: PLC0415
+    from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
 
     return as_numpy(
-        camera_motion_by_pnp(
+        solving.camera_motion_by_pnp(
             as_tensor(scene.own_time_points),
             as_tensor(scene.own_time_confidence),
             as_tensor(scene.map_intrinsics.astype(np.float32)),
@@ -87,8 +90,18 @@ def camera_motion_by_procrustes(
 
     The points in the frame's own camera are its own-time map seen from the estimated pose, so
     this asks whether what the network says of one common time agrees with its cameras.
+
+    Args:
+        scene: Whose cameras.
+        time: The time at which all frames are laid on each other.
+
+    Returns:
+        `world_from_camera` (frame, 4, 4), translations and residuals in scene units.
+
+    Raises:
+        InputError: `time` is no index of a frame used.
     """
-    from dynapoint.reductions.camera_motion import camera_motion_by_procrustes  # noqa: PLC0415
+    from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
 
     points, confidence = scene.maps_at(time=time)
     own = np.stack([camera_points(scene, frame) for frame in range(scene.frame_count)])
@@ -97,7 +110,7 @@ def camera_motion_by_procrustes(
         for frame in range(scene.frame_count)
     ]
     return as_numpy(
-        camera_motion_by_procrustes(
+        solving.camera_motion_by_procrustes(
             as_tensor(points),
             as_tensor(own),
             as_tensor(np.minimum(confidence, scene.own_time_confidence)),
@@ -109,7 +122,15 @@ def camera_motion_by_procrustes(
 def camera_disagreement(
     scene: SceneMaps, *, method: Literal["pnp", "procrustes"] = "pnp"
 ) -> "CameraDisagreement[np.ndarray]":
-    """How far the cameras of the scene and those solved from its maps differ."""
+    """How far the cameras of the scene and those solved from its maps differ.
+
+    Args:
+        scene: Whose cameras.
+        method: `camera_motion` or `camera_motion_by_procrustes`.
+
+    Returns:
+        For each frame the angle in degrees, and the distance as a share of the scene's depth.
+    """
     from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
 
     found = camera_motion(scene) if method == "pnp" else camera_motion_by_procrustes(scene)

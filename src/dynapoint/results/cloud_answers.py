@@ -21,7 +21,22 @@ def fuse(
     voxel_size: float | None = None,
     max_points: int | None = None,
 ) -> "FusedCloud[np.ndarray]":
-    """All frames at one time as one cloud, each piece of surface once, motion undone."""
+    """All frames at one time as one cloud, each piece of surface once, motion undone.
+
+    Args:
+        scene: Whose points.
+        time: The time at which the points are placed.
+        voxel_size: Edge of the cubes of which each gives one point, in scene units; by default the
+            usual distance between neighbouring pixels' points.
+        max_points: At most this many points; None for all.
+
+    Returns:
+        Points in the world and scene units, colours (sRGB, 0 to 255), and the pixels they are of.
+
+    Raises:
+        ConfigError: `voxel_size` is not positive and finite, or `max_points` is less than 1.
+        InputError: `time` is no index of a frame used.
+    """
     from dynapoint.reductions import fusion  # noqa: PLC0415
 
     moment = checked_index(time, "time", scene.frame_count)
@@ -43,6 +58,17 @@ def background(
     """What stands still, of all frames, as one cloud.
 
     A pixel's stillness is judged between its own time and the first and last times.
+
+    Args:
+        scene: Whose points.
+        voxel_size: As of `fuse`.
+        max_points: At most this many points; None for all.
+
+    Returns:
+        As of `fuse`; each point is where it is at its frame's own time.
+
+    Raises:
+        ConfigError: `voxel_size` is not positive and finite, or `max_points` is less than 1.
     """
     from dynapoint.reductions import fusion  # noqa: PLC0415
 

@@ -22,7 +22,20 @@ def object_flow(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "ObjectFlow[np.ndarray]":
-    """How the points of a frame's pixels move in the world; from its own time by default."""
+    """How the points of a frame's pixels move in the world between two times.
+
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+        to_time: The time at which the motion ends.
+        from_time: The time at which it begins; the frame's own by default.
+
+    Returns:
+        Flow in scene units, one vector for each pixel of the map.
+
+    Raises:
+        InputError: An index is none of a frame used.
+    """
     from dynapoint.reductions import flow  # noqa: PLC0415
 
     start, end = maps_at_two_times(scene, frame, from_time, to_time)
@@ -38,7 +51,21 @@ def scene_flow(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "SceneFlow[np.ndarray]":
-    """How they move as seen by the moving camera, in the camera of each time."""
+    """How the points of a frame's pixels move as seen by the moving camera.
+
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+        to_time: The time at which the motion ends.
+        from_time: The time at which it begins; the frame's own by default.
+
+    Returns:
+        Place in the camera of `to_time` less place in that of `from_time`, in scene units, one
+        vector for each pixel of the map.
+
+    Raises:
+        InputError: An index is none of a frame used.
+    """
     from dynapoint.reductions import flow  # noqa: PLC0415
 
     start, end = maps_at_two_times(scene, frame, from_time, to_time)
@@ -64,14 +91,20 @@ def optical_flow(
     Where the scene keeps pictures to measure it in, these say where points are seen, from where
     the maps have them; else the maps do.
 
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+        to_time: The time whose camera sees them.
+
     Returns:
         Flow in pixels of the ORIGINAL images: the place in that time's, less the one in the
-        frame's own. One for each pixel of the map.
+        frame's own. One vector for each pixel of the map.
+
+    Raises:
+        InputError: An index is none of a frame used.
     """
-    source, target = (
-        checked_index(frame, "frame", scene.frame_count),
-        checked_index(to_time, "time", scene.frame_count),
-    )
+    source = checked_index(frame, "frame", scene.frame_count)
+    target = checked_index(to_time, "time", scene.frame_count)
     flow = seen_flow(scene, source, target)
     start = pixel_centres(scene.map_hw)
     end = scene.pixel_map.to_picture(target, start + flow.flow_px)

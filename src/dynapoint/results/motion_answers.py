@@ -30,7 +30,20 @@ def motion_between(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "MotionSegmentation[np.ndarray]":
-    """How likely each pixel's point moved between two times."""
+    """How likely each pixel's point moved in the world between two times.
+
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+        to_time: One time.
+        from_time: The other; the frame's own by default.
+
+    Returns:
+        Probability in [0, 1] and displacement in scene units, for each pixel of the map.
+
+    Raises:
+        InputError: An index is none of a frame used.
+    """
     from dynapoint.reductions.segmentation import segment_pair  # noqa: PLC0415
 
     start, end = maps_at_two_times(scene, frame, from_time, to_time)
@@ -46,7 +59,18 @@ def motion_between(
 
 
 def motion(scene: SceneMaps, *, frame: SupportsIndex = 0) -> "MotionSegmentation[np.ndarray]":
-    """How likely each pixel's point moved at all during the clip."""
+    """How likely each pixel's point moved in the world at all during the clip.
+
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+
+    Returns:
+        Probability in [0, 1] and displacement in scene units, for each pixel of the map.
+
+    Raises:
+        InputError: An index is none of a frame used.
+    """
     from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
     points, confidence = maps_at_all_times(scene, frame)
@@ -90,10 +114,21 @@ def moving_at_ends(
 def objects(
     scene: SceneMaps, *, frames: Sequence[int] | None = None, time: SupportsIndex = 0
 ) -> "MovingObjects[np.ndarray]":
-    """Masks of what moves, one id for one thing in all of `frames`, which are joined at `time`.
+    """Masks of what moves, with one id for one thing in all frames.
 
-    All frames by default. They are decoded together, once for every time. Of three and more
-    frames, specks are left out, and what only one of them finds if it is small or unsure.
+    Frames are decoded together, once for every time. Of three and more frames, specks are left
+    out, and what only one of them finds if it is small or unsure.
+
+    Args:
+        scene: Whose points.
+        frames: In which frames things are looked for; all by default.
+        time: The time at which things of two frames are found to be one.
+
+    Returns:
+        Ids (frame, map height, map width), 0 where nothing moves, with a score for each thing.
+
+    Raises:
+        InputError: No frame is given, or an index is none of a frame used.
     """
     import torch  # noqa: PLC0415
 
@@ -145,7 +180,12 @@ def rigid_object(
         mask: Which pixels of its map, e.g. one instance of `objects`.
         fit_scale: Let it grow or shrink as well (Sim(3) instead of SE(3)).
 
+    Returns:
+        Its motion from the frame's own time to every time, in the world and scene units, and a box
+        at every time.
+
     Raises:
+        InputError: An index is none of a frame used.
         ShapeError: The mask is not of the size of the maps.
     """
     from dynapoint.reductions import rigid_objects  # noqa: PLC0415

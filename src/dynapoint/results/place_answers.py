@@ -36,10 +36,13 @@ def track(
         every: Track every `every`-th row and column of the map.
 
     Returns:
-        Tracks whose `source_xy` and `xy` are in pixels of the ORIGINAL images.
+        Tracks: `points` (time, place, 3) in the world and scene units; `source_xy` and `xy` in
+        pixels of the ORIGINAL images.
 
     Raises:
-        ShapeError: The mask is not of the size of the maps.
+        InputError: `frame` is no index of a frame used, or `xy` is not finite.
+        ShapeError: The mask is not of the size of the maps, or `xy` is no array of numbers of shape
+            (n, 2).
     """
     from dynapoint.reductions.tracks import PixelTracks, tracked_times  # noqa: PLC0415
 
@@ -110,10 +113,8 @@ def match(
         InputError: `xy` is not finite, or an index is none of a frame used.
         ShapeError: `xy` is no array of numbers of shape (n, 2).
     """
-    source, target = (
-        checked_index(frame, "frame", scene.frame_count),
-        checked_index(to_frame, "frame", scene.frame_count),
-    )
+    source = checked_index(frame, "frame", scene.frame_count)
+    target = checked_index(to_frame, "frame", scene.frame_count)
     moment = target if time is None else checked_index(time, "time", scene.frame_count)
     in_map = None
     if xy is not None:

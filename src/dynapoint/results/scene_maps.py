@@ -16,7 +16,7 @@ from dynapoint.refinement.findings import Findings
 from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
-from dynapoint.results.scene_points import FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.scene_points import FrameMaps, FrameTracks, PointDecoder, QueryResult
 from dynapoint.results.visibility import seen_probability, surface_of
 
 if TYPE_CHECKING:
@@ -142,12 +142,9 @@ class SceneMaps:
             ShapeError: `xy` is no array of numbers of shape (n, 2).
         """
         source = checked_index(frame, "frame", self.frame_count)
-        times = (
-            range(self.frame_count)
-            if time is None
-            else [checked_index(time, "time", self.frame_count)]
-        )
-        target = None if camera is None else checked_index(camera, "camera", self.frame_count)
+        count = self.frame_count
+        times = range(count) if time is None else [checked_index(time, "time", count)]
+        target = None if camera is None else checked_index(camera, "camera", count)
         places = checked_xy(xy)
         inside = self.pixel_map.shows(source, places)
         sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
@@ -164,21 +161,14 @@ class SceneMaps:
             confidence=np.where(valid, confidence, np.float32(0))[first],
         )
 
-    def maps(
-        self, *, frame: SupportsIndex, time: SupportsIndex
-    ) -> tuple[
-        Float32[np.ndarray, "map_height map_width xyz=3"],
-        Float32[np.ndarray, "map_height map_width"],
-    ]:
+    def maps(self, *, frame: SupportsIndex, time: SupportsIndex) -> FrameMaps:
         """Points (world) and confidence of all map pixels of `frame`, placed at `time`.
 
         Raises:
             InputError: `frame` or `time` is no index of a frame used.
         """
-        return self._maps(
-            checked_index(frame, "frame", self.frame_count),
-            checked_index(time, "time", self.frame_count),
-        )
+        source = checked_index(frame, "frame", self.frame_count)
+        return self._maps(source, checked_index(time, "time", self.frame_count))
 
     def maps_at(
         self, *, time: SupportsIndex
@@ -244,25 +234,12 @@ class SceneMaps:
             points, confidence = self._maps(source, time, keep=keep)
             yield points, self._visible(points, source, time, points, confidence), confidence
 
-    def _maps(
-        self, frame: int, time: int, *, keep: bool = True
-    ) -> tuple[
-        Float32[np.ndarray, "map_height map_width xyz=3"],
-        Float32[np.ndarray, "map_height map_width"],
-    ]:
+    def _maps(self, frame: int, time: int, *, keep: bool = True) -> FrameMaps:
         """`maps` for indices known to be good."""
         held = self._held(frame, time)
         return self.decoder.decode([frame], time, keep=keep)[0] if held is None else held
 
-    def _held(
-        self, frame: int, time: int
-    ) -> (
-        tuple[
-            Float32[np.ndarray, "map_height map_width xyz=3"],
-            Float32[np.ndarray, "map_height map_width"],
-        ]
-        | None
-    ):
+    def _held(self, frame: int, time: int) -> FrameMaps | None:
         """What is at hand without decoding: own-time maps and the tracks of frame 0."""
         if frame == time:
             return self.own_time_points[frame], self.own_time_confidence[frame]

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32
+
+FrameMaps: TypeAlias = tuple[
+    Float32[np.ndarray, "map_height map_width xyz=3"], Float32[np.ndarray, "map_height map_width"]
+]
+"""Points (world, scene units) and confidence of all pixels of one frame's map, at one time."""
 
 
 @runtime_checkable
 class PointDecoder(Protocol):
     """What a reconstruction asks for points that it does not hold yet."""
 
-    def decode(
-        self, frames: Sequence[int], time: int, *, keep: bool = True
-    ) -> list[
-        tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]
-    ]:
+    def decode(self, frames: Sequence[int], time: int, *, keep: bool = True) -> list[FrameMaps]:
         """For each of `frames`, finite points (world) and confidence of its pixels at `time`.
 
         `keep` says whether the answer is to be kept in case it is asked for again.
