@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from dynapoint.exports import html, web_packing, web_scene
 from dynapoint.exports.catalog import export
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.paths import held_paths
+from dynapoint.exports.tracks import held_tracks
 from exported_scenes import coloured_images, gray_images, scene
 from fake_model import CAMERA_STEP, VELOCITY, WALL_DEPTH
 
@@ -305,5 +305,5 @@ def test_hiding_a_share_never_hides_more():
 def test_paths_hold_still_where_they_are_unknown():
     paths = np.arange(12, dtype=np.float32).reshape(4, 1, 3)
     usable = np.array([[False], [True], [False], [True]])
-    held = held_paths(paths, usable)
+    held = held_tracks(paths, usable)
     np.testing.assert_array_equal(held[:, 0, 0], [3, 3, 3, 9])

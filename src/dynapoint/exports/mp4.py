@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s
+from dynapoint.exports.discs import draw_points
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
-from dynapoint.exports.splats import draw_points
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.reconstruction import Reconstruction
 

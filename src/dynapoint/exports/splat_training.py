@@ -52,7 +52,7 @@ def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
         torch.from_numpy(points),
         torch.from_numpy(shown_weight(points, confidence, colors, options)),
         torch.from_numpy(colors),
-        static=torch.from_numpy(1 - moving),
+        still=torch.from_numpy(1 - moving),
         max_points=options.max_points or _DEFAULT_SEEDS,
     )
     return StillScene(frames=frames, moving=moving, seeds=as_numpy(seeds))

@@ -288,7 +288,7 @@ def camera_motion_by_procrustes(
 ) -> ProcrustesCameraMotion:
     """Camera poses by robust alignment of every frame's points at one fixed time (DPM, A.4).
 
-    The paper aligns matched static pixels of two frames; here each frame's own pixels are given
+    The paper aligns matched still pixels of two frames; here each frame's own pixels are given
     twice, which needs no matches: P_i(t) in the camera of frame i and in the world. Distances count
     in scene units, along the ray too. Differentiable.
 

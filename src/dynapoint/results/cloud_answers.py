@@ -77,7 +77,7 @@ def background(
             [as_tensor(frame) for frame in scene.own_time_points],
             as_tensor(scene.own_time_confidence),
             as_tensor(map_pictures(scene)),
-            static=as_tensor(np.float32(1) - moving_at_ends(scene)),
+            still=as_tensor(np.float32(1) - moving_at_ends(scene)),
             voxel_size=voxel_size,
             max_points=max_points,
         )

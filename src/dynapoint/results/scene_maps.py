@@ -17,7 +17,7 @@ from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.scene_points import FrameMaps, FrameTracks, PointDecoder, QueryResult
-from dynapoint.results.visibility import seen_probability, surface_of
+from dynapoint.results.seen_surfaces import seen_probability, surface_of
 
 if TYPE_CHECKING:
     from dynapoint.reductions.flow import OpticalFlow

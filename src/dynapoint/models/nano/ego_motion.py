@@ -1,4 +1,4 @@
-"""The camera motion that explains matches of mostly static points, solved robustly.
+"""The camera motion that explains matches of points that mostly stand still, solved robustly.
 
 Gauss-Newton on the reprojection error with iteratively re-weighted least squares: classical
 perspective-n-point refinement (e.g. Hartley & Zisserman, Multiple View Geometry, §7 and A6),
