@@ -44,8 +44,6 @@ def track(
         ShapeError: The mask is not of the size of the maps, or `xy` is no array of numbers of shape
             (n, 2).
     """
-    from dynapoint.reductions.tracks import PixelTracks, tracked_times  # noqa: PLC0415
-
     if xy is not None:
         return _tracks_of_places(scene, frame, xy)
     source = checked_index(frame, "frame", scene.frame_count)
@@ -53,34 +51,7 @@ def track(
     marked[:: max(1, every), :: max(1, every)] = True
     if mask is not None:
         marked &= checked_mask(mask, scene.map_hw)
-    times = (
-        (as_tensor(points).double(), as_tensor(confidence).double(), seen_surface(scene, time))
-        for time in range(scene.frame_count)
-        for points, confidence in [scene.maps(frame=source, time=time)]
-    )
-    shape = (scene.frame_count, np.count_nonzero(marked))
-    columns, rows = np.nonzero(marked)[::-1]
-    starts = np.stack([columns, rows], axis=1) + 0.5
-    places = scene.pixel_map.to_picture(source, starts)
-    # What is seen is judged in float64; as precise as the maps, answers take half the room.
-    tracks = PixelTracks(
-        source_xy=places.astype(np.float32),
-        points=np.empty((*shape, 3), dtype=np.float32),
-        xy=np.empty((*shape, 2), dtype=np.float32),
-        visible=np.empty(shape, dtype=np.float32),
-        confidence=np.empty(shape, dtype=np.float32),
-    )
-    tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
-    for time, now in zip(times_with_bar(scene), tracked, strict=True):
-        tracks.points[time], tracks.visible[time] = now.points, now.visible
-        seen = now.xy.numpy()
-        if scene.pictures is not None:
-            flow = seen_flow(scene, source, time)
-            shown = np.isfinite(seen) & flow.valid[marked][:, None]
-            seen = np.where(shown, starts + flow.flow_px[marked], seen)
-        tracks.xy[time] = scene.pixel_map.to_picture(time, seen)
-        tracks.confidence[time] = now.confidence
-    return tracks
+    return _tracks_of_pixels(scene, source, marked)
 
 
 def match(
@@ -128,6 +99,42 @@ def match(
         found = _matches_in_space(scene, source, target, in_map, moment)
     in_picture = scene.pixel_map.to_picture(target, found.xy_px)
     return replace(found, xy_px=in_picture.astype(np.float32))
+
+
+def _tracks_of_pixels(
+    scene: SceneMaps, source: int, marked: Bool[np.ndarray, "map_height map_width"]
+) -> "PixelTracks[np.ndarray]":
+    """Tracks of the pixels marked in a frame's map, from maps of one time after another."""
+    from dynapoint.reductions.tracks import PixelTracks, tracked_times  # noqa: PLC0415
+
+    times = (
+        (as_tensor(points).double(), as_tensor(confidence).double(), seen_surface(scene, time))
+        for time in range(scene.frame_count)
+        for points, confidence in [scene.maps(frame=source, time=time)]
+    )
+    shape = (scene.frame_count, np.count_nonzero(marked))
+    columns, rows = np.nonzero(marked)[::-1]
+    starts = np.stack([columns, rows], axis=1) + 0.5
+    places = scene.pixel_map.to_picture(source, starts)
+    # What is seen is judged in float64; as precise as the maps, answers take half the room.
+    tracks = PixelTracks(
+        source_xy=places.astype(np.float32),
+        points=np.empty((*shape, 3), dtype=np.float32),
+        xy=np.empty((*shape, 2), dtype=np.float32),
+        visible=np.empty(shape, dtype=np.float32),
+        confidence=np.empty(shape, dtype=np.float32),
+    )
+    tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
+    for time, now in zip(times_with_bar(scene), tracked, strict=True):
+        tracks.points[time], tracks.visible[time] = now.points, now.visible
+        seen = now.xy.numpy()
+        if scene.pictures is not None:
+            flow = seen_flow(scene, source, time)
+            shown = np.isfinite(seen) & flow.valid[marked][:, None]
+            seen = np.where(shown, starts + flow.flow_px[marked], seen)
+        tracks.xy[time] = scene.pixel_map.to_picture(time, seen)
+        tracks.confidence[time] = now.confidence
+    return tracks
 
 
 def _tracks_of_places(
