@@ -38,6 +38,7 @@ test-wheel: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks examples
 	$(BIN)/ruff format --check src tests scripts benchmarks examples
+	sh js/check.sh
 
 types: .venv/ready
 	$(BIN)/mypy
