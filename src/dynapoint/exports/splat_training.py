@@ -11,8 +11,8 @@ from tqdm import tqdm
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.answers import as_numpy, moving_at_ends
-from dynapoint.results.asking import map_pictures
+from dynapoint.results.answers import moving_at_ends
+from dynapoint.results.asking import as_numpy, map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 
 IMAGES, MASKS = "images", "masks"
