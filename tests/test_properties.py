@@ -153,6 +153,18 @@ def test_a_fit_finds_the_similarity_that_was_applied(motion, scale, cloud, rng, 
 
 
 @examples(150)
+@given(clouds(3, 8), sources())
+def test_between_unlike_clouds_a_rigid_fit_is_the_best_proper_rotation(cloud, rng):
+    # Every other pair fits a mirror best, which is no motion.
+    target, weight = rng.normal(size=cloud.shape), rng.uniform(0.1, 1, len(cloud))
+    one, other, weights = (torch.from_numpy(array)[None] for array in (cloud, target, weight))
+    found = fit_similarity(one, other, weights, rigid=True)[0].numpy()
+    centred = [points - np.average(points, axis=0, weights=weight) for points in (cloud, target)]
+    wanted, _ = Rotation.align_vectors(centred[1], centred[0], weights=weight)
+    np.testing.assert_allclose(found[:3, :3], wanted.as_matrix(), atol=1e-6)
+
+
+@examples(150)
 @given(rigid_motions(), scales(), clouds(4), sources())
 def test_a_rigid_fit_of_other_units_turns_right_and_never_scales(motion, scale, cloud, rng):
     target = moved(motion, cloud * scale)
