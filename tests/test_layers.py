@@ -52,6 +52,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "draw_imports.py"
 spec = importlib.util.spec_from_file_location("draw_imports_script", SCRIPT)
+assert spec and spec.loader
 draw_imports = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(draw_imports)
 imports_of = draw_imports.imports_of
@@ -134,7 +135,8 @@ def undefined_names(text: str) -> set[str]:
 
     Linters cannot look for them here: dimensions of arrays look like undefined names.
     """
-    used, given = set(), set(dir(builtins)) | {"__file__", "__name__"}
+    used: set[str] = set()
+    given = set(dir(builtins)) | {"__file__", "__name__"}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else given).add(node.id)

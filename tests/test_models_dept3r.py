@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ HW = (28, 42)
 FRAMES = 3
 
 
-def small(into: str = "frame", intrinsics: bool = True) -> Dept3rConfig:
+def small(
+    into: Literal["frame", "camera_token"] = "frame", intrinsics: bool = True
+) -> Dept3rConfig:
     query = QueryConfig(into=into, intrinsics=intrinsics)
     return replace(dept3r_miniature(), query=query)
 

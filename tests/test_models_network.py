@@ -1,6 +1,7 @@
 """The network's promises: encode once, decode any time, in any order, in any company."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
@@ -25,13 +26,13 @@ from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
 
 
-def conditioned(how: str) -> NetworkConfig:
+def conditioned(how: Literal["adaln", "additive", "head"]) -> NetworkConfig:
     """A tiny network of V-DPM's kind by the way its decoder is told the time."""
     decoder = TimeDecoderConfig(heads=2, depth=0 if how == "head" else 1, conditioning=how)
     return dataclasses.replace(tiny(), decoder=decoder)
 
 
-def told(into: str) -> NetworkConfig:
+def told(into: Literal["frame", "camera_token"]) -> NetworkConfig:
     """A tiny network of DePT3R's kind."""
     return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(into=into))
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def name_of(kind: str) -> str:
 
 def forgetful(rec: Reconstruction) -> Reconstruction:
     """Without what was decoded so far: frames decoded together differ in the last bits."""
-    decoder = getattr(rec.decoder, "_network", rec.decoder)
+    decoder: Any = getattr(rec.decoder, "_network", rec.decoder)
     if decoder is not None:
         decoder._kept.clear()
     return rec
@@ -194,7 +195,7 @@ def refused(match: str, ask: Callable[[], object]) -> None:
     assert "\n" not in str(error.value)
 
 
-def further(scene: Path, **options: object) -> object:
+def further(scene: Path, **options: Any) -> object:
     """A question that needs the network."""
     return dynapoint.open(scene, **options).maps(frame=1, time=2)
 
@@ -501,7 +502,7 @@ def encoded() -> dict:
     }
 
 
-def same(mine: object, theirs: object) -> bool:
+def same(mine: Any, theirs: Any) -> bool:
     if isinstance(theirs, torch.Tensor):
         alike = mine.dtype == theirs.dtype and mine.shape == theirs.shape
         return alike and torch.equal(mine, theirs)

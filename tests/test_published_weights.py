@@ -199,7 +199,9 @@ def test_training_leaves_the_file_alone(network, published, tmp_path, file):
 def anonymous_bytes() -> int:
     """Memory of this process that no file stands behind."""
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", status)[1])
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert found
+    return 1024 * int(found[1])
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

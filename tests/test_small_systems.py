@@ -1,6 +1,7 @@
 """The small networks of DPM's and DePT3R's kind: what sets them apart from V-DPM's."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from dynapoint.training.trainees import trainee_of
 PAIRS = dataclasses.replace(tiny(), decoder=None)
 
 
-def told(**query: object) -> NetworkConfig:
+def told(**query: Any) -> NetworkConfig:
     return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(**query))
 
 

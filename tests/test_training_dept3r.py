@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,12 @@ SECOND = dataclasses.replace(FIRST, motion=True)
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": (FIRST,), "validation_clips": 0, "steps": 6, "precision": "float32"}
+    small: dict[str, Any] = {
+        "phases": (FIRST,),
+        "validation_clips": 0,
+        "steps": 6,
+        "precision": "float32",
+    }
     return dataclasses.replace(dept3r_miniature(), **(small | changes))
 
 
@@ -75,7 +81,8 @@ def dense_by_hand(error, confidence, mask, *, alpha: float, gradient: float) -> 
     """VGGT's dense loss, pixel by pixel."""
     examples = []
     for e, c, m in zip(error, confidence, mask, strict=True):
-        plain, along = [], {0: [], 1: []}
+        plain: list[float] = []
+        along: dict[int, list[float]] = {0: [], 1: []}
         frames, height, width = m.shape
         for k, y, x in np.ndindex(frames, height, width):
             if not m[k, y, x]:

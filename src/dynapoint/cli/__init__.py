@@ -87,7 +87,7 @@ def _choice(*, in_full: bool) -> Any:
         ]
         for name, command in COMMANDS.items()
     ]
-    return reduce(or_, commands)  # type: ignore[arg-type]
+    return reduce(or_, commands)
 
 
 def _lacks_memory(error: Exception) -> bool:
