@@ -190,9 +190,10 @@ def test_synth_and_evaluate(tmp_path, small, capsys):
 
 
 def test_train(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "recipe", lambda name: toy_config(validation_clips=0))
+    monkeypatch.setattr(run, "find_recipe", lambda name: toy_config(validation_clips=0))
     facts = said(capsys, "train", "smoke", "-o", tmp_path / "run", "--steps", 1)
-    assert facts["recipe"] == "smoke" and facts["output"] == str(tmp_path / "run")
+    assert facts["recipe"] == "smoke" and facts["changed"] == {"steps": 1}
+    assert facts["output"] == str(tmp_path / "run")
     assert facts["weights"] == str(tmp_path / "run" / "weights.safetensors")
     assert facts["weights"] in facts["files"]
     assert load_network(Path(facts["weights"])) is not None
