@@ -356,6 +356,28 @@ def test_scene_plans(tmp_path):
         plan_scenes([str(video), str(images[0])], out)
 
 
+def test_names_and_labels_tell_scenes_apart(tmp_path):
+    for name in ("a/images", "b/images", "c/walk"):
+        save_images(tmp_path / name, count=1)
+    videos = [tmp_path / name for name in ("a/walk.mp4", "b/walk.mp4", "a/run.mp4", "a/run.mkv")]
+    for video in videos:
+        video.touch()
+
+    def planned(*names):
+        plans = plan_scenes([str(tmp_path / name) for name in names], tmp_path)
+        return [(plan.output.name, plan.label) for plan in plans]
+
+    assert planned("a/images", "b/images") == [("a.4d", "a/images"), ("b.4d", "b/images")]
+    assert planned("a/walk.mp4", "b/walk.mp4") == [("a.4d", "a/walk.mp4"), ("b.4d", "b/walk.mp4")]
+    # One name among others says something.
+    three = planned("a/walk.mp4", "b/walk.mp4", "a/run.mp4")
+    assert [name for name, _ in three] == ["a-walk.4d", "b-walk.4d", "run.4d"]
+    assert [label for _, label in three] == ["a/walk.mp4", "b/walk.mp4", "run.mp4"]
+    # What lies in one folder is told apart by numbers.
+    assert [name for name, _ in planned("a/run.mp4", "a/run.mkv")] == ["run.4d", "run-2.4d"]
+    assert planned("c/walk", "a/walk.mp4")[0] == ("c.4d", "walk")
+
+
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dynapoint", *map(str, arguments)],

@@ -1,5 +1,6 @@
 """`dynapoint reconstruct`: what goes in, many inputs at once, one line for each bad input."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dynapoint import cli
+from dynapoint.data.identity import identity_of
 from dynapoint.inference.opening import open_scene
 from dynapoint.inference.scenes import is_finished
 from dynapoint.models import catalog
@@ -90,6 +92,59 @@ def test_finished_scenes_of_many_are_left_alone(tmp_path, loads, capsys):
     assert is_finished(out / "b.4d")
     loads.clear()
     assert run(*videos, "-o", out) == 0 and loads == []
+
+
+def test_the_scene_of_another_clip_is_not_taken_for_this_ones(tmp_path, loads, capsys):
+    for day, frames in (("monday", 3), ("tuesday", 4)):
+        (tmp_path / day).mkdir()
+        for name in "ab":
+            write_video(tmp_path / day / f"{name}.mp4", frames=frames)
+    out = tmp_path / "out"
+    days = {day: [tmp_path / day / f"{name}.mp4" for name in "ab"] for day in ("monday", "tuesday")}
+    assert run(*days["monday"], "-o", out) == 0
+    capsys.readouterr()
+    new = write_video(tmp_path / "tuesday" / "c.mp4", frames=2)
+    assert run(*days["tuesday"], new, "-o", out) == 1
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 2 and is_finished(out / "c.4d")
+    assert all("holds the scene of another clip" in line for line in printed.err.splitlines())
+    assert open_scene(out / "a.4d").frame_count == 3
+    # A copy of the same clip, of another time, is the same clip.
+    (tmp_path / "copy").mkdir()
+    for video in days["monday"]:
+        (tmp_path / "copy" / video.name).write_bytes(video.read_bytes())
+    loads.clear()
+    assert run(*(tmp_path / "copy" / v.name for v in days["monday"]), "-o", out) == 0
+    assert loads == []
+    assert run(*days["tuesday"], "-o", out, "--overwrite") == 0
+    assert open_scene(out / "a.4d").frame_count == 4
+    # A scene that does not say whose it is, as those of earlier versions, is left alone.
+    manifest = out / "a.4d" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["source"]["identity"]
+    manifest.write_text(json.dumps(content))
+    assert run(days["monday"][0], days["tuesday"][1], "-o", out) == 0
+
+
+def test_identities(tmp_path):
+    one, two = save_images(tmp_path / "one"), save_images(tmp_path / "two")
+    assert identity_of([one]) == identity_of([two])
+    files = sorted(one.iterdir())
+    assert identity_of(files) == identity_of([one]) != identity_of(files[::-1])
+    assert len({identity_of(files[:count]) for count in range(1, 5)}) == 4
+    video = tmp_path / "long.mp4"
+    content = bytearray(np.random.default_rng(0).bytes(300_000))
+    video.write_bytes(content)
+    before = identity_of([video])
+    assert before is not None and len(before) == 64
+    for place in (0, 65_535, 299_999):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        video.write_bytes(changed)
+        assert identity_of([video]) != before
+    video.write_bytes(content[:-1])
+    assert identity_of([video]) != before
+    assert identity_of([tmp_path / "none"]) is None
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:

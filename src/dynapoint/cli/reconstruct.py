@@ -96,12 +96,18 @@ class Reconstruct:
     overwrite: Flag = False
     """Replace a scene that is already there (never anything else)."""
     json: Flag = False
-    """Say everything in one JSON object at the end: files, numbers, failures."""
+    """Say what matters in one JSON object at the end: where it is, its self-check, failures."""
+    json_full: Flag = False
+    """The same with all files and all signals of the self-check."""
+    json_lines: Flag = False
+    """A line of JSON for each scene as soon as it is there or has failed."""
 
     def run(self) -> int:
         """Reconstruct every scene; one that fails does not stop the others."""
         if not self.inputs:
             raise UsageError("no INPUT was given")
+        if self.json_lines and self.json:
+            raise UsageError("--json is one object and --json-lines a line a scene; give one")
         if self.refine and self.no_refine:
             raise UsageError("--refine and --no-refine were both given; give one")
         if self.threads is not None and self.threads < 1:
@@ -122,14 +128,17 @@ class Reconstruct:
                         f"--{option} belongs to one scene but {len(scenes)} were given"
                     )
         failures: list[tuple[str, DynapointError]] = []
-        report = Report(as_json=self.json)
+        report = Report(
+            as_json=self.json or self.json_full, as_lines=self.json_lines, full=self.json_full
+        )
         waiting = self._waiting(scenes, failures, report)
         loader = _ModelLoader(self)
         for scene in waiting:
             try:
                 self._run_scene(scene, selection, loader, report)
             except DynapointError as error:
-                print_error(error)
+                print_error(error, scene.label if len(scenes) > 1 else None)
+                report.failed(scene.label, error)
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
@@ -160,14 +169,18 @@ class Reconstruct:
         Raises:
             OutputError: Not one of them can be written.
         """
-        from dynapoint.inference.scenes import is_finished  # noqa: PLC0415
+        from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
         from dynapoint.results.output_folder import check_output, restore  # noqa: PLC0415
 
         waiting = []
         for scene in scenes:
             restore(scene.output)
-            if len(scenes) > 1 and not self.overwrite and is_finished(scene.output):
-                report.skipped(scene)
+            there = finished(scene.output) if len(scenes) > 1 and not self.overwrite else None
+            if there is not None:
+                if scene.is_of(there.source["identity"]):
+                    report.skipped(scene)
+                else:
+                    failures.append((scene.label, other_clip(scene)))
                 continue
             try:
                 check_output(scene.output, overwrite=self.overwrite)
@@ -175,10 +188,11 @@ class Reconstruct:
                 failures.append((scene.label, error))
                 continue
             waiting.append(scene)
-        if len(failures) == len(scenes):
+        if len(failures) == len(scenes) and not self.json_lines:
             raise failures[0][1]
-        for _, failure in failures:
-            print_error(failure)
+        for label, failure in failures:
+            print_error(failure, label)
+            report.failed(label, failure)
         return waiting
 
     def _run_scene(
