@@ -162,6 +162,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
     Image.new("L", (32, 24), 1).save(folder / "one" / "0.png")
     np.save(folder / "five.npy", np.ones((5, 4)))
     np.save(folder / "flat.npy", np.ones(7))
+    np.save(folder / "two.npy", np.ones((2, 64, 96)))
+    (folder / "way").write_text("50 0 0 0 0 0 0 1\n60 1 0 0 0 0 0 1\n")
     return {
         "a span behind the end": ([video, "--start", 9], "no frame lies from 9 s"),
         "a rate of photographs": ([photos, "--fps", 2], "need a video"),
@@ -181,6 +183,12 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "flat depth": ([video, "--scale-from", "depth", folder / "flat.npy"], "shape (7,)"),
         "no way": ([video, "--scale-from", "trajectory", folder / "prose"], "cannot be read"),
         "no distance": ([video, "--scale-from", "distance", "1,2"], "six numbers"),
+        "a frame too far": ([video, "--scale-from", "distance", "9,1,1,2,2,1"], "are 0 to 5"),
+        "a place outside": ([video, "--scale-from", "distance", "0,1,1,999,2,1"], "lies outside"),
+        "depth of others": ([video, "--scale-from", "depth", folder / "two.npy"], "of 2 frames"),
+        "a way of two": ([video, "--scale-from", "trajectory", folder / "way"], "of 0 of 6 frames"),
+        "a frame as reference": ([video, "--reference", 6], "are 0 to 5"),
+        "no weights": ([video, "--weights", folder / "none"], "no weights file at"),
         "a cut index": ([folder / "cut.mp4"], "cut.mp4"),
         "zeros": ([folder / "blank.mp4"], "blank.mp4"),
         "sound": ([folder / "sound.wav"], "sound.wav"),
@@ -192,7 +200,8 @@ CASES = (
     "a span behind the end,a rate of photographs,a span of photographs,times of a video,"
     "too few times,words for times,no times,no masks,a mask too few,no folder of masks,"
     "intrinsics of words,no intrinsics,intrinsics of five,intrinsics elsewhere,no depth,flat depth,"
-    "no way,no distance,a cut index,zeros,sound,a torn photograph"
+    "no way,no distance,a frame too far,a place outside,depth of others,a way of two,"
+    "a frame as reference,no weights,a cut index,zeros,sound,a torn photograph"
 ).split(",")
 
 
@@ -204,6 +213,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, loads, capsys, case)
     assert run(*arguments, "-o", tmp_path / "out") == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("dynapoint: ") and words in lines[0], lines
+    assert loads == [], "it is found before the network is loaded"
     assert not (tmp_path / "out").exists()
 
 

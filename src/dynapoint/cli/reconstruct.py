@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -127,6 +127,15 @@ class Reconstruct:
                     raise UsageError(
                         f"--{option} belongs to one scene but {len(scenes)} were given"
                     )
+        from dynapoint.inference.given import check_given  # noqa: PLC0415
+
+        check_given(
+            times_s=self.times,
+            ignore_masks=self.ignore_masks,
+            intrinsics=self.intrinsics,
+            scale_from=self.scale_from,
+            weights=self.weights,
+        )
         failures: list[tuple[str, DynapointError]] = []
         report = Report(
             as_json=self.json or self.json_full, as_lines=self.json_lines, full=self.json_full
@@ -206,6 +215,7 @@ class Reconstruct:
         from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
         from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
+        from dynapoint.inference.given import check_with_frames  # noqa: PLC0415
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
@@ -220,6 +230,8 @@ class Reconstruct:
                 ignore_masks=self.ignore_masks,
                 small=small,
             )
+        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+        check_with_frames(frames, reference=self.reference, **told)
         with clock.stage("load model"):
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
@@ -238,8 +250,7 @@ class Reconstruct:
                     model_name=self.model,
                     prepare=self.prepare,
                     reference=self.reference,
-                    intrinsics=self.intrinsics,
-                    scale_from=self.scale_from,
+                    **told,
                     lens=self.lens,
                     refine=refine,
                     between=lambda: load_between(source, frames, small),
