@@ -1,6 +1,7 @@
 """`dynapoint reconstruct`: what goes in, many inputs at once, one line for each bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from PIL import Image
 
 from dynapoint import cli
 from dynapoint.data.identity import identity_of
+from dynapoint.errors import SceneError
 from dynapoint.inference.opening import open_scene
 from dynapoint.inference.scenes import is_finished
 from dynapoint.models import catalog
+from dynapoint.models.cards import find_card
+from dynapoint.models.weight_files import find_weights
 from dynapoint.results.manifest import read_manifest
 from fake_model import FakeModel, picture_array
 from video_files import write_video
@@ -124,6 +128,40 @@ def test_the_scene_of_another_clip_is_not_taken_for_this_ones(tmp_path, loads, c
     del content["source"]["identity"]
     manifest.write_text(json.dumps(content))
     assert run(days["monday"][0], days["tuesday"][1], "-o", out) == 0
+
+
+def test_a_lean_scene_shows_and_says_why_it_answers_no_more(tmp_path, capsys):
+    video = write_video(tmp_path / "a.mp4", frames=3)
+    assert run(video, "-o", tmp_path / "whole") == 0
+    assert run(video, "-o", tmp_path / "lean", "--lean") == 0
+    whole, small = open_scene(tmp_path / "whole"), open_scene(tmp_path / "lean")
+    for name in ("encoded.safetensors", "weights.safetensors", "pictures.npy"):
+        assert (tmp_path / "whole" / name).is_file() and not (tmp_path / "lean" / name).exists()
+    for name in ("own_time_points", "own_time_confidence", "world_from_camera", "intrinsics"):
+        assert np.array_equal(getattr(whole, name), getattr(small, name))
+    assert np.array_equal(whole.maps(frame=0, time=2)[0], small.maps(frame=0, time=2)[0])
+    with pytest.raises(SceneError, match=r"as it was left out \(--lean\), so that only"):
+        small.maps(frame=1, time=0)
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "lean")]) == 0
+    assert "further questions: no: it was left out (--lean)" in capsys.readouterr().out
+
+
+def test_scenes_beside_each_other_share_one_file_of_weights(tmp_path):
+    videos = [write_video(tmp_path / f"{name}.mp4", frames=2) for name in "abc"]
+    assert run(*videos, "-o", tmp_path / "out") == 0
+    files = [tmp_path / "out" / f"{name}.4d" / "weights.safetensors" for name in "abc"]
+    assert len({file.stat().st_ino for file in files}) == 1
+    shipped = find_weights(find_card("nano"))
+    assert files[0].read_bytes() == shipped.read_bytes() and not files[0].samefile(shipped)
+    # A damaged neighbour lends nothing.
+    for file in files:
+        file.unlink()
+    files[0].write_bytes(b"x" * shipped.stat().st_size)
+    shutil.rmtree(tmp_path / "out" / "c.4d")
+    assert run(videos[2], "-o", tmp_path / "out" / "c.4d") == 0
+    assert files[2].read_bytes() == shipped.read_bytes()
+    assert open_scene(tmp_path / "out" / "c.4d").maps(frame=1, time=0)[0].shape[-1] == 3
 
 
 def test_identities(tmp_path):

@@ -93,6 +93,9 @@ class Reconstruct:
     """How vdpm's or nano's time decoder is kept: in fewer bits its weights take less memory."""
     compile: Flag = False
     """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
+    lean: Flag = False
+    """Leave the network, what it keeps of the clip, and the small pictures out of the scene, which
+    then is half as large and answers for frame 0 and for frames at their own time."""
     overwrite: Flag = False
     """Replace a scene that is already there (never anything else)."""
     json: Flag = False
@@ -179,7 +182,8 @@ class Reconstruct:
             OutputError: Not one of them can be written.
         """
         from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
-        from dynapoint.results.output_folder import check_output, restore  # noqa: PLC0415
+        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+        from dynapoint.whole_file import restore  # noqa: PLC0415
 
         waiting = []
         for scene in scenes:
@@ -233,6 +237,7 @@ class Reconstruct:
         told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
         check_with_frames(frames, reference=self.reference, **told)
         with clock.stage("load model"):
+            from dynapoint.inference.lean import lean  # noqa: PLC0415
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
@@ -256,7 +261,7 @@ class Reconstruct:
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
-            write_all(rec, folder, say=clock.begin)
+            write_all(lean(rec) if self.lean else rec, folder, say=clock.begin)
             clock.end()
         report.written(scene, frames, clock.seconds)
 
