@@ -137,9 +137,19 @@ def test_a_lean_scene_shows_and_says_why_it_answers_no_more(tmp_path, capsys):
     whole, small = open_scene(tmp_path / "whole"), open_scene(tmp_path / "lean")
     for name in ("encoded.safetensors", "weights.safetensors", "pictures.npy"):
         assert (tmp_path / "whole" / name).is_file() and not (tmp_path / "lean" / name).exists()
-    for name in ("own_time_points", "own_time_confidence", "world_from_camera", "intrinsics"):
+    for name in ("world_from_camera", "intrinsics"):
         assert np.array_equal(getattr(whole, name), getattr(small, name))
-    assert np.array_equal(whole.maps(frame=0, time=2)[0], small.maps(frame=0, time=2)[0])
+    pairs = [(whole.maps(frame=0, time=2)[i], small.maps(frame=0, time=2)[i]) for i in (0, 1)]
+    pairs += [(whole.own_time_points, small.own_time_points)]
+    for large, half in pairs:
+        assert half.dtype == np.float32 and not half.flags.writeable
+        np.testing.assert_array_equal(half, large.astype(np.float16).astype(np.float32))
+    sizes = [
+        sum(path.stat().st_size for path in (tmp_path / name / "frames").iterdir())
+        for name in ("whole", "lean")
+    ]
+    assert sizes[1] < sizes[0]
+    assert np.abs(whole.images.astype(float) - small.images).mean() < 8
     with pytest.raises(SceneError, match=r"as it was left out \(--lean\), so that only"):
         small.maps(frame=1, time=0)
     capsys.readouterr()
