@@ -253,7 +253,7 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
         raise SceneError(f"{path} is missing; reconstruct the scene again")
     try:
         # Unlike `np.load`, this takes nothing but an array: a ZIP archive is refused.
-        array = np.lib.format.open_memmap(path, mode="r")
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     # Damaged headers are refused by errors of many kinds, of Python's parser too.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
