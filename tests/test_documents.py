@@ -30,7 +30,8 @@ from dynapoint.models.nano.config import tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.results import contact_sheet, store
 from dynapoint.training import run as training_run
-from dynapoint.training.recipes import recipe
+from dynapoint.training.changes import changed
+from dynapoint.training.recipes import recipe as find_recipe
 from fake_model import FakeModel
 
 ROOT = Path(__file__).parent.parent
@@ -157,11 +158,11 @@ def stand_ins(monkeypatch):
         assert given is None or Path(given).is_file(), f"the document speaks of no {given} before"
         return require(name, given) if name in NEWEST else Path(given or "stand-in")
 
-    def train(recipe_name, output, *, resume=False, steps=None, start_from=None):
-        config = recipe(recipe_name)
+    def train(*, recipe, output, changes, resume, start_from, **_):
+        config = changed(find_recipe(recipe), changes)
         assert start_from is None or Path(start_from).is_file()
         assert not (config.fine_tunes and start_from is None and not resume)
-        used.append(recipe_name)
+        used.append(recipe)
         output.mkdir(parents=True, exist_ok=True)
         (output / "weights.safetensors").write_bytes(b"a stand-in")
         return output / "weights.safetensors"

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from functools import reduce
+from io import StringIO
 from operator import or_
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from dynapoint.cli.answers import Flow, Fuse, Match, Objects, Segment, Tracks
 from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
 from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
+from dynapoint.cli.mistakes import find_mistake
 from dynapoint.cli.models import Models
 from dynapoint.cli.reconstruct import Reconstruct
 from dynapoint.cli.scene import Info
@@ -39,6 +42,8 @@ COMMANDS: dict[str, type] = {
 }
 """The commands by name."""
 
+_DESCRIPTION = "Turn any video into a 4D scene. `dynapoint --version` gives the version."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
@@ -47,17 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dynapoint {dynapoint.__version__}")
         return 0
     try:
-        command: Any = tyro.cli(
-            _choice(in_full=given[:1] != [] and given[0] in COMMANDS),
-            prog="dynapoint",
-            description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
-            args=given,
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
-        )
+        command = _parsed(given)
         threads.before_torch(choose=not isinstance(command, Reconstruct))
         return int(command.run())
     except UsageError as error:
-        print(f"dynapoint: {error}; see `dynapoint {given[0]} --help`", file=sys.stderr)
+        named = [given[0]] if given and given[0] in COMMANDS else []
+        print(
+            f"dynapoint: {error}; see `{' '.join(['dynapoint', *named, '--help'])}`",
+            file=sys.stderr,
+        )
         return WRONG_USAGE
     except DynapointError as error:
         print_error(error)
@@ -74,6 +77,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _parsed(given: list[str]) -> Any:
+    """The command that the words stand for; raises UsageError where they stand for none."""
+    said = StringIO()
+    try:
+        # The parser's boxes are for programmers; what is wrong is said in a line of ours.
+        with redirect_stderr(said):
+            return tyro.cli(
+                _choice(in_full=given[:1] != [] and given[0] in COMMANDS),
+                prog="dynapoint",
+                description=_DESCRIPTION,
+                args=given,
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
+            )
+    except SystemExit as stop:
+        if stop.code != WRONG_USAGE:
+            raise
+        raise UsageError(find_mistake(given, COMMANDS, said.getvalue())) from None
 
 
 def _choice(*, in_full: bool) -> Any:

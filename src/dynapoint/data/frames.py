@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from dynapoint.data.identity import identity_of
 from dynapoint.data.images import (
     image_size,
     images_in_folder,
@@ -45,6 +46,7 @@ class Frames:
         file_names: Names of the image files, where the frames are such.
         from_video: Whether the times are those of a video.
         ignore: Pixels that were masked out, or None.
+        identity: What tells the files apart that the frames are of (`data.identity`), or None.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -57,6 +59,7 @@ class Frames:
     file_names: tuple[str, ...] | None = None
     from_video: bool = False
     ignore: Bool[np.ndarray, "frame height width"] | None = None
+    identity: str | None = None
 
     @property
     def count(self) -> int:
@@ -125,6 +128,7 @@ def load_frames(
             kind; the message is one line that says what was found, what was wanted and what to do.
     """
     frames = _read(source, selection or FrameSelection(), one_size, small)
+    frames = replace(frames, identity=_identity(source))
     if times_s is not None:
         if frames.from_video:
             raise InputError(
@@ -144,6 +148,14 @@ def load_frames(
         )
         frames = replace(frames, ignore=ignore)
     return frames
+
+
+def _identity(source: Any) -> str | None:
+    """What tells the files of a source apart; None for arrays."""
+    if hasattr(source, "__array__"):
+        return None
+    given = [source] if isinstance(source, str | os.PathLike) else source
+    return identity_of([file for item in given for file in expand_pattern(Path(item))])
 
 
 def _read(

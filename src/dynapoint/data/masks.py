@@ -37,6 +37,18 @@ def read_ignore_masks(
         InputError: The folder is missing or empty, a mask is missing, damaged or of another shape,
             or the number of masks is not that of the frames.
     """
+    found = mask_files(folder)
+    paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
+    high, wide = picture_hw.max(axis=0).tolist()
+    require_room(len(index), (high, wide), what="masks", bytes_per_pixel=1)
+    masks = np.zeros((len(index), high, wide), dtype=bool)
+    for place, path, (height, width) in zip(masks, paths, picture_hw.tolist(), strict=True):
+        place[:height, :width] = _read_mask(path, (height, width))
+    return masks
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """The images in a folder of masks in natural order; raises InputError where there are none."""
     if not folder.is_dir():
         raise InputError(
             f"folder of masks {folder} does not exist or is a file; give a folder of images"
@@ -48,13 +60,7 @@ def read_ignore_masks(
     found = sorted((path for path in files if is_image_path(path)), key=natural_key)
     if not found:
         raise InputError(f"folder of masks {folder} holds no image; give one for each frame")
-    paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
-    high, wide = picture_hw.max(axis=0).tolist()
-    require_room(len(index), (high, wide), what="masks", bytes_per_pixel=1)
-    masks = np.zeros((len(index), high, wide), dtype=bool)
-    for place, path, (height, width) in zip(masks, paths, picture_hw.tolist(), strict=True):
-        place[:height, :width] = _read_mask(path, (height, width))
-    return masks
+    return found
 
 
 def _named_like(

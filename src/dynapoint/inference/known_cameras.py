@@ -33,7 +33,7 @@ def known_intrinsics(
         InputError: They cannot be read, are not those of a pinhole camera without skew, look
             outside the picture, or are neither one nor as many as the frames.
     """
-    matrices = _matrices(_read(given))
+    matrices = read_intrinsics(given)
     count = len(matrices)
     if count == 1:
         chosen = np.tile(matrices, (frames.count, 1, 1))
@@ -88,6 +88,15 @@ def poses_of_known_cameras(
     poses = (world_from_network @ network_from_camera).numpy()
     poses[0] = np.eye(4)
     return poses, world_from_network.numpy()
+
+
+def read_intrinsics(given: ArrayLike | Path | str) -> Float64[np.ndarray, "given 3 3"]:
+    """One matrix or several as they were given.
+
+    Raises:
+        InputError: They cannot be read, or are not those of a pinhole camera without skew.
+    """
+    return _matrices(_read(given))
 
 
 def _read(given: ArrayLike | Path | str) -> Any:

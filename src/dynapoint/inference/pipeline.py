@@ -12,6 +12,7 @@ from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ConfigError, ModelError
+from dynapoint.inference.given import check_given, check_with_frames
 from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.predict import predict
@@ -99,8 +100,11 @@ def _reconstruct(
     device: str | None,
 ) -> Reconstruction:
     """Load frames with what is given of them, and the network, and run it."""
+    beside = {name: options[name] for name in ("intrinsics", "scale_from")}
+    check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
     small = SmallPictures() if will_refine(model, options["refine"]) else None
     loaded = load_frames(source, small=small, **given)
+    check_with_frames(loaded, reference=options["reference"], **beside)
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options["between"] = lambda: load_between(source, loaded, small)

@@ -1,6 +1,8 @@
 """What a stored scene keeps of a network, so that it can be asked further questions."""
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,23 @@ def _copy_weights(source: ModelSource, folder: Path) -> str | None:
     # Loaders go by the suffix, and take any other for torch's own.
     name = WEIGHTS_FILES[source.weights.suffix != ".safetensors"]
     copy = folder / name
-    shutil.copyfile(source.weights, copy)
+    if not _link_from_neighbour(source, copy):
+        shutil.copyfile(source.weights, copy)
     if sha256_of(copy) == source.weights_sha256:
         return name
     copy.unlink()
     return None
+
+
+def _link_from_neighbour(source: ModelSource, copy: Path) -> bool:
+    """Share the weights of a scene beside this one: a second name of one file, if it is the same.
+
+    Scenes are replaced whole and never written into, so that none can change another's weights.
+    """
+    size = source.weights.stat().st_size
+    for other in sorted(copy.parent.parent.glob(f"[!.]*/{copy.name}")):
+        with suppress(OSError):
+            if other.stat().st_size == size and sha256_of(other) == source.weights_sha256:
+                os.link(other, copy)
+                return True
+    return False

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -255,11 +255,15 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
         raise SceneError(f"{path} is missing; reconstruct the scene again")
     try:
         # Unlike `np.load`, this takes nothing but an array: a ZIP archive is refused.
-        array = np.lib.format.open_memmap(path, mode="r")
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     # Damaged headers are refused by errors of many kinds, of Python's parser too.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
+    if entry.dtype == "float16" and array.dtype == np.float16 and wanted == _single(entry):
+        # A lean scene's; half as large on disk, and no longer mapped.
+        array, entry = array.astype(np.float32), wanted
+        array.flags.writeable = False
     found = ArrayEntry(shape=array.shape, axes=wanted.axes, dtype=str(array.dtype))
     if found != wanted:
         raise SceneError(
@@ -272,6 +276,11 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
             f"its file is {wanted.dtype} {wanted.shape} {wanted.axes}; reconstruct the scene again"
         )
     return array
+
+
+def _single(entry: ArrayEntry) -> ArrayEntry:
+    """An entry as of single precision."""
+    return replace(entry, dtype="float32")
 
 
 def _check_values(folder: Path, manifest: Manifest, arrays: dict[str, np.ndarray]) -> None:
