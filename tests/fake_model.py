@@ -21,11 +21,12 @@ class FakeEncoded:
 
 
 class FakeModel:
-    """Depth and motion in closed form; `broken` makes a share of its points NaN or infinite."""
+    """Depth and motion in closed form; `broken` makes a share of its points NaN or infinite.
+
+    It has the minimum that a model must have, and nothing else.
+    """
 
     patch_size = 8
-    name = "fake"
-    weights_sha256: str | None = None
 
     def __init__(self, image_side: int = 64, *, broken: bool = False, focal: float = 1.0) -> None:
         self.image_side = image_side

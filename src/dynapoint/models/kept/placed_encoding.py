@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dynapoint.models.kept.correction import Correction
 from dynapoint.models.kept.finer_maps import FinerMaps
+from dynapoint.models.protocol import KeepsLess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class PlacedEncoding:
     def to_keep(self) -> Any:
         """What a stored scene keeps: the network's part alone where nothing was changed."""
         inner = self.encoded
-        inner = inner.to_keep() if hasattr(inner, "to_keep") else inner
+        inner = inner.to_keep() if isinstance(inner, KeepsLess) else inner
         plain = torch.equal(self.target_of_frame.cpu(), torch.arange(len(self.target_of_frame)))
         placed = self.correction is not None or self.finer is not None
         return inner if plain and self.stays and not placed else replace(self, encoded=inner)
