@@ -372,7 +372,7 @@ def test_loading_by_name(tmp_path, monkeypatch):
     save_published(shaken().float(), tmp_path / "mine.safetensors")
     network = catalog.load_model("dept3r", weights=tmp_path / "mine.safetensors", device="cpu")
     assert isinstance(network, Dept3rNetwork) and not network.training
-    assert network.weights_sha256 is not None
+    assert network.info.weights_sha256 is not None
     half = catalog.load_model(
         "dept3r", weights=tmp_path / "mine.safetensors", device="cpu", precision="bfloat16"
     )

@@ -223,7 +223,7 @@ def miniature_file(tmp_path, monkeypatch):
 def test_models_load_with_the_options_asked_for(miniature_file):
     network = catalog.load_model("vdpm", weights=miniature_file, device="cpu")
     assert network.options == default_options("cpu")
-    assert network.weights_sha256 is not None
+    assert network.info.weights_sha256 is not None
     other = catalog.load_model(
         "vdpm", weights=miniature_file, decoder_weights="int8", precision="bfloat16", device="cpu"
     )

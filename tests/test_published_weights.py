@@ -365,7 +365,7 @@ def test_models_by_name_read_the_format_of_their_card(network, published, tmp_pa
     loaded = load_model("vdpm", weights=path)
     assert isinstance(loaded, PublishedNetwork)
     assert_same_state(loaded, network)
-    assert loaded.weights_sha256 == sha256_of(path)
+    assert loaded.info.weights_sha256 == sha256_of(path)
     with pytest.raises(ModelError, match="does not fit the network 'vggt'"):
         load_model("vggt", weights=path)
     with pytest.raises(ModelError, match="not a readable safetensors file"):

@@ -12,13 +12,10 @@ from dynapoint.errors import ModelError
 from dynapoint.models.cards import ModelCard, find_card
 from dynapoint.models.layers.compact import WeightStorage, store_compactly
 from dynapoint.models.layers.compute import Precision, default_options
-from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.network import ComputesByOptions, Network
 from dynapoint.models.pairwise import PairwiseVideo
 from dynapoint.models.protocol import PairModel
 from dynapoint.models.source import ModelSource
-from dynapoint.models.vggt.dept3r import Dept3rNetwork
-from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.models.weight_files import require_weights
 from dynapoint.whole_file import sha256_of
 
@@ -31,11 +28,11 @@ def load_model(
     decoder_weights: WeightStorage = "float32",
     precision: Precision | None = None,
     compile_blocks: bool = False,
-) -> VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork | PairwiseVideo:
+) -> Any:
     """Load a model by name, from its own weights or from a file of the same format.
 
-    The card's `loader` makes the network; what it makes of a card that `cards.register` was given
-    may be of any class. Networks for pairs of frames come with what makes a video of them.
+    The card's `loader` makes the network. Networks for pairs of frames come with what makes a video
+    of them.
 
     Args:
         name: A name that `dynapoint models` lists.
@@ -47,6 +44,9 @@ def load_model(
             the public code, and on a CPU with instructions for it, else "float32".
         compile_blocks: Compile the large networks' blocks when they first run, which takes a
             minute or two for each image size and pays for long clips and many of them.
+
+    Returns:
+        A `protocol.PointMapModel`, of the class that the loader makes.
 
     Raises:
         ModelError: The name is unknown or retired, the weights of a large network are not on this

@@ -23,11 +23,6 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @property
-    def weights_sha256(self) -> str | None:
-        """The hash of the file that the weights came from, where they came from one."""
-        return None if self.source is None else self.source.weights_sha256
-
-    @property
     def time_decoder(self) -> nn.Module | None:
         """The decoder that moves tokens to a time, which may keep its weights in fewer bits."""
         return None

@@ -27,7 +27,7 @@ class ModelInfo:
     Attributes:
         name: With its version, e.g. `nano-2`; every result records it.
         precision: What its large parts compute in.
-        weights_sha256: Hash of the file that its weights came from, where there is one.
+        weights_sha256: Hash of the file that its weights came from; that of `source` unless given.
         source: What `load_model` read. Scenes keep the network of a model that has one; others
             answer from their arrays alone.
         takes_reference: Whether it works in the camera of any frame that it is told.
@@ -44,6 +44,10 @@ class ModelInfo:
     takes_intrinsics: bool = False
     takes_queries: bool = False
     most_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights_sha256 is None and self.source is not None:
+            object.__setattr__(self, "weights_sha256", self.source.weights_sha256)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

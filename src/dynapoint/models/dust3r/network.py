@@ -101,7 +101,6 @@ class DpmNetwork(Network):
         return ModelInfo(
             name=self.config.name,
             precision=self.options.precision,
-            weights_sha256=self.weights_sha256,
             source=self.source,
         )
 

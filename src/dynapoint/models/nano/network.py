@@ -137,9 +137,7 @@ class VideoPointMapNetwork(Network):
     @property
     def info(self) -> ModelInfo:
         """What it is; it heeds the pixels' aspect."""
-        return ModelInfo(
-            name=self.config.name, weights_sha256=self.weights_sha256, source=self.source
-        )
+        return ModelInfo(name=self.config.name, source=self.source)
 
     @property
     def time_decoder(self) -> nn.Module | None:

@@ -77,7 +77,6 @@ class VggtParts(Network):
         return ModelInfo(
             name=self.config.name,
             precision=self.options.precision,
-            weights_sha256=self.weights_sha256,
             source=self.source,
         )
 
