@@ -58,7 +58,7 @@ def load_model(
     source = ModelSource(
         name=name,
         weights=path,
-        weights_sha256=sha256_of(path),
+        weights_sha256=_hash_of(path),
         decoder_weights=decoder_weights,
         precision=precision,
     )
@@ -80,6 +80,12 @@ def load_model(
     elif device is not None and place.type != "cpu":
         raise ModelError(f"{name} computes on the CPU only; leave device out")
     return PairwiseVideo(network) if isinstance(network, PairModel) else network
+
+
+def _hash_of(path: Path) -> str:
+    if not path.is_file():
+        raise ModelError(f"no weights file at {path}; give the path of a .pt or .safetensors file")
+    return sha256_of(path)
 
 
 def _loader_of(card: ModelCard) -> Any:

@@ -47,8 +47,6 @@ def require_weights(name: str, given: Path | str | None = None) -> Path:
         raise ModelError(
             f"the weights of {card.name!r} are {_how_to_get(card)}, or give a file with --weights"
         )
-    if not path.is_file():
-        raise ModelError(f"no weights file at {path}; give the path of a .pt or .safetensors file")
     return path
 
 

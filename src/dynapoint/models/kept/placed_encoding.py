@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from dynapoint.geometry.arrays import transform_points
 from dynapoint.models.kept.correction import Correction
 from dynapoint.models.kept.finer_maps import FinerMaps
 from dynapoint.models.protocol import KeepsLess
@@ -62,8 +63,7 @@ class PlacedEncoding:
         """Points of the network in the world of the scene."""
         if self.stays:
             return points
-        matrix = self.world_from_network.cpu().numpy()
-        return (points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+        return transform_points(self.world_from_network.cpu().numpy(), points).astype(np.float32)
 
     def to_keep(self) -> Any:
         """What a stored scene keeps: the network's part alone where nothing was changed."""
