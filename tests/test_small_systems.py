@@ -106,6 +106,21 @@ def test_every_query_is_a_pass_of_its_own(shaken, into):
     assert not close(network.decode(unasked, time=2, frames=[0, 1]).points, other.points, 1e-3)
 
 
+def test_examples_of_a_batch_may_ask_for_different_times(shaken):
+    network = shaken(told()).double()
+    video = torch.cat([images(3), images(3).flip(1)]).double()
+    both = network.encode(video, EncodeRequest(queries=torch.tensor([1, 2])))
+    assert both.query is None
+    for example, query in enumerate((1, 2)):
+        asked = EncodeRequest(queries=torch.tensor([query]))
+        alone = network.encode(video[[example]], asked)
+        assert close(both.own_time.points[[example]], alone.own_time.points, 1e-9)
+        found, wanted = (network.decode(each, time=2, frames=[0, 1]) for each in (both, alone))
+        assert close(found.points[[example]], wanted.points, 1e-9)
+    swapped = network.encode(video, EncodeRequest(queries=torch.tensor([2, 1])))
+    assert not close(swapped.own_time.points, both.own_time.points, 1e-6)
+
+
 def test_known_intrinsics_are_heard(shaken):
     network = shaken(told()).double()
     video, sample = images(2, height=16, width=24).double(), toy_truth(frames=2)
