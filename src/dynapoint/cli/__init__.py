@@ -1,5 +1,6 @@
 """The command line. Every command loads what it needs when it runs, so that `--help` is quick."""
 
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -48,6 +49,9 @@ _DESCRIPTION = "Turn any video into a 4D scene. `dynapoint --version` gives the 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths may hold what a terminal cannot show; that is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if given == ["--version"]:
         print(f"dynapoint {dynapoint.__version__}")
         return 0

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64, Shaped
 
+from dynapoint.data.depths import measured_depth
 from dynapoint.data.frames import Frames
 from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
@@ -124,8 +125,9 @@ def scaled(
 def depth_scale(reconstruction: Reconstruction, path: Path) -> float:
     """Metres per unit: the median ratio of true to predicted depth, weighted by confidence.
 
-    The file holds depths along the cameras' axes, 0 or NaN where unknown, of frame 0, of all frames
-    of the source or of those used, in any resolution of the frames' aspect.
+    The file holds depths along the cameras' axes, of frame 0, of all frames of the source or of
+    those used, in any resolution of the frames' aspect; what stands where nothing was measured is
+    no depth (`data.depths`).
 
     Raises:
         InputError: See `make_metric`.
@@ -138,7 +140,7 @@ def depth_scale(reconstruction: Reconstruction, path: Path) -> float:
         metres = _depth_at_map_pixels(reconstruction, frame, true_depth[place], path)
         units = reconstruction.own_time_depth[frame].astype(np.float64)
         confidence = reconstruction.own_time_confidence[frame].astype(np.float64)
-        usable = np.isfinite(metres) & (metres > 0) & (units > 0) & (confidence > 0)
+        usable = np.isfinite(metres) & (units > 0) & (confidence > 0)
         ratios.append(metres[usable] / units[usable])
         weights.append(confidence[usable])
     ratio, weight = np.concatenate(ratios), np.concatenate(weights)
@@ -183,13 +185,16 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
     Args:
         reconstruction: Asked for the two points at the frame's own time.
         text: "frame,x1,y1,x2,y2,metres": the index of a frame used, two places in original pixels
-            and the distance.
+            (of its file, where it was brought to another size) and the distance.
 
     Raises:
         InputError: See `make_metric`.
     """
     frame, ends_px, metres = _read_distance(text)
-    answer = reconstruction.query(frame=frame, xy=ends_px, time=frame)
+    xy = np.array(ends_px)
+    if 0 <= frame < reconstruction.frames.count:
+        xy = xy * reconstruction.frames.scale_of_given[frame]
+    answer = reconstruction.query(frame=frame, xy=xy, time=frame)
     if not (answer.valid & (answer.confidence > 0)).all():
         raise InputError(f"distance {text!r}: one of the pixels lies where nothing is known")
     units = float(np.linalg.norm(answer.points[0].astype(np.float64) - answer.points[1]))
@@ -240,6 +245,7 @@ def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
                 f"depth image {path} is {image.mode}; give one channel of 16 bits in millimetres "
                 "or of floats in metres"
             )
+        values = measured_depth(values)
         return (values if image.mode == "F" else values / 1000)[None]
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -278,7 +284,7 @@ def _depth_at_map_pixels(
     y = (np.arange(map_height) + 0.5 - top) / scale_y * height / picture_height
     columns = np.clip(np.floor(x).astype(np.int64), 0, width - 1)
     rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
-    there = true_depth[rows[:, None], columns].astype(np.float64)
+    there = measured_depth(true_depth[rows[:, None], columns])
     return np.where(pixel_map.shown_pixels(frame), there, np.nan)
 
 

@@ -1,6 +1,5 @@
 """Deciding which of the inputs on a command line belong to one scene, and where each scene goes."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from dynapoint.data.frames import expand_pattern
 from dynapoint.data.identity import identity_of
 from dynapoint.data.images import is_image_path
+from dynapoint.data.names import readable
 from dynapoint.errors import InputError, OutputError, SceneError
 from dynapoint.results import store
 from dynapoint.results.manifest import Manifest
@@ -39,9 +39,6 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
         InputError: Something does not exist, or image files stand beside videos or folders.
     """
     paths = [path for text in inputs for path in expand_pattern(Path(text))]
-    for path in paths:
-        if not os.path.exists(path):
-            raise InputError(f"{path} does not exist; give a video, a folder or image files")
     pictures = [path for path in paths if path.is_file() and is_image_path(path)]
     if pictures and len(pictures) < len(paths):
         other = next(path for path in paths if path not in pictures)
@@ -50,7 +47,7 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
             "reconstruct them in separate calls"
         )
     if pictures or len(paths) == 1:
-        label = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
+        label = readable(paths[0].name) if len(paths) == 1 else f"{len(paths)} images"
         return [ScenePlan(source=tuple(paths), label=label, output=output)]
     return [
         ScenePlan(source=(path,), label=label, output=output / f"{name}{SCENE_SUFFIX}")
@@ -85,8 +82,11 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
     Where all have one name (`a/images b/images`) it says nothing, and the folder's takes its place.
     What is still not told apart is numbered from the second on.
     """
-    stems = [(path.resolve().name if path.is_dir() else path.stem) or "scene" for path in paths]
-    folders = [path.resolve().parent.name for path in paths]
+    # Not every reader of what lies in a scene takes any bytes for a path.
+    stems = [
+        readable((path.resolve().name if path.is_dir() else path.stem) or "scene") for path in paths
+    ]
+    folders = [readable(path.resolve().parent.name) for path in paths]
     if len(set(stems)) == 1 and len(set(folders)) == len(folders) and all(folders):
         return folders
     recurring = {stem for stem in stems if len(_folders_of(stem, stems, folders)) > 1}
@@ -110,8 +110,8 @@ def _folders_of(stem: str, stems: Sequence[str], folders: Sequence[str]) -> set[
 
 def _labels(paths: Sequence[Path]) -> list[str]:
     """What to call each path: its name, with its folder's where names recur."""
-    names = [path.name for path in paths]
+    names = [readable(path.name) for path in paths]
     return [
-        f"{path.resolve().parent.name}/{name}" if names.count(name) > 1 else name
+        f"{readable(path.resolve().parent.name)}/{name}" if names.count(name) > 1 else name
         for path, name in zip(paths, names, strict=True)
     ]

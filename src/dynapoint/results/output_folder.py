@@ -26,6 +26,13 @@ def check_output(
         OutputError: `output` exists and is no scene of ours, or is one and `overwrite` is false, or
             holds files besides the scene; or nothing can be written there.
     """
+    try:
+        os.fspath(output.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"{output} has bytes in its path that are no UTF-8, and the network's file in it could "
+            "not be read again; give another place"
+        ) from error
     restore(output)
     if os.path.lexists(output):
         (check_replaceable or _check_scene)(output, overwrite)
