@@ -49,9 +49,10 @@ _DESCRIPTION = "Turn any video into a 4D scene. `dynapoint --version` gives the 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Paths may hold what a terminal cannot show; that is no reason to fail.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Paths may hold what a terminal cannot show; that is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     if given == ["--version"]:
         print(f"dynapoint {dynapoint.__version__}")
         return 0

@@ -200,7 +200,11 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     if head[8:12] in _HEIC_BRANDS and b"avif" not in head[: head[3]]:
         _learn_heic(path)
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            # It is said in a remark.
+            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+            image = Image.open(path)
+        with image:
             yield image
     except InputError:
         raise
