@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from dynapoint.models.cards import CARDS
 from dynapoint.models.layers import compute
 from dynapoint.models.nano.config import NetworkConfig, tiny
 from dynapoint.models.nano.network import VideoPointMapNetwork
@@ -31,6 +32,15 @@ def _one_thread():
 def _plain_precision(monkeypatch):
     """Answers are compared in float32, whatever this processor is quick at."""
     monkeypatch.setattr(compute, "cpu_multiplies_bf16", lambda: False)
+
+
+@pytest.fixture
+def own_cards():
+    """Cards that a test registers are known to no other test."""
+    known = dict(CARDS)
+    yield
+    CARDS.clear()
+    CARDS.update(known)
 
 
 @pytest.fixture(autouse=True)

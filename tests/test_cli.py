@@ -15,6 +15,7 @@ from dynapoint import cli
 from dynapoint.errors import InputError, ModelError
 from dynapoint.inference.scenes import plan_scenes
 from dynapoint.models import catalog
+from dynapoint.models.protocol import PLAIN, ModelInfo
 from dynapoint.results import store
 from fake_model import FakeModel, picture_array
 from video_files import write_video
@@ -115,8 +116,10 @@ def test_preparation_and_reference_reach_the_network(tmp_path, monkeypatch):
     references = []
 
     class WithReference(FakeModel):
-        def encode(self, images, *, reference: int = 0):
-            references.append((reference, tuple(images.shape[-2:])))
+        info = ModelInfo(name="chooser", takes_reference=True)
+
+        def encode(self, images, request=PLAIN):
+            references.append((request.reference, tuple(images.shape[-2:])))
             return super().encode(images)
 
     monkeypatch.setattr(catalog, "load_model", lambda *_, **__: WithReference(32))

@@ -325,9 +325,9 @@ def test_networks_that_take_intrinsics_are_told_them():
     told = []
     encode = network.encode
 
-    def recorded(images, *, query=0, intrinsics=None):
-        told.append(intrinsics)
-        return encode(images, query=query, intrinsics=intrinsics)
+    def recorded(images, request):
+        told.append(request.intrinsics)
+        return encode(images, request)
 
     network.encode = recorded
     pictures = picture_array(2, 32, 32)

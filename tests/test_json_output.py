@@ -103,7 +103,7 @@ def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path
     assert f"`dynapoint view {tmp_path / 'out'}`" in lines[-2]
     assert "not for measuring" in lines[-1] and "models get vdpm" in lines[-1]
     stored = read_check(tmp_path / "out")
-    assert stored["lines"] == expected and stored["signals"]["second_opinion"] is None
+    assert stored["lines"] == expected and stored["signals"]["still_drift"] == 0
     assert "self_check.json" in store.read_arrays(tmp_path / "out").manifest.files
     assert cli.main(["info", str(tmp_path / "out")]) == 0
     assert f"self-check: {expected[0]}" in capsys.readouterr().out.splitlines()

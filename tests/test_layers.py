@@ -35,18 +35,19 @@ RANKS = {
 }
 # The same within `models`: what all families rest on, the families, and what loads them by name.
 MODEL_RANKS = {
-    "protocol": 0,
     "source": 0,
     "cards": 0,
     "tensor_files": 0,
+    "protocol": 1,
     "weight_files": 1,
     "layers": 1,
-    "nano": 2,
-    "vggt": 2,
-    "dust3r": 3,
-    "pairwise": 3,
-    "kept": 4,
-    "catalog": 5,
+    "network": 2,
+    "nano": 3,
+    "vggt": 3,
+    "dust3r": 4,
+    "pairwise": 4,
+    "kept": 5,
+    "catalog": 6,
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 

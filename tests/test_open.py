@@ -25,6 +25,7 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models import catalog
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.catalog import load_model
+from dynapoint.models.dust3r import weights as dust3r_weights
 from dynapoint.models.dust3r.config import dpm_miniature
 from dynapoint.models.dust3r.network import DpmNetwork
 from dynapoint.models.dust3r.weights import save_dpm
@@ -34,6 +35,8 @@ from dynapoint.models.nano.config import tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import save_network
 from dynapoint.models.pairwise import AlignmentConfig, PairwiseVideo
+from dynapoint.models.vggt import dept3r_weights
+from dynapoint.models.vggt import weights as vggt_weights
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import dept3r_miniature
@@ -61,9 +64,9 @@ NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
 @pytest.fixture
 def miniatures(monkeypatch):
     """The large networks' names stand for small ones, and pairs are aligned in a few steps."""
-    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
-    monkeypatch.setitem(catalog.DEPT3R, "dept3r", dept3r_miniature)
-    monkeypatch.setitem(catalog.DPM, "dpm", dpm_miniature)
+    monkeypatch.setattr(vggt_weights, "vdpm", vdpm_miniature)
+    monkeypatch.setattr(dept3r_weights, "dept3r", dept3r_miniature)
+    monkeypatch.setattr(dust3r_weights, "dpm", dpm_miniature)
     few = AlignmentConfig(iterations=5)
     monkeypatch.setattr(catalog, "PairwiseVideo", partial(PairwiseVideo, alignment=few))
 
@@ -306,7 +309,9 @@ def test_a_model_without_a_file_keeps_no_network(tmp_path):
     query = [rec.query(frame=0, xy=[[31.0, 20.0]]) for rec in (opened, fresh)]
     assert np.array_equal(query[0].points, query[1].points)
     assert np.array_equal(query[0].visible, query[1].visible)
-    refused("holds no network, as its model 'fake'", lambda: opened.query(frame=1, xy=[[1, 1]]))
+    refused(
+        "holds no network, as its model 'FakeModel'", lambda: opened.query(frame=1, xy=[[1, 1]])
+    )
     (tmp_path / "weights").write_bytes(b"x")
     refused(
         "weights are of no use",

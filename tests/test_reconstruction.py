@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from scipy.spatial.transform import Rotation
 
 import dynapoint
 import fake_model
@@ -16,7 +17,15 @@ from dynapoint.errors import DynapointError, InputError, ShapeError
 from dynapoint.inference import predict
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
-from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
+from fake_model import (
+    BOX_DEPTH,
+    CAMERA_STEP,
+    ROLL_STEP_RAD,
+    VELOCITY,
+    WALL_DEPTH,
+    FakeModel,
+    picture_array,
+)
 
 SIZES = [(96, 160), (160, 96), (120, 120), (97, 211), (33, 20)]
 
@@ -40,6 +49,8 @@ def test_first_camera_is_exactly_the_identity(rec):
     np.testing.assert_allclose(
         rec.world_from_camera[:, 0, 3], CAMERA_STEP * np.arange(5), atol=1e-6
     )
+    turns = Rotation.from_rotvec(np.outer(ROLL_STEP_RAD * np.arange(5), [0, 0, 1])).as_matrix()
+    np.testing.assert_allclose(rec.world_from_camera[:, :3, :3], turns, atol=1e-6)
 
 
 def test_points_lie_on_their_pixels_rays_in_original_pixels(rec):
@@ -208,9 +219,10 @@ def test_depth_that_is_not_positive_joins_nothing():
 
 
 def test_the_wall_is_hidden_behind_the_box_in_a_later_frame(monkeypatch):
-    # A box that goes with the camera is where every frame's own map shows it.
+    # A box that goes with a camera that does not turn is where every frame's own map shows it.
     monkeypatch.setattr(fake_model, "VELOCITY", torch.tensor([CAMERA_STEP, 0.0, 0.0]))
-    rec = dynapoint.reconstruct(picture_array(4, 96, 96), FakeModel(96))
+    model = FakeModel(96, roll_step_rad=0.0)
+    rec = dynapoint.reconstruct(picture_array(4, 96, 96), model)
     world = rec.query(frame=0, xy=random_xy(rec, 2000), time=3)
     camera = rec.query(frame=0, xy=random_xy(rec, 2000), time=3, camera=3)
     projected = camera.points @ rec.intrinsics[3].T.astype(np.float32)

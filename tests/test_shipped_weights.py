@@ -34,7 +34,7 @@ def test_all_weights_together_are_small() -> None:
 @pytest.mark.parametrize("name", ["nano", "nano-2"])
 def test_shipped_network_loads_and_answers(name: str) -> None:
     network: Any = load_model(name)
-    assert network.weights_sha256 == sha256_of(ASSETS / str(CARDS["nano-2"].weights_file))
+    assert network.info.weights_sha256 == sha256_of(ASSETS / str(CARDS["nano-2"].weights_file))
     assert 6_000_000 <= sum(p.numel() for p in network.parameters()) <= 7_000_000
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 3, 3, 48, 64, generator=generator)
@@ -48,7 +48,7 @@ def test_shipped_network_loads_and_answers(name: str) -> None:
 
 def test_shipped_pair_network_moves_pairs_and_aligns_clips() -> None:
     model: Any = load_model("dpm-nano")
-    assert model.weights_sha256 == sha256_of(ASSETS / str(CARDS["dpm-nano-1"].weights_file))
+    assert model.info.weights_sha256 == sha256_of(ASSETS / str(CARDS["dpm-nano-1"].weights_file))
     images = torch.rand(1, 3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     for frames in (2, 3):
         encoded = model.encode(images[:, :frames])
@@ -59,7 +59,7 @@ def test_shipped_pair_network_moves_pairs_and_aligns_clips() -> None:
 
 def test_shipped_query_network_answers_one_time_after_another() -> None:
     model: Any = load_model("dept3r-nano")
-    assert model.weights_sha256 == sha256_of(ASSETS / str(CARDS["dept3r-nano-1"].weights_file))
+    assert model.info.weights_sha256 == sha256_of(ASSETS / str(CARDS["dept3r-nano-1"].weights_file))
     images = torch.rand(1, 3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         encoded = model.encode(images)

@@ -14,6 +14,7 @@ from dynapoint import cli
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.layers.pose_encoding import encode_cameras
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import dept3r_miniature as miniature_network
 from dynapoint.models.vggt.dept3r_weights import load_dept3r
@@ -144,7 +145,9 @@ def test_loss_by_hand(motion):
     parts = dept3r_loss(network, truth, loss, known=known, queries=queries)
 
     asked = torch.full((2,), -1) if queries is None else queries
-    encoded = network.encode(truth.images, truth.intrinsics, known=known, queries=asked)
+    encoded = network.encode(
+        truth.images, EncodeRequest(intrinsics=truth.intrinsics, known=known, queries=asked)
+    )
     diagonal = [0, 1, 2]
     own = truth.points[:, diagonal, diagonal].numpy()
     valid = truth.valid.numpy()
@@ -263,7 +266,9 @@ def test_motion_towards_the_asked_time_is_learned(tmp_path):
     unit = own[truth.valid].norm(dim=-1).mean()
     with torch.no_grad():
         for query in range(2):
-            encoded = trainer.network.encode(truth.images, queries=torch.tensor([query]))
+            encoded = trainer.network.encode(
+                truth.images, EncodeRequest(queries=torch.tensor([query]))
+            )
             wanted = (points[:, query] - own) / unit
             assert wanted[truth.moving].norm(dim=-1).max() > 0.2
             error = (trainer.network.motion_maps(encoded) - wanted).norm(dim=-1)

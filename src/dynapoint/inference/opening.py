@@ -196,9 +196,10 @@ class StoredDecoder:
             weights = self._folder / entry.weights_file
             _check_file(weights, entry.weights_sha256)
         # Loading torch takes longer than all that the scene answers itself.
-        from dynapoint.inference.predict import NetworkDecoder  # noqa: PLC0415
+        from dynapoint.inference.predict import NetworkDecoder, device_of  # noqa: PLC0415
         from dynapoint.models.catalog import load_model  # noqa: PLC0415
         from dynapoint.models.kept.encoded_files import read_encoded  # noqa: PLC0415
+        from dynapoint.models.protocol import info_of  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
         try:
@@ -215,12 +216,12 @@ class StoredDecoder:
             decoder_weights=entry.decoder_weights,  # type: ignore[arg-type]
             precision=entry.precision,  # type: ignore[arg-type]
         )
-        if model.weights_sha256 != entry.weights_sha256:
-            raise SceneError(_other_weights(weights, self._folder, entry, model.weights_sha256))
-        place = next(model.parameters()).device
+        found = info_of(model).weights_sha256
+        if found != entry.weights_sha256:
+            raise SceneError(_other_weights(weights, self._folder, entry, found))
         return NetworkDecoder(
             model,
-            read_encoded(self._folder / ENCODED_FILE, place),
+            read_encoded(self._folder / ENCODED_FILE, device_of(model)),
             self._stored.arrays["own_time_points"],
             self._stored.arrays["own_time_confidence"],
         )

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dynapoint.errors import ModelError
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
 from dynapoint.results.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
@@ -19,10 +20,14 @@ def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEnt
     """Write what a network keeps of a clip, and its weights where they are small.
 
     Raises:
+        ModelError: What it keeps is of a kind that has no name.
         OSError: `folder` cannot be written to.
     """
     path = folder / ENCODED_FILE
-    write_encoded(encoded, path)
+    try:
+        write_encoded(encoded, path)
+    except TypeError as error:
+        raise ModelError(f"what {source.name} encoded cannot be kept: {error}") from error
     # The file may have gone since the network was loaded, which is no reason to lose a scene.
     there = source.weights.is_file()
     return NetworkEntry(

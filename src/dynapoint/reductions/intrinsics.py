@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from dynapoint.errors import InputError
+from dynapoint.geometry.pose_from_points import cauchy_weight as by_scale
 from dynapoint.geometry.similarity import weighted_median
 from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
@@ -142,7 +143,7 @@ def cauchy_weight(
     size = residual.norm(dim=-1).nan_to_num(torch.inf)
     counted = torch.where(prior > 0, size, torch.nan)
     scale = counted.nanmedian(dim=-1, keepdim=True).values.clamp_min(_SMALLEST_RESIDUAL)
-    return torch.where(size.isfinite(), prior / (1 + (size / scale) ** 2), 0.0)
+    return torch.where(size.isfinite(), by_scale(size, scale, prior), 0.0)
 
 
 def _fit(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float32
 
+from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.results.scene_maps import SceneMaps, maps_of_frames
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ def camera_points(
     scene: SceneMaps, frame: int
 ) -> Float32[np.ndarray, "map_height map_width xyz=3"]:
     """A frame's own-time map in its own camera, by the scene's pose."""
-    pose = scene.world_from_camera[frame]
-    points = (scene.own_time_points[frame].astype(np.float64) - pose[:3, 3]) @ pose[:3, :3]
-    return points.astype(np.float32)
+    points = scene.own_time_points[frame].astype(np.float64)
+    return points_in_camera(points, scene.world_from_camera[frame]).astype(np.float32)
 
 
 def maps_at_two_times(

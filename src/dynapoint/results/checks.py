@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from dynapoint.errors import SceneError
-from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.asking import as_numpy, camera_points
+from dynapoint.results.asking import as_numpy
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.scene_maps import SceneMaps
 
@@ -23,7 +21,6 @@ CHECK_FILE = "self_check.json"
 
 # What is said when a signal goes beyond these; shares of the distance where nothing else is said.
 _REPROJECTION = 0.01
-_DIAGONAL = 0.05
 _DRIFT = 0.01
 _FRAME_DISAGREES, _FRAME_DISAGREES_MEDIANS = 0.05, 2.0
 _MOVER_CYCLE = 0.1
@@ -31,51 +28,15 @@ _EDGE_DOUBT, _FAR_DOUBT = 1.4, 3.0
 _JUMP = 8.0
 _FIELD_OF_VIEW_DEG = (15.0, 110.0)
 _OVERLAP = 0.5
-_SECOND_OPINION = 0.2
 _FEW_FRAMES = 6
-# A second run sees the pictures without this share of their sides at each border.
-_MARGIN = 0.1
 
 
-def tighter_pictures(
-    images: UInt8[np.ndarray, "frame height width rgb=3"],
-) -> UInt8[np.ndarray, "frame inner_height inner_width rgb=3"]:
-    """The middle of all pictures: a second run on them betrays what a network only guesses."""
-    top, left = _margins(images.shape[1], images.shape[2])
-    return images[:, top : images.shape[1] - top, left : images.shape[2] - left]
-
-
-def _margins(height: int, width: int) -> tuple[int, int]:
-    return int(_MARGIN * height), int(_MARGIN * width)
-
-
-def second_opinion(
-    scene: SceneMaps, second: SceneMaps
-) -> Float32[np.ndarray, "frame map_height map_width xyz=3"]:
-    """What a reconstruction from `tighter_pictures` says of the map pixels of `scene`.
-
-    Own-time points, each frame's in its own camera and in the unit of `second`; NaN beyond it.
-    """
-    height, width = scene.map_hw
-    in_map = pixel_centres(scene.map_hw).reshape(-1, 2)
-    top, left = _margins(*scene.images.shape[1:3])
-    points = np.full((scene.frame_count, height * width, 3), np.nan, dtype=np.float32)
-    for frame in range(scene.frame_count):
-        xy = scene.pixel_map.to_picture(frame, in_map) - [left, top]
-        shown = second.pixel_map.shows(frame, xy)
-        column, row = second.pixel_map.to_map(frame, xy[shown]).astype(np.int64).T
-        points[frame, shown] = camera_points(second, frame)[row, column]
-    return points.reshape(scene.frame_count, height, width, 3)
-
-
-def check(scene: SceneMaps, second: SceneMaps | None = None) -> "SelfCheck[np.ndarray]":
+def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     """Grade a reconstruction without ground truth (`dynapoint.reductions.self_check`).
 
     Args:
         scene: What is graded. It is asked for a few points that it may have to decode: of frame 0
             at some times, and of those frames at time 0.
-        second: What the same network makes of `tighter_pictures(scene.images)`. It is worth its
-            time (no decoding), because what two runs guess alike is seldom a guess.
 
     Returns:
         Signals and grade, with NumPy arrays.
@@ -108,7 +69,6 @@ def check(scene: SceneMaps, second: SceneMaps | None = None) -> "SelfCheck[np.nd
             torch.from_numpy(scene.world_from_camera.copy()),
             torch.from_numpy(scene.map_intrinsics.copy()),
             decoded=decoded,
-            second=None if second is None else torch.from_numpy(second_opinion(scene, second)),
         )
     )
 
@@ -172,11 +132,6 @@ def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
             f"cameras and points contradict each other by {_percent(found.reprojection_error)}"
             " of the distance"
         )
-    if found.diagonal_error > _DIAGONAL:
-        lines.append(
-            f"decoded points miss their own frame by {_percent(found.diagonal_error)}: "
-            "trust no tracks"
-        )
     if found.camera_jump > _JUMP:
         lines.append(f"the camera jumps: its largest step is {found.camera_jump:.0f} usual ones")
     low, high = _FIELD_OF_VIEW_DEG
@@ -212,11 +167,6 @@ def _frame_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
 
 def _part_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
-    if found.second_opinion > _SECOND_OPINION:
-        lines.append(
-            f"on tighter pictures the network answers {_percent(found.second_opinion)} off: "
-            "shape and lens are guesses"
-        )
     if found.still_drift > _DRIFT:
         lines.append(
             f"still background drifts by {_percent(found.still_drift)} of its distance: "
