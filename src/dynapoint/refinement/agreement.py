@@ -35,9 +35,7 @@ class Agreement:
     coverage: float
 
 
-def agreement(
-    colors: UInt8[np.ndarray, "frame height width rgb=3"], answer: Answer
-) -> Agreement:
+def agreement(colors: UInt8[np.ndarray, "frame height width rgb=3"], answer: Answer) -> Agreement:
     """Match frames with their neighbours and ask how much of that cameras and depth foretell.
 
     Args:
