@@ -79,6 +79,11 @@ class SelfCheck(Generic[Array]):
         far_doubt: The same for the farthest quarter of the pixels over the nearest.
         frame_expected_error: `expected_error` of each frame.
         frame_disagreement: `depth_disagreement` of each frame's own pixels.
+        cameras_grade: Of the cameras alone (`reductions.camera_grade`), from pictures that are
+            matched; NaN where nothing was. So are the three signals that it is made of.
+        matches_explained: Share of matches between neighbouring frames that the cameras explain.
+        matches_missed: Median distance by which they miss, over the distance that matches go.
+        path_roughness: Mean second difference of the cameras' places over their mean step.
     """
 
     grade: float
@@ -99,6 +104,10 @@ class SelfCheck(Generic[Array]):
     far_doubt: float
     frame_expected_error: Float[Array, " frame"]
     frame_disagreement: Float[Array, " frame"]
+    cameras_grade: float = math.nan
+    matches_explained: float = math.nan
+    matches_missed: float = math.nan
+    path_roughness: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)

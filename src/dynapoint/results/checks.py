@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from dynapoint.errors import SceneError
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.asking import as_numpy
+from dynapoint.results.camera_check import check_cameras
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.scene_maps import SceneMaps
 
@@ -29,6 +30,8 @@ _JUMP = 8.0
 _FIELD_OF_VIEW_DEG = (15.0, 110.0)
 _OVERLAP = 0.5
 _FEW_FRAMES = 6
+# Cameras of a lower grade are of no use.
+_WORTHLESS = 0.1
 
 
 def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
@@ -61,16 +64,15 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
         maps = scene.decoder.decode(others, 0, keep=False)
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
-    return as_numpy(
-        self_check(
-            torch.from_numpy(scene.own_time_points.copy()),
-            torch.from_numpy(scene.own_time_confidence.copy()),
-            torch.from_numpy(map_pictures(scene)),
-            torch.from_numpy(scene.world_from_camera.copy()),
-            torch.from_numpy(scene.map_intrinsics.copy()),
-            decoded=decoded,
-        )
+    found = self_check(
+        torch.from_numpy(scene.own_time_points.copy()),
+        torch.from_numpy(scene.own_time_confidence.copy()),
+        torch.from_numpy(map_pictures(scene)),
+        torch.from_numpy(scene.world_from_camera.copy()),
+        torch.from_numpy(scene.map_intrinsics.copy()),
+        decoded=decoded,
     )
+    return replace(as_numpy(found), **asdict(check_cameras(scene)))
 
 
 def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
@@ -127,6 +129,12 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
 
 def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
+    if math.isfinite(found.cameras_grade):
+        advice = ": do not build on them" if found.cameras_grade < _WORTHLESS else ""
+        lines.append(
+            f"cameras: trust {found.cameras_grade:.2f} of 1{advice}; they explain "
+            f"{_percent(found.matches_explained)} of matches between frames"
+        )
     if found.reprojection_error > _REPROJECTION:
         lines.append(
             f"cameras and points contradict each other by {_percent(found.reprojection_error)}"
