@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUICK := not slow and not gpu and not kill and not wheel and not browser
 
-.PHONY: demo test test-slow test-gpu test-kill test-browser test-wheel lint types check clean
+.PHONY: demo test test-oldest test-slow test-gpu test-kill test-browser test-wheel lint types check clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,12 @@ demo: .venv/ready
 # Two processes of one thread each: most tests are too small to share out.
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m '$(QUICK)'
+
+# The quick tests with the oldest versions that are allowed. Several GB: old torch brings CUDA along.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -r constraints-oldest.txt -e '.[train,hub,exr,usd]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/pytest -q -n 2 -m '$(QUICK)'
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m slow
@@ -38,6 +44,7 @@ test-wheel: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check src tests scripts benchmarks examples
 	$(BIN)/ruff format --check src tests scripts benchmarks examples
+	sh js/check.sh
 
 types: .venv/ready
 	$(BIN)/mypy
@@ -45,4 +52,4 @@ types: .venv/ready
 check: lint types test
 
 clean:
-	rm -rf .venv demo.4d demo.html demo.png
+	rm -rf .venv .venv-oldest js/node_modules demo.4d demo.html demo.png

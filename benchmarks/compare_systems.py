@@ -48,7 +48,7 @@ class AsPairs:
     """A video network as a network for pairs: what is left of it without its other frames."""
 
     def __init__(self, network: VideoPointMapNetwork) -> None:
-        self.network, self.config = network, network.config
+        self.network, self.info = network, network.info
         self.patch_size, self.image_side = network.patch_size, network.image_side
 
     def encode_frames(self, images: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import torch
 
-from dynapoint.models.catalog import PUBLISHED
+from dynapoint.models.vggt.config import vdpm, vggt
 from dynapoint.models.vggt.weights import load_published
+
+CONFIGS = {"vdpm": vdpm, "vggt": vggt}
 
 
 def memory_bytes() -> dict[str, int]:
@@ -30,11 +32,11 @@ def memory_bytes() -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--model", choices=sorted(PUBLISHED), default="vdpm")
+    parser.add_argument("--model", choices=sorted(CONFIGS), default="vdpm")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     options = parser.parse_args()
     size = options.file.stat().st_size
-    config, dtype = PUBLISHED[options.model](), getattr(torch, options.dtype)
+    config, dtype = CONFIGS[options.model](), getattr(torch, options.dtype)
     print(f"file {size / 1e9:.3f} GB; before: {_in_gigabytes(memory_bytes())}")
     start = time.perf_counter()
     network = load_published(config, options.file, dtype=dtype)

@@ -1,18 +1,17 @@
 """What the self-check's grade is worth: its rank correlation with the true error of clips.
 
-    python benchmarks/self_check.py --clips CLIPS ... --model nano -o grades.json [--single]
+    python benchmarks/self_check.py --clips CLIPS ... --model nano -o grades.json
 
-Every clip is reconstructed once as a whole and once from tighter pictures (the second opinion,
-left out with `--single`), and graded without its truth. Then the truth gives its errors: the
+Every clip is reconstructed and graded without its truth. Then the truth gives its errors: the
 own-time EPE over all frames under one scale, and the EPE of frame 0's tracks (docs/scoring.md).
 Clips that the grade was fitted on (`_EXPONENTS` in reductions/self_check.py) say nothing here.
 Clips that the JSON file has already are not done again.
 
 Measured for nano-1 on 62 clips that the fit did not see (56 of the data engine, the 6 of the
-bench), grade against the geometric mean of the two errors: .41 with a second opinion, .39 without;
-.45 and .44 on the engine alone, -.31 and -.37 on the six bench clips (too few to mean much). The
-aim of .5 is missed. Another network's answer as the second opinion (dept3r-nano's, on 70 other
-clips) is no way there: that signal alone has .39, like roughness, and the grade with it .46.
+bench), grade against the geometric mean of the two errors: .39; .44 on the engine alone, -.37 on
+the six bench clips (too few to mean much). The aim of .5 is missed. A second opinion, from a run on
+tighter pictures, brought .41 for twice the time, and another network's (dept3r-nano's, on 70 other
+clips) is no way there either: that signal alone has .39, like roughness, and the grade with it .46.
 """
 
 import argparse
@@ -28,14 +27,13 @@ from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
 from dynapoint.evaluation.metrics import normalised_errors, spearman, track_epe
 from dynapoint.inference.pipeline import reconstruct
 from dynapoint.models.catalog import load_model
-from dynapoint.results.checks import check, tighter_pictures
+from dynapoint.results.checks import check
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--single", action="store_true")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     done = json.loads(options.output.read_text()) if options.output.is_file() else {}
@@ -43,16 +41,15 @@ def main() -> None:
     for folder in (clip for clips in options.clips for clip in find_clips(clips)):
         name = f"{folder.parent.name}/{folder.name}"
         if name not in done:
-            done[name] = graded(read_clip(folder), network, single=options.single)
+            done[name] = graded(read_clip(folder), network)
             options.output.write_text(json.dumps(done, indent=1))
     print_correlations(done)
 
 
-def graded(clip: TruthClip, network: Any, *, single: bool) -> dict[str, float]:
+def graded(clip: TruthClip, network: Any) -> dict[str, float]:
     """All signals of one clip, its grade, and its true errors."""
     rec = reconstruct(clip.images, model=network)
-    second = None if single else reconstruct(tighter_pictures(clip.images), model=network)
-    found = check(rec, second)
+    found = check(rec)
     numbers = {
         field.name: float(getattr(found, field.name))
         for field in fields(found)

@@ -10,6 +10,7 @@ lent GPU (docs/gpu.md). The record holds the hash, the licence and how the weigh
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from dynapoint.training.checkpoints import load_state
 from dynapoint.training.run import data_of
 from dynapoint.whole_file import sha256_of
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], NetworkConfig]] = {
     "nano-2": nano_2,
     "dpm-nano-1": lambda: comparison_dpm("dpm-nano-1"),
     "dept3r-nano-1": lambda: comparison_dept3r("dept3r-nano-1"),
@@ -84,7 +85,7 @@ def read_trained(path: Path, network: NetworkConfig) -> Trained:
 
 def ship(options: argparse.Namespace) -> Path:
     """Write the weights and their record; returns the path of the weights."""
-    config: NetworkConfig = NETWORKS[options.name]()
+    config = NETWORKS[options.name]()
     trained = read_trained(options.run, config)
     weights, blend = trained.weights, "none"
     if options.blend is not None:

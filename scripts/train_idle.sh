@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Let idle cores train: go on with a recipe's newest state, or begin it, behind all other work.
 #
-#     scripts/train_idle.sh RECIPE FOLDER [arguments of scripts/gpu/train.py]
+#     scripts/train_idle.sh RECIPE FOLDER [options of `dynapoint train`]
 #
 # FOLDER holds training.pt (weights, their average, optimisers), weights.safetensors, log.jsonl, the
 # output and the process's number (`kill -STOP $(cat FOLDER/pid)` while something is timed, -CONT
@@ -28,7 +28,7 @@ export PYTHONPATH=$PWD/src
 export OMP_NUM_THREADS=1
 # glibc would hand memory back to the system at each step and fault it in again.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=67108864
-setsid nohup nice -n 19 "$python" scripts/gpu/train.py --recipe "$recipe" --output "$folder" \
+setsid nohup nice -n 19 "$python" scripts/gpu/train.py "$recipe" --output "$folder" \
     "${resume[@]}" "$@" >>"$folder/out.log" 2>&1 </dev/null &
 pid=$!
 echo "$pid" >"$folder/pid"

@@ -78,8 +78,8 @@ def opened(
     watched = Watched(page=context.new_page())
     watched.page.on(
         "console",
-        lambda message: (
-            message.type in ("error", "warning") and watched.complaints.append(message.text)
+        lambda message: watched.complaints.extend(
+            [message.text] if message.type in ("error", "warning") else []
         ),
     )
     watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from dynapoint.models.cards import CARDS
 from dynapoint.models.layers import compute
 from dynapoint.models.nano.config import NetworkConfig, tiny
 from dynapoint.models.nano.network import VideoPointMapNetwork
@@ -32,12 +34,21 @@ def _plain_precision(monkeypatch):
     monkeypatch.setattr(compute, "cpu_multiplies_bf16", lambda: False)
 
 
+@pytest.fixture
+def own_cards():
+    """Cards that a test registers are known to no other test."""
+    known = dict(CARDS)
+    yield
+    CARDS.clear()
+    CARDS.update(known)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
 
 
-def shake(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def shake(network: Any, seed: int = 0) -> Any:
     """Give every parameter random values of a sensible size, so that no branch is switched off."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

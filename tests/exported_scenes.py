@@ -4,7 +4,7 @@ import numpy as np
 
 import dynapoint
 from dynapoint.results.reconstruction import Reconstruction
-from fake_model import FakeModel
+from fake_model import ROLL_STEP_RAD, FakeModel
 
 SHAPES = {"landscape": (36, 64), "portrait": (64, 36)}
 
@@ -22,6 +22,16 @@ def gray_images(frames: int, height: int, width: int) -> np.ndarray:
     return np.full((frames, height, width, 3), 128, dtype=np.uint8)
 
 
-def scene(shape: str = "landscape", frames: int = 3, images=coloured_images) -> Reconstruction:
-    """A reconstruction whose maps have the images' own resolution or nearly."""
-    return dynapoint.reconstruct(images(frames, *SHAPES[shape]), FakeModel(), frames=frames)
+def scene(
+    shape: str = "landscape",
+    frames: int = 3,
+    images=coloured_images,
+    *,
+    roll_step_rad: float = ROLL_STEP_RAD,
+) -> Reconstruction:
+    """A reconstruction whose maps have the images' own resolution or nearly.
+
+    The wall has the same colours in all frames only if the cameras do not roll.
+    """
+    model = FakeModel(roll_step_rad=roll_step_rad)
+    return dynapoint.reconstruct(images(frames, *SHAPES[shape]), model, frames=frames)

@@ -1,4 +1,8 @@
-"""A stand-in for a network: a wall with a nearer box that moves, cameras that step to the right."""
+"""A stand-in for a network: a wall with a nearer box that moves, before cameras that move and turn.
+
+Cameras step to the right and roll about their axes, which keeps the wall at one depth in all of
+them and makes a rotation that is transposed, or left out, show.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from dynapoint.types import Cameras, PointMaps
 WALL_DEPTH, BOX_DEPTH = 4.0, 2.0
 VELOCITY = torch.tensor([0.25, 0.0, 0.05])
 CAMERA_STEP = 0.1
+ROLL_STEP_RAD = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,23 +26,30 @@ class FakeEncoded:
 
 
 class FakeModel:
-    """Depth and motion in closed form; `broken` makes a share of its points NaN or infinite."""
+    """Depth and motion in closed form; `broken` makes a share of its points NaN or infinite.
+
+    It has the minimum that a model must have, and nothing else.
+    """
 
     patch_size = 8
-    name = "fake"
-    weights_sha256: str | None = None
 
-    def __init__(self, image_side: int = 64, *, broken: bool = False, focal: float = 1.0) -> None:
+    def __init__(
+        self,
+        image_side: int = 64,
+        *,
+        broken: bool = False,
+        roll_step_rad: float = ROLL_STEP_RAD,
+    ) -> None:
         self.image_side = image_side
         self.broken = broken
-        self.focal = focal
+        self.roll_step_rad = roll_step_rad
         self.decoded: list[tuple[int, int]] = []
 
     def encode(self, images: torch.Tensor) -> FakeEncoded:
         assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
         _, frames, _, height, width = images.shape
         assert height % self.patch_size == 0 and width % self.patch_size == 0
-        focal = self.focal * max(height, width)
+        focal = float(max(height, width))
         intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
         rows, columns = torch.meshgrid(
             torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"
@@ -49,7 +61,10 @@ class FakeModel:
         depth = torch.where(box, BOX_DEPTH, WALL_DEPTH)
         poses = torch.eye(4).repeat(frames, 1, 1)
         poses[:, 0, 3] = CAMERA_STEP * torch.arange(frames)
-        points = (ray * depth[..., None]) + poses[:, None, None, :3, 3]
+        poses[:, :3, :3] = rolls(self.roll_step_rad * torch.arange(frames))
+        in_camera = ray * depth[..., None]
+        points = torch.einsum("fij,hwj->fhwi", poses[:, :3, :3], in_camera)
+        points += poses[:, None, None, :3, 3]
         confidence = (1.0 / depth).expand(frames, -1, -1).clone()
         if self.broken:
             points[:, 0, 0] = torch.nan
@@ -73,6 +88,21 @@ class FakeModel:
         return PointMaps(
             points=torch.stack(moved, dim=1), confidence=own.confidence[:, list(frames)]
         )
+
+
+def rolls(angle_rad: torch.Tensor) -> torch.Tensor:
+    """Rotations of a camera about its optical axis, from x towards y."""
+    matrix = torch.eye(3).repeat(len(angle_rad), 1, 1)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = angle_rad.cos()
+    matrix[:, 1, 0] = angle_rad.sin()
+    matrix[:, 0, 1] = -angle_rad.sin()
+    return matrix
+
+
+def seen_from(world_from_camera: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (..., 3) of the world in a camera's axes, in float64, by the inverse of its matrix."""
+    matrix = np.linalg.inv(world_from_camera.astype(np.float64))
+    return np.einsum("ij,...j->...i", matrix[:3, :3], points.astype(np.float64)) + matrix[:3, 3]
 
 
 def picture_array(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -159,9 +159,9 @@ class Steps:
 
     def maps(self, x: torch.Tensor, after: int = 0) -> np.ndarray:
         """The stored pixels of maps with `after` axes behind rows and columns."""
-        behind = (slice(None),) * after
         rows, columns = (slice(None, None, step) for step in self.pixel)
-        return x[(..., rows, columns, *behind)].numpy()
+        index: Any = (..., rows, columns, *[slice(None)] * after)
+        return x[index].numpy()
 
 
 def steps_of(case: Case, golden: dict[str, np.ndarray], index: np.ndarray | None) -> Steps:

@@ -151,7 +151,7 @@ def read_pair_case(path: Path) -> PairCase | None:
 
 def public_entries(network: DpmNetwork) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the public state dict: with what is held twice, or not used."""
-    entries = {"mask_token": (1, 1, network.config.decoder.width)}
+    entries: dict[str, tuple[int, ...]] = {"mask_token": (1, 1, network.config.decoder.width)}
     for name, value in network.state_dict().items():
         theirs, shape = dust3r_from_ours(name), tuple(value.shape)
         entries[theirs] = shape
@@ -195,7 +195,7 @@ def build_pair_network(
     for theirs in sorted(wanted):
         value = filled(theirs, wanted[theirs])
         digest.update(theirs.encode())
-        digest.update(value)
+        digest.update(value.data)
         name = ours_from_dust3r(theirs)
         if name is not None:
             parent, _, leaf = name.rpartition(".")

@@ -78,7 +78,7 @@ def image_batch(shape: Iterable[int], seed: int) -> np.ndarray:
 
 def digest_of(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def fill_part(module: nn.Module, prefix: str, dtype: torch.dtype = torch.float64) -> Any:
@@ -141,7 +141,7 @@ def build(
     for name in sorted(wanted):
         value = filled(name, wanted[name])
         digest.update(name.encode())
-        digest.update(value)
+        digest.update(value.data)
         if not name.startswith("track_head."):
             parent, _, leaf = ours_from_published(name).rpartition(".")
             tensor = torch.from_numpy(value).to(dtype)

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -99,7 +100,7 @@ def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
     for _, group in sorted(groups.items(), key=lambda item: item[0]):
         try:
             first = group[0]
-            make = build_pair_network if isinstance(first, PairCase) else build
+            make: Any = build_pair_network if isinstance(first, PairCase) else build
             network = make(
                 first.config,
                 dtype=first.dtype,
@@ -110,7 +111,7 @@ def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
             yield from (failed(label(case.path), error) for case in group)
             continue
         for case in group:
-            check = check_pair_case if isinstance(case, PairCase) else check_case
+            check: Any = check_pair_case if isinstance(case, PairCase) else check_case
             yield guarded(label(case.path), partial(check, case, network))
         # The next one may need all the memory there is.
         del network

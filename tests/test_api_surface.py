@@ -26,6 +26,11 @@ def parameters(function):
     return ", ".join(words)
 
 
+def called_as_method(function):
+    """The same of a method, whose first parameter goes by `self` whatever its function calls it."""
+    return ", ".join(["self", *parameters(function).split(", ")[1:]])
+
+
 def surface():
     names = {}
     for name in dynapoint.__all__:
@@ -35,7 +40,7 @@ def surface():
     for name in dir(Reconstruction):
         if not name.startswith("_"):
             found = inspect.getattr_static(Reconstruction, name)
-            members[name] = parameters(found) if inspect.isfunction(found) else "value"
+            members[name] = called_as_method(found) if inspect.isfunction(found) else "value"
     fields = {name: "value" for name in Reconstruction.__dataclass_fields__}
     return {"dynapoint": names, "Reconstruction": fields | members}
 

@@ -198,6 +198,11 @@ def cut(path: Path, share: float = 0.5) -> None:
     path.write_bytes(content[: int(len(content) * share)])
 
 
+def replaced(scene: Path, make: Callable[[Path], None]) -> None:
+    shutil.rmtree(scene)
+    make(scene)
+
+
 def of_version(scene: Path, version: object) -> None:
     content = json.loads((scene / "manifest.json").read_text())
     content["version"] = version
@@ -211,9 +216,9 @@ ARCHIVES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a manifest cut short": (lambda scene: cut(scene / "manifest.json"), "cannot be read as JSON"),
     "an array cut short": (lambda scene: cut(scene / "own_time_points.npy"), "points.npy is damag"),
     "an array gone": (lambda scene: (scene / "intrinsics.npy").unlink(), "intrinsics.npy is miss"),
-    "nothing in it": (lambda scene: (shutil.rmtree(scene), scene.mkdir()), "holds no manifest"),
+    "nothing in it": (lambda scene: replaced(scene, Path.mkdir), "holds no manifest"),
     "nothing there": (shutil.rmtree, "does not exist"),
-    "a file": (lambda scene: (shutil.rmtree(scene), scene.touch()), "is a file; give a folder"),
+    "a file": (lambda scene: replaced(scene, Path.touch), "is a file; give a folder"),
 }
 
 

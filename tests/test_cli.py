@@ -15,6 +15,7 @@ from dynapoint import cli
 from dynapoint.errors import InputError, ModelError
 from dynapoint.inference.scenes import plan_scenes
 from dynapoint.models import catalog
+from dynapoint.models.protocol import PLAIN, ModelInfo
 from dynapoint.results import store
 from fake_model import FakeModel, picture_array
 from video_files import write_video
@@ -115,8 +116,10 @@ def test_preparation_and_reference_reach_the_network(tmp_path, monkeypatch):
     references = []
 
     class WithReference(FakeModel):
-        def encode(self, images, *, reference: int = 0):
-            references.append((reference, tuple(images.shape[-2:])))
+        info = ModelInfo(name="chooser", takes_reference=True)
+
+        def encode(self, images, request=PLAIN):
+            references.append((request.reference, tuple(images.shape[-2:])))
             return super().encode(images)
 
     monkeypatch.setattr(catalog, "load_model", lambda *_, **__: WithReference(32))
@@ -251,6 +254,8 @@ WRONG_USAGE = [
     ["synth", "-o", "out", "--clips", "1", "--seed", "1", "--difficulty", "3"],
     ["train"],
     ["train", "smoke", "-o", "out", "--resume", "--start-from", "w.pt"],
+    ["train", "smoke", "-o", "out", "--learning-rate", "0"],
+    ["train", "smoke", "-o", "out", "--optimiser", "sgd"],
     ["evaluate"],
     ["tracks", "scene.4d", "-o", "out", "--xy", "3", "4", "--every", "2"],
     ["tracks", "scene.4d", "-o", "out", "--xy", "3"],
@@ -315,8 +320,9 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
     assert run("evaluate", "clips", *words) == 0
     synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     assert calls[0] == ((Path("o"),), synth)
-    train = dict(resume=False, steps=5, start_from=Path("w.pt"))
-    assert calls[1] == (("smoke", Path("d")), train)
+    train = dict(recipe="smoke", output=Path("d"), changes={"steps": 5}, start_from=Path("w.pt"))
+    train |= dict(resume=False, bench=None, real=(), device=None, max_seconds=None)
+    assert calls[1] == ((), train)
     assert calls[2][0][:3] == (Path("clips"), ("nano", "vdpm"), Path("scores.json"))
     weights = (Path("a.safetensors"), Path("b.pt"))
     assert calls[2][1] == dict(weights=weights, progress=sys.stderr.isatty())
@@ -330,7 +336,7 @@ def test_other_commands_exist_and_take_these_options():
         for module, function in OTHER_COMMANDS
     )
     synthesize.bind(Path("o"), clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
-    train.bind("smoke", Path("d"), resume=False, steps=5, start_from=Path("w.pt"))
+    train.bind("smoke", Path("d"), changes={"steps": 5}, resume=False, start_from=Path("w.pt"))
     evaluate_paths.bind(
         Path("clips"), ("nano",), Path("scores.json"), weights=(Path("w"),), progress=True
     )
@@ -351,6 +357,28 @@ def test_scene_plans(tmp_path):
     assert [plan.output.name for plan in several] == ["walk.4d", "pictures.4d"]
     with pytest.raises(InputError):
         plan_scenes([str(video), str(images[0])], out)
+
+
+def test_names_and_labels_tell_scenes_apart(tmp_path):
+    for name in ("a/images", "b/images", "c/walk"):
+        save_images(tmp_path / name, count=1)
+    videos = [tmp_path / name for name in ("a/walk.mp4", "b/walk.mp4", "a/run.mp4", "a/run.mkv")]
+    for video in videos:
+        video.touch()
+
+    def planned(*names):
+        plans = plan_scenes([str(tmp_path / name) for name in names], tmp_path)
+        return [(plan.output.name, plan.label) for plan in plans]
+
+    assert planned("a/images", "b/images") == [("a.4d", "a/images"), ("b.4d", "b/images")]
+    assert planned("a/walk.mp4", "b/walk.mp4") == [("a.4d", "a/walk.mp4"), ("b.4d", "b/walk.mp4")]
+    # One name among others says something.
+    three = planned("a/walk.mp4", "b/walk.mp4", "a/run.mp4")
+    assert [name for name, _ in three] == ["a-walk.4d", "b-walk.4d", "run.4d"]
+    assert [label for _, label in three] == ["a/walk.mp4", "b/walk.mp4", "run.mp4"]
+    # What lies in one folder is told apart by numbers.
+    assert [name for name, _ in planned("a/run.mp4", "a/run.mkv")] == ["run.4d", "run-2.4d"]
+    assert planned("c/walk", "a/walk.mp4")[0] == ("c.4d", "walk")
 
 
 def shell(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from dynapoint.training import clip_pool, scene_workers
 from dynapoint.training.clip_pool import FIRST_SEED, ClipPool
 from dynapoint.training.data_stream import SampleStream, SceneRequest, plan_group
 from dynapoint.training.mixture import V_DPM_SETS
-from dynapoint.training.recipes import smoke
+from dynapoint.training.recipes.small import smoke
 from dynapoint.training.scene_workers import (
     GroupRequest,
     ScenesOnTheSpot,

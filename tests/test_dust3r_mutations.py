@@ -197,6 +197,7 @@ MISTAKES = [
 
 def case_of(name: str):
     case = read_pair_case(STORED_FOLDER / "dust3r" / f"{name}.npz")
+    assert case
     return case, build_pair_network(case.config)
 
 

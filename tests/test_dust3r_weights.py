@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.models import catalog
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
+from dynapoint.models.dust3r import weights as dust3r_weights
 from dynapoint.models.dust3r.config import Dust3rConfig, dpm, dpm_miniature, dust3r
 from dynapoint.models.dust3r.network import DpmNetwork
 from dynapoint.models.dust3r.weights import load_dpm, read_dpm, save_dpm
@@ -319,11 +319,11 @@ def test_model_by_name(monkeypatch, published, single):
     with pytest.raises(ModelError, match="no code or weights of DPM are public") as caught:
         load_model("dpm")
     assert "\n" not in str(caught.value)
-    monkeypatch.setitem(catalog.DPM, "dpm", dpm_miniature)
+    monkeypatch.setattr(dust3r_weights, "dpm", dpm_miniature)
     loaded = load_model("dpm", weights=published, precision="float32")
     assert isinstance(loaded, PairwiseVideo)
-    assert loaded.weights_sha256 == sha256_of(published)
-    assert loaded.config == dpm_miniature()
+    assert loaded.info.weights_sha256 == sha256_of(published)
+    assert loaded.pair_model.config == dpm_miniature()
     assert torch.equal(maps_of(loaded.pair_model).points, maps_of(single).points)
 
 

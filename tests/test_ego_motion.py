@@ -5,11 +5,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.pose_from_points import cross_matrix
 from dynapoint.geometry.rigid import transform_points
-from dynapoint.models.nano.ego_motion import (
-    cross_matrix,
-    solve_ego_motion,
-)
+from dynapoint.models.nano.ego_motion import solve_ego_motion
 
 PAIRS, POINTS = 6, 200
 

@@ -14,7 +14,7 @@ from dynapoint.exports import outputs
 from dynapoint.exports.catalog import FORMATS, export
 from dynapoint.exports.clouds import own_time_cloud, play_times_s
 from dynapoint.exports.options import ExportOptions
-from dynapoint.results.asking import map_pictures
+from dynapoint.results.pictures import map_pictures
 from dynapoint.results.saving import save
 from exported_scenes import coloured_images, gray_images, scene
 from ply_files import ply_comments, ply_elements

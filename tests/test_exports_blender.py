@@ -43,7 +43,8 @@ def rec(request):
 
 @pytest.fixture(scope="module")
 def folder(rec, tmp_path_factory):
-    return export(rec, "blender", tmp_path_factory.mktemp("blender") / "scene")
+    fused = ExportOptions(show="fused")
+    return export(rec, "blender", tmp_path_factory.mktemp("blender") / "scene", fused)
 
 
 def facts(folder):

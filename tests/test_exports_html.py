@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 from dynapoint.exports import html, web_packing, web_scene
 from dynapoint.exports.catalog import export
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.paths import held_paths
+from dynapoint.exports.tracks import held_tracks
 from exported_scenes import coloured_images, gray_images, scene
 from fake_model import CAMERA_STEP, VELOCITY, WALL_DEPTH
 
@@ -83,6 +83,13 @@ def page(rec, tmp_path_factory):
     return Page(export(rec, "html", tmp_path_factory.mktemp("html") / "scene"))
 
 
+@pytest.fixture(scope="module", params=["landscape", "portrait"])
+def level(request, tmp_path_factory):
+    """A reconstruction whose cameras do not roll, and its page."""
+    rec = scene(request.param, frames=FRAMES, roll_step_rad=0.0)
+    return rec, Page(export(rec, "html", tmp_path_factory.mktemp("html") / "scene"))
+
+
 def box_pixels(rec):
     """The pixels of the nearer box, which moves."""
     return rec.own_time_points[0][..., 2] < WALL_DEPTH - 0.1
@@ -121,7 +128,8 @@ def test_fused_points_stand_still_or_follow_their_exact_paths(rec, page):
     assert (motion[: len(still)] < 80).all() and (motion[len(still) :] > 80).all()
 
 
-def test_colours_are_those_of_the_frames_unchanged(rec, page):
+def test_colours_are_those_of_the_frames_unchanged(level):
+    rec, page = level
     still, *_, paint = page.fused()
     # The cameras only step to the right, so that every wall point has its row's green.
     height = rec.frames.picture_hw[0, 0]
@@ -239,7 +247,8 @@ def test_max_points_bounds_both_clouds(rec, tmp_path):
     assert 100 < page.manifest["fused"]["still"] + page.manifest["fused"]["movers"] <= 300
 
 
-def test_clouds_are_thinned_until_the_page_is_small(rec, page, tmp_path, monkeypatch):
+def test_clouds_are_thinned_until_the_page_is_small(level, tmp_path, monkeypatch):
+    rec, page = level
     chunks = page.manifest["chunks"]
     spans = [chunks[cloud["chunk"]] for cloud in page.manifest["clouds"]]
     before, clouds = spans[0][0], spans[-1][1] - spans[0][0]
@@ -305,5 +314,5 @@ def test_hiding_a_share_never_hides_more():
 def test_paths_hold_still_where_they_are_unknown():
     paths = np.arange(12, dtype=np.float32).reshape(4, 1, 3)
     usable = np.array([[False], [True], [False], [True]])
-    held = held_paths(paths, usable)
+    held = held_tracks(paths, usable)
     np.testing.assert_array_equal(held[:, 0, 0], [3, 3, 3, 9])

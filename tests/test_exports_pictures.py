@@ -13,8 +13,8 @@ from PIL import Image
 
 from dynapoint.exports import mp4
 from dynapoint.exports.catalog import export
+from dynapoint.exports.discs import BACKDROP, draw_points
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.splats import BACKDROP, draw_points
 from exact_scenes import NORMAL, exact_scene
 from exported_scenes import coloured_images, gray_images, scene
 from fake_model import BOX_DEPTH, WALL_DEPTH

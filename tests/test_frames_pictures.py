@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from dynapoint.data import frames as frames_of
-from dynapoint.data import masks, memory
+from dynapoint.data import masks, memory, picture_files
 from dynapoint.data.frames import load_frames
 from dynapoint.data.hdr import HLG, PQ, srgb_from_hdr
 from dynapoint.data.images import read_image
@@ -258,7 +257,7 @@ def test_pictures_of_different_sizes_are_refused_before_they_are_read(tmp_path, 
     for path, size in zip(paths, sizes, strict=True):
         Image.new("RGB", size).save(path)
     monkeypatch.setattr(memory, "available_bytes", lambda: 150_000_000)
-    monkeypatch.setattr(frames_of, "read_image", None)
+    monkeypatch.setattr(picture_files, "read_picture", None)
     with pytest.raises(InputError, match=r"4 frames of 4000x4000 take 0\.2 GB but 0\.1 GB"):
         load_frames(tmp_path, one_size=False)
 

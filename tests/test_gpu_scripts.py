@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from dynapoint.models.nano.weights import load_network
-from dynapoint.training.recipes import RECIPES, smoke
+from dynapoint.training.recipes import RECIPES
+from dynapoint.training.recipes.small import smoke
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts" / "gpu"
@@ -22,6 +23,7 @@ SCRIPTS = ROOT / "scripts" / "gpu"
 
 def script(name: str):
     spec = importlib.util.spec_from_file_location(f"gpu_{name}", SCRIPTS / f"{name}.py")
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -325,9 +325,9 @@ def test_networks_that_take_intrinsics_are_told_them():
     told = []
     encode = network.encode
 
-    def recorded(images, *, query=0, intrinsics=None):
-        told.append(intrinsics)
-        return encode(images, query=query, intrinsics=intrinsics)
+    def recorded(images, request):
+        told.append(request.intrinsics)
+        return encode(images, request)
 
     network.encode = recorded
     pictures = picture_array(2, 32, 32)
@@ -392,6 +392,64 @@ def test_the_scale_from_a_depth_image(tmp_path):
     for name in ("mm.png", "m.tiff"):
         rec = make_metric(plain, "depth", tmp_path / name)
         assert float(rec.settings["metres_per_unit"]) == pytest.approx(1.7, rel=1e-3)
+
+
+@pytest.mark.parametrize("hole", [0, -1, 65535, np.nan, np.inf, -np.inf, 65.535])
+@pytest.mark.parametrize("name", ["mm.png", "m.tiff", "m.npy", "m16.npy"])
+def test_what_stands_for_no_reading_is_no_depth(tmp_path, name, hole):
+    plain = dynapoint.reconstruct(picture_array(2, 48, 64), FakeModel(64))
+    metres = np.round(plain.own_time_depth[0].astype(np.float64) * 1.7, 3)
+    path = tmp_path / name
+    if name in ("mm.png", "m16.npy"):
+        if not 0 <= hole <= 65535 or hole != int(hole):
+            pytest.skip("no number of 16 bits")
+        given = np.round(metres * 1000).astype(np.uint16)
+        # NumPy's integers are metres.
+        given = given if name == "mm.png" else np.round(metres * 100).astype(np.uint16)
+    else:
+        given = metres.astype(np.float32)
+    # More than half without a reading, on one side.
+    given[:, :40] = hole
+    if name.endswith(".npy"):
+        np.save(path, given)
+    else:
+        Image.fromarray(given).save(path)
+    expected = 170 if name == "m16.npy" else 1.7
+    rec = make_metric(plain, "depth", path)
+    assert float(rec.settings["metres_per_unit"]) == pytest.approx(expected, rel=0.02)
+
+
+def test_depth_without_any_reading_is_refused(tmp_path):
+    plain = dynapoint.reconstruct(picture_array(2, 48, 64), FakeModel(64))
+    Image.fromarray(np.full((48, 64), 65535, np.uint16)).save(tmp_path / "none.png")
+    with pytest.raises(InputError, match="no positive depth"):
+        make_metric(plain, "depth", tmp_path / "none.png")
+
+
+def pictures_of_two_sizes(folder):
+    """The second one has twice the pixels along each side."""
+    paths = []
+    for number, scale in enumerate((1, 2, 1)):
+        picture = Image.fromarray(picture_array(3, 48, 64)[number])
+        paths.append(folder / f"{number}.png")
+        picture.resize((64 * scale, 48 * scale)).save(paths[-1])
+    return paths
+
+
+def test_what_is_given_in_pixels_of_a_file_goes_with_its_picture(tmp_path):
+    frames = load_frames(pictures_of_two_sizes(tmp_path))
+    assert "1 images brought to 64x48" in frames.note
+    each = [[60, 60, 32, 24], [120, 120, 64, 48], [61, 61, 32, 24]]
+    found = known_intrinsics(each, frames)
+    assert found[:, 0, 0].tolist() == [60, 60, 61] and found[:, 1, 2].tolist() == [24, 24, 24]
+    assert known_intrinsics(each[0], frames)[:, 0, 0].tolist() == [60, 60, 60]
+    plain = dynapoint.reconstruct([tmp_path / f"{k}.png" for k in range(3)], FakeModel(64))
+    at_home = make_metric(plain, "distance", "0,10.5,10.5,50.5,40.5,3")
+    large = make_metric(plain, "distance", "1,21,21,101,81,3")
+    small = plain.query(frame=1, xy=[[10.5, 10.5], [50.5, 40.5]], time=1).points
+    length = float(np.linalg.norm(small[0].astype(np.float64) - small[1]))
+    assert float(large.settings["metres_per_unit"]) == pytest.approx(3 / length, rel=1e-6)
+    assert float(at_home.settings["metres_per_unit"]) > 0
 
 
 def test_the_scale_from_depth_reads_it_at_the_centres_of_the_maps_pixels(tmp_path):

@@ -50,7 +50,8 @@ def test_reconstruct(tmp_path, small, capsys):
     videos = [write_video(tmp_path / f"{name}.mp4", frames=30) for name in "ab"]
     (tmp_path / "c.mp4").write_bytes(b"no video" * 99)
     out = tmp_path / "out"
-    facts = said(capsys, "reconstruct", *videos, tmp_path / "c.mp4", "-o", out, code=1)
+    words = ("reconstruct", *videos, tmp_path / "c.mp4", "-o", out, "--json-full")
+    facts = said(capsys, *words, code=1)
     assert [scene["input"] for scene in facts["scenes"]] == ["a.mp4", "b.mp4"]
     assert [failed["input"] for failed in facts["failed"]] == ["c.mp4"]
     first = facts["scenes"][0]
@@ -65,6 +66,32 @@ def test_reconstruct(tmp_path, small, capsys):
     assert [scene["skipped"] for scene in again["scenes"]] == [True, True]
 
 
+def test_one_scene_fits_a_screen(tmp_path, small, capsys):
+    video = write_video(tmp_path / "a.mp4", frames=24)
+    facts = said(capsys, "reconstruct", video, "-o", tmp_path / "out")
+    assert len(json.dumps(facts, indent=2).splitlines()) <= 30
+    (scene,) = facts["scenes"]
+    on_disk = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert scene["files"] == len(on_disk)
+    assert scene["bytes"] == sum(path.stat().st_size for path in on_disk)
+    assert Path(scene["contact_sheet"]).is_file() and set(scene["self_check"]) == {"grade", "lines"}
+
+
+def test_a_line_for_each_scene_as_it_is_there(tmp_path, small, capsys):
+    videos = [write_video(tmp_path / f"{name}.mp4", frames=3) for name in "ab"]
+    (tmp_path / "c.mp4").write_bytes(b"no video" * 99)
+    out = str(tmp_path / "out")
+    words = ["reconstruct", str(videos[0]), str(tmp_path / "c.mp4"), str(videos[1]), "-o", out]
+    assert cli.main([*words, "--json-lines"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["input"] for line in lines] == ["a.mp4", "c.mp4", "b.mp4"]
+    assert "error" in lines[1] and lines[0]["skipped"] is False and lines[0]["frames"] == 3
+    assert cli.main([*words, "--json-lines"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("skipped") for line in lines] == [True, True, None]
+    assert cli.main([*words, "--json-lines", "--json"]) == 2
+
+
 def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path, small, capsys):
     video = write_video(tmp_path / "a.mp4", frames=6)
     assert cli.main(["reconstruct", str(video), "-o", str(tmp_path / "out")]) == 0
@@ -76,7 +103,7 @@ def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path
     assert f"`dynapoint view {tmp_path / 'out'}`" in lines[-2]
     assert "not for measuring" in lines[-1] and "models get vdpm" in lines[-1]
     stored = read_check(tmp_path / "out")
-    assert stored["lines"] == expected and stored["signals"]["second_opinion"] is None
+    assert stored["lines"] == expected and stored["signals"]["still_drift"] == 0
     assert "self_check.json" in store.read_arrays(tmp_path / "out").manifest.files
     assert cli.main(["info", str(tmp_path / "out")]) == 0
     assert f"self-check: {expected[0]}" in capsys.readouterr().out.splitlines()
@@ -190,9 +217,10 @@ def test_synth_and_evaluate(tmp_path, small, capsys):
 
 
 def test_train(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "recipe", lambda name: toy_config(validation_clips=0))
+    monkeypatch.setattr(run, "find_recipe", lambda name: toy_config(validation_clips=0))
     facts = said(capsys, "train", "smoke", "-o", tmp_path / "run", "--steps", 1)
-    assert facts["recipe"] == "smoke" and facts["output"] == str(tmp_path / "run")
+    assert facts["recipe"] == "smoke" and facts["changed"] == {"steps": 1}
+    assert facts["output"] == str(tmp_path / "run")
     assert facts["weights"] == str(tmp_path / "run" / "weights.safetensors")
     assert facts["weights"] in facts["files"]
     assert load_network(Path(facts["weights"])) is not None

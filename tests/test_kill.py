@@ -6,6 +6,7 @@ killed at work and not while Python starts.
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -18,7 +19,6 @@ import pytest
 import dynapoint
 from dynapoint import cli
 from dynapoint.inference.scenes import is_finished
-from dynapoint.results import output_folder
 from test_open import weights_of
 from video_files import write_video
 
@@ -180,7 +180,7 @@ def test_killed_between_the_two_renames_of_a_replacement(tmp_path, clips, step):
             os.kill(os.getpid(), signal.SIGKILL)
             return target
 
-        Path.rename = rename
+        setattr(Path, "rename", rename)  # noqa: B010 - a child process, which ends by it.
         return command(*words, "--overwrite")()
 
     assert in_child(run)[0] == -signal.SIGKILL
@@ -202,7 +202,7 @@ def test_a_kill_while_what_is_replaced_is_removed_leaves_the_new(tmp_path, clips
             next(path.glob("*.npy")).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        output_folder.shutil.rmtree = remove
+        setattr(shutil, "rmtree", remove)  # noqa: B010 - as above.
         return command(*words, "--overwrite")()
 
     assert in_child(run)[0] == -signal.SIGKILL

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dynapoint import whole_file as whole_file_module
 from dynapoint.errors import OutputError
-from dynapoint.results import output_folder
-from dynapoint.results.output_folder import check_output, restore, whole_folder
-from dynapoint.whole_file import abandoned, partial_prefix, whole_file
+from dynapoint.results.output_folder import check_output, whole_folder
+from dynapoint.whole_file import abandoned, new_folder, partial_prefix, restore, whole_file
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere nothing is cleaned up")
 
@@ -61,6 +61,27 @@ def test_files_too(tmp_path, monkeypatch, dead):
         assert names(tmp_path) == []
         partial.touch()
     assert names(tmp_path) == ["cloud.ply"]
+
+
+def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
+    def write(word, *, fail=False):
+        with new_folder(tmp_path / "clip") as folder:
+            assert not list(folder.iterdir()) and folder != tmp_path / "clip"
+            (folder / "word").write_text(word)
+            if fail:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write("none", fail=True)
+    assert names(tmp_path) == []
+    write("first")
+    with pytest.raises(KeyboardInterrupt):
+        write("second", fail=True)
+    assert (tmp_path / "clip" / "word").read_text() == "first"
+    write("third")
+    assert (tmp_path / "clip" / "word").read_text() == "third" and names(tmp_path) == ["clip"]
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "clip").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_what_was_taken_away_and_not_replaced_is_put_back(tmp_path, monkeypatch, dead):
@@ -118,8 +139,8 @@ def test_looking_whether_a_folder_can_be_written_never_makes_it(tmp_path, monkey
         seen.append(names(tmp_path))
         return folder
 
-    real = output_folder.tempfile.mkdtemp
-    monkeypatch.setattr(output_folder.tempfile, "mkdtemp", mkdtemp)
+    real = whole_file_module.tempfile.mkdtemp
+    monkeypatch.setattr(whole_file_module.tempfile, "mkdtemp", mkdtemp)
     made = Path.mkdir
 
     def mkdir(self, *args, **options):

@@ -85,13 +85,13 @@ class Knowing(torch.nn.Module):
         self.unused = torch.nn.Parameter(torch.zeros(1))
         self.clip, self.focal, self.bend, self.turn_deg = clip, focal, bend, turn_deg
 
-    def encode(self, images, *, pixel_aspect):
+    def encode(self, images, request):
         clip, (rows, columns) = self.clip, images.shape[-2:]
         height, width = clip.images.shape[1:3]
         lens = torch.from_numpy(clip.intrinsics.copy())
         lens[:, 0] *= columns / width
         lens[:, 1] *= rows / height
-        assert pixel_aspect == pytest.approx(float(lens[0, 0, 0] / lens[0, 1, 1]))
+        assert request.pixel_aspect == pytest.approx(float(lens[0, 0, 0] / lens[0, 1, 1]))
         lens[:, [0, 1], [0, 1]] *= self.focal
         poses = torch.from_numpy(clip.world_from_camera.copy())
         angle = np.radians(self.turn_deg)

@@ -316,7 +316,7 @@ def camera_loss_by_hand(encodings, sample, units) -> float:
     height, width = sample.images.shape[-2:]
     total = 0.0
     for k in range(iterations):
-        parts = {"translation": [], "rotation": [], "view": []}
+        parts: dict[str, list[float]] = {"translation": [], "rotation": [], "view": []}
         for b in range(batch):
             for i in range(frames):
                 found = encodings[k, b, i].tolist()

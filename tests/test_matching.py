@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dynapoint.geometry.pose_from_points import cross_matrix
 from dynapoint.models.nano.config import MatcherConfig
-from dynapoint.models.nano.ego_motion import cross_matrix
 from dynapoint.models.nano.matching import CELL_PX, Matcher, Matches
 from dynapoint.models.nano.motion_hints import (
     HINT_CHANNELS,

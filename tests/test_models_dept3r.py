@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from dynapoint.models.cards import CARDS
 from dynapoint.models.layers.compute import ComputeOptions
 from dynapoint.models.layers.config import QueryConfig
 from dynapoint.models.layers.dpt_head import inverse_log
+from dynapoint.models.protocol import EncodeRequest
+from dynapoint.models.vggt import dept3r_weights
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r, dept3r_miniature
@@ -26,7 +29,9 @@ HW = (28, 42)
 FRAMES = 3
 
 
-def small(into: str = "frame", intrinsics: bool = True) -> Dept3rConfig:
+def small(
+    into: Literal["frame", "camera_token"] = "frame", intrinsics: bool = True
+) -> Dept3rConfig:
     query = QueryConfig(into=into, intrinsics=intrinsics)
     return replace(dept3r_miniature(), query=query)
 
@@ -61,6 +66,9 @@ def pinhole(*, fx: float = 40.0, fy: float = 50.0, cy: float = 12.0) -> torch.Te
     return matrix.expand(2, FRAMES, 3, 3).clone()
 
 
+KNOWN = EncodeRequest(intrinsics=pinhole())
+
+
 def passes_of(network: Dept3rNetwork) -> list[torch.Tensor]:
     """What is added to the tokens in each pass of the backbone from now on."""
     added = []
@@ -79,9 +87,11 @@ def test_tokens_are_told_the_query_and_the_intrinsics(into, images):
     intrinsics[1] = torch.nan
     network.encode(
         images,
-        intrinsics,
-        known=torch.tensor([True, False]),
-        queries=torch.tensor([2, -1]),
+        EncodeRequest(
+            intrinsics=intrinsics,
+            known=torch.tensor([True, False]),
+            queries=torch.tensor([2, -1]),
+        ),
     )
     (found,) = added
     vector = network.query_embedding.get_parameter(f"into_{into}")
@@ -109,7 +119,7 @@ def test_query_changes_the_answers(into, images):
     assert torch.equal(encoded.own_time.points, own)
     # Answers are P, of the pass for frame 0, and the motion of the pass for the time.
     for time, found in zip((0, 1), maps, strict=True):
-        other = network.encode(images, queries=torch.tensor([time, time]))
+        other = network.encode(images, EncodeRequest(queries=torch.tensor([time, time])))
         moved = own + network.motion_maps(other)
         moved[:, time] = own[:, time]
         assert (found - moved[:, [1, 2]]).abs().max() < 1e-12
@@ -119,7 +129,7 @@ def test_query_changes_the_answers(into, images):
 @torch.no_grad()
 def test_motion_is_the_head_on_the_levels_of_the_pass(images):
     network = shaken()
-    encoded = network.encode(images, queries=torch.tensor([1, 2]))
+    encoded = network.encode(images, EncodeRequest(queries=torch.tensor([1, 2])))
     levels = encoded.passes[0].levels
     raw = network.motion_head([level[1, 2:3, 5:] for level in levels], (2, 3), HW)
     wanted = inverse_log(raw)[0].permute(1, 2, 0)
@@ -153,7 +163,7 @@ def test_the_target_frame_stays_where_it_is(images):
 @torch.no_grad()
 def test_frames_of_one_time_share_a_pass(images):
     network = shaken()
-    encoded = network.encode(images, pinhole())
+    encoded = network.encode(images, KNOWN)
     added = passes_of(network)
     together = network.decode(encoded, time=2, frames=range(FRAMES))
     for frame in range(FRAMES):
@@ -189,15 +199,21 @@ def test_order_of_the_frames_behind_the_first_does_not_matter(into, images):
 @torch.no_grad()
 def test_intrinsics_are_nothing_at_the_start_and_something_later(images):
     network = at_start()
-    without, given = network.encode(images), network.encode(images, pinhole())
+    without, given = (
+        network.encode(images),
+        network.encode(images, KNOWN),
+    )
     assert torch.equal(without.own_time.points, given.own_time.points)
     network = shaken()
-    without, given = network.encode(images), network.encode(images, pinhole())
+    without, given = (
+        network.encode(images),
+        network.encode(images, KNOWN),
+    )
     assert (without.own_time.points - given.own_time.points).abs().mean() > 1e-6
-    wide = network.encode(images, pinhole(fx=60.0))
+    wide = network.encode(images, EncodeRequest(intrinsics=pinhole(fx=60.0)))
     assert (wide.own_time.points - given.own_time.points).abs().mean() > 1e-6
     # Each example may have its own or none.
-    first = network.encode(images, pinhole(), known=torch.tensor([True, False]))
+    first = network.encode(images, replace(KNOWN, known=torch.tensor([True, False])))
     assert (first.own_time.points[0] - given.own_time.points[0]).abs().max() < 1e-12
     assert (first.own_time.points[1] - without.own_time.points[1]).abs().max() < 1e-12
 
@@ -205,8 +221,8 @@ def test_intrinsics_are_nothing_at_the_start_and_something_later(images):
 def test_a_network_may_take_no_intrinsics(images):
     network = shaken(small(intrinsics=False))
     assert not any("intrinsics" in name for name in network.state_dict())
-    with pytest.raises(ShapeError, match="takes no intrinsics"):
-        network.encode(images, pinhole())
+    with pytest.raises(ModelError, match="takes no intrinsics"):
+        network.encode(images, KNOWN)
 
 
 @torch.no_grad()
@@ -214,7 +230,7 @@ def test_no_query_is_the_bare_backbone(images):
     network, start = shaken(), shaken()
     for value in start.query_embedding.parameters():
         value.zero_()
-    unmarked = network.encode(images, queries=torch.full((2,), -1))
+    unmarked = network.encode(images, EncodeRequest(queries=torch.full((2,), -1)))
     assert torch.equal(unmarked.own_time.points, start.encode(images).own_time.points)
     assert (unmarked.depth.depth > 0).all() and unmarked.depth.depth.shape == (2, FRAMES, *HW)
 
@@ -276,7 +292,7 @@ def test_queries_and_sides_must_fit(images):
     network = at_start()
     for query in (FRAMES, -2):
         with pytest.raises(ShapeError, match="from 0 to 2"):
-            network.encode(images, queries=torch.tensor([0, query]))
+            network.encode(images, EncodeRequest(queries=torch.tensor([0, query])))
     with pytest.raises(ShapeError, match="multiples of 14"):
         network.encode(images[..., :-1])
 
@@ -352,11 +368,11 @@ def test_half_a_network_is_no_vggt(tmp_path):
 def test_loading_by_name(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="no code or weights of DePT3R are public; give --weights"):
         catalog.load_model("dept3r")
-    monkeypatch.setitem(catalog.DEPT3R, "dept3r", dept3r_miniature)
+    monkeypatch.setattr(dept3r_weights, "dept3r", dept3r_miniature)
     save_published(shaken().float(), tmp_path / "mine.safetensors")
     network = catalog.load_model("dept3r", weights=tmp_path / "mine.safetensors", device="cpu")
     assert isinstance(network, Dept3rNetwork) and not network.training
-    assert network.weights_sha256 is not None
+    assert network.info.weights_sha256 is not None
     half = catalog.load_model(
         "dept3r", weights=tmp_path / "mine.safetensors", device="cpu", precision="bfloat16"
     )

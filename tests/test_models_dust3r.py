@@ -3,6 +3,8 @@
 tests/test_published_goldens.py compares DUSt3R's numbers with those of the official code.
 """
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ from dynapoint.models.layers.compute import ComputeOptions, NotEnoughMemoryError
 from dynapoint.models.protocol import PairModel
 
 
-def linear_config(heads_per_image: int = 2) -> Dust3rConfig:
+def linear_config(heads_per_image: Literal[1, 2] = 2) -> Dust3rConfig:
     return Dust3rConfig(
         name="linear",
         encoder=PairTrunkConfig(width=24, depth=1, heads=2),

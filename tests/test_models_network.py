@@ -1,6 +1,7 @@
 """The network's promises: encode once, decode any time, in any order, in any company."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
@@ -21,17 +22,18 @@ from dynapoint.models.nano.config import (
 )
 from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
 
 
-def conditioned(how: str) -> NetworkConfig:
+def conditioned(how: Literal["adaln", "additive", "head"]) -> NetworkConfig:
     """A tiny network of V-DPM's kind by the way its decoder is told the time."""
     decoder = TimeDecoderConfig(heads=2, depth=0 if how == "head" else 1, conditioning=how)
     return dataclasses.replace(tiny(), decoder=decoder)
 
 
-def told(into: str) -> NetworkConfig:
+def told(into: Literal["frame", "camera_token"]) -> NetworkConfig:
     """A tiny network of DePT3R's kind."""
     return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(into=into))
 
@@ -63,8 +65,8 @@ def test_fresh_network_decodes_exactly_its_own_time_maps():
     encoded, maps = all_maps(network, images(3))
     for time in range(3):
         assert torch.equal(maps[time], encoded.own_time.points)
-        own = network.decode_own_time(encoded, frame=time)
-        assert torch.equal(own.points, encoded.own_time.points[:, [time]])
+        own = network.decode_pairs(encoded, sources=[time], targets=[time])
+        assert not own.displacement.any()
 
 
 @every_variant
@@ -84,9 +86,9 @@ def test_target_frame_is_exactly_its_own_time_map(shaken, config):
         maps = network.decode(encoded, time=frame, frames=[frame])
         assert torch.equal(maps.points, encoded.own_time.points[:, [frame]])
         assert torch.equal(maps.confidence, encoded.own_time.confidence[:, [frame]])
-        # The decoder's own view of it is another answer, kept apart for self-checks.
-        apart = network.decode_own_time(encoded, frame=frame)
-        assert (apart.points - maps.points).abs().max() > 1e-3
+        # The decoder by itself would move it.
+        apart = network.decode_pairs(encoded, sources=[frame], targets=[frame])
+        assert apart.displacement.abs().max() > 1e-3
 
 
 @every_variant
@@ -247,8 +249,8 @@ def test_every_aspect_gives_maps_of_its_own_size(shaken, height, width):
 def test_gradients_reach_every_parameter(shaken, config):
     network = shaken(config).train()
     sample = toy_truth(frames=3)
-    known = {"intrinsics": sample.intrinsics} if config.query else {}
-    encoded = network.encode(sample.images, **known)
+    known = EncodeRequest(intrinsics=sample.intrinsics if config.query else None)
+    encoded = network.encode(sample.images, known)
     parts = sample_loss(
         network,
         encoded,

@@ -11,6 +11,8 @@ from dynapoint.errors import ConfigError, ModelError, ShapeError
 from dynapoint.models import catalog
 from dynapoint.models.layers.compute import ComputeOptions, default_options, in_parts
 from dynapoint.models.layers.config import LevelDecoderConfig
+from dynapoint.models.protocol import EncodeRequest
+from dynapoint.models.vggt import weights as vggt_weights
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.models.vggt.weights import save_published
@@ -89,11 +91,11 @@ def test_decode_puts_own_time_maps_on_the_diagonal(images):
     encoded, maps = decoded(network, images)
     with torch.no_grad():
         moved = network.decode(encoded, time=1, frames=[2, 1, 0])
-        own = network.decode_own_time(encoded, frame=1)
+        own = network.decode_times(encoded, times=[1], frames=[1])
     assert torch.equal(moved.points[:, 1], encoded.own_time.points[:, 1])
     assert torch.allclose(moved.points[:, 0], maps.points[:, 1, 2], atol=1e-12)
     assert torch.allclose(moved.confidence[:, 2], maps.confidence[:, 1, 0], atol=1e-12)
-    assert torch.allclose(own.points, maps.points[:, 1, 1:2], atol=1e-12)
+    assert torch.allclose(own.points[:, 0], maps.points[:, 1, 1:2], atol=1e-12)
 
 
 def test_every_view_may_have_its_own_target_time(images):
@@ -129,7 +131,7 @@ def test_sides_must_fit_the_patches(hw):
 def test_there_must_be_such_a_reference(images):
     network = network_with(LevelDecoderConfig(depth=1, heads=2))
     with pytest.raises(ShapeError, match="frames are 0 to 2"):
-        network.encode(images, reference=3)
+        network.encode(images, EncodeRequest(reference=3))
 
 
 def test_half_precision_changes_little():
@@ -212,7 +214,7 @@ def test_other_errors_are_passed_on():
 
 @pytest.fixture
 def miniature_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
+    monkeypatch.setattr(vggt_weights, "vdpm", vdpm_miniature)
     path = tmp_path / "vdpm.pt"
     save_published(PublishedNetwork(vdpm_miniature()), path)
     return path
@@ -221,7 +223,7 @@ def miniature_file(tmp_path, monkeypatch):
 def test_models_load_with_the_options_asked_for(miniature_file):
     network = catalog.load_model("vdpm", weights=miniature_file, device="cpu")
     assert network.options == default_options("cpu")
-    assert network.weights_sha256 is not None
+    assert network.info.weights_sha256 is not None
     other = catalog.load_model(
         "vdpm", weights=miniature_file, decoder_weights="int8", precision="bfloat16", device="cpu"
     )
@@ -237,7 +239,7 @@ def test_a_small_network_has_one_precision():
 
 def test_what_has_no_decoder_keeps_none_in_fewer_bits(tmp_path, monkeypatch):
     still = replace(vdpm_miniature(), name="vggt", decoder=None)
-    monkeypatch.setitem(catalog.PUBLISHED, "vggt", lambda: still)
+    monkeypatch.setattr(vggt_weights, "vggt", lambda: still)
     save_published(PublishedNetwork(still), tmp_path / "vggt.pt")
     assert catalog.load_model("vggt", weights=tmp_path / "vggt.pt", device="cpu").decoder is None
     with pytest.raises(ModelError, match="vggt has no time decoder"):

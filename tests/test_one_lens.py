@@ -28,13 +28,16 @@ class WanderingLens(FakeModel):
         intrinsics[..., [0, 1], [0, 1]] *= longer
         intrinsics[..., :2, 2] += 5 * torch.rand(1, images.shape[1], 2, generator=generator)
         # Points of a lens that long project where those of the fake's own did.
+        turns = cameras.world_from_camera[..., :3, :3]
         places = cameras.world_from_camera[:, :, None, None, :3, 3]
-        inside = maps.points - places
+        inside = torch.einsum("bfji,bfhwj->bfhwi", turns, maps.points - places)
         pixels = torch.einsum("bfij,bfhwj->bfhwi", cameras.intrinsics, inside)
         inside = torch.einsum("bfij,bfhwj->bfhwi", torch.linalg.inv(intrinsics), pixels)
         return replace(
             encoded,
-            own_time=replace(maps, points=inside + places),
+            own_time=replace(
+                maps, points=torch.einsum("bfij,bfhwj->bfhwi", turns, inside) + places
+            ),
             cameras=replace(cameras, intrinsics=intrinsics),
         )
 

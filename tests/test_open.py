@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models import catalog
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.catalog import load_model
+from dynapoint.models.dust3r import weights as dust3r_weights
 from dynapoint.models.dust3r.config import dpm_miniature
 from dynapoint.models.dust3r.network import DpmNetwork
 from dynapoint.models.dust3r.weights import save_dpm
@@ -33,6 +35,8 @@ from dynapoint.models.nano.config import tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import save_network
 from dynapoint.models.pairwise import AlignmentConfig, PairwiseVideo
+from dynapoint.models.vggt import dept3r_weights
+from dynapoint.models.vggt import weights as vggt_weights
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import dept3r_miniature
@@ -60,9 +64,9 @@ NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
 @pytest.fixture
 def miniatures(monkeypatch):
     """The large networks' names stand for small ones, and pairs are aligned in a few steps."""
-    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
-    monkeypatch.setitem(catalog.DEPT3R, "dept3r", dept3r_miniature)
-    monkeypatch.setitem(catalog.DPM, "dpm", dpm_miniature)
+    monkeypatch.setattr(vggt_weights, "vdpm", vdpm_miniature)
+    monkeypatch.setattr(dept3r_weights, "dept3r", dept3r_miniature)
+    monkeypatch.setattr(dust3r_weights, "dpm", dpm_miniature)
     few = AlignmentConfig(iterations=5)
     monkeypatch.setattr(catalog, "PairwiseVideo", partial(PairwiseVideo, alignment=few))
 
@@ -90,7 +94,7 @@ def name_of(kind: str) -> str:
 
 def forgetful(rec: Reconstruction) -> Reconstruction:
     """Without what was decoded so far: frames decoded together differ in the last bits."""
-    decoder = getattr(rec.decoder, "_network", rec.decoder)
+    decoder: Any = getattr(rec.decoder, "_network", rec.decoder)
     if decoder is not None:
         decoder._kept.clear()
     return rec
@@ -194,7 +198,7 @@ def refused(match: str, ask: Callable[[], object]) -> None:
     assert "\n" not in str(error.value)
 
 
-def further(scene: Path, **options: object) -> object:
+def further(scene: Path, **options: Any) -> object:
     """A question that needs the network."""
     return dynapoint.open(scene, **options).maps(frame=1, time=2)
 
@@ -305,7 +309,9 @@ def test_a_model_without_a_file_keeps_no_network(tmp_path):
     query = [rec.query(frame=0, xy=[[31.0, 20.0]]) for rec in (opened, fresh)]
     assert np.array_equal(query[0].points, query[1].points)
     assert np.array_equal(query[0].visible, query[1].visible)
-    refused("holds no network, as its model 'fake'", lambda: opened.query(frame=1, xy=[[1, 1]]))
+    refused(
+        "holds no network, as its model 'FakeModel'", lambda: opened.query(frame=1, xy=[[1, 1]])
+    )
     (tmp_path / "weights").write_bytes(b"x")
     refused(
         "weights are of no use",
@@ -501,7 +507,7 @@ def encoded() -> dict:
     }
 
 
-def same(mine: object, theirs: object) -> bool:
+def same(mine: Any, theirs: Any) -> bool:
     if isinstance(theirs, torch.Tensor):
         alike = mine.dtype == theirs.dtype and mine.shape == theirs.shape
         return alike and torch.equal(mine, theirs)

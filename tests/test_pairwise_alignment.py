@@ -1,6 +1,7 @@
 """Global alignment on exact, on noisy and on degenerate maps of pairs."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,9 @@ def gathered(
 ) -> PairObservations:
     pairs = frame_pairs(model.frames, graph or PairGraphConfig())
     collector = PairCollector(pairs, model.frames, stride=stride)
+    encoded: Any = None
     for first, second in pairs:
-        collector.add(model.decode_frame_pairs(None, firsts=[first], seconds=[second]))
+        collector.add(model.decode_frame_pairs(encoded, firsts=[first], seconds=[second]))
     return collector.observations()
 
 

@@ -9,7 +9,7 @@ from dynapoint.errors import ModelError, ShapeError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.pairwise import AlignmentConfig, PairGraphConfig, PairwiseVideo
 from dynapoint.models.pairwise.graph import frame_pairs
-from dynapoint.models.protocol import PairModel
+from dynapoint.models.protocol import ModelInfo, PairModel
 from exact_pairs import SURE, SURE_ELSEWHEN, UNSURE, ExactPairs, exact_clip, turn_between_deg
 
 # Float32 vertices and poses of the renderer limit what can be recovered, in scene units.
@@ -215,15 +215,15 @@ def test_maps_behind_the_camera_give_a_finite_answer(clip, frames):
 
 
 class WithWeights(torch.nn.Module):
-    """A pair network with a parameter, a hash and a configuration."""
+    """A pair network with a parameter, a name and a hash."""
 
-    patch_size, image_side, weights_sha256 = 8, 40, "abc"
+    patch_size, image_side = 8, 40
+    info = ModelInfo(name="pairs-7", weights_sha256="abc")
 
     def __init__(self, exact: ExactPairs) -> None:
         super().__init__()
         self.exact = exact
         self.scale = torch.nn.Parameter(torch.ones(()))
-        self.config = type("Config", (), {"name": "pairs-7"})()
 
     def encode_frames(self, images):
         return self.exact.encode_frames(images)

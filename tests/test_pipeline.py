@@ -18,6 +18,7 @@ from dynapoint.inference.cleaning import (
     ray_fallback,
 )
 from dynapoint.inference.prepare import network_images, network_size
+from dynapoint.models.protocol import PLAIN, ModelInfo
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.results.pixel_map import PixelMap
@@ -163,7 +164,7 @@ def test_reconstruct_uses_at_most_the_frames_asked_for():
     rec = dynapoint.reconstruct(picture_array(30, 40, 40), FakeModel(), frames=7)
     assert rec.frame_count == 7 and rec.frames.note == "7 of 30 frames used, evenly spaced"
     assert rec.source_frame_index.tolist() == [0, 5, 10, 14, 19, 24, 29]
-    assert rec.model_name == "fake" and rec.timestamps_s[-1] == 29
+    assert rec.model_name == "FakeModel" and rec.timestamps_s[-1] == 29
 
 
 def test_reconstruct_uses_24_frames_unless_told_otherwise():
@@ -240,8 +241,10 @@ def test_other_errors_of_a_network_are_not_taken_for_lack_of_memory():
 class WithReference(FakeModel):
     """Leaves a choice of the reference frame, and says which was chosen."""
 
-    def encode(self, images, *, reference: int = 0):
-        self.reference = reference
+    info = ModelInfo(name="chooser", takes_reference=True)
+
+    def encode(self, images, request=PLAIN):
+        self.reference = request.reference
         return super().encode(images)
 
 
@@ -254,7 +257,7 @@ def test_reference_reaches_networks_that_leave_a_choice():
     for reference in (3, -1):
         with pytest.raises(InputError, match=f"reference is {reference} but the 3 frames used are"):
             dynapoint.reconstruct(pictures, model, reference=reference)
-    with pytest.raises(ModelError, match="model fake leaves no choice of the reference frame"):
+    with pytest.raises(ModelError, match="model FakeModel leaves no choice of the reference frame"):
         dynapoint.reconstruct(pictures, FakeModel(), reference=1)
 
 

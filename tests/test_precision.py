@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import images
-from dynapoint.models import catalog
 from dynapoint.models.catalog import load_model
 from dynapoint.models.layers import attention, compute
 from dynapoint.models.layers.compute import default_options
 from dynapoint.models.layers.precision import cpu_multiplies_bf16
 from dynapoint.models.nano.stem import GroupNorm, conv_norm
 from dynapoint.models.nano.weights import save_network
+from dynapoint.models.vggt import weights as vggt_weights
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.models.vggt.weights import save_published
@@ -45,7 +45,7 @@ def test_what_a_cpu_computes_in_unless_told(tmp_path, monkeypatch, quick, precis
     assert default_options("meta").precision == "float32"
     assert (hardware.autocast_dtype("auto", "cpu") is None) is not quick
     save_published(PublishedNetwork(vdpm_miniature()), tmp_path / "vdpm.pt")
-    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
+    monkeypatch.setattr(vggt_weights, "vdpm", vdpm_miniature)
     for asked, wanted in ((None, precision), ("float32", "float32"), ("bfloat16", "bfloat16")):
         model = load_model("vdpm", weights=tmp_path / "vdpm.pt", device="cpu", precision=asked)
         assert model.options.precision == wanted

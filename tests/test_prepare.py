@@ -15,7 +15,7 @@ from dynapoint.inference.prepare import prepare_images
 from dynapoint.results import contact_sheet, panels, store
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
-from fake_model import FakeModel, picture_array
+from fake_model import FakeModel, picture_array, seen_from
 
 # Height and width: portrait (cropped), landscape, and three that differ (padded, one cropped).
 LAYOUTS = {
@@ -200,8 +200,8 @@ def test_stored_maps_find_their_pixels(tmp_path, layout):
     last = rec.frame_count - 1
     map_intrinsics = scene["map_from_image"][last] @ scene["intrinsics"][last]
     projected = (
-        scene["own_time_points"][last] - rec.world_from_camera[last, :3, 3]
-    ) @ map_intrinsics.T
+        seen_from(rec.world_from_camera[last], scene["own_time_points"][last]) @ map_intrinsics.T
+    )
     rows, columns = np.nonzero(scene["own_time_confidence"][last])
     found = projected[rows, columns]
     np.testing.assert_allclose(found[:, 0] / found[:, 2], columns + 0.5, atol=1e-3)

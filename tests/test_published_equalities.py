@@ -14,6 +14,7 @@ from dynapoint.models.layers import attention, blocks
 from dynapoint.models.layers.compute import ComputeOptions
 from dynapoint.models.layers.config import LevelDecoderConfig
 from dynapoint.models.layers.pose_encoding import camera_from_world
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.parts import point_maps
 from golden_networks import build, image_batch
@@ -192,7 +193,7 @@ def test_another_reference_is_another_first_frame_seen_from_frame_0(network, ima
         rotation, shift = first_from_reference[:, :3, :3], first_from_reference[:, :3, 3]
         return (torch.einsum("bij,bpj->bpi", rotation, flat) + shift[:, None]).view(points.shape)
 
-    ours = network.encode(images, reference=reference)
+    ours = network.encode(images, EncodeRequest(reference=reference))
     assert_equal(ours.encodings, theirs.encodings[:, :, places])
     assert_equal(ours.own_time.points, seen_from_frame_0(theirs.own_time.points[:, places]))
     assert_equal(ours.own_time.confidence, theirs.own_time.confidence[:, places])

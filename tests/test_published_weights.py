@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.models import catalog, tensor_files
+from dynapoint.models import tensor_files
 from dynapoint.models.cards import CARDS
 from dynapoint.models.catalog import load_model
+from dynapoint.models.vggt import weights as vggt_weights
 from dynapoint.models.vggt.config import vdpm, vdpm_miniature, vggt
 from dynapoint.models.vggt.key_maps import (
     known_but_not_built,
@@ -199,7 +200,9 @@ def test_training_leaves_the_file_alone(network, published, tmp_path, file):
 def anonymous_bytes() -> int:
     """Memory of this process that no file stands behind."""
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", status)[1])
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert found
+    return 1024 * int(found[1])
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
@@ -358,11 +361,11 @@ def test_other_suffixes_are_not_written(network, tmp_path):
 
 def test_models_by_name_read_the_format_of_their_card(network, published, tmp_path, monkeypatch):
     path = write(tmp_path / "bare.pt", published)
-    monkeypatch.setitem(catalog.PUBLISHED, "vdpm", vdpm_miniature)
+    monkeypatch.setattr(vggt_weights, "vdpm", vdpm_miniature)
     loaded = load_model("vdpm", weights=path)
     assert isinstance(loaded, PublishedNetwork)
     assert_same_state(loaded, network)
-    assert loaded.weights_sha256 == sha256_of(path)
+    assert loaded.info.weights_sha256 == sha256_of(path)
     with pytest.raises(ModelError, match="does not fit the network 'vggt'"):
         load_model("vggt", weights=path)
     with pytest.raises(ModelError, match="not a readable safetensors file"):

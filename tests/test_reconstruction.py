@@ -1,9 +1,14 @@
 """`Reconstruction.query`: places, surfaces, cameras, times and refusals."""
 
+import copy
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from scipy.spatial.transform import Rotation
 
 import dynapoint
 import fake_model
@@ -12,7 +17,15 @@ from dynapoint.errors import DynapointError, InputError, ShapeError
 from dynapoint.inference import predict
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
-from fake_model import BOX_DEPTH, CAMERA_STEP, VELOCITY, WALL_DEPTH, FakeModel, picture_array
+from fake_model import (
+    BOX_DEPTH,
+    CAMERA_STEP,
+    ROLL_STEP_RAD,
+    VELOCITY,
+    WALL_DEPTH,
+    FakeModel,
+    picture_array,
+)
 
 SIZES = [(96, 160), (160, 96), (120, 120), (97, 211), (33, 20)]
 
@@ -36,6 +49,8 @@ def test_first_camera_is_exactly_the_identity(rec):
     np.testing.assert_allclose(
         rec.world_from_camera[:, 0, 3], CAMERA_STEP * np.arange(5), atol=1e-6
     )
+    turns = Rotation.from_rotvec(np.outer(ROLL_STEP_RAD * np.arange(5), [0, 0, 1])).as_matrix()
+    np.testing.assert_allclose(rec.world_from_camera[:, :3, :3], turns, atol=1e-6)
 
 
 def test_points_lie_on_their_pixels_rays_in_original_pixels(rec):
@@ -204,9 +219,10 @@ def test_depth_that_is_not_positive_joins_nothing():
 
 
 def test_the_wall_is_hidden_behind_the_box_in_a_later_frame(monkeypatch):
-    # A box that goes with the camera is where every frame's own map shows it.
+    # A box that goes with a camera that does not turn is where every frame's own map shows it.
     monkeypatch.setattr(fake_model, "VELOCITY", torch.tensor([CAMERA_STEP, 0.0, 0.0]))
-    rec = dynapoint.reconstruct(picture_array(4, 96, 96), FakeModel(96))
+    model = FakeModel(96, roll_step_rad=0.0)
+    rec = dynapoint.reconstruct(picture_array(4, 96, 96), model)
     world = rec.query(frame=0, xy=random_xy(rec, 2000), time=3)
     camera = rec.query(frame=0, xy=random_xy(rec, 2000), time=3, camera=3)
     projected = camera.points @ rec.intrinsics[3].T.astype(np.float32)
@@ -313,3 +329,21 @@ def test_tracks_agree_with_queries_at_map_centres():
 def test_a_single_frame_is_a_scene():
     rec = dynapoint.reconstruct(load_frames(picture_array(1, 40, 70)).images, FakeModel())
     assert rec.query(frame=0, xy=[[35.0, 20.0]]).points.shape == (1, 1, 3)
+
+
+def test_copies_and_pickles_answer_the_same(rec):
+    """With whatever was worked out before, which `replace` begins anew."""
+    xy = random_xy(rec, 20)
+    wanted = rec.query(frame=1, xy=xy)
+    flow = rec.optical_flow(frame=1, to_time=2).flow_px
+    kept = dataclasses.replace(rec, kept_tracks=rec.tracks())
+    for other in (kept, copy.deepcopy(rec), pickle.loads(pickle.dumps(kept))):
+        assert type(other) is Reconstruction
+        assert np.array_equal(other.query(frame=1, xy=xy).points, wanted.points)
+        assert np.array_equal(other.optical_flow(frame=1, to_time=2).flow_px, flow)
+
+
+@pytest.mark.parametrize("name", ["Reconstruction", "FrameTracks", "QueryResult", "PointDecoder"])
+def test_pickles_of_before_find_their_classes(name):
+    """They name the module that these classes stood in."""
+    assert pickle.loads(f"cdynapoint.results.reconstruction\n{name}\n.".encode()).__name__ == name

@@ -104,10 +104,10 @@ def test_the_background_alone_comes_from_maps_at_own_times(truth):
     sample, images = truth
     own = torch.stack([sample.points[0, i, i] for i in range(_FRAMES)])
     confidence = sample.valid[0].float()
-    static = torch.where(sample.moving[0], 0.2, 0.8)
-    cloud = fuse(own, confidence, images, static=static)
+    still = torch.where(sample.moving[0], 0.2, 0.8)
+    cloud = fuse(own, confidence, images, still=still)
     assert not sample.moving[0][cloud.frame, cloud.row, cloud.column].any()
-    at_start = fuse(sample.points[0, 0], confidence, images, static=static)
+    at_start = fuse(sample.points[0, 0], confidence, images, still=still)
     # What stands still is at one place at all times, up to rounding across voxels' faces.
     assert abs(len(cloud.points) - len(at_start.points)) < 0.02 * len(cloud.points)
     still = float((confidence * ~sample.moving[0]).sum())
@@ -177,7 +177,7 @@ def test_nothing_to_fuse_gives_an_empty_cloud(most):
     for empty in (
         fuse(points, confidence * 0, colors, max_points=most),
         fuse(points * torch.nan, confidence, colors, max_points=most),
-        fuse(points, confidence, colors, static=confidence * 0, max_points=most),
+        fuse(points, confidence, colors, still=confidence * 0, max_points=most),
     ):
         assert empty.points.shape == (0, 3) and empty.seen.shape == (0, 3)
         assert empty.colors.dtype == torch.uint8 and empty.voxel_size > 0

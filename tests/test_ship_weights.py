@@ -15,7 +15,7 @@ from dynapoint.models.nano.config import nano_2, tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.distributed import Processes
-from dynapoint.training.recipes import smoke
+from dynapoint.training.recipes.small import smoke
 from dynapoint.training.run import training_record
 from dynapoint.training.trainer import Trainer
 from dynapoint.whole_file import sha256_of
@@ -50,7 +50,7 @@ def run(tmp_path):
 def shipped(script, what: Path, assets: Path, *more: str):
     words = [str(what), "--name", "nano-2", "--hardware", "h", "--assets", str(assets), *more]
     assert script.main(words) == 0
-    path = assets / cards.CARDS["nano-2"].weights_file
+    path = assets / str(cards.CARDS["nano-2"].weights_file)
     return load_network(path).state_dict(), json.loads(path.with_suffix(".json").read_text()), path
 
 

@@ -1,14 +1,16 @@
 """The small networks of DPM's and DePT3R's kind: what sets them apart from V-DPM's."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
 from conftest import images, toy_truth
-from dynapoint.errors import ShapeError
+from dynapoint.errors import ModelError, ShapeError
 from dynapoint.models.layers.config import QueryConfig
 from dynapoint.models.nano.config import NetworkConfig, tiny
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.training.distributed import Processes
 from dynapoint.training.losses import LossWeights
 from dynapoint.training.objective import sample_loss
@@ -21,7 +23,7 @@ from dynapoint.training.trainees import trainee_of
 PAIRS = dataclasses.replace(tiny(), decoder=None)
 
 
-def told(**query: object) -> NetworkConfig:
+def told(**query: Any) -> NetworkConfig:
     return dataclasses.replace(tiny(), decoder=None, query=QueryConfig(**query))
 
 
@@ -95,7 +97,7 @@ def test_every_query_is_a_pass_of_its_own(shaken, into):
     network.decode(encoded, time=2, frames=[2])
     assert len(passes) == 2
     # Geometry stays that of the first pass; motion comes from the tokens of a pass for time 2.
-    direct = network.encode(video, query=2)
+    direct = network.encode(video, EncodeRequest(queries=torch.tensor([2])))
     assert not close(direct.own_time.points, encoded.own_time.points, 1e-6)
     assert not close(other.points, encoded.own_time.points[:, [0, 1]], 1e-3)
     mixed = dataclasses.replace(encoded, tokens=direct.tokens, query=2)
@@ -104,24 +106,39 @@ def test_every_query_is_a_pass_of_its_own(shaken, into):
     assert not close(network.decode(unasked, time=2, frames=[0, 1]).points, other.points, 1e-3)
 
 
+def test_examples_of_a_batch_may_ask_for_different_times(shaken):
+    network = shaken(told()).double()
+    video = torch.cat([images(3), images(3).flip(1)]).double()
+    both = network.encode(video, EncodeRequest(queries=torch.tensor([1, 2])))
+    assert both.query is None
+    for example, query in enumerate((1, 2)):
+        asked = EncodeRequest(queries=torch.tensor([query]))
+        alone = network.encode(video[[example]], asked)
+        assert close(both.own_time.points[[example]], alone.own_time.points, 1e-9)
+        found, wanted = (network.decode(each, time=2, frames=[0, 1]) for each in (both, alone))
+        assert close(found.points[[example]], wanted.points, 1e-9)
+    swapped = network.encode(video, EncodeRequest(queries=torch.tensor([2, 1])))
+    assert not close(swapped.own_time.points, both.own_time.points, 1e-6)
+
+
 def test_known_intrinsics_are_heard(shaken):
     network = shaken(told()).double()
     video, sample = images(2, height=16, width=24).double(), toy_truth(frames=2)
     known = sample.intrinsics[:1].double()
-    encoded = network.encode(video, intrinsics=known)
+    encoded = network.encode(video, EncodeRequest(intrinsics=known))
     without = network.encode(video)
     assert not close(without.own_time.points, encoded.own_time.points, 1e-6)
     with torch.no_grad():
         network.query_embedding.intrinsics.weight.zero_()
         network.query_embedding.intrinsics.bias.zero_()
-    unheard = network.encode(video, intrinsics=known)
+    unheard = network.encode(video, EncodeRequest(intrinsics=known))
     assert close(unheard.own_time.points, without.own_time.points, 1e-12)
 
 
 def test_network_without_an_embedding_takes_no_intrinsics(shaken):
     network = shaken(told(intrinsics=False))
-    with pytest.raises(ShapeError, match="takes no intrinsics"):
-        network.encode(images(2), intrinsics=torch.eye(3).expand(1, 2, 3, 3))
+    with pytest.raises(ModelError, match="takes no intrinsics"):
+        network.encode(images(2), EncodeRequest(intrinsics=torch.eye(3).expand(1, 2, 3, 3)))
 
 
 def test_compared_runs_differ_in_what_they_say_and_nothing_else():
@@ -155,14 +172,14 @@ def test_samples_of_a_told_network_have_every_time(motion):
     asked, intrinsics = set(), set()
     encode = network.encode
 
-    def recorded(video, **how):
-        asked.add(how["query"])
-        intrinsics.add("intrinsics" in how)
-        return encode(video, **how)
+    def recorded(video, request):
+        asked.update(request.queries.tolist())
+        intrinsics.add(request.intrinsics is not None)
+        return encode(video, request)
 
     network.encode = recorded
     generator = torch.Generator().manual_seed(0)
     parts = [trainee.loss(network, sample, config.phases[0], generator) for _ in range(12)]
-    assert asked == ({0, 1} if motion else {None})
+    assert asked == ({0, 1} if motion else {-1})
     assert intrinsics == {False, True}
     assert all((part.motion > 0) == motion for part in parts)

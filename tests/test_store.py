@@ -48,7 +48,11 @@ def test_round_trip(rec, tmp_path):
         assert stored.dtype == value.dtype and np.array_equal(stored, value), name
     assert scene.arrays["images"].shape == (4, *rec.map_hw, 3)
     manifest = scene.manifest
-    assert (manifest.model, manifest.image_hw, manifest.map_hw) == ("fake", (48, 80), rec.map_hw)
+    assert (manifest.model, manifest.image_hw, manifest.map_hw) == (
+        "FakeModel",
+        (48, 80),
+        rec.map_hw,
+    )
     assert manifest.package_version == dynapoint.__version__
     assert set(listing(tmp_path / "scene.whatever")) == {"frames", *manifest.files}
     assert not [path for path in tmp_path.iterdir() if path.name != "scene.whatever"]

@@ -1,6 +1,7 @@
 """Clips on disk: the bench's format, whole or not at all, the same bytes for the same seed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from dynapoint.errors import ConfigError, OutputError
 from dynapoint.synthetic import clip_files
 from dynapoint.synthetic.clip_files import synthesize
 
-_SMALL = {"image_hw": (32, 40), "frames": 3, "difficulty": 1.0}
+_SMALL: dict[str, Any] = {"image_hw": (32, 40), "frames": 3, "difficulty": 1.0}
 
 
 def test_clips_are_in_the_format_of_the_bench(tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ def test_sharpening_and_blur_are_the_same_filter_with_other_weights() -> None:
 
 def test_the_colour_of_a_material_from_afar_is_its_mean() -> None:
     rng = np.random.Generator(np.random.PCG64(3))
-    at = torch.from_numpy(rng.uniform(-40.0, 40.0, (3, 4096)).astype(np.float32)).unbind(0)
+    x, y, z = torch.from_numpy(rng.uniform(-40.0, 40.0, (3, 4096)).astype(np.float32))
     errors = []
     for _ in range(60):
         row = random_material(rng, size=1.0, texture=0.8)
         material = torch.from_numpy(row)[:, None].expand(Column.COUNT, 4096)
-        seen = _texture(material, at, torch.zeros(4096)).mean(1).numpy()
+        seen = _texture(material, (x, y, z), torch.zeros(4096)).mean(1).numpy()
         errors.append(np.abs(seen - mean_colour(row)).max())
     # What is cut off at the ends of a pattern, and joints of tiles, shift the mean a little.
     assert np.median(errors) < 0.01

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,8 +86,8 @@ def test_scenes_keep_their_promises(difficulty: float, aspect: float) -> None:
         assert (eyes @ up + offset > 0.02).all()
         bodies = scene.vertices[:, np.unique(scene.faces[scene.face_casts])]
         assert (bodies @ up + offset).min() > -1e-3
-        moving_cameras += np.abs(scene.world_from_camera - np.eye(4)).max() > 1e-3
-        movers += scene.face_moving.any()
+        moving_cameras += bool(np.abs(scene.world_from_camera - np.eye(4)).max() > 1e-3)
+        movers += bool(scene.face_moving.any())
         turns = np.einsum("tji,tjk->tik", *[scene.world_from_camera[:, :3, :3]] * 2)
         np.testing.assert_allclose(turns, np.tile(np.eye(3), (8, 1, 1)), atol=1e-5)
     assert movers >= 9
@@ -100,7 +101,7 @@ def test_simple_scenes_are_simple() -> None:
 
 
 @pytest.mark.parametrize("values", [{"frames": 0}, {"difficulty": 1.5}, {"difficulty": -0.1}])
-def test_impossible_configurations_are_refused(values: dict[str, float]) -> None:
+def test_impossible_configurations_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SceneConfig(**values)
 

@@ -58,6 +58,7 @@ def test_screens_dim_what_rays_say_they_dim() -> None:
             if c == 3:
                 assert light is None
                 continue
+            assert light is not None
             points = np.einsum("nk,nki->ni", weights, scene.vertices[t][faces]).astype(np.float64)
             for point, found in zip(points, light.tolist(), strict=True):
                 expected, sure = 1.0, True
@@ -92,10 +93,11 @@ def test_penumbra_widens_with_the_distance_from_the_wall() -> None:
         weights = torch.tensor([1.0, 0.0, 0.0]).expand(2001, 3).contiguous()
         tables = screen_tables(stack_scenes([moved], image_hw=(8, 8), device="cpu"))
         light = screened_light(tables, torch.zeros(2001, dtype=torch.int64), corners, weights)
+        assert light is not None
         assert light[0] == 0.0
         assert light[-1] == 1.0
         assert bool((light.diff() >= -1e-4).all())
-        widths.append(float(((light > 0.02) & (light < 0.98)).float().mean()) * 0.8)
+        widths.append(float((light.gt(0.02) & light.lt(0.98)).float().mean()) * 0.8)
     assert widths[0] > 0.01
     np.testing.assert_allclose(widths[1] / widths[0], (0.004 + 0.09) / (0.004 + 0.03), rtol=0.05)
     assert first.any()

@@ -20,7 +20,7 @@ def test_thin_things_are_closed_and_wound_outward(maker) -> None:
         # Parts overlap, so each is looked at alone: edges join corners at equal places.
         _, place = np.unique(np.round(mesh.vertices, 6), axis=0, return_inverse=True)
         faces = place.reshape(-1)[mesh.faces]
-        edges = Counter()
+        edges: Counter[tuple[int, ...]] = Counter()
         for k in range(3):
             edges.update(map(tuple, faces[:, [k, (k + 1) % 3]].tolist()))
         assert all(edges[b, a] == count for (a, b), count in edges.items())

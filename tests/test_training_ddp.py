@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,8 +86,11 @@ def train(
         processes=processes,
     )
     whole = toy_truth(batch=4) if system == "nano" else uneven_truth()
-    trainer.stream = (TwoPhases if system == "dept3r" else Part)(whole, part, bad=bad)
-    gradients, losses, skipped = {}, [], []
+    stream: Any = TwoPhases if system == "dept3r" else Part
+    trainer.stream = stream(whole, part, bad=bad)
+    gradients: dict[str, torch.Tensor] = {}
+    losses: list[float] = []
+    skipped: list[int] = []
 
     def look(report):
         losses.append(report.losses["total"])

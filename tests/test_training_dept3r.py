@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dynapoint import cli
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.layers.pose_encoding import encode_cameras
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import dept3r_miniature as miniature_network
 from dynapoint.models.vggt.dept3r_weights import load_dept3r
@@ -40,7 +42,12 @@ SECOND = dataclasses.replace(FIRST, motion=True)
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": (FIRST,), "validation_clips": 0, "steps": 6, "precision": "float32"}
+    small: dict[str, Any] = {
+        "phases": (FIRST,),
+        "validation_clips": 0,
+        "steps": 6,
+        "precision": "float32",
+    }
     return dataclasses.replace(dept3r_miniature(), **(small | changes))
 
 
@@ -75,7 +82,8 @@ def dense_by_hand(error, confidence, mask, *, alpha: float, gradient: float) -> 
     """VGGT's dense loss, pixel by pixel."""
     examples = []
     for e, c, m in zip(error, confidence, mask, strict=True):
-        plain, along = [], {0: [], 1: []}
+        plain: list[float] = []
+        along: dict[int, list[float]] = {0: [], 1: []}
         frames, height, width = m.shape
         for k, y, x in np.ndindex(frames, height, width):
             if not m[k, y, x]:
@@ -137,7 +145,9 @@ def test_loss_by_hand(motion):
     parts = dept3r_loss(network, truth, loss, known=known, queries=queries)
 
     asked = torch.full((2,), -1) if queries is None else queries
-    encoded = network.encode(truth.images, truth.intrinsics, known=known, queries=asked)
+    encoded = network.encode(
+        truth.images, EncodeRequest(intrinsics=truth.intrinsics, known=known, queries=asked)
+    )
     diagonal = [0, 1, 2]
     own = truth.points[:, diagonal, diagonal].numpy()
     valid = truth.valid.numpy()
@@ -256,7 +266,9 @@ def test_motion_towards_the_asked_time_is_learned(tmp_path):
     unit = own[truth.valid].norm(dim=-1).mean()
     with torch.no_grad():
         for query in range(2):
-            encoded = trainer.network.encode(truth.images, queries=torch.tensor([query]))
+            encoded = trainer.network.encode(
+                truth.images, EncodeRequest(queries=torch.tensor([query]))
+            )
             wanted = (points[:, query] - own) / unit
             assert wanted[truth.moving].norm(dim=-1).max() > 0.2
             error = (trainer.network.motion_maps(encoded) - wanted).norm(dim=-1)

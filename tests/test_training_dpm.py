@@ -1,6 +1,7 @@
 """Training of DPM by its recipe in small: the loss, what supervises it, and a run's files."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,12 @@ SMALL = Phase(frames=2, batch=2, pixels=1024, largest_span=5)
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": (SMALL,), "validation_clips": 0, "steps": 1, "clip_frames": 6}
+    small: dict[str, Any] = {
+        "phases": (SMALL,),
+        "validation_clips": 0,
+        "steps": 1,
+        "clip_frames": 6,
+    }
     return dataclasses.replace(dpm_miniature(), **(small | changes))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,12 @@ SMALL = (
 
 def config_of(**changes) -> TrainConfig:
     """The miniature recipe on smaller samples, without validation."""
-    small = {"phases": SMALL, "validation_clips": 0, "steps": 6, "precision": "float32"}
+    small: dict[str, Any] = {
+        "phases": SMALL,
+        "validation_clips": 0,
+        "steps": 6,
+        "precision": "float32",
+    }
     return dataclasses.replace(vdpm_miniature(), **(small | changes))
 
 

@@ -1,15 +1,19 @@
 """scripts/gpu/train.py on a machine that has torch but none of the package's extras."""
 
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from dynapoint import cli
 from dynapoint.models.nano.weights import load_network
-from dynapoint.training.recipes.small import smoke
+from dynapoint.training import run as run_module
+from dynapoint.training.options import OPTIONS
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu" / "train.py"
 ALLOWED = ("torch", "numpy", "safetensors", "einops", "jaxtyping", "tqdm")
@@ -52,9 +56,7 @@ def run(*words: object, folder: Path) -> subprocess.CompletedProcess:
 
 def test_smoke_run_without_extras(tmp_path):
     output = tmp_path / "out"
-    done = run(
-        "--recipe", "smoke", "--output", output, "--batch", 2, "--steps", 10, folder=tmp_path
-    )
+    done = run("smoke", "--output", output, "--batch", 2, "--steps", 10, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert str(output / "weights.safetensors") in done.stdout
     assert f"package {SCRIPT.parents[2] / 'src' / 'dynapoint' / '__init__.py'}" in done.stdout
@@ -72,46 +74,63 @@ def script():
     return module
 
 
-def test_overrides(script):
-    words = ["--recipe", "smoke", "--output", "out", "--batch", "3", "--steps", "9"]
-    config = script.configured(script.parse_arguments(words))
-    assert config.steps == 9
-    assert [phase.batch for phase in config.phases] == [3] * len(smoke().phases)
-    plain = script.configured(script.parse_arguments(words[:4]))
-    assert plain == smoke()
+def test_what_is_changed_of_the_recipe(script):
+    words = ["smoke", "--output", "out", "--batch", "3", "--learning-rate", "3e-4"]
+    arguments = script.parse_arguments(words)
+    assert arguments["changes"] == {"batch": 3, "learning_rate": 3e-4}
+    assert script.parse_arguments(words[:3])["changes"] == {}
 
 
-def test_all_arguments_reach_the_run(script, monkeypatch, tmp_path):
+def test_all_arguments_reach_the_run(script, monkeypatch):
     calls = []
 
-    def spy(config, output, **arguments):
-        calls.append((config.name, output, arguments))
-        return output / "weights.safetensors"
+    def spy(**arguments):
+        calls.append(arguments)
+        return arguments["output"] / "weights.safetensors"
 
-    monkeypatch.setattr(script, "train_config", spy)
-    words = (
-        "--recipe nano --output o --start-from w --bench b --real c d --max-seconds 9 --device cpu"
-    )
+    monkeypatch.setattr(script, "train", spy)
+    words = "nano -o o --start-from w --bench b --real c d --max-seconds 9 --device cpu --seed 7"
     assert script.main(words.split()) == 0
     expected = {
+        "recipe": "nano",
+        "output": Path("o"),
         "resume": False,
         "start_from": Path("w"),
         "bench": Path("b"),
         "real": (Path("c"), Path("d")),
         "device": "cpu",
         "max_seconds": 9.0,
+        "changes": {"seed": 7},
     }
-    assert calls == [("nano", Path("o"), expected)]
+    assert calls == [expected]
+    inspect.signature(run_module.train).bind(**expected)
+
+
+def test_its_options_are_those_of_the_command(script, monkeypatch):
+    """The same words mean the same to both, for every option that there is."""
+    asked = []
+    monkeypatch.setattr(run_module, "train", lambda **given: asked.append(given) or Path("w"))
+    monkeypatch.setattr(cli.train, "said_of_files", lambda *_: {})
+    values = {int: "7", float: "0.25", Path: "some", str: "word", tuple[Path, ...]: "some"}
+    for option in OPTIONS:
+        if option.positional or option.name in ("output", "resume"):
+            continue
+        value = values.get(option.kind) or get_args(option.kind)[-1]
+        words = ["smoke", "-o", "out", script.names_of(option)[-1], value]
+        assert cli.main(["train", *words]) == 0
+        assert asked.pop() == script.parse_arguments(words), option.name
+    assert cli.main(["train", "smoke", "-o", "out", "--resume"]) == 0
+    assert asked.pop() == script.parse_arguments(["smoke", "-o", "out", "--resume"])
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--recipe", "nanno"], "error: unknown recipe 'nanno'"),
-        (["--recipe", "vdpm"], "error: vdpm fine-tunes; give the weights to start from"),
-        (["--recipe", "smoke", "--resume"], "error: no checkpoint"),
-        (["--recipe", "smoke", "--start-from", "none"], "error: no weights file at none"),
-        (["--recipe", "smoke", "--batch", "257"], "error: a batch of 257 samples"),
+        (["nanno"], "error: unknown recipe 'nanno'; did you mean nano?"),
+        (["vdpm"], "error: vdpm fine-tunes; give the weights to start from"),
+        (["smoke", "--resume"], "error: no checkpoint"),
+        (["smoke", "--start-from", "none"], "error: no weights file at none"),
+        (["smoke", "--batch", "257"], "error: a batch of 257 samples"),
     ],
 )
 def test_mistakes_end_in_one_line(script, tmp_path, capsys, words, message):
@@ -123,9 +142,12 @@ def test_mistakes_end_in_one_line(script, tmp_path, capsys, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--recipe", "smoke"], "required: --output"),
-        (["--output", "out", "--resume", "--start-from", "w"], "give one of them"),
-        (["--output", "out", "--batch", "0"], "at least one sample"),
+        (["smoke"], "required: -o/--output"),
+        (["--output", "out"], "required: RECIPE"),
+        (["smoke", "-o", "out", "--resume", "--start-from", "w"], "give one of them"),
+        (["smoke", "-o", "out", "--batch", "0"], "--batch is 0; give 1 or more"),
+        (["smoke", "-o", "out", "--max-seconds", "-1"], "give a positive number"),
+        (["smoke", "-o", "out", "--learning-rate", "nan"], "give a positive number"),
     ],
 )
 def test_wrong_usage_exits_2(script, capsys, words, message):

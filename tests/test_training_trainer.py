@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ from dynapoint.training.optimisers import (
     learning_rate_at,
     orthogonalise,
 )
-from dynapoint.training.recipes import recipe, smoke
+from dynapoint.training.recipes import recipe
+from dynapoint.training.recipes.small import smoke
 from dynapoint.training.run import train, train_config
 from dynapoint.training.train_config import CosineDecay, Phase, TrainConfig
 from dynapoint.training.trainer import MOST_BAD_STEPS, Trainer
@@ -34,12 +36,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:`axes` should not be:Deprecation
 
 def toy_config(**changes) -> TrainConfig:
     phases = (Phase(until_samples=10**6, pixels=1024, batch=2),)
-    return dataclasses.replace(smoke(), **({"phases": phases, "warmup_steps": 3} | changes))
+    small: dict[str, Any] = {"phases": phases, "warmup_steps": 3}
+    return dataclasses.replace(smoke(), **(small | changes))
 
 
 def toy_trainer(folder, *, at=None, batch=2, **changes) -> Trainer:
     trainer = Trainer(toy_config(**changes), folder, processes=Processes())
-    trainer.stream = FixedStream(toy_truth(batch), toy_config().phases[0], at)
+    stream: Any = FixedStream(toy_truth(batch), toy_config().phases[0], at)
+    trainer.stream = stream
     return trainer
 
 

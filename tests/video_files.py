@@ -3,6 +3,7 @@
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -38,7 +39,7 @@ def write_video(
 ) -> Path:
     """Write a video; `times_ms` gives a variable frame rate."""
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size_wh
         stream.pix_fmt = "yuv420p"
         stream.gop_size = keyframe_every
@@ -88,7 +89,7 @@ def write_planes(
     """Write frames given by their planes as they are; `tags` are colour tags by name (H.273)."""
     height, width = planes[0][0].shape[:2]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
+        stream: Any = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.options = options or {}
         for name, value in (tags or {}).items():
@@ -101,7 +102,7 @@ def write_planes(
                 rows = np.zeros((array.shape[0], plane.line_size), np.uint8)
                 coded = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
                 rows[:, : coded.shape[1]] = coded
-                plane.update(rows)
+                plane.update(rows.tobytes())
             for name, value in (tags or {}).items():
                 setattr(frame, name, value)
             frame.pts = number

@@ -43,7 +43,7 @@ if ! steps && ! grep -qs '"written"' "$LOG"; then
     kill -TERM -- -$training
     sleep 3
     mkdir -p "$LEASE_DIR/plain"
-    setsid "$PYTHON" scripts/gpu/train.py --recipe "$RECIPE" --batch 64 --output "$LEASE_DIR/plain" \
+    setsid "$PYTHON" scripts/gpu/train.py "$RECIPE" --batch 64 --output "$LEASE_DIR/plain" \
         ${WEIGHTS:+--start-from "$WEIGHTS"} --max-seconds $((LEASE_SECONDS - $(spent) - 40)) \
         $PLAIN_OPTIONS >"$LEASE_DIR/plain.log" 2>&1 &
 fi

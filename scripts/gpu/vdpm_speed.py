@@ -63,7 +63,9 @@ def build(*, miniature: bool, device: str) -> PublishedNetwork:
 
 
 @torch.inference_mode()
-def measure(way: Way, network: PublishedNetwork, images: torch.Tensor, *, seconds: float) -> dict:
+def measure(
+    way: Way, network: PublishedNetwork, images: torch.Tensor, *, seconds: float
+) -> dict[str, Any]:
     """Seconds and peak memory of a way that has so many seconds."""
     device, count = images.device.type, images.shape[1]
     until = time.monotonic() + seconds
@@ -102,7 +104,7 @@ def measure(way: Way, network: PublishedNetwork, images: torch.Tensor, *, second
     }
 
 
-def run(arguments: argparse.Namespace) -> list[dict]:
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all ways in the time there is; a line for each as soon as it is known."""
     begun = time.monotonic()
     device = arguments.device
@@ -113,7 +115,7 @@ def run(arguments: argparse.Namespace) -> list[dict]:
     images = torch.rand(1, frames, 3, height, width, generator=generator).to(device)
     dtype = getattr(torch, network.options.precision)
     size = sum(p.numel() * p.element_size() for p in network.parameters()) / 1e9
-    lines: list[dict] = []
+    lines: list[dict[str, Any]] = []
 
     def say(**values: object) -> None:
         line = {"at_s": time.monotonic() - begun, **values}

@@ -5,15 +5,22 @@ half-integers, world = the camera of frame 0, `world_from_camera` maps camera to
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Static checkers cannot follow which of the two an answer holds; tests check it at run time.
-Array: TypeAlias = Any if TYPE_CHECKING else Tensor | np.ndarray
-"""What results of `reductions` hold: tensors from tensors, NumPy arrays in a `Reconstruction`."""
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # The default, which Python knows from 3.13 on, saves `[Tensor]` wherever reductions use it.
+    Array = TypeVar("Array", Tensor, np.ndarray, default=Tensor)
+else:
+    from typing import TypeVar
+
+    Array = TypeVar("Array", Tensor, np.ndarray)
+"""What a result of `reductions` holds: tensors from tensors, NumPy arrays in a `Reconstruction`."""
 
 
 @dataclass(frozen=True, kw_only=True)

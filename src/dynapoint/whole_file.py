@@ -1,9 +1,11 @@
-"""Files that appear whole or not at all, what killed processes leave of them, and hashes."""
+"""Files and folders that appear whole or not at all, what killed processes leave, and hashes."""
 
 import hashlib
 import os
 import platform
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +40,79 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give an empty hidden folder beside `path`, which becomes it if the block succeeds.
+
+    What was there before is replaced; a failure leaves it and nothing else, and what a killed
+    process left of the same folder is removed. The folder above it has to be there.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = path.absolute()
+    restore(path)
+    partial = hidden_folder(path, "part")
+    try:
+        yield partial
+        take_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def hidden_folder(output: Path, kind: str) -> Path:
+    """A new empty folder beside `output` that tells which process made it, and for what."""
+    prefix = f"{partial_prefix(output.name)}."
+    return Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{kind}", dir=output.parent))
+
+
+def take_place(new: Path, output: Path) -> None:
+    """Rename `new` to `output`; what was there is put back if that fails, else removed.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    # Hidden folders are private; a result has the rights of any new folder.
+    give_usual_rights(new)
+    if not output.exists():
+        new.rename(output)
+        return
+    old = hidden_folder(output, "old")
+    try:
+        # On POSIX a folder may be renamed onto an empty one.
+        output.replace(old)
+    except OSError:
+        old.rmdir()
+        raise
+    try:
+        new.rename(output)
+    except BaseException:
+        old.replace(output)
+        raise
+    # From here on it is not to be put back, because it is no longer whole.
+    shutil.rmtree(old.replace(old.with_suffix(".part")), ignore_errors=True)
+
+
+def restore(output: Path) -> None:
+    """Clean up what killed processes left of a folder, so that it is there whole or not at all.
+
+    Of one that was killed while it replaced the folder, what was there before is put back.
+    """
+    output = Path(os.path.realpath(output))
+    for left in abandoned(output.parent, output.name, "old"):
+        with suppress(OSError):
+            # An empty one has not taken anything yet.
+            if not os.path.lexists(output) and any(left.iterdir()):
+                left.rename(output)
+        if os.path.lexists(output):
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.rmdir()
+    for left in abandoned(output.parent, output.name, "part"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def partial_prefix(name: str) -> str:

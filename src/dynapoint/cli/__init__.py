@@ -1,8 +1,11 @@
 """The command line. Every command loads what it needs when it runs, so that `--help` is quick."""
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from functools import reduce
+from io import StringIO
 from operator import or_
 from typing import Annotated, Any
 
@@ -14,6 +17,7 @@ from dynapoint.cli.answers import Flow, Fuse, Match, Objects, Segment, Tracks
 from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
 from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
+from dynapoint.cli.mistakes import find_mistake
 from dynapoint.cli.models import Models
 from dynapoint.cli.reconstruct import Reconstruct
 from dynapoint.cli.scene import Info
@@ -39,25 +43,29 @@ COMMANDS: dict[str, type] = {
 }
 """The commands by name."""
 
+_DESCRIPTION = "Turn any video into a 4D scene. `dynapoint --version` gives the version."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Paths may hold what a terminal cannot show; that is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     if given == ["--version"]:
         print(f"dynapoint {dynapoint.__version__}")
         return 0
     try:
-        command: Any = tyro.cli(
-            _choice(in_full=given[:1] != [] and given[0] in COMMANDS),
-            prog="dynapoint",
-            description="Turn any video into a 4D scene. `dynapoint --version` gives the version.",
-            args=given,
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
-        )
+        command = _parsed(given)
         threads.before_torch(choose=not isinstance(command, Reconstruct))
         return int(command.run())
     except UsageError as error:
-        print(f"dynapoint: {error}; see `dynapoint {given[0]} --help`", file=sys.stderr)
+        named = [given[0]] if given and given[0] in COMMANDS else []
+        print(
+            f"dynapoint: {error}; see `{' '.join(['dynapoint', *named, '--help'])}`",
+            file=sys.stderr,
+        )
         return WRONG_USAGE
     except DynapointError as error:
         print_error(error)
@@ -76,6 +84,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _parsed(given: list[str]) -> Any:
+    """The command that the words stand for; raises UsageError where they stand for none."""
+    said = StringIO()
+    try:
+        # The parser's boxes are for programmers; what is wrong is said in a line of ours.
+        with redirect_stderr(said):
+            return tyro.cli(
+                _choice(in_full=given[:1] != [] and given[0] in COMMANDS),
+                prog="dynapoint",
+                description=_DESCRIPTION,
+                args=given,
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.CascadeSubcommandArgs),
+            )
+    except SystemExit as stop:
+        if stop.code != WRONG_USAGE:
+            raise
+        raise UsageError(find_mistake(given, COMMANDS, said.getvalue())) from None
+
+
 def _choice(*, in_full: bool) -> Any:
     """The commands as one type; their first lines alone where all are listed."""
     commands = [
@@ -87,7 +114,7 @@ def _choice(*, in_full: bool) -> Any:
         ]
         for name, command in COMMANDS.items()
     ]
-    return reduce(or_, commands)  # type: ignore[arg-type]
+    return reduce(or_, commands)
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -25,14 +25,16 @@ class UsageError(Exception):
     """Options that parse but make no sense; exit code 2, like those that do not parse."""
 
 
-def print_error(error: DynapointError) -> None:
-    """One line on standard error, whatever the message looks like."""
-    print(f"dynapoint: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
+def print_error(error: DynapointError, scene: str | None = None) -> None:
+    """One line on standard error, whatever the message is; of many scenes it names its own."""
+    line = " ".join(str(error).splitlines())
+    said = f"{scene}: {line}" if scene and scene not in line else line
+    print(f"dynapoint: {said}", file=sys.stderr, flush=True)
 
 
-def print_json(said: dict[str, Any]) -> None:
+def print_json(said: dict[str, Any], *, one_line: bool = False) -> None:
     """One object on standard output; NaN and infinity, which JSON has not, are errors of ours."""
-    print(json.dumps(said, indent=2, allow_nan=False))
+    print(json.dumps(said, indent=None if one_line else 2, allow_nan=False), flush=True)
 
 
 def said_of_files(*files: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -93,15 +93,25 @@ class Reconstruct:
     """How vdpm's or nano's time decoder is kept: in fewer bits its weights take less memory."""
     compile: Flag = False
     """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
+    lean: Flag = False
+    """For thousands of clips: a quarter as large. Leave the network, what it keeps of the clip and
+    the small pictures out of the scene, which then answers for frame 0 and for frames at their own
+    time alone; maps in half precision, frames as smaller JPEGs."""
     overwrite: Flag = False
     """Replace a scene that is already there (never anything else)."""
     json: Flag = False
-    """Say everything in one JSON object at the end: files, numbers, failures."""
+    """Say what matters in one JSON object at the end: where it is, its self-check, failures."""
+    json_full: Flag = False
+    """The same with all files and all signals of the self-check."""
+    json_lines: Flag = False
+    """A line of JSON for each scene as soon as it is there or has failed."""
 
     def run(self) -> int:
         """Reconstruct every scene; one that fails does not stop the others."""
         if not self.inputs:
             raise UsageError("no INPUT was given")
+        if self.json_lines and self.json:
+            raise UsageError("--json is one object and --json-lines a line a scene; give one")
         if self.refine and self.no_refine:
             raise UsageError("--refine and --no-refine were both given; give one")
         if self.threads is not None and self.threads < 1:
@@ -121,15 +131,27 @@ class Reconstruct:
                     raise UsageError(
                         f"--{option} belongs to one scene but {len(scenes)} were given"
                     )
+        from dynapoint.inference.given import check_given  # noqa: PLC0415
+
+        check_given(
+            times_s=self.times,
+            ignore_masks=self.ignore_masks,
+            intrinsics=self.intrinsics,
+            scale_from=self.scale_from,
+            weights=self.weights,
+        )
         failures: list[tuple[str, DynapointError]] = []
-        report = Report(as_json=self.json)
+        report = Report(
+            as_json=self.json or self.json_full, as_lines=self.json_lines, full=self.json_full
+        )
         waiting = self._waiting(scenes, failures, report)
         loader = _ModelLoader(self)
         for scene in waiting:
             try:
                 self._run_scene(scene, selection, loader, report)
             except DynapointError as error:
-                print_error(error)
+                print_error(error, scene.label if len(scenes) > 1 else None)
+                report.failed(scene.label, error)
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
@@ -160,14 +182,19 @@ class Reconstruct:
         Raises:
             OutputError: Not one of them can be written.
         """
-        from dynapoint.inference.scenes import is_finished  # noqa: PLC0415
-        from dynapoint.results.output_folder import check_output, restore  # noqa: PLC0415
+        from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
+        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+        from dynapoint.whole_file import restore  # noqa: PLC0415
 
         waiting = []
         for scene in scenes:
             restore(scene.output)
-            if len(scenes) > 1 and not self.overwrite and is_finished(scene.output):
-                report.skipped(scene)
+            there = finished(scene.output) if len(scenes) > 1 and not self.overwrite else None
+            if there is not None:
+                if scene.is_of(there.source["identity"]):
+                    report.skipped(scene)
+                else:
+                    failures.append((scene.label, other_clip(scene)))
                 continue
             try:
                 check_output(scene.output, overwrite=self.overwrite)
@@ -175,10 +202,11 @@ class Reconstruct:
                 failures.append((scene.label, error))
                 continue
             waiting.append(scene)
-        if len(failures) == len(scenes):
+        if len(failures) == len(scenes) and not self.json_lines:
             raise failures[0][1]
-        for _, failure in failures:
-            print_error(failure)
+        for label, failure in failures:
+            print_error(failure, label)
+            report.failed(label, failure)
         return waiting
 
     def _run_scene(
@@ -192,6 +220,7 @@ class Reconstruct:
         from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
         from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
+        from dynapoint.inference.given import check_with_frames  # noqa: PLC0415
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
@@ -206,7 +235,10 @@ class Reconstruct:
                 ignore_masks=self.ignore_masks,
                 small=small,
             )
+        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+        check_with_frames(frames, reference=self.reference, **told)
         with clock.stage("load model"):
+            from dynapoint.inference.lean import lean, shrink  # noqa: PLC0415
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
@@ -224,14 +256,15 @@ class Reconstruct:
                     model_name=self.model,
                     prepare=self.prepare,
                     reference=self.reference,
-                    intrinsics=self.intrinsics,
-                    scale_from=self.scale_from,
+                    **told,
                     lens=self.lens,
                     refine=refine,
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
-            write_all(rec, folder, say=clock.begin)
+            write_all(lean(rec) if self.lean else rec, folder, say=clock.begin)
+            if self.lean:
+                shrink(folder)
             clock.end()
         report.written(scene, frames, clock.seconds)
 

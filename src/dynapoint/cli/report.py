@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dynapoint.cli.common import files_in, print_json
+from dynapoint.cli.common import print_json, said_of_files
 from dynapoint.errors import DynapointError
 
 if TYPE_CHECKING:
@@ -16,21 +16,26 @@ _NANO = (
 
 
 class Report:
-    """Says what becomes of every scene as it goes along, or as JSON at the end."""
+    """Says what becomes of every scene as it goes along, or as JSON: at the end, or a line each."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, *, as_json: bool, as_lines: bool = False, full: bool = False) -> None:
+        self._as_json, self._as_lines, self._full = as_json, as_lines, full
         self._scenes: list[dict[str, Any]] = []
 
     def note(self, scene: "ScenePlan", words: str) -> None:
         """Something that people want to know at once; JSON has it among the facts."""
-        if not self._as_json:
+        if not (self._as_json or self._as_lines):
             print(f"{scene.label}: {words}", flush=True)
 
     def skipped(self, scene: "ScenePlan") -> None:
         """A scene that is there already."""
         self.note(scene, f"{scene.output} is there already; --overwrite makes it anew")
-        self._scenes.append(_place(scene) | {"skipped": True, "files": files_in(scene.output)})
+        self._add({**_place(scene), "skipped": True, **self._files(scene)})
+
+    def failed(self, label: str, error: DynapointError) -> None:
+        """A scene that will not be there; `close` says it again to those who wait for the end."""
+        if self._as_lines:
+            print_json(_failure(label, error), one_line=True)
 
     def written(self, scene: "ScenePlan", frames: "Frames", seconds: dict[str, float]) -> None:
         """A scene that is written: what was used, what it took, its self-check, where it is."""
@@ -47,14 +52,17 @@ class Report:
             self.note(scene, line)
         self.note(scene, f"look at {scene.output / CONTACT_SHEET_FILE}")
         self.note(scene, f"scene in {scene.output}: go on with `dynapoint view {scene.output}`")
-        self._scenes.append(
-            _place(scene)
-            | {
+        if check and not self._full:
+            check = {name: check[name] for name in ("grade", "lines")}
+        self._add(
+            {
+                **_place(scene),
                 "skipped": False,
-                "files": files_in(scene.output),
+                "contact_sheet": str(scene.output / CONTACT_SHEET_FILE),
+                **self._files(scene),
                 "frames": frames.count,
                 "note": frames.note,
-                "seconds": {**seconds, "in all": total},
+                "seconds": {**seconds, "in all": total} if self._full else {"in all": total},
                 "self_check": check,
             }
         )
@@ -68,22 +76,33 @@ class Report:
         """
         from dynapoint.models.cards import find_card  # noqa: PLC0415
 
-        failed = [(label, " ".join(str(error).splitlines())) for label, error in failures]
+        failed = [_failure(label, error) for label, error in failures]
+        if self._as_lines:
+            return
         if self._as_json:
-            said = {
-                "model": model,
-                "scenes": self._scenes,
-                "failed": [{"input": label, "error": error} for label, error in failed],
-            }
-            print_json(said)
+            print_json({"model": model, "scenes": self._scenes, "failed": failed})
             return
         if failed and scene_count > 1:
             print(f"{scene_count - len(failed)} of {scene_count} scenes are there; failed were:")
-            for label, error in failed:
-                print(f"  {label}: {error}")
+            for each in failed:
+                print(f"  {each['input']}: {each['error']}")
         made = any(not scene["skipped"] for scene in self._scenes)
         if made and find_card(model).name.startswith("nano"):
             print(_NANO)
+
+    def _add(self, said: dict[str, Any]) -> None:
+        self._scenes.append(said)
+        if self._as_lines:
+            print_json(said, one_line=True)
+
+    def _files(self, scene: "ScenePlan") -> dict[str, Any]:
+        """The files of a scene and their bytes; how many they are suffices for most."""
+        said = said_of_files(scene.output)
+        return said if self._full else {"files": len(said["files"]), "bytes": said["bytes"]}
+
+
+def _failure(label: str, error: DynapointError) -> dict[str, str]:
+    return {"input": label, "error": " ".join(str(error).splitlines())}
 
 
 def _place(scene: "ScenePlan") -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`dynapoint synth` and `dynapoint train`: clips with exact truth, and networks made from them."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field, make_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
+from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
+from dynapoint.errors import ConfigError
+from dynapoint.training.options import OPTIONS, Option, check_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,46 +66,61 @@ class Synth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network on clips that the package makes itself."""
+class _Train:
+    """Train a network on clips that the package makes itself.
 
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """Name of the recipe, e.g. nano, smoke, vdpm, dpm or dept3r."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
-    """Folder for checkpoints, logs and weights."""
-    resume: Flag = False
-    """Go on from the newest checkpoint in DIR."""
-    steps: Annotated[int | None, optional("N")] = None
-    """Stop after this many steps instead of the recipe's."""
-    start_from: Annotated[Path | None, optional("WEIGHTS")] = None
-    """Begin with these weights: of VGGT-1B for vdpm and dept3r, of DUSt3R for dpm, or a run's."""
+    What --batch and all options from --steps on say takes the place of what the recipe says.
+    """
+
     json: Flag = False
     """Say at the end what was written in one JSON object."""
 
     def run(self) -> int:
         """Train until the recipe, or `steps`, says so."""
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"--steps is {self.steps}; give 1 or more")
-        if self.resume and self.start_from is not None:
-            raise UsageError("--resume goes on with a run, --start-from begins one")
+        given = {option.name: getattr(self, option.name) for option in OPTIONS}
+        try:
+            changes = check_options(given)
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
         from dynapoint.training.run import train  # noqa: PLC0415
 
-        weights = train(
-            self.recipe,
-            self.output,
-            resume=self.resume,
-            steps=self.steps,
-            start_from=self.start_from,
-        )
+        run = {option.name: given[option.name] for option in OPTIONS if not option.changes_recipe}
+        weights = train(**run, changes=changes)
         if self.json:
             print_json(
                 {
-                    "recipe": self.recipe,
-                    "output": str(self.output),
+                    "recipe": given["recipe"],
+                    "changed": changes,
+                    "output": str(given["output"]),
                     "weights": str(weights),
-                    **said_of_files(self.output),
+                    **said_of_files(given["output"]),
                 }
             )
         else:
             print(f"weights in {weights}; use them with --weights")
         return 0
+
+
+def _field(option: Option) -> tuple[str, Any, Any]:
+    """An option as tyro takes it: its name, its type with its help beside it, and its default."""
+    kind: Any = option.kind if option.required or option.default is not None else option.kind | None
+    marks: list[Any] = [tyro.conf.Positional] if option.positional else []
+    if option.kind is bool:
+        marks.append(tyro.conf.FlagCreatePairsOff)
+    words: dict[str, Any] = {} if option.required else {"help_behavior_hint": ""}
+    choices = get_args(option.kind) if get_origin(option.kind) is Literal else ()
+    value = f"{{{','.join(choices)}}}" if choices else option.value
+    marks.append(
+        tyro.conf.arg(
+            help=option.words,
+            metavar=value or None,
+            aliases=[option.short] if option.short else None,
+            **words,
+        )
+    )
+    default = field() if option.required else field(default=option.default)
+    return option.name, Annotated[kind, *marks], default
+
+
+Train = make_dataclass("Train", map(_field, OPTIONS), bases=(_Train,), frozen=True, kw_only=True)
+Train.__doc__ = _Train.__doc__

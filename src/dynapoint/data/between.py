@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from dynapoint.data.frames import Frames, array_of, expand_pattern, to_8_bits
-from dynapoint.data.images import images_in_folder, read_image, same_aspect
+from dynapoint.data.images import images_in_folder, is_image_path, read_image, same_aspect
+from dynapoint.data.names import readable
+from dynapoint.data.picture_sequences import PictureSequence, pictures_in, sequence_in
 from dynapoint.data.small_pictures import SmallPictures, indices_between
 from dynapoint.errors import InputError
 
@@ -64,7 +66,10 @@ def load_between(source: Any, frames: Frames, small: SmallPictures | None = None
     in_order = _in_order(frames)
     found = None
     if in_order and frames.count > 1:
-        if frames.from_video:
+        several = None if frames.file_names else _sequence_of(source)
+        if several is not None:
+            found = _of_sequence(*several, frames, small)
+        elif frames.from_video:
             found = _of_video(source, frames, small)
         else:
             found = _of_pictures(source, frames, small)
@@ -108,6 +113,35 @@ def _of_video(source: Any, frames: Frames, small: SmallPictures) -> _Found | Non
     return small.pictures if small.pictures.keys() >= set(used) else None
 
 
+def _sequence_of(source: Any) -> tuple[Path, PictureSequence] | None:
+    """The image file of several pictures that a source names, if it is one."""
+    try:
+        path = expand_pattern(Path(_only(source)))[0]
+        several = sequence_in(path) if is_image_path(path) else None
+    except (InputError, OSError, TypeError, IndexError):
+        return None
+    return None if several is None else (path, several)
+
+
+def _of_sequence(
+    path: Path, several: PictureSequence, frames: Frames, small: SmallPictures
+) -> _Found | None:
+    """Pictures of an image file that holds several; None if it is no longer what it was."""
+    if len(several.pages) != frames.source_count:
+        return None
+    numbers = indices_between(frames.source_frame_index.tolist(), small.most).tolist()
+    try:
+        found = {
+            number: small.shrunk(picture)
+            for number, picture in zip(numbers, pictures_in(path, several, numbers), strict=True)
+        }
+    except InputError:
+        return None
+    if several.times_s is not None:
+        small.times_s = dict(enumerate(several.times_s.tolist()))
+    return found
+
+
 def _of_pictures(source: Any, frames: Frames, small: SmallPictures) -> _Found | None:
     """Pictures of image files or an array; None if the source is no longer what it was."""
     used = frames.source_frame_index
@@ -132,7 +166,9 @@ def _reader_of_files(source: Any, frames: Frames) -> _Reader | None:
     except (InputError, OSError, TypeError):
         return None
     index = frames.source_frame_index
-    if len(paths) <= index[-1] or frames.file_names != tuple(paths[each].name for each in index):
+    if len(paths) <= index[-1] or frames.file_names != tuple(
+        readable(paths[each].name) for each in index
+    ):
         return None
 
     def read(number: int) -> _Picture | None:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,22 +11,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
 from numpy.typing import ArrayLike
-from PIL import Image
 
-from dynapoint.data.images import (
-    image_size,
-    images_in_folder,
-    is_image_path,
-    natural_key,
-    read_image,
-    same_aspect,
-)
+from dynapoint.data.identity import identity_of
+from dynapoint.data.images import images_in_folder, is_image_path
 from dynapoint.data.masks import read_ignore_masks
 from dynapoint.data.memory import require_room
+from dynapoint.data.names import natural_order, readable
+from dynapoint.data.picture_files import of_one_size, on_one_canvas
+from dynapoint.data.picture_sequences import PictureSequence, pictures_in, sequence_in
 from dynapoint.data.selection import FrameSelection, first_of_equal
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.data.times import frame_times
 from dynapoint.errors import InputError
+
+# What begins like the address of something elsewhere; `Path` makes one stroke of two.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,13 @@ class Frames:
         name: Short and fit for a file name.
         note: One line about what was left out (selection, a video that breaks off), or None.
         sizes_hw: How high and wide each picture is (None: all fill `images`).
+        given_hw: How high and wide each picture is in its file, where some were brought to another
+            size; what is given in pixels of the files is brought to that of `images` by it.
         source_count: How many frames the source has, where that is known.
         file_names: Names of the image files, where the frames are such.
         from_video: Whether the times are those of a video.
         ignore: Pixels that were masked out, or None.
+        identity: What tells the files apart that the frames are of (`data.identity`), or None.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
@@ -53,10 +56,20 @@ class Frames:
     name: str
     note: str | None = None
     sizes_hw: Int64[np.ndarray, "frame hw=2"] | None = None
+    given_hw: Int64[np.ndarray, "frame hw=2"] | None = None
     source_count: int | None = None
     file_names: tuple[str, ...] | None = None
     from_video: bool = False
     ignore: Bool[np.ndarray, "frame height width"] | None = None
+    identity: str | None = None
+
+    def __post_init__(self) -> None:
+        """What is said of files is made fit to be written, whatever bytes their names have."""
+        object.__setattr__(self, "name", readable(self.name))
+        if self.note is not None:
+            object.__setattr__(self, "note", readable(self.note))
+        if self.file_names is not None:
+            object.__setattr__(self, "file_names", tuple(map(readable, self.file_names)))
 
     @property
     def count(self) -> int:
@@ -85,6 +98,13 @@ class Frames:
         if self.sizes_hw is not None:
             return self.sizes_hw
         return np.tile(np.array(self.image_hw, dtype=np.int64), (self.count, 1))
+
+    @property
+    def scale_of_given(self) -> Float64[np.ndarray, "frame xy=2"]:
+        """By what places in the pixels of each frame's file become places in its picture."""
+        if self.given_hw is None:
+            return np.ones((self.count, 2))
+        return (self.picture_hw / self.given_hw)[:, ::-1].astype(np.float64)
 
     @property
     def target_of_frame(self) -> Int64[np.ndarray, " frame"]:
@@ -125,6 +145,7 @@ def load_frames(
             kind; the message is one line that says what was found, what was wanted and what to do.
     """
     frames = _read(source, selection or FrameSelection(), one_size, small)
+    frames = replace(frames, identity=_identity(source))
     if times_s is not None:
         if frames.from_video:
             raise InputError(
@@ -144,6 +165,14 @@ def load_frames(
         )
         frames = replace(frames, ignore=ignore)
     return frames
+
+
+def _identity(source: Any) -> str | None:
+    """What tells the files of a source apart; None for arrays."""
+    if hasattr(source, "__array__"):
+        return None
+    given = [source] if isinstance(source, str | os.PathLike) else source
+    return identity_of([file for item in given for file in expand_pattern(Path(item))])
 
 
 def _read(
@@ -169,11 +198,15 @@ def expand_pattern(path: Path) -> list[Path]:
     """Files matching a glob pattern in natural order, or the path itself if it is no pattern.
 
     Raises:
-        InputError: It is a pattern and nothing matches it.
+        InputError: It is neither there nor a pattern, or a pattern that nothing matches.
     """
-    if os.path.exists(path) or not glob.has_magic(str(path)):
+    if os.path.exists(path):
         return [path]
-    matches = sorted((Path(match) for match in glob.glob(str(path))), key=natural_key)
+    if _ADDRESS.match(str(path)):
+        raise InputError(f"{path} is an address, and nothing is fetched; download the file first")
+    if not glob.has_magic(str(path)):
+        raise InputError(f"{path} does not exist; give a video, a folder or image files")
+    matches = natural_order([Path(match) for match in glob.glob(str(path))]).paths
     if not matches:
         raise InputError(f"no file matches {path}; check the pattern")
     return matches
@@ -185,25 +218,59 @@ def _from_path(
     """Frames of a folder, an image, a video or a pattern."""
     matches = expand_pattern(path)
     if len(matches) > 1:
-        return _from_image_files(matches, selection, one_size, name=_folder_name(matches))
+        frames = _from_image_files(matches, selection, one_size, name=_folder_name(matches))
+        return _with_notes(frames, natural_order(matches).remark)
     path = matches[0]
-    if not os.path.exists(path):
-        raise InputError(f"{path} does not exist; give a video, a folder or image files")
     if path.is_dir():
         found = images_in_folder(path)
         name = path.resolve().name or "scene"
         frames = _from_image_files(found, selection, one_size, name=name)
-        if found[0].parent == path:
-            return frames
-        notes = [f"images taken from {found[0].parent}", *([frames.note] if frames.note else [])]
-        return replace(frames, note="; ".join(notes))
+        elsewhere = found[0].parent != path
+        taken = f"images taken from {found[0].parent}" if elsewhere else None
+        return _with_notes(frames, taken, natural_order(found).remark)
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder; give a video, folder or images")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be read; change its permissions")
     if is_image_path(path):
+        several = sequence_in(path)
+        if several is not None:
+            return _from_sequence(path, several, selection)
         return _from_image_files([path], selection, one_size, name=path.stem)
     return _from_video(path, selection, small)
+
+
+def _with_notes(frames: Frames, *lines: str | None) -> Frames:
+    """Frames with lines before their note."""
+    notes = [line for line in (*lines, frames.note) if line]
+    return replace(frames, note="; ".join(notes) or None)
+
+
+def _from_sequence(path: Path, several: PictureSequence, selection: FrameSelection) -> Frames:
+    """Frames of an image file that holds several pictures."""
+    count = len(several.pages)
+    if several.times_s is None:
+        index = selection.choose_without_times(count)
+        times_s = index.astype(np.float64)
+    else:
+        index = selection.choose(several.times_s)
+        times_s = several.times_s[index]
+    images = np.empty((0, 1, 1, 3), dtype=np.uint8)
+    for place, picture in enumerate(pictures_in(path, several, index.tolist())):
+        if not place:
+            require_room(len(index), picture.shape[:2])
+            images = np.empty((len(index), *picture.shape), dtype=np.uint8)
+        images[place] = picture
+    frames = Frames(
+        images=images,
+        timestamps_s=times_s,
+        source_frame_index=index,
+        name=path.stem,
+        note=selection.note(index, count),
+        source_count=count,
+        from_video=several.times_s is not None,
+    )
+    return _with_notes(frames, several.remark)
 
 
 def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | None) -> Frames:
@@ -212,8 +279,7 @@ def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | No
 
     video = read_video(path, selection, small)
     selected = selection.note(video.source_frame_index, video.readable_count)
-    bright = f"{video.hdr} brought to sRGB" if video.hdr else None
-    notes = [note for note in (video.damage, selected, bright) if note]
+    notes = [*video.remarks, *([selected] if selected else [])]
     return Frames(
         images=video.images,
         timestamps_s=video.timestamps_s,
@@ -242,10 +308,11 @@ def _from_image_files(
             raise InputError(f"image {path} does not exist; check the list of image files")
     index = selection.choose_without_times(len(paths))
     chosen = [paths[each] for each in index]
-    canvas, sizes_hw = _of_one_size(chosen) if one_size else _on_one_canvas(chosen)
-    return Frames(
-        images=canvas,
-        sizes_hw=sizes_hw,
+    found = of_one_size(chosen) if one_size else on_one_canvas(chosen)
+    frames = Frames(
+        images=found.images,
+        sizes_hw=found.sizes_hw,
+        given_hw=found.given_hw,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name=name,
@@ -253,6 +320,7 @@ def _from_image_files(
         source_count=len(paths),
         file_names=tuple(path.name for path in chosen),
     )
+    return _with_notes(frames, *found.remarks)
 
 
 def array_of(source: Any) -> np.ndarray:
@@ -308,71 +376,6 @@ def to_8_bits(
     if picture.dtype == np.uint16:
         return np.round(picture / np.float32(257)).astype(np.uint8)
     return np.round(picture.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _of_one_size(
-    paths: Sequence[Path],
-) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], None]:
-    """Image files of one aspect at the size of the first."""
-    require_room(len(paths), image_size(paths[0]))
-    first = read_image(paths[0])
-    # Filled one after another, so that large pictures are never held twice.
-    canvas = np.empty((len(paths), *first.shape), dtype=np.uint8)
-    canvas[0] = first
-    for place, path in zip(canvas[1:], paths[1:], strict=True):
-        place[:] = _fit_to_first(read_image(path), first, path, paths[0])
-    return canvas, None
-
-
-def _fit_to_first(
-    image: UInt8[np.ndarray, "height width rgb=3"],
-    first: UInt8[np.ndarray, "first_height first_width rgb=3"],
-    path: Path,
-    first_path: Path,
-) -> UInt8[np.ndarray, "first_height first_width rgb=3"]:
-    """Bring an image to the first one's size if it has the same aspect; refuse it otherwise."""
-    height, width = image.shape[:2]
-    first_height, first_width = first.shape[:2]
-    if (height, width) == (first_height, first_width):
-        return image
-    if not same_aspect((height, width), (first_height, first_width)):
-        raise InputError(
-            f"image {path} is {width}x{height} but {first_path} is {first_width}x{first_height}; "
-            "images of one scene must have one size or at least one aspect: give them separately, "
-            "or with --prepare published (prepare='published')"
-        )
-    resized = Image.fromarray(image).resize((first_width, first_height), Image.Resampling.LANCZOS)
-    return np.array(resized)
-
-
-def _on_one_canvas(
-    paths: Sequence[Path],
-) -> tuple[UInt8[np.ndarray, "frame height width rgb=3"], Int64[np.ndarray, "frame hw=2"] | None]:
-    """Image files in the top left corners of one white canvas, and their sizes if they differ."""
-    sizes = np.array([image_size(path) for path in paths], dtype=np.int64)
-    canvas = _white_canvas(len(paths), sizes)
-    for index, path in enumerate(paths):
-        image = read_image(path)
-        sizes[index] = height, width = image.shape[:2]
-        if height > canvas.shape[1] or width > canvas.shape[2]:
-            # A picture that turned out to lie on its side only when it was read.
-            smaller, canvas = canvas, _white_canvas(len(paths), sizes)
-            canvas[:, : smaller.shape[1], : smaller.shape[2]] = smaller[
-                :, : canvas.shape[1], : canvas.shape[2]
-            ]
-        canvas[index, :height, :width] = image
-    same = bool((sizes == sizes[0]).all())
-    height, width = sizes.max(axis=0).tolist()
-    return np.ascontiguousarray(canvas[:, :height, :width]), None if same else sizes
-
-
-def _white_canvas(
-    count: int, sizes: Int64[np.ndarray, "frame hw=2"]
-) -> UInt8[np.ndarray, "frame height width rgb=3"]:
-    """A white picture for each frame, as high and wide as the largest of them."""
-    height, width = sizes.max(axis=0).tolist()
-    require_room(count, (height, width))
-    return np.full((count, height, width, 3), 255, dtype=np.uint8)
 
 
 def _folder_name(paths: Sequence[Path]) -> str:

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
+from dynapoint.data.colours import codes_of_light
+
 PQ, HLG = 16, 18
 """Transfer characteristics as numbered by ITU-T H.273."""
 _BT2020_PRIMARIES = 9
@@ -51,7 +53,7 @@ def srgb_from_hdr(
     if primaries == _BT2020_PRIMARIES:
         light = light @ _BT709_FROM_BT2020.T
     light = np.maximum(light, 0)
-    return _srgb_table()[np.round(_rolled_off(light) * 65535).astype(np.uint16)]
+    return codes_of_light(None)[np.round(_rolled_off(light) * 65535).astype(np.uint16)]
 
 
 def _rolled_off(
@@ -76,11 +78,3 @@ def _light_table(transfer: int) -> Float32[np.ndarray, " code"]:
         return (10000 / _PAPER_WHITE * ratio ** (8192 / 1305)).astype(np.float32)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12).astype(np.float32)
-
-
-@cache
-def _srgb_table() -> UInt8[np.ndarray, " code"]:
-    """SRGB's eight bits for linear light in steps of 1 / 65535 (IEC 61966-2-1)."""
-    light = np.arange(65536) / 65535
-    coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.round(255 * coded).astype(np.uint8)

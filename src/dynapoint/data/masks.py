@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from PIL import Image
 
-from dynapoint.data.images import is_image_path, natural_key, open_image, same_aspect
+from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.data.memory import require_room
+from dynapoint.data.names import natural_order, readable
 from dynapoint.errors import InputError
 
 
@@ -37,17 +38,7 @@ def read_ignore_masks(
         InputError: The folder is missing or empty, a mask is missing, damaged or of another shape,
             or the number of masks is not that of the frames.
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"folder of masks {folder} does not exist or is a file; give a folder of images"
-        )
-    try:
-        files = [path for path in folder.iterdir() if path.name[0] != "."]
-    except OSError as error:
-        raise InputError(f"folder of masks {folder} cannot be listed: {error.strerror}") from error
-    found = sorted((path for path in files if is_image_path(path)), key=natural_key)
-    if not found:
-        raise InputError(f"folder of masks {folder} holds no image; give one for each frame")
+    found = mask_files(folder)
     paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
     high, wide = picture_hw.max(axis=0).tolist()
     require_room(len(index), (high, wide), what="masks", bytes_per_pixel=1)
@@ -57,11 +48,27 @@ def read_ignore_masks(
     return masks
 
 
+def mask_files(folder: Path) -> list[Path]:
+    """The images in a folder of masks in natural order; raises InputError where there are none."""
+    if not folder.is_dir():
+        raise InputError(
+            f"folder of masks {folder} does not exist or is a file; give a folder of images"
+        )
+    try:
+        files = [path for path in folder.iterdir() if path.name[0] != "."]
+    except OSError as error:
+        raise InputError(f"folder of masks {folder} cannot be listed: {error.strerror}") from error
+    found = natural_order([path for path in files if is_image_path(path)]).paths
+    if not found:
+        raise InputError(f"folder of masks {folder} holds no image; give one for each frame")
+    return found
+
+
 def _named_like(
     found: list[Path], file_names: tuple[str, ...] | None, folder: Path
 ) -> list[Path] | None:
     """A mask for each frame by its file's name; None if no mask is named like a frame."""
-    by_name = {_plain(path.stem): path for path in found}
+    by_name = {_plain(readable(path.stem)): path for path in found}
     names = [_plain(name) for name in file_names or ()]
     if not any(name in by_name for name in names):
         return None

@@ -27,7 +27,7 @@ class SmallPictures:
         most: How many pictures are kept; of more, evenly spaced ones between each two used frames.
             The used frames themselves are kept even where they alone are more.
         pictures: The pictures kept, by the index of the source's frame.
-        times_s: When they are shown by the video's own clock, where it says so.
+        times_s: When they are shown in seconds since the video's first frame.
     """
 
     def __init__(self, *, longer_side: int = LONGER_SIDE_PX, most: int = MOST_PICTURES) -> None:
@@ -36,24 +36,18 @@ class SmallPictures:
         self.pictures: dict[int, UInt8[np.ndarray, "height width"]] = {}
         self.times_s: dict[int, float] = {}
         self._wanted: frozenset[int] = frozenset()
-        self._style: PictureStyle | None = None
 
     def begin(self, used: Sequence[int]) -> None:
         """Forget all, and wait for what lies between these frames of a source."""
         self.pictures, self.times_s = {}, {}
         self._wanted = frozenset(indices_between(used, self.most).tolist())
-        self._style = None
 
-    def look(self, index: int, frame: Any, stream: Any) -> None:
+    def look(self, index: int, frame: Any, style: PictureStyle, time_s: float) -> None:
         """Keep the small picture of a decoded frame of a video if it is wanted."""
-        if index not in self._wanted:
-            return
-        if self._style is None:
-            self._style = PictureStyle.of(frame, stream)
-        size_wh = small_size(self._style.size_wh, self.longer_side)
-        self.pictures[index] = self._style.small_grey(frame, size_wh)
-        if frame.time is not None:
-            self.times_s[index] = frame.time
+        if index in self._wanted:
+            size_wh = small_size(style.shown_wh, self.longer_side)
+            self.pictures[index] = style.small_grey(frame, size_wh)
+            self.times_s[index] = time_s
 
     def shrunk(
         self, picture: UInt8[np.ndarray, "height width rgb=3"]

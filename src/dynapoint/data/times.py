@@ -29,7 +29,7 @@ def frame_times(
             neither one for each frame of the source nor one for each frame used.
     """
     times_s = (
-        _read_times(Path(given))
+        read_times(Path(given))
         if isinstance(given, str | os.PathLike)
         else np.asarray(given, dtype=np.float64)
     )
@@ -48,8 +48,8 @@ def frame_times(
     )
 
 
-def _read_times(path: Path) -> Float64[np.ndarray, " line"]:
-    """The times in a text file."""
+def read_times(path: Path) -> Float64[np.ndarray, " line"]:
+    """The times in a text file; raises InputError where it cannot be read as such."""
     if not os.path.isfile(path):
         raise InputError(f"file of times {path} does not exist or is a folder; give a text file")
     try:

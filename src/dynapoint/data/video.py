@@ -1,6 +1,6 @@
-"""Reading chosen frames of a video, once through, holding only the frames wanted."""
+"""Reading chosen frames of a video, holding only the frames wanted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,63 +11,54 @@ from jaxtyping import Float64, Int64, UInt8
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
+from dynapoint.data.video_decoding import decode, examine, key_packet_before
+from dynapoint.data.video_fields import WithoutCombs
+from dynapoint.data.video_file import OpenVideo
 from dynapoint.data.video_picture import PictureStyle
+from dynapoint.data.video_timeline import (
+    PacketList,
+    Timeline,
+    list_packets,
+    timeline_by_stamps,
+    timeline_of,
+)
 from dynapoint.errors import InputError
 
-# FFmpeg opens text as a terminal session and single pictures as one-frame videos; text is no video.
-_NOT_VIDEO_FORMATS = frozenset({"tty", "srt", "webvtt", "ass"})
+INTERLACED = (
+    "interlaced: of each frame the first of its two moments, deinterlaced by FFmpeg's bwdif"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFrames:
     """Chosen frames of a video.
 
-    `source_frame_index` counts the decoded frames from 0; `timestamps_s` are the times at which
-    they are shown, in seconds since the first frame of the video; `readable_count` is how many
-    frames could be read; `damage` is one line if the video breaks off or holds frames that could
-    not be decoded, else None; `hdr` is PQ or HLG where that was brought to sRGB, else None.
+    `source_frame_index` counts the frames that can be shown from 0; `timestamps_s` are the times at
+    which they are shown, in seconds since the first of them; `readable_count` is how many there
+    are; `remarks` say in a line each what is damaged or was left out, which stream was taken, and
+    what was done to the pictures beyond decoding them.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
     timestamps_s: Float64[np.ndarray, " frame"]
     source_frame_index: Int64[np.ndarray, " frame"]
     readable_count: int
-    damage: str | None
-    hdr: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Survey:
-    """What the container says before anything is decoded.
-
-    `ticks` are the presentation times of all packets in order, in units of the stream, or None
-    where the file lacks some or gives one twice; `breaks_off` says that it promises more.
-    """
-
-    ticks: list[int] | None
-    times_s: Float64[np.ndarray, " packet"]
-    declared_frames: int
-    frame_duration_s: float
-    breaks_off: bool
-
-    @property
-    def packets(self) -> int:
-        """How many frames there should be."""
-        return len(self.times_s)
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """What one decoding pass found: pictures of the wanted frames, times of all good frames.
+    """What one decoding pass found.
 
-    `kept` are the indices of the frames in `images`.
+    `sound` says that the decoder refused nothing, `complete` that all frames from the first to the
+    last one wanted came besides, `jumped` that it did not begin at the start.
     """
 
     images: UInt8[np.ndarray, "frame height width rgb=3"]
-    kept: list[int]
-    times_s: dict[int, float | None]
-    damaged_frames: int
-    hdr: str | None
+    remarks: tuple[str, ...]
+    sound: bool
+    complete: bool
+    jumped: bool
 
 
 def read_video(
@@ -76,35 +67,39 @@ def read_video(
     """Decode a video and keep the frames selected, upright, in eight-bit sRGB.
 
     Packets are listed first, without decoding, so that one decoding pass, from the key frame before
-    the first frame wanted to the last one wanted, suffices and only those are held. Only a video
-    that turns out damaged is decoded a second time. `small` keeps small pictures of what lies
+    the first frame wanted to the last one wanted, suffices and only those are held. Where the file
+    does not say when frames are shown, or something in it cannot be decoded, all of it is decoded
+    once more before, to know which frames there are. `small` keeps small pictures of what lies
     between the frames wanted, which is decoded anyway.
 
     Raises:
         InputError: The file is no video, not one of its frames can be decoded, none lies in the
             span selected, or they do not fit into memory.
     """
-    survey = _survey(path)
-    wanted = selection.choose(survey.times_s).tolist()
-    if wanted and not survey.breaks_off:
-        found = _decode(path, wanted, survey, small=small)
-        if found.kept == wanted and not found.damaged_frames:
-            return _chosen(found, dict(enumerate(survey.times_s.tolist())), survey.packets, None)
+    listed = list_packets(path)
+    timeline = timeline_by_stamps(listed)
+    if timeline is not None and not listed.doubtful:
+        wanted = selection.choose(timeline.times_s)
+        for jump in (True, False):
+            found = _decode(path, listed, timeline, wanted, small=small, jump=jump)
+            if found.complete:
+                return _chosen(
+                    path, found, timeline, wanted, damage=_damage(path, listed, timeline, 0)
+                )
+            if not (found.sound and found.jumped):
+                break
         del found
-    found = _decode(path, wanted, small=small)
-    if not found.times_s:
+    verdict = examine(path, listed)
+    if not len(verdict.good):
         raise InputError(
             f"video {path} was opened but not one of its frames could be decoded; "
             "give an undamaged video file"
         )
-    times_s = _times_s(found.times_s, survey.frame_duration_s)
-    damage = _damage_note(path, survey, found, last_time_s=max(times_s.values()))
-    if len(times_s) != survey.packets or found.kept != wanted:
-        good = sorted(times_s)
-        shown = np.array([times_s[index] for index in good])
-        wanted = [good[index] for index in selection.choose(shown)]
-        found = _decode(path, wanted, small=small)
-    return _chosen(found, times_s, len(times_s), damage)
+    timeline = timeline_of(listed, verdict.good)
+    wanted = selection.choose(timeline.times_s)
+    found = _decode(path, listed, timeline, wanted, small=small, jump=False, known_good=True)
+    damage = _damage(path, listed, timeline, verdict.lost)
+    return _chosen(path, found, timeline, wanted, damage=damage)
 
 
 def look_again(path: Path, wanted: Sequence[int], small: SmallPictures) -> None:
@@ -118,228 +113,173 @@ def look_again(path: Path, wanted: Sequence[int], small: SmallPictures) -> None:
     Raises:
         InputError: The file is no video any more.
     """
-    survey = _survey(path)
-    if not survey.breaks_off:
-        found = _decode(path, wanted, survey, small=small, whole=False)
-        if found.kept == list(wanted) and not found.damaged_frames:
-            return
-    _decode(path, wanted, small=small, whole=False)
-
-
-def _chosen(
-    found: _Pass, times_s: dict[int, float], readable_count: int, damage: str | None
-) -> VideoFrames:
-    """The frames of a pass with their times."""
-    return VideoFrames(
-        images=found.images,
-        timestamps_s=np.array([times_s[index] for index in found.kept], dtype=np.float64),
-        source_frame_index=np.array(found.kept, dtype=np.int64),
-        readable_count=readable_count,
-        damage=damage,
-        hdr=found.hdr,
-    )
-
-
-def _open(path: Path) -> tuple[Any, Any]:
-    """Open the container and its first video stream."""
-    import av  # noqa: PLC0415 - FFmpeg's libraries load slowly and only videos need them.
-
-    av.logging.set_level(None)
-    if path.stat().st_size == 0:
-        raise InputError(f"video {path} is empty (0 bytes); give a video file with content")
-    advice = "give a video (e.g. MP4, MOV, MKV, WebM, AVI), an image or a folder of images"
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"file {path} cannot be opened as a video ({reason}); {advice}") from error
-    if not container.streams.video or container.format.name in _NOT_VIDEO_FORMATS:
-        container.close()
-        raise InputError(f"file {path} holds no video stream; {advice}")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return container, stream
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of a stream as far as it can be read; the last one is None if it breaks off."""
-    import av  # noqa: PLC0415
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError):
-            yield None
-            return
-        yield packet
-
-
-def _survey(path: Path) -> _Survey:
-    """List packets without decoding and note what the header promises."""
-    container, stream = _open(path)
-    with container:
-        rate = stream.average_rate or stream.guessed_rate
-        frame_duration_s = float(1 / rate) if rate else 1 / 30
-        stamps: list[int | None] = []
-        damaged = False
-        for packet in _packets(container, stream):
-            if packet is None or packet.is_corrupt:
-                damaged = True
-            elif packet.size and not packet.is_discard:
-                stamps.append(packet.pts)
-        ticks = sorted(stamp for stamp in stamps if stamp is not None)
-        sound = len(set(ticks)) == len(stamps)
-        times_s = np.arange(len(stamps)) * frame_duration_s
-        if sound and stamps:
-            times_s = (np.array(ticks) - ticks[0]) * float(stream.time_base)
-        declared_s = _declared_duration_s(container, stream)
-        end_s = float(times_s[-1]) + frame_duration_s if stamps else 0.0
-        # Headers round durations and sound may outlast the picture, so a second of slack is given.
-        short = declared_s - end_s > max(1.0, 0.1 * declared_s)
-        return _Survey(
-            ticks=ticks if sound else None,
-            times_s=times_s,
-            declared_frames=stream.frames,
-            frame_duration_s=frame_duration_s,
-            breaks_off=damaged or short or len(stamps) < stream.frames,
+    listed = list_packets(path)
+    index = np.asarray(wanted, dtype=np.int64)
+    timeline = timeline_by_stamps(listed)
+    if timeline is not None and not listed.doubtful and index[-1] < len(timeline.packets):
+        for jump in (True, False):
+            found = _decode(path, listed, timeline, index, small=small, pictures=False, jump=jump)
+            if found.complete:
+                return
+    timeline = timeline_of(listed, examine(path, listed).good)
+    if index[-1] < len(timeline.packets):
+        _decode(
+            path, listed, timeline, index, small=small, pictures=False, jump=False, known_good=True
         )
 
 
-def _declared_duration_s(container: Any, stream: Any) -> float:
-    """Seconds of video that the header promises; 0 where it does not say."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    # Matroska says it in a tag for each stream, as hours:minutes:seconds.
-    for name, text in stream.metadata.items():
-        if name.upper() == "DURATION" and text.count(":") == 2:
-            try:
-                hours, minutes, seconds = (float(part) for part in text.split(":"))
-            except ValueError:
-                continue
-            return 3600 * hours + 60 * minutes + seconds
-    # The file's own duration may be that of the sound.
-    alone = len(container.streams) == 1
-    return container.duration / 1_000_000 if alone and container.duration else 0.0
+def _chosen(
+    path: Path,
+    found: _Pass,
+    timeline: Timeline,
+    wanted: Int64[np.ndarray, " frame"],
+    *,
+    damage: tuple[str, ...],
+) -> VideoFrames:
+    """The frames of a pass with their times, and a line on all there is to say."""
+    if len(found.images) != len(wanted):
+        raise InputError(
+            f"video {path} gave other frames when it was decoded again; give an undamaged video "
+            "file that nothing writes to"
+        )
+    return VideoFrames(
+        images=found.images,
+        timestamps_s=timeline.times_s[wanted],
+        source_frame_index=wanted,
+        readable_count=len(timeline.packets),
+        remarks=(*damage, *found.remarks),
+    )
 
 
 def _decode(
     path: Path,
-    wanted: Sequence[int],
-    survey: _Survey | None = None,
+    listed: PacketList,
+    timeline: Timeline,
+    wanted: Int64[np.ndarray, " frame"],
     *,
     small: SmallPictures | None = None,
-    whole: bool = True,
+    pictures: bool = True,
+    jump: bool = True,
+    known_good: bool = False,
 ) -> _Pass:
-    """Decode in presentation order and keep the wanted frames' pictures, stepping over damage.
+    """Decode what is needed and keep the wanted frames' pictures.
 
-    With a survey only what is needed is decoded: from the key frame before the first frame wanted
-    to the last one; frames are then known by their times. Without, they are counted from the start.
-    `small` is shown what is decoded; `whole` False keeps no other pictures.
+    With `jump`, decoding begins at the key frame before the first frame wanted where it can. With
+    `known_good`, all frames of the timeline have been decoded before. `small` is shown what lies
+    between; without `pictures` no others are kept.
     """
-    ticks = survey.ticks if survey is not None else None
-    index_of = None if ticks is None else {tick: index for index, tick in enumerate(ticks)}
-    container, stream = _open(path)
-    keeper = _Keeper(wanted, stream, whole=whole)
+    index_of = {int(packet): index for index, packet in enumerate(timeline.packets)}
+    awaited = set(range(int(wanted[0]), int(wanted[-1]) + 1))
+    begin = 0
+    if timeline.one_clock and jump and wanted[0]:
+        begin = key_packet_before(listed, int(timeline.packets[wanted[0]]))
+    decoding = decode(path, listed, first_packet=begin)
+    keeper = _Keeper(wanted, decoding.video, pictures=pictures)
     if small is not None:
-        small.begin(wanted)
-    times_s: dict[int, float | None] = {}
-    damaged = emitted = 0
-    with container:
-        if ticks is not None and wanted[0] > 0:
-            container.seek(ticks[wanted[0]], stream=stream)
-        for frame in _decoded(container, stream):
-            if frame is None:
-                damaged += 1
+        small.begin(wanted.tolist())
+    sound = True
+    # A frame that is not whole is no neighbour to make another whole by.
+    whole = ((index_of[number], frame) for number, frame in decoding if number in index_of)
+    frames = WithoutCombs(whole, decoding.video.stream.time_base)
+    try:
+        for index, frame in frames:
+            if index not in awaited:
                 continue
-            index = emitted if index_of is None else index_of.get(frame.pts, -1)
-            emitted += 1
-            if frame.is_corrupt or index < 0:
-                # What leads up to the first frame wanted, behind a jump, may well be incomplete.
-                damaged += not (survey is not None and 0 <= index < wanted[0])
-            else:
-                times_s[index] = frame.time
-                keeper.offer(index, frame)
-                if small is not None:
-                    small.look(index, frame, stream)
-            if survey is not None and len(keeper.kept) == len(wanted):
+            if frame.is_corrupt and not known_good:
+                sound = False
                 break
+            awaited.discard(index)
+            keeper.offer(index, frame)
+            if small is not None:
+                small.look(index, frame, keeper.style_of(frame), float(timeline.times_s[index]))
+            if not awaited:
+                break
+    finally:
+        decoding.video.close()
     return _Pass(
-        images=keeper.images[: len(keeper.kept)],
-        kept=keeper.kept,
-        times_s=times_s,
-        damaged_frames=damaged,
-        hdr=keeper.style.hdr if keeper.style else None,
+        images=keeper.images,
+        remarks=(*keeper.remarks, *([INTERLACED] if frames.combed else [])),
+        sound=sound and not decoding.errors,
+        complete=sound and not awaited and not decoding.errors,
+        jumped=begin > 0,
     )
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of a stream in presentation order; None for every packet that cannot be decoded."""
-    import av  # noqa: PLC0415
-
-    for packet in _packets(container, stream):
-        if packet is not None and packet.is_corrupt:
-            yield None
-            continue
-        try:
-            frames = stream.codec_context.decode(packet)
-        except (av.FFmpegError, OSError):
-            yield None
-            continue
-        yield from frames
 
 
 class _Keeper:
     """Keeps the pictures of the wanted frames in one array, made when the first one comes."""
 
-    def __init__(self, wanted: Sequence[int], stream: Any, *, whole: bool) -> None:
-        self.images = np.zeros((0, 1, 1, 3), dtype=np.uint8)
-        self.kept: list[int] = []
-        self.style: PictureStyle | None = None
-        self._wanted = set(wanted)
-        self._stream = stream
-        self._whole = whole
+    def __init__(
+        self, wanted: Int64[np.ndarray, " frame"], video: OpenVideo, *, pictures: bool
+    ) -> None:
+        self._place = {int(index): place for place, index in enumerate(wanted)}
+        self._images = np.zeros((0, 1, 1, 3), dtype=np.uint8)
+        self._filled: set[int] = set()
+        self._style: PictureStyle | None = None
+        self._video = video
+        self._pictures = pictures
+        self._other_sizes: dict[tuple[int, int], int] = {}
+
+    @property
+    def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+        """The pictures in the order of their times; of those that never came there is none."""
+        if len(self._filled) == len(self._images):
+            return self._images
+        return self._images[sorted(self._filled)]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A line on each thing that was done to the pictures."""
+        if self._style is None:
+            return ()
+        stream = (self._video.remark,) if self._video.remark else ()
+        sizes = tuple(
+            f"{count} frames of {width}x{height} scaled to the first one's size"
+            for (width, height), count in self._other_sizes.items()
+        )
+        return (*stream, *self._style.remarks, *sizes)
+
+    def style_of(self, frame: Any) -> PictureStyle:
+        """How frames are shown: all like the first one."""
+        if self._style is None:
+            self._style = PictureStyle.of(frame, self._video)
+        return self._style
 
     def offer(self, index: int, frame: Any) -> None:
         """Keep the picture of a frame if it is wanted."""
-        if index not in self._wanted:
+        place = self._place.get(index)
+        if place is None or not self._pictures:
             return
-        if not self._whole:
-            self.kept.append(index)
-            return
-        if self.style is None:
-            self.style = PictureStyle.of(frame, self._stream)
-        picture = self.style.picture(frame)
-        if not self.kept:
-            require_room(len(self._wanted), (picture.shape[0], picture.shape[1]))
-            self.images = np.empty((len(self._wanted), *picture.shape), dtype=np.uint8)
-        self.images[len(self.kept)] = picture
-        self.kept.append(index)
+        style = self.style_of(frame)
+        picture = style.picture(frame)
+        if not self._filled:
+            require_room(len(self._place), (picture.shape[0], picture.shape[1]))
+            self._images = np.empty((len(self._place), *picture.shape), dtype=np.uint8)
+        if (frame.width, frame.height) != style.coded_wh:
+            size = (frame.width, frame.height)
+            self._other_sizes[size] = self._other_sizes.get(size, 0) + 1
+        self._images[place] = picture
+        self._filled.add(place)
 
 
-def _times_s(times_s: dict[int, float | None], frame_duration_s: float) -> dict[int, float]:
-    """Seconds since the first frame, by the frame rate if the file's times do not increase."""
-    known = [time for time in times_s.values() if time is not None]
-    if len(known) == len(times_s) and all(np.diff(known) > 0):
-        return {index: time - known[0] for index, time in times_s.items() if time is not None}
-    return {index: index * frame_duration_s for index in times_s}
-
-
-def _damage_note(path: Path, survey: _Survey, found: _Pass, *, last_time_s: float) -> str | None:
-    """One line saying how many frames could be read and up to where, or None if all is well."""
-    readable = len(found.times_s)
-    if survey.breaks_off:
-        declared = survey.declared_frames
+def _damage(path: Path, listed: PacketList, timeline: Timeline, lost: int) -> tuple[str, ...]:
+    """Lines saying what could not be read, or was left out for it; none if all is well."""
+    readable = len(timeline.packets)
+    remarks = []
+    if listed.breaks_off:
+        declared = listed.declared_frames
         of_all = f" of {declared}" if declared > readable else ""
-        end_s = last_time_s + survey.frame_duration_s
-        return (
+        end_s = float(timeline.times_s[-1]) + timeline.frame_duration_s
+        remarks.append(
             f"{path.name} breaks off: {readable}{of_all} frames could be read, up to {end_s:.2f} s"
         )
-    if found.damaged_frames:
-        return (
-            f"{path.name} is damaged: {readable} frames could be read, "
-            f"{found.damaged_frames} could not"
+    elif lost or listed.torn:
+        remarks.append(
+            f"{path.name} is damaged: {readable} frames could be read, at least {max(lost, 1)} "
+            "could not, or may be built on one that could not"
         )
-    return None
+    if listed.before_key:
+        remarks.append(
+            f"{listed.before_key} frames at the start left out, which are built on frames before "
+            "the file's beginning"
+        )
+    return tuple(remarks)

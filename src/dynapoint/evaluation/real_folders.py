@@ -2,7 +2,7 @@
 
 A folder holds `cameras.json` with `frames`, each a `file`, `K_fx_fy_cx_cy` (pixel centres at
 integers), `T_wc` (camera to world) and, where it was measured, a `depth` PNG of 16 bits in which 0
-is unknown. A `pose_source` that begins with "none" says that poses are placeholders.
+and 65535 are unknown. A `pose_source` that begins with "none" says that poses are placeholders.
 """
 
 import json
@@ -66,7 +66,8 @@ def read_real_clip(folder: Path, frames: int) -> RealClip:
         images=images,
         intrinsics=lenses,
         world_from_camera=np.linalg.inv(poses[0]) @ poses if measured else None,
-        depth=None if depth is None else depth.astype(np.uint16),
+        # 65535 says the same as 0: nothing was measured.
+        depth=None if depth is None else np.where(depth == 65535, 0, depth).astype(np.uint16),
     )
 
 

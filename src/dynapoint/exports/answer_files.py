@@ -33,7 +33,7 @@ def write_arrays(result: Any, path: Path, *, overwrite: bool) -> Path:
     return with_suffix(path, ".npz")
 
 
-def write_fused_cloud(cloud: FusedCloud, path: Path, *, overwrite: bool) -> Path:
+def write_fused_cloud(cloud: FusedCloud[np.ndarray], path: Path, *, overwrite: bool) -> Path:
     """Write a fused cloud as PLY: points, colours and confidence.
 
     Raises:

@@ -11,9 +11,11 @@ from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.asking import as_tensor, map_pictures, maps_of_frames
+from dynapoint.results.asking import as_tensor
+from dynapoint.results.pictures import map_pictures
 from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.scene_maps import maps_of_frames
 from dynapoint.results.time_order import moments_s, order_of_times
 
 # Colours with all channels below the first are black, those with all above the second are white.

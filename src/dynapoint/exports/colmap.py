@@ -67,7 +67,7 @@ def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> Non
     """Write a folder: `images/`, `masks/IMAGE_NAME.png` (white = still), `sparse/0/`.
 
     The model is there as text and as binary: a PINHOLE camera for each different one, in pixels of
-    the original images; an image per frame; and the static background as points, thinned to
+    the original images; an image per frame; and what stands still as points, thinned to
     `max_points` (100000), with their observations in all frames that see them. What only one frame
     sees is a point without observations: good as a seed, and COLMAP's bundle adjustment, which
     refuses models with tracks of one image, goes on without it. A scene in which
@@ -88,7 +88,7 @@ def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> Non
 
 
 def sparse_model(rec: Reconstruction, scene: StillScene) -> SparseModel:
-    """The static background and its observations."""
+    """What stands still and its observations."""
     camera_of_image, camera_hw, camera_params = _cameras(rec, scene.frames)
     poses = rec.world_from_camera[scene.frames]
     turns = Rotation.from_matrix(poses[:, :3, :3]).inv()

@@ -19,7 +19,7 @@ from dynapoint.exports.web_bytes import fused_paint, grid_certainty, grid_motion
 from dynapoint.exports.web_packing import Box, TextBuffer
 from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
-from dynapoint.results.answers import moving_at_ends
+from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times

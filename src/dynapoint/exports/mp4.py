@@ -10,9 +10,9 @@ from jaxtyping import Float32, Float64, UInt8
 from scipy.spatial.transform import Rotation
 
 from dynapoint.exports.clouds import moving_cloud, own_spacing, own_time_cloud, play_times_s
+from dynapoint.exports.discs import draw_points
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
-from dynapoint.exports.splats import draw_points
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction

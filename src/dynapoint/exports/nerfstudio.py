@@ -34,7 +34,7 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
     it for, and only where maps show whole pictures. A lens that all frames share stands once.
 
     Poses and cloud are in a world with z up, which `applied_transform` leads to from ours. The
-    cloud is the static background, thinned to `max_points` (100000); without points where
+    cloud is what stands still, thinned to `max_points` (100000); without points where
     everything moves. With `options.time`, of that frame only.
 
     Raises:

@@ -9,8 +9,8 @@ import numpy as np
 from dynapoint.exports.clouds import moving_cloud, own_time_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name, require
-from dynapoint.exports.paths import moved_points
 from dynapoint.exports.splat_training import still_scene
+from dynapoint.exports.tracks import moved_points
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.progress import steps

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dynapoint.exports.clouds import own_spacing, own_time_cloud
+from dynapoint.exports.discs import draw_points
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
-from dynapoint.exports.splats import draw_points
 from dynapoint.results.colors import HEAT, hue_colors
 from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import image_panel, track_panel

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float32, UInt8
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.answers import as_numpy, moving_at_ends
-from dynapoint.results.asking import map_pictures
+from dynapoint.results.asking import as_numpy
+from dynapoint.results.motion_answers import moving_at_ends
+from dynapoint.results.pictures import map_pictures
 from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -33,7 +34,7 @@ class StillScene:
 
     frames: list[int]
     moving: Float32[np.ndarray, "frame map_height map_width"]
-    seeds: FusedCloud
+    seeds: FusedCloud[np.ndarray]
 
 
 def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
@@ -51,7 +52,7 @@ def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
         torch.from_numpy(points),
         torch.from_numpy(shown_weight(points, confidence, colors, options)),
         torch.from_numpy(colors),
-        static=torch.from_numpy(1 - moving),
+        still=torch.from_numpy(1 - moving),
         max_points=options.max_points or _DEFAULT_SEEDS,
     )
     return StillScene(frames=frames, moving=moving, seeds=as_numpy(seeds))

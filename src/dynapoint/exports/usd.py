@@ -11,7 +11,7 @@ import dynapoint
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name, require
-from dynapoint.exports.paths import held_paths, moved_points
+from dynapoint.exports.tracks import held_tracks, moved_points
 from dynapoint.exports.y_up import Y_UP_FROM_OPENCV, linear_from_srgb, y_up_cameras
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.colors import hue_colors
@@ -108,7 +108,7 @@ def _add_points(stage: Any, cloud: MovingCloud, codes: list[float]) -> None:
 
     kept = cloud.usable.any(axis=0)
     usable = cloud.usable[:, kept]
-    points = held_paths(cloud.points[:, kept], usable) @ Y_UP_FROM_OPENCV.astype(np.float32)
+    points = held_tracks(cloud.points[:, kept], usable) @ Y_UP_FROM_OPENCV.astype(np.float32)
     widths = usable * cloud.spacing[kept]
     prim = UsdGeom.Points.Define(stage, "/scene/points")
     at_times = [Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(now)) for now in points]

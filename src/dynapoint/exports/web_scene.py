@@ -14,10 +14,9 @@ from PIL import Image
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.paths import held_paths, motion_of_paths
-from dynapoint.results.asking import map_pictures
+from dynapoint.exports.tracks import held_tracks, motion_of_tracks
 from dynapoint.results.colors import hue_colors
-from dynapoint.results.pictures import picture_in_map
+from dynapoint.results.pictures import map_pictures, picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
 
 # Points farther away than so many median distances are left out, for the steps of quantised
@@ -209,7 +208,7 @@ def split_cloud(
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
-    motion = motion_of_paths(
+    motion = motion_of_tracks(
         points,
         usable,
         own_time=middle,
@@ -224,7 +223,7 @@ def split_cloud(
     return SplitCloud(
         times=cloud.times,
         still=points[at[still], np.flatnonzero(still)],
-        paths=held_paths(points[:, movers], usable[:, movers]),
+        paths=held_tracks(points[:, movers], usable[:, movers]),
         usable=usable[:, movers],
         colors=cloud.colors[order],
         confidence=cloud.confidence[order],

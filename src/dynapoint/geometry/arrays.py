@@ -17,6 +17,14 @@ def rotation_angle_rad(
     return np.arctan2(np.linalg.norm(skew, axis=-1), trace - 1)
 
 
+def transform_points(
+    target_from_source: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "*points xyz=3"]
+) -> Float64[np.ndarray, "*points xyz=3"]:
+    """Points of the source frame in the target frame, in float64."""
+    matrix = target_from_source
+    return np.asarray(points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
+
+
 def points_in_camera(
     points: Float[np.ndarray, "*points xyz=3"],
     world_from_camera: Float[np.ndarray, "4 4"],

@@ -26,21 +26,23 @@ def known_intrinsics(
     Args:
         given: Four numbers fx, fy, cx, cy or a matrix, for all frames or for each of the source's
             (or of those used): an array, text such as "500,500,320,240", or a .npy or .json file
-            (numbers as in the array, or objects with these four names).
+            (numbers as in the array, or objects with these four names). Those of each picture are
+            in the pixels of its file, one for all in the pixels of the answers.
         frames: The frames used.
 
     Raises:
         InputError: They cannot be read, are not those of a pinhole camera without skew, look
             outside the picture, or are neither one nor as many as the frames.
     """
-    matrices = _matrices(_read(given))
+    matrices = read_intrinsics(given)
     count = len(matrices)
     if count == 1:
         chosen = np.tile(matrices, (frames.count, 1, 1))
-    elif count == frames.source_count:
-        chosen = matrices[frames.source_frame_index]
-    elif count == frames.count:
-        chosen = matrices
+    elif count in (frames.source_count, frames.count):
+        chosen = matrices[frames.source_frame_index] if count != frames.count else matrices
+        # Those of a picture that was brought to another size are in the pixels of its file.
+        scale = np.concatenate([frames.scale_of_given, np.ones((frames.count, 1))], axis=1)
+        chosen = chosen * scale[:, :, None]
     else:
         raise InputError(
             f"intrinsics of {count} frames were given for a source of {frames.source_count}; give "
@@ -88,6 +90,15 @@ def poses_of_known_cameras(
     poses = (world_from_network @ network_from_camera).numpy()
     poses[0] = np.eye(4)
     return poses, world_from_network.numpy()
+
+
+def read_intrinsics(given: ArrayLike | Path | str) -> Float64[np.ndarray, "given 3 3"]:
+    """One matrix or several as they were given.
+
+    Raises:
+        InputError: They cannot be read, or are not those of a pinhole camera without skew.
+    """
+    return _matrices(_read(given))
 
 
 def _read(given: ArrayLike | Path | str) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.errors import ModelError, SceneError
+from dynapoint.inference.lean import LEFT_OUT
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
@@ -162,7 +163,7 @@ class StoredDecoder:
         """Whether more than the scene holds can be answered on this machine, and why."""
         entry = self._stored.manifest.network
         if entry is None:
-            return False, "no: the model was not loaded from a file by name"
+            return False, f"no: {_why_without(self._stored)}"
         if self._weights is not None or entry.weights_file is not None:
             return True, f"yes: {self._weights or 'the network is in the scene'}"
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415 - rarely needed.
@@ -195,9 +196,10 @@ class StoredDecoder:
             weights = self._folder / entry.weights_file
             _check_file(weights, entry.weights_sha256)
         # Loading torch takes longer than all that the scene answers itself.
-        from dynapoint.inference.predict import NetworkDecoder  # noqa: PLC0415
+        from dynapoint.inference.predict import NetworkDecoder, device_of  # noqa: PLC0415
         from dynapoint.models.catalog import load_model  # noqa: PLC0415
         from dynapoint.models.kept.encoded_files import read_encoded  # noqa: PLC0415
+        from dynapoint.models.protocol import info_of  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
         try:
@@ -214,12 +216,12 @@ class StoredDecoder:
             decoder_weights=entry.decoder_weights,  # type: ignore[arg-type]
             precision=entry.precision,  # type: ignore[arg-type]
         )
-        if model.weights_sha256 != entry.weights_sha256:
-            raise SceneError(_other_weights(weights, self._folder, entry, model.weights_sha256))
-        place = next(model.parameters()).device
+        found = info_of(model).weights_sha256
+        if found != entry.weights_sha256:
+            raise SceneError(_other_weights(weights, self._folder, entry, found))
         return NetworkDecoder(
             model,
-            read_encoded(self._folder / ENCODED_FILE, place),
+            read_encoded(self._folder / ENCODED_FILE, device_of(model)),
             self._stored.arrays["own_time_points"],
             self._stored.arrays["own_time_confidence"],
         )
@@ -254,10 +256,17 @@ def _check_file(path: Path, sha256: str) -> None:
 
 def _without_network(folder: Path, stored: StoredArrays) -> str:
     return (
-        f"{folder} holds no network, as its model {stored.manifest.model!r} was not loaded from a "
-        "file by name, so that only frames at their own time and frame 0 at all times can be "
-        "asked for; reconstruct it with a model that `dynapoint models` lists"
+        f"{folder} holds no network, as {_why_without(stored)}, so that only frames at their own "
+        "time and frame 0 at all times can be asked for; reconstruct it without --lean, with a "
+        "model that `dynapoint models` lists"
     )
+
+
+def _why_without(stored: StoredArrays) -> str:
+    """Why a scene holds no network."""
+    if stored.manifest.settings.get("network") == LEFT_OUT:
+        return "it was left out (--lean)"
+    return f"its model {stored.manifest.model!r} was not loaded from a file by name"
 
 
 def _other_weights(weights: Path, folder: Path, entry: NetworkEntry, found: str | None) -> str:

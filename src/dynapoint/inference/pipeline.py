@@ -11,7 +11,8 @@ from dynapoint.data.between import Between, load_between
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
-from dynapoint.errors import ConfigError, ModelError
+from dynapoint.errors import ConfigError
+from dynapoint.inference.given import check_given, check_with_frames
 from dynapoint.inference.known_cameras import known_intrinsics
 from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.predict import predict
@@ -19,6 +20,7 @@ from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
 from dynapoint.models.cards import will_refine
 from dynapoint.models.layers.compute import is_small
+from dynapoint.models.protocol import check_model, info_of
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing
 
@@ -99,8 +101,11 @@ def _reconstruct(
     device: str | None,
 ) -> Reconstruction:
     """Load frames with what is given of them, and the network, and run it."""
-    small = SmallPictures() if will_refine(model, options["refine"]) else None
+    beside = {name: options[name] for name in ("intrinsics", "scale_from")}
+    check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
+    small = SmallPictures() if _will_refine(model, options["refine"]) else None
     loaded = load_frames(source, small=small, **given)
+    check_with_frames(loaded, reference=options["reference"], **beside)
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options["between"] = lambda: load_between(source, loaded, small)
@@ -112,15 +117,23 @@ def _reconstruct(
     return reconstruct_frames(loaded, model, **options)
 
 
+def _will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
+    """Whether the answer of a network, or of its name, is refined: as asked, or as its card says.
+
+    Raises:
+        ModelError: The name is unknown or retired.
+    """
+    if isinstance(model, str):
+        return will_refine(model, refine)
+    source = info_of(model).source
+    return bool(refine) if source is None else will_refine(source.name, refine)
+
+
 def _check_model(model: Any, device: str | None) -> None:
     """Refuse what is no network, or a device for one that is on a device already."""
     if isinstance(model, str):
         return
-    if not hasattr(model, "encode"):
-        raise ModelError(
-            f"model is a {type(model).__name__}; give the name of a network, or a network such as "
-            "dynapoint.load_model(weights=FILE) gives"
-        )
+    check_model(model)
     if device is not None:
         raise ConfigError(
             f"device is {device!r} but a network was given; move that there, or give its name"
@@ -152,20 +165,19 @@ def reconstruct_frames(
         ModelError: The network's maps do not have the size of its images, it leaves no choice of
             reference, or memory does not suffice.
     """
-    # A network knows its versioned name, e.g. `nano-1` where `nano` was asked for.
-    version = getattr(getattr(model, "config", None), "name", None)
-    name = version or model_name or getattr(model, "name", None) or type(model).__name__
+    check_model(model)
     known = None if intrinsics is None else known_intrinsics(intrinsics, frames)
     with computing(chosen_threads(small=is_small(model))):
         reconstruction = predict(
             frames,
             model,
-            model_name=name,
+            # A network knows its versioned name, e.g. `nano-2` where `nano` was asked for.
+            info=info_of(model, model_name),
             prepare=prepare,
             reference=reference,
             intrinsics=known,
             lens=lens,
-            refine=will_refine(model, refine),
+            refine=_will_refine(model, refine),
             between=between,
             progress=progress,
         )

@@ -1,12 +1,11 @@
 """Running a network over frames: encode once, decode the times asked for."""
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,13 +40,12 @@ from dynapoint.inference.storing import store_network
 from dynapoint.models.kept.finer_maps import doubted
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.models.layers.compute import is_out_of_memory, is_small
+from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing
-
-if TYPE_CHECKING:
-    from dynapoint.models.protocol import PointMapModel
+from dynapoint.types import PointMaps
 
 # Decoded maps are kept up to this many bytes; older ones are decoded again when asked for.
 _CACHE_BYTES = 512 * 1024**2
@@ -62,7 +60,7 @@ class NetworkDecoder:
 
     def __init__(
         self,
-        model: "PointMapModel",
+        model: PointMapModel,
         encoded: Any,
         own_time_points: Float32[np.ndarray, "frame height width xyz=3"],
         own_time_confidence: Float32[np.ndarray, "frame height width"],
@@ -109,9 +107,10 @@ class NetworkDecoder:
         """Write the network and what it keeps of the clip; None unless `load_model` made it.
 
         Raises:
+            ModelError: The model's card does not name a kind of what is to be kept.
             OSError: `folder` cannot be written to.
         """
-        source = getattr(self._model, "source", None)
+        source = info_of(self._model).source
         return None if source is None else store_network(self._placed, source, folder)
 
     def scaled(self, factor: float) -> "NetworkDecoder":
@@ -135,6 +134,11 @@ class NetworkDecoder:
         threads = computing(chosen_threads(small=is_small(self._model)))
         with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"), threads:
             maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
+            if not isinstance(maps, PointMaps):
+                raise ModelError(
+                    f"decode of model {info_of(self._model).name} gave a {type(maps).__name__}; "
+                    "make it dynapoint.PointMaps"
+                )
             all_points, all_confidence = _to_numpy(maps.points)[0], _to_numpy(maps.confidence)[0]
         for k, frame in enumerate(frames):
             points, confidence = self._placed_maps(all_points[k], all_confidence[k], frame, time)
@@ -183,9 +187,9 @@ class NetworkDecoder:
 
 def predict(
     frames: Frames,
-    model: "PointMapModel",
+    model: PointMapModel,
     *,
-    model_name: str,
+    info: ModelInfo,
     prepare: Preparation = "default",
     reference: int = 0,
     intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
@@ -199,7 +203,7 @@ def predict(
     Args:
         frames: The frames.
         model: A network in evaluation mode.
-        model_name: Recorded in the result.
+        info: What it says of itself (`protocol.info_of`).
         prepare: See `inference.prepare`.
         reference: The frame in whose camera the network works, where it leaves a choice.
         intrinsics: In original pixels, where known: networks that can are told, and poses are
@@ -216,10 +220,11 @@ def predict(
     prepared = prepare_images(frames, how=prepare, image_side=side, patch_size=patch)
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
-    options: dict[str, Any] = {"model_name": model_name, "progress": progress}
-    encoded = _encode(model, prepared, intrinsics=known, reference=reference, **options)
+    told = known if info.takes_intrinsics else None
+    request = _request(frames, pixel_map, told, reference=reference, progress=progress)
+    encoded = _encode(model, prepared, request)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
-    answer = _cleaned(encoded, frames, pixel_map, known, model_name, one_lens=one_lens)
+    answer = _cleaned(encoded, frames, pixel_map, known, info.name, one_lens=one_lens)
     if refine:
         given: dict[str, Any] = {"known_lens": known is not None, "one_lens": one_lens}
         given |= {"between": between, "progress": progress}
@@ -233,12 +238,12 @@ def predict(
         own_time_confidence=answer.confidence,
         pixel_map=pixel_map,
         decoder=NetworkDecoder(model, answer.placed, answer.points, answer.confidence),
-        model_name=model_name,
-        weights_sha256=getattr(model, "weights_sha256", None),
+        model_name=info.name,
+        weights_sha256=info.weights_sha256,
         progress=progress,
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
-        settings={**_settings_of(model, known, prepare, lens), "reference": reference},
+        settings={**_settings_of(model, info, known, prepare, lens), "reference": reference},
     )
 
 
@@ -290,55 +295,45 @@ def _cleaned(
 
 
 def _settings_of(
-    model: "PointMapModel", known: object, prepare: Preparation, lens: LensRule
+    model: PointMapModel, info: ModelInfo, known: object, prepare: Preparation, lens: LensRule
 ) -> dict[str, str]:
     """Where a network computes and in what, and what it was given."""
-    settings = {"device": str(_device_of(model)), "precision": _precision_of(model)}
+    settings = {"device": str(device_of(model)), "precision": info.precision}
     settings |= {"prepare": prepare, "lens": lens}
     return settings if known is None else settings | {"intrinsics": "given"}
 
 
-def _precision_of(model: "PointMapModel") -> str:
-    """What a network's large parts compute in."""
-    inner = getattr(model, "pair_model", model)
-    return str(getattr(getattr(inner, "options", None), "precision", "float32"))
-
-
-def _encode(
-    model: "PointMapModel",
-    prepared: PreparedImages,
+def _request(
+    frames: Frames,
+    pixel_map: PixelMap,
+    intrinsics: Float64[np.ndarray, "frame 3 3"] | None,
     *,
     reference: int,
-    intrinsics: Float64[np.ndarray, "frame 3 3"] | None,
-    model_name: str,
     progress: bool,
-) -> Any:
-    """Encode images on the device of the network, in the camera of the reference."""
-    images = prepared.images
-    count, _, height, width = images.shape[1:]
-    if not 0 <= reference < count:
+) -> EncodeRequest:
+    """What a network is asked beside the images; intrinsics are in pixels of these."""
+    if not 0 <= reference < frames.count:
         raise InputError(
-            f"reference is {reference} but the {count} frames used are 0 to {count - 1}"
+            f"reference is {reference} but the {frames.count} frames used are 0 to "
+            f"{frames.count - 1}"
         )
-    choice: dict[str, Any] = {}
-    known = inspect.signature(model.encode).parameters
-    if progress and "progress" in known:
-        choice["progress"] = True
-    if "pixel_aspect" in known:
-        across, along = prepared.pixel_map.scale.mean(axis=0)
-        choice["pixel_aspect"] = float(across / along)
-    if reference != 0:
-        if "reference" not in known:
-            raise ModelError(
-                f"model {model_name} leaves no choice of the reference frame; leave it at 0, or "
-                "use vdpm or vggt"
-            )
-        choice["reference"] = reference
-    embedding = getattr(model, "query_embedding", None)
-    if intrinsics is not None and getattr(embedding, "intrinsics", None) is not None:
-        choice["intrinsics"] = torch.from_numpy(intrinsics).float()[None].to(_device_of(model))
+    across, along = pixel_map.scale.mean(axis=0)
+    return EncodeRequest(
+        reference=reference,
+        intrinsics=None if intrinsics is None else torch.from_numpy(intrinsics).float()[None],
+        pixel_aspect=float(across / along),
+        progress=progress,
+    )
+
+
+def _encode(model: PointMapModel, prepared: PreparedImages, request: EncodeRequest) -> Any:
+    """Encode images on the device of the network."""
+    images, device = prepared.images, device_of(model)
+    count, _, height, width = images.shape[1:]
+    if request.intrinsics is not None:
+        request = replace(request, intrinsics=request.intrinsics.to(device))
     with torch.inference_mode(), _advice_on_memory(f"for {count} frames of {width}x{height}"):
-        return model.encode(images.to(_device_of(model)), **choice)
+        return encode(model, images.to(device), request)
 
 
 @contextmanager
@@ -358,7 +353,7 @@ def _advice_on_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def _device_of(model: "PointMapModel") -> torch.device:
+def device_of(model: PointMapModel) -> torch.device:
     """The device of a network's weights; the CPU for anything without weights."""
     if isinstance(model, nn.Module):
         for parameter in model.parameters():

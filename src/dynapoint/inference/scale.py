@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64, Shaped
 
+from dynapoint.data.depths import measured_depth
+from dynapoint.data.frames import Frames
 from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.geometry.arrays import typical_depth
@@ -47,17 +49,53 @@ def make_metric(
         InputError: What was given cannot be read, does not fit the frames, or says nothing of the
             scale.
     """
+    _check_kind(scale_from)
     if scale_from == "depth":
         metres_per_unit = depth_scale(reconstruction, Path(value))
     elif scale_from == "trajectory":
         metres_per_unit = trajectory_scale(reconstruction, Path(value))
-    elif scale_from == "distance":
-        metres_per_unit = distance_scale(reconstruction, str(value))
     else:
+        metres_per_unit = distance_scale(reconstruction, str(value))
+    return scaled(reconstruction, metres_per_unit, scale_from=scale_from)
+
+
+def read_scale(scale_from: str, value: str | Path) -> None:
+    """Raise what `make_metric` would of what was given, before there is a reconstruction."""
+    _check_kind(scale_from)
+    if scale_from == "depth":
+        _read_depth(Path(value))
+    elif scale_from == "trajectory":
+        _read_trajectory(Path(value))
+    else:
+        _read_distance(str(value))
+
+
+def check_scale(frames: Frames, scale_from: str, value: str | Path) -> None:
+    """Raise what `make_metric` would of what was given and of these frames."""
+    if scale_from == "depth":
+        _frames_with_depth(frames, len(_read_depth(Path(value))), Path(value))
+    elif scale_from == "trajectory":
+        _matched(frames, _read_trajectory(Path(value))[:, 0], Path(value))
+    else:
+        frame, ends_px, _ = _read_distance(str(value))
+        if not 0 <= frame < frames.count:
+            raise InputError(
+                f"distance {value!r} speaks of frame {frame} but the {frames.count} frames used "
+                f"are 0 to {frames.count - 1}"
+            )
+        height, width = frames.picture_hw[frame].tolist()
+        if not all(0 <= x <= width and 0 <= y <= height for x, y in ends_px):
+            raise InputError(
+                f"distance {value!r}: a pixel lies outside frame {frame}, which is "
+                f"{width}x{height}; give two places in it"
+            )
+
+
+def _check_kind(scale_from: str) -> None:
+    if scale_from not in SCALE_SOURCES:
         raise ConfigError(
             f"the scale cannot be had from {scale_from!r}; give {', '.join(SCALE_SOURCES)}"
         )
-    return scaled(reconstruction, metres_per_unit, scale_from=scale_from)
 
 
 def scaled(
@@ -87,29 +125,22 @@ def scaled(
 def depth_scale(reconstruction: Reconstruction, path: Path) -> float:
     """Metres per unit: the median ratio of true to predicted depth, weighted by confidence.
 
-    The file holds depths along the cameras' axes, 0 or NaN where unknown, of frame 0, of all frames
-    of the source or of those used, in any resolution of the frames' aspect.
+    The file holds depths along the cameras' axes, of frame 0, of all frames of the source or of
+    those used, in any resolution of the frames' aspect; what stands where nothing was measured is
+    no depth (`data.depths`).
 
     Raises:
         InputError: See `make_metric`.
     """
     true_depth = _read_depth(path)
     frames = reconstruction.frames
-    if len(true_depth) == frames.source_count:
-        pairs = list(enumerate(frames.source_frame_index.tolist()))
-    elif len(true_depth) in (1, frames.count):
-        pairs = [(frame, frame) for frame in range(len(true_depth))]
-    else:
-        raise InputError(
-            f"{path} holds the depth of {len(true_depth)} frames but the source has "
-            f"{frames.source_count}; give that of the first frame or of all"
-        )
+    pairs = _frames_with_depth(frames, len(true_depth), path)
     ratios, weights = [np.zeros(0)], [np.zeros(0)]
     for frame, place in pairs:
         metres = _depth_at_map_pixels(reconstruction, frame, true_depth[place], path)
         units = reconstruction.own_time_depth[frame].astype(np.float64)
         confidence = reconstruction.own_time_confidence[frame].astype(np.float64)
-        usable = np.isfinite(metres) & (metres > 0) & (units > 0) & (confidence > 0)
+        usable = np.isfinite(metres) & (units > 0) & (confidence > 0)
         ratios.append(metres[usable] / units[usable])
         weights.append(confidence[usable])
     ratio, weight = np.concatenate(ratios), np.concatenate(weights)
@@ -131,7 +162,7 @@ def trajectory_scale(reconstruction: Reconstruction, path: Path) -> float:
         InputError: See `make_metric`; also where the camera hardly moves.
     """
     lines = _read_trajectory(path)
-    chosen, line_of = _matched(reconstruction, lines[:, 0], path)
+    chosen, line_of = _matched(reconstruction.frames, lines[:, 0], path)
     true = torch.from_numpy(lines[line_of, 1:4])
     estimated = torch.from_numpy(reconstruction.world_from_camera[chosen, :3, 3].copy())
     least_motion = _LEAST_MOTION * typical_depth(reconstruction.own_time_depth)
@@ -154,11 +185,38 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
     Args:
         reconstruction: Asked for the two points at the frame's own time.
         text: "frame,x1,y1,x2,y2,metres": the index of a frame used, two places in original pixels
-            and the distance.
+            (of its file, where it was brought to another size) and the distance.
 
     Raises:
         InputError: See `make_metric`.
     """
+    frame, ends_px, metres = _read_distance(text)
+    xy = np.array(ends_px)
+    if 0 <= frame < reconstruction.frames.count:
+        xy = xy * reconstruction.frames.scale_of_given[frame]
+    answer = reconstruction.query(frame=frame, xy=xy, time=frame)
+    if not (answer.valid & (answer.confidence > 0)).all():
+        raise InputError(f"distance {text!r}: one of the pixels lies where nothing is known")
+    units = float(np.linalg.norm(answer.points[0].astype(np.float64) - answer.points[1]))
+    if not units > 0:
+        raise InputError(f"distance {text!r}: the two pixels show the same point; give others")
+    return metres / units
+
+
+def _frames_with_depth(frames: Frames, given: int, path: Path) -> list[tuple[int, int]]:
+    """Which frames have a depth, and which of those given it is."""
+    if given == frames.source_count:
+        return list(enumerate(frames.source_frame_index.tolist()))
+    if given in (1, frames.count):
+        return [(frame, frame) for frame in range(given)]
+    raise InputError(
+        f"{path} holds the depth of {given} frames but the source has "
+        f"{frames.source_count}; give that of the first frame or of all"
+    )
+
+
+def _read_distance(text: str) -> tuple[int, list[tuple[float, float]], float]:
+    """The frame, two places in its original pixels, and the metres between what they show."""
     try:
         frame, x1, y1, x2, y2, metres = (float(word) for word in text.split(","))
     except ValueError as error:
@@ -170,13 +228,7 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
             f"distance {text!r}: give the index of a frame first and a positive number of metres "
             "last"
         )
-    answer = reconstruction.query(frame=int(frame), xy=[[x1, y1], [x2, y2]], time=int(frame))
-    if not (answer.valid & (answer.confidence > 0)).all():
-        raise InputError(f"distance {text!r}: one of the pixels lies where nothing is known")
-    units = float(np.linalg.norm(answer.points[0].astype(np.float64) - answer.points[1]))
-    if not units > 0:
-        raise InputError(f"distance {text!r}: the two pixels show the same point; give others")
-    return metres / units
+    return int(frame), [(x1, y1), (x2, y2)], metres
 
 
 def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
@@ -193,6 +245,7 @@ def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
                 f"depth image {path} is {image.mode}; give one channel of 16 bits in millimetres "
                 "or of floats in metres"
             )
+        values = measured_depth(values)
         return (values if image.mode == "F" else values / 1000)[None]
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -231,7 +284,7 @@ def _depth_at_map_pixels(
     y = (np.arange(map_height) + 0.5 - top) / scale_y * height / picture_height
     columns = np.clip(np.floor(x).astype(np.int64), 0, width - 1)
     rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
-    there = true_depth[rows[:, None], columns].astype(np.float64)
+    there = measured_depth(true_depth[rows[:, None], columns])
     return np.where(pixel_map.shown_pixels(frame), there, np.nan)
 
 
@@ -256,10 +309,9 @@ def _read_trajectory(path: Path) -> Float64[np.ndarray, "pose 8"]:
 
 
 def _matched(
-    reconstruction: Reconstruction, times_s: Float64[np.ndarray, " pose"], path: Path
+    frames: Frames, times_s: Float64[np.ndarray, " pose"], path: Path
 ) -> tuple[Int64[np.ndarray, " matched"], Int64[np.ndarray, " matched"]]:
     """Frames that have a true position, and which line that is."""
-    frames = reconstruction.frames
     every = np.arange(frames.count)
     if len(times_s) == frames.source_count:
         chosen, line_of = every, frames.source_frame_index

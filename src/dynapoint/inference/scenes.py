@@ -1,14 +1,16 @@
 """Deciding which of the inputs on a command line belong to one scene, and where each scene goes."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dynapoint.data.frames import expand_pattern
+from dynapoint.data.identity import identity_of
 from dynapoint.data.images import is_image_path
-from dynapoint.errors import InputError, SceneError
+from dynapoint.data.names import readable
+from dynapoint.errors import InputError, OutputError, SceneError
 from dynapoint.results import store
+from dynapoint.results.manifest import Manifest
 
 SCENE_SUFFIX = ".4d"
 
@@ -21,6 +23,11 @@ class ScenePlan:
     label: str
     output: Path
 
+    def is_of(self, other: str | None) -> bool:
+        """Whether a scene of that identity may be this one; who cannot be told apart may be."""
+        own = identity_of(self.source)
+        return None in (own, other) or own == other
+
 
 def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
     """Sort inputs into scenes.
@@ -32,9 +39,6 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
         InputError: Something does not exist, or image files stand beside videos or folders.
     """
     paths = [path for text in inputs for path in expand_pattern(Path(text))]
-    for path in paths:
-        if not os.path.exists(path):
-            raise InputError(f"{path} does not exist; give a video, a folder or image files")
     pictures = [path for path in paths if path.is_file() and is_image_path(path)]
     if pictures and len(pictures) < len(paths):
         other = next(path for path in paths if path not in pictures)
@@ -43,34 +47,71 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
             "reconstruct them in separate calls"
         )
     if pictures or len(paths) == 1:
-        label = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
+        label = readable(paths[0].name) if len(paths) == 1 else f"{len(paths)} images"
         return [ScenePlan(source=tuple(paths), label=label, output=output)]
-    names = _distinct_names(paths)
     return [
-        ScenePlan(source=(path,), label=path.name, output=output / f"{name}{SCENE_SUFFIX}")
-        for path, name in zip(paths, names, strict=True)
+        ScenePlan(source=(path,), label=label, output=output / f"{name}{SCENE_SUFFIX}")
+        for path, name, label in zip(paths, _distinct_names(paths), _labels(paths), strict=True)
     ]
 
 
-def is_finished(output: Path) -> bool:
-    """Whether a whole scene lies there: everything that its manifest lists, in the right shapes."""
+def finished(output: Path) -> Manifest | None:
+    """The manifest of the whole scene that lies there, all that it lists in the right shapes."""
     try:
-        store.read_arrays(output)
+        return store.read_arrays(output).manifest
     except SceneError:
-        return False
-    return True
+        return None
+
+
+def is_finished(output: Path) -> bool:
+    """Whether a whole scene lies there."""
+    return finished(output) is not None
+
+
+def other_clip(plan: ScenePlan) -> OutputError:
+    """What to say where the scene of another clip lies in a scene's place."""
+    return OutputError(
+        f"{plan.output} holds the scene of another clip than {plan.source[0]}; choose another "
+        "folder, or add --overwrite to replace it"
+    )
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each path, numbered from the second on where names recur."""
+    """A name for each path: its own, with that of its folder where names recur.
+
+    Where all have one name (`a/images b/images`) it says nothing, and the folder's takes its place.
+    What is still not told apart is numbered from the second on.
+    """
+    # Not every reader of what lies in a scene takes any bytes for a path.
+    stems = [
+        readable((path.resolve().name if path.is_dir() else path.stem) or "scene") for path in paths
+    ]
+    folders = [readable(path.resolve().parent.name) for path in paths]
+    if len(set(stems)) == 1 and len(set(folders)) == len(folders) and all(folders):
+        return folders
+    recurring = {stem for stem in stems if len(_folders_of(stem, stems, folders)) > 1}
     taken: set[str] = set()
     names = []
-    for path in paths:
-        stem = (path.resolve().name if path.is_dir() else path.stem) or "scene"
-        name, number = stem, 1
+    for stem, folder in zip(stems, folders, strict=True):
+        wanted = f"{folder}-{stem}" if stem in recurring and folder else stem
+        name, number = wanted, 1
         while name in taken:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{wanted}-{number}"
         taken.add(name)
         names.append(name)
     return names
+
+
+def _folders_of(stem: str, stems: Sequence[str], folders: Sequence[str]) -> set[str]:
+    """The folders in which a name is found."""
+    return {folder for other, folder in zip(stems, folders, strict=True) if other == stem}
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """What to call each path: its name, with its folder's where names recur."""
+    names = [readable(path.name) for path in paths]
+    return [
+        f"{readable(path.resolve().parent.name)}/{name}" if names.count(name) > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]

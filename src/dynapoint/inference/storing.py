@@ -1,9 +1,12 @@
 """What a stored scene keeps of a network, so that it can be asked further questions."""
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dynapoint.errors import ModelError
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
 from dynapoint.results.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
@@ -17,10 +20,14 @@ def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEnt
     """Write what a network keeps of a clip, and its weights where they are small.
 
     Raises:
+        ModelError: What it keeps is of a kind that has no name.
         OSError: `folder` cannot be written to.
     """
     path = folder / ENCODED_FILE
-    write_encoded(encoded, path)
+    try:
+        write_encoded(encoded, path)
+    except TypeError as error:
+        raise ModelError(f"what {source.name} encoded cannot be kept: {error}") from error
     # The file may have gone since the network was loaded, which is no reason to lose a scene.
     there = source.weights.is_file()
     return NetworkEntry(
@@ -42,8 +49,23 @@ def _copy_weights(source: ModelSource, folder: Path) -> str | None:
     # Loaders go by the suffix, and take any other for torch's own.
     name = WEIGHTS_FILES[source.weights.suffix != ".safetensors"]
     copy = folder / name
-    shutil.copyfile(source.weights, copy)
+    if not _link_from_neighbour(source, copy):
+        shutil.copyfile(source.weights, copy)
     if sha256_of(copy) == source.weights_sha256:
         return name
     copy.unlink()
     return None
+
+
+def _link_from_neighbour(source: ModelSource, copy: Path) -> bool:
+    """Share the weights of a scene beside this one: a second name of one file, if it is the same.
+
+    Scenes are replaced whole and never written into, so that none can change another's weights.
+    """
+    size = source.weights.stat().st_size
+    for other in sorted(copy.parent.parent.glob(f"[!.]*/{copy.name}")):
+        with suppress(OSError):
+            if other.stat().st_size == size and sha256_of(other) == source.weights_sha256:
+                os.link(other, copy)
+                return True
+    return False

@@ -1,6 +1,7 @@
 """What is known of models by their names, without loading any of them (or torch)."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ class ModelCard:
         parameters: Of the network as it is built here.
         weights_file: Name of the file in the package's assets, or in the folder of weights; None
             where no such weights exist.
-        hub: Where a published file comes from; None for what the package ships.
+        hub: Where a published file comes from; None for what is not downloaded.
         bytes: Size of a published file, as the parameters in it make it in float32.
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
         instead: Where no weights exist, what to do.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
+        loader: Makes the network of a `models.source.ModelSource`; "module:function" where that is
+            not to be imported before it is needed.
+        kinds: Names, for ever, of the dataclasses in what its `encode` gives, so that scenes can
+            keep it; "module:class" or the class. Those of the package are in `kept.kept_kinds`.
     """
 
     name: str
@@ -38,6 +43,8 @@ class ModelCard:
     licence: str
     source: str
     weights_file: str | None
+    loader: str | Callable[[Any], Any]
+    kinds: Mapping[str, str | type] = field(default_factory=dict)
     hub: HubFile | None = None
     bytes: int | None = None
     free: bool = True
@@ -55,6 +62,7 @@ NANO_2 = ModelCard(
         "EfficientNet-Lite0, trained on ImageNet (Apache-2.0, see NOTICE)"
     ),
     weights_file="nano-2.safetensors",
+    loader="dynapoint.models.nano.weights:load",
     refine=True,
 )
 DPM_NANO_1 = ModelCard(
@@ -63,6 +71,7 @@ DPM_NANO_1 = ModelCard(
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dpm-nano-1.safetensors",
+    loader="dynapoint.models.nano.weights:load",
     refine=True,
 )
 DEPT3R_NANO_1 = ModelCard(
@@ -71,6 +80,7 @@ DEPT3R_NANO_1 = ModelCard(
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dept3r-nano-1.safetensors",
+    loader="dynapoint.models.nano.weights:load",
     refine=True,
 )
 VDPM = ModelCard(
@@ -82,6 +92,7 @@ VDPM = ModelCard(
     ),
     source="the authors of V-DPM (arXiv 2601.09499): huggingface.co/edgarsucar/vdpm, model.pt",
     weights_file="vdpm.pt",
+    loader="dynapoint.models.vggt.weights:load_vdpm",
     hub=HubFile(repository="edgarsucar/vdpm", name="model.pt"),
     bytes=4 * 1_661_508_918,
     free=False,
@@ -94,6 +105,7 @@ VGGT = ModelCard(
     ),
     source="Meta and VGG (CVPR 2025): huggingface.co/facebook/VGGT-1B, model.pt",
     weights_file="vggt.pt",
+    loader="dynapoint.models.vggt.weights:load_vggt",
     hub=HubFile(repository="facebook/VGGT-1B", name="model.pt"),
     # The file also holds the track head's 65,941,396 parameters.
     bytes=4 * 1_256_537_516,
@@ -109,6 +121,7 @@ DPM = ModelCard(
     ),
     source="DPM (arXiv 2503.16318): two more heads on the network of DUSt3R (arXiv 2312.14132)",
     weights_file=None,
+    loader="dynapoint.models.dust3r.weights:load",
     bytes=4 * 606_853_136,
     free=False,
     remark=(
@@ -129,6 +142,7 @@ DEPT3R = ModelCard(
     ),
     source="DePT3R (arXiv 2512.13122): a motion head and a query on VGGT (arXiv 2503.11651)",
     weights_file=None,
+    loader="dynapoint.models.vggt.dept3r_weights:load",
     bytes=4 * 1_223_255_835,
     free=False,
     instead=(
@@ -143,6 +157,20 @@ NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nan
 
 RETIRED: dict[str, str] = {"nano-1": "nano-2"}
 """Names of versions that are no longer shipped, and their successors."""
+
+
+def register(card: ModelCard) -> None:
+    """Make a model known by name, for this process.
+
+    Raises:
+        ModelError: The name, or that of one of its kinds, is taken.
+    """
+    kinds = [kind for other in CARDS.values() for kind in other.kinds]
+    taken = [card.name] if card.name in {*known_models(), *RETIRED} else []
+    taken += [kind for kind in card.kinds if kind in kinds]
+    if taken:
+        raise ModelError(f"the name {taken[0]!r} is taken; give model {card.name!r} another")
+    CARDS[card.name] = card
 
 
 def known_models() -> tuple[str, ...]:
@@ -160,15 +188,10 @@ def find_card(name: str) -> ModelCard:
     return CARDS[version]
 
 
-def will_refine(model: Any, refine: bool | None) -> bool:
-    """Whether the answer of a network, or of its name, is refined: as asked, or as its card says.
+def will_refine(name: str, refine: bool | None) -> bool:
+    """Whether the answer of the network of that name is refined: as asked, or as its card says.
 
     Raises:
         ModelError: The name is unknown or retired.
     """
-    if refine is not None:
-        return refine
-    if isinstance(model, str):
-        return find_card(model).refine
-    source = getattr(model, "source", None)
-    return source is not None and find_card(source.name).refine
+    return find_card(name).refine if refine is None else refine

@@ -1,42 +1,23 @@
 """Loading the models that users ask for by name."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from dynapoint.errors import ModelError
-from dynapoint.models.cards import find_card
-from dynapoint.models.dust3r.config import Dust3rConfig, dpm
-from dynapoint.models.dust3r.network import DpmNetwork
-from dynapoint.models.dust3r.weights import load_dpm
+from dynapoint.models.cards import ModelCard, find_card
 from dynapoint.models.layers.compact import WeightStorage, store_compactly
 from dynapoint.models.layers.compute import Precision, default_options
-from dynapoint.models.nano.network import VideoPointMapNetwork
-from dynapoint.models.nano.weights import load_network
+from dynapoint.models.network import ComputesByOptions, Network
 from dynapoint.models.pairwise import PairwiseVideo
 from dynapoint.models.protocol import PairModel
 from dynapoint.models.source import ModelSource
-from dynapoint.models.vggt.config import PublishedConfig, vdpm, vggt
-from dynapoint.models.vggt.dept3r import Dept3rNetwork
-from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r
-from dynapoint.models.vggt.dept3r_weights import load_dept3r
-from dynapoint.models.vggt.published import PublishedNetwork
-from dynapoint.models.vggt.weights import load_published
 from dynapoint.models.weight_files import require_weights
 from dynapoint.whole_file import sha256_of
-
-PUBLISHED: dict[str, Callable[[], PublishedConfig]] = {"vdpm": vdpm, "vggt": vggt}
-"""Models whose files are in the published format; those of small ones tell their configuration."""
-
-DEPT3R: dict[str, Callable[[], Dept3rConfig]] = {"dept3r": dept3r}
-"""Models whose files hold VGGT's published names and those of what DePT3R adds."""
-
-DPM: dict[str, Callable[[], Dust3rConfig]] = {"dpm": dpm}
-"""Models whose files hold DUSt3R's published names and those of the heads that DPM adds."""
-
-_Large = PublishedNetwork | Dept3rNetwork | DpmNetwork
 
 
 def load_model(
@@ -47,10 +28,11 @@ def load_model(
     decoder_weights: WeightStorage = "float32",
     precision: Precision | None = None,
     compile_blocks: bool = False,
-) -> VideoPointMapNetwork | PublishedNetwork | Dept3rNetwork | PairwiseVideo:
+) -> Any:
     """Load a model by name, from its own weights or from a file of the same format.
 
-    Networks for pairs of frames come with what makes a video of them.
+    The card's `loader` makes the network. Networks for pairs of frames come with what makes a video
+    of them.
 
     Args:
         name: A name that `dynapoint models` lists.
@@ -63,53 +45,55 @@ def load_model(
         compile_blocks: Compile the large networks' blocks when they first run, which takes a
             minute or two for each image size and pays for long clips and many of them.
 
+    Returns:
+        A `protocol.PointMapModel`, of the class that the loader makes.
+
     Raises:
         ModelError: The name is unknown or retired, the weights of a large network are not on this
             machine, the file cannot be used, there is no such device, or the network has one
             precision only or no time decoder.
     """
     path = require_weights(name, weights)
-    place = _device(device)
-    large = _load_large(find_card(name).name, path)
-    network: VideoPointMapNetwork | _Large
-    if large is not None:
-        options = default_options(place)
-        options = replace(
-            options, precision=precision or options.precision, compile_blocks=compile_blocks
-        )
-        network = large.use(options)
+    card, place = find_card(name), _device(device)
+    source = ModelSource(
+        name=name,
+        weights=path,
+        weights_sha256=_hash_of(path),
+        decoder_weights=decoder_weights,
+        precision=precision,
+    )
+    network = _loader_of(card)(source)
+    if isinstance(network, ComputesByOptions):
+        options = replace(default_options(place), compile_blocks=compile_blocks)
+        network.use(replace(options, precision=precision or options.precision))
     elif compile_blocks or precision not in (None, "float32"):
         raise ModelError(
             f"{name} computes in float32, uncompiled; leave precision and compile_blocks out"
         )
-    else:
-        network = load_network(path)
-    decoder = getattr(network, "decoder", None)
+    decoder = network.time_decoder if isinstance(network, Network) else None
     if decoder is not None:
         store_compactly(decoder, decoder_weights)
     elif decoder_weights != "float32":
         raise ModelError(f"{name} has no time decoder; leave decoder_weights out")
-    network.weights_sha256 = sha256_of(path)
-    network.source = ModelSource(
-        name=name,
-        weights=path,
-        weights_sha256=network.weights_sha256,
-        decoder_weights=decoder_weights,
-        precision=precision,
-    )
-    network.to(place)
+    if isinstance(network, nn.Module):
+        network.to(place)
+    elif device is not None and place.type != "cpu":
+        raise ModelError(f"{name} computes on the CPU only; leave device out")
     return PairwiseVideo(network) if isinstance(network, PairModel) else network
 
 
-def _load_large(name: str, path: Path) -> _Large | None:
-    """A network whose file does not tell its configuration; None where `name` is another."""
-    if name in PUBLISHED:
-        return load_published(PUBLISHED[name](), path)
-    if name in DEPT3R:
-        return load_dept3r(DEPT3R[name](), path)
-    if name in DPM:
-        return load_dpm(DPM[name](), path)
-    return None
+def _hash_of(path: Path) -> str:
+    if not path.is_file():
+        raise ModelError(f"no weights file at {path}; give the path of a .pt or .safetensors file")
+    return sha256_of(path)
+
+
+def _loader_of(card: ModelCard) -> Any:
+    """What makes a network of a `ModelSource`, imported where the card only names it."""
+    if not isinstance(card.loader, str):
+        return card.loader
+    module, _, function = card.loader.partition(":")
+    return vars(import_module(module))[function]
 
 
 def _device(name: str | None) -> torch.device:

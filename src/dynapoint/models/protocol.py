@@ -1,15 +1,109 @@
-"""What every system of the family offers: encode the frames once, decode any time."""
+"""What every system of the family offers: encode the frames once, decode any time.
+
+The minimum is a `PointMapModel`: two properties, `encode(images)` and `decode`. A model that also
+has `info` is an `InformedModel`: it says what it is and what it heeds, and its `encode` is given an
+`EncodeRequest` beside the images.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dynapoint.errors import ModelError
+from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps
 
+MINIMUM = ("patch_size", "image_side", "encode", "decode")
+"""The members that every model must have."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What a model is, and what it heeds of an `EncodeRequest`.
+
+    Attributes:
+        name: With its version, e.g. `nano-2`; every result records it.
+        precision: What its large parts compute in.
+        weights_sha256: Hash of the file that its weights came from; that of `source` unless given.
+        source: What `load_model` read. Scenes keep the network of a model that has one; others
+            answer from their arrays alone.
+        takes_reference: Whether it works in the camera of any frame that it is told.
+        takes_intrinsics: Whether known intrinsics change its answers.
+        takes_queries: Whether it can be told whose time is asked for before it encodes.
+        most_frames: How many frames it can encode together; None for any number.
+    """
+
+    name: str
+    precision: str = "float32"
+    weights_sha256: str | None = None
+    source: ModelSource | None = None
+    takes_reference: bool = False
+    takes_intrinsics: bool = False
+    takes_queries: bool = False
+    most_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights_sha256 is None and self.source is not None:
+            object.__setattr__(self, "weights_sha256", self.source.weights_sha256)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodeRequest:
+    """What is asked of `encode` beside the images.
+
+    `pixel_aspect` and `progress` are hints: a model without a use for them passes them over. What
+    else is not at its default is refused by a model that does not take it (`check`).
+
+    Attributes:
+        reference: The frame in whose camera the network works. Answers are in the camera of frame
+            0 all the same.
+        intrinsics: Known intrinsics, in pixels of the images.
+        known: The examples whose intrinsics are known; None for all of them.
+        queries: For each example the frame whose time is asked for first, −1 for none; None for
+            frame 0. Networks that move all tokens to one time (DePT3R) are trained with it.
+        pixel_aspect: How far the pictures were stretched to become the images, across over along:
+            a lens has one focal length in pixels of the pictures.
+        progress: Whether to show a bar on standard error.
+    """
+
+    reference: int = 0
+    intrinsics: Float[Tensor, "batch frame 3 3"] | None = None
+    known: Bool[Tensor, " batch"] | None = None
+    queries: Int[Tensor, " batch"] | None = None
+    pixel_aspect: float = 1.0
+    progress: bool = False
+
+    def check(self, info: ModelInfo, frame_count: int) -> None:
+        """Refuse what a model does not take.
+
+        Raises:
+            ModelError: There are more frames than it can encode together, or the reference,
+                intrinsics or queries are given and it takes none.
+        """
+        if info.most_frames is not None and frame_count > info.most_frames:
+            raise ModelError(
+                f"model {info.name} takes {info.most_frames} frames at most and got {frame_count}; "
+                "use fewer frames (--frames, frames=)"
+            )
+        if self.reference != 0 and not info.takes_reference:
+            raise ModelError(
+                f"model {info.name} leaves no choice of the reference frame; leave it at 0, or "
+                "use vdpm or vggt"
+            )
+        if self.intrinsics is not None and not info.takes_intrinsics:
+            raise ModelError(f"model {info.name} takes no intrinsics; leave them out")
+        if self.queries is not None and not info.takes_queries:
+            raise ModelError(f"model {info.name} takes no queries; leave them out")
+
+
+PLAIN = EncodeRequest()
+"""A request for nothing beside the images."""
+
+
+@runtime_checkable
 class Encoded(Protocol):
     """What is computed once for a clip.
 
@@ -28,8 +122,18 @@ class Encoded(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsLess(Protocol):
+    """Part of an encoding that knows what of it a stored scene is to keep."""
+
+    def to_keep(self) -> Any:
+        """What is worth keeping."""
+        ...
+
+
+@runtime_checkable
 class PointMapModel(Protocol):
-    """A network whose images have sides that are multiples of `patch_size`, RGB in [0, 1].
+    """The least that a model is: images have sides of multiples of `patch_size`, RGB in [0, 1].
 
     `image_side` is the length of the longer side that the network works best at. What the two
     verbs cost, for n frames, in each system:
@@ -65,6 +169,110 @@ class PointMapModel(Protocol):
         For a frame that is the target itself the result is its own-time map P.
         """
         ...
+
+
+@runtime_checkable
+class InformedModel(PointMapModel, Protocol):
+    """A model that says what it is and what it heeds; all networks of the package do."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and what it heeds."""
+        ...
+
+    def encode(
+        self,
+        images: Float[Tensor, "batch frame rgb=3 height width"],
+        request: EncodeRequest = PLAIN,
+    ) -> Any:
+        """As `PointMapModel.encode`, with what is asked for beside the images."""
+        ...
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """Anything that says what it is, e.g. a `PairModel` that does."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and what it heeds."""
+        ...
+
+
+def info_of(model: object, name: str | None = None) -> ModelInfo:
+    """What a model says of itself; of one that says nothing its name, or else its class's.
+
+    Raises:
+        ModelError: Its `info` is no `ModelInfo`.
+    """
+    if not isinstance(model, Informed):
+        return ModelInfo(name=name or type(model).__name__)
+    if not isinstance(model.info, ModelInfo):
+        raise ModelError(
+            f"info of model {type(model).__name__} is a {type(model.info).__name__}; make it a "
+            "models.protocol.ModelInfo, or leave it out"
+        )
+    return model.info
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        ModelError: Something of the minimum is missing, which the message names, or `info` is no
+            `ModelInfo`.
+    """
+    kind = type(model).__name__
+    missing = [name for name in MINIMUM if not hasattr(model, name)]
+    if len(missing) == len(MINIMUM):
+        raise ModelError(
+            f"model is a {kind}; give the name of a network, or a network such as "
+            "dynapoint.load_model(weights=FILE) gives"
+        )
+    if missing and isinstance(model, PairModel):
+        raise ModelError(
+            f"model {kind} answers for pairs of frames; give models.pairwise.PairwiseVideo({kind})"
+        )
+    if missing:
+        raise ModelError(
+            f"model {kind} has no {', no '.join(missing)}; a model has {', '.join(MINIMUM)} "
+            "(docs/extending.md)"
+        )
+    info_of(model)
+
+
+def encode(
+    model: PointMapModel,
+    images: Float[Tensor, "batch frame rgb=3 height width"],
+    request: EncodeRequest,
+) -> Encoded:
+    """Encode images by any model; one that says nothing of itself is given the images alone.
+
+    Raises:
+        ModelError: More is asked than the model takes, or it gave something else than own-time maps
+            and cameras.
+    """
+    info = info_of(model)
+    request.check(info, images.shape[1])
+    if isinstance(model, InformedModel):
+        encoded = model.encode(images, request)
+    else:
+        encoded = model.encode(images)
+    if not isinstance(encoded, Encoded):
+        raise ModelError(
+            f"encode of model {info.name} gave a {type(encoded).__name__}; it must have own_time "
+            "(PointMaps) and cameras (Cameras)"
+        )
+    for name, part, kind in (
+        ("own_time", encoded.own_time, PointMaps),
+        ("cameras", encoded.cameras, Cameras),
+    ):
+        if not isinstance(part, kind):
+            raise ModelError(
+                f"{name} of what model {info.name} encoded is a {type(part).__name__}; make it "
+                f"dynapoint.{kind.__name__}"
+            )
+    return encoded
 
 
 @dataclass(frozen=True, kw_only=True)

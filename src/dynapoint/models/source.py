@@ -8,6 +8,8 @@ from pathlib import Path
 class ModelSource:
     """The arguments of `catalog.load_model` that decide what a network answers.
 
+    A card's loader is given it, and the network that it makes says it in its `info`.
+
     Attributes:
         name: As it was asked for.
         weights: The weights file.

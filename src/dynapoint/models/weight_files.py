@@ -23,13 +23,13 @@ def find_weights(card: ModelCard) -> Path | None:
     """
     if card.weights_file is None:
         return None
-    if card.hub is None:
-        return ASSETS / card.weights_file
-    placed = weights_folder() / card.weights_file
+    shipped, placed = ASSETS / card.weights_file, weights_folder() / card.weights_file
+    if card.hub is None and shipped.is_file():
+        return shipped
     for path in (placed.with_suffix(".safetensors"), placed):
         if path.is_file():
             return path
-    return _find_in_hub_cache(card.hub)
+    return None if card.hub is None else _find_in_hub_cache(card.hub)
 
 
 def require_weights(name: str, given: Path | str | None = None) -> Path:
@@ -98,7 +98,7 @@ def fetch(card: ModelCard, *, accept_license: bool) -> Path:
     if path is not None:
         return path
     if card.hub is None or card.weights_file is None:
-        raise ModelError(f"{card.name}: {card.instead}")
+        raise ModelError(f"{card.name}: {card.instead or _how_to_get(card)}")
     if not (card.free or accept_license):
         raise ModelError(
             f"the licence of {card.name!r} does not allow every use ({card.licence}); if you may "
@@ -174,6 +174,8 @@ def _find_in_hub_cache(file: HubFile) -> Path | None:
 
 
 def _how_to_get(card: ModelCard) -> str:
+    if card.hub is None:
+        return f"not here; place {card.weights_file} in {weights_folder()}"
     return f"not here; run `{_get_command(card)}`, {_by_hand(card)}"
 
 

@@ -1,6 +1,7 @@
 """Where the cameras of a clip stand, from its point maps alone, and how far two answers differ."""
 
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from dynapoint.errors import InputError
 from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.pose_from_points import moved_by, pose_equations
 from dynapoint.geometry.rigid import invert_rigid, rotation_angle_rad, transform_points
 from dynapoint.geometry.similarity import (
     fit_similarity,
@@ -37,7 +39,7 @@ _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class PnpCameraMotion:
+class PnpCameraMotion(Generic[Array]):
     """Cameras under which own-time points fall on their pixels.
 
     `world_from_camera` in the world and units of the points; frame 0 is solved like any other, so
@@ -58,7 +60,7 @@ class PnpCameraMotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcrustesCameraMotion:
+class ProcrustesCameraMotion(Generic[Array]):
     """Cameras that lay a frame's points in its own camera on the same points in the world.
 
     `world_from_camera` are rigid, in units of the world; `scale` is by how much distances in the
@@ -79,7 +81,7 @@ class ProcrustesCameraMotion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraDisagreement:
+class CameraDisagreement(Generic[Array]):
     """How far two sets of cameras of the same frames differ, both seen from their first camera.
 
     `rotation_deg` is the angle between the two rotations; `translation` the distance between the
@@ -223,17 +225,14 @@ class _Perspective:
     ) -> tuple[Float64[Tensor, "4 4"], bool]:
         """Iteratively re-weighted Gauss-Newton; also whether all six directions are determined."""
         pose = camera_from_world.clone()
-        focal, centre = self.lens.diagonal()[:2], self.lens[:2, 2]
         for _ in range(_PNP_ITERATIONS):
             camera = transform_points(pose, self.points)
+            left = self.xy - project(camera, self.lens)
             in_front = camera[:, 2] > 0
-            near = 1 / torch.where(in_front, camera[:, 2], 1.0)
-            slope = camera[:, :2] * near[:, None]
-            left = self.xy - (slope * focal + centre)
+            left = torch.where(in_front[:, None], left, 0.0)
             weight = cauchy_weight(left, self.weight * in_front)
-            jacobian = _pixel_by_motion(slope, near, focal)
-            weighted = (jacobian * weight[:, None, None]).flatten(0, 1).T
-            normal, gradient = weighted @ jacobian.flatten(0, 1), weighted @ left.flatten()
+            found = pose_equations(pose, self.points, self.xy, weight, self.lens)
+            normal, gradient = found.normal, found.gradient
             size = normal.diagonal().sqrt()
             if not ((size > 0).all() and size.isfinite().all()):
                 return pose, False
@@ -243,38 +242,10 @@ class _Perspective:
             step = torch.linalg.solve(scaled, gradient / size)
             # Scaled so, a step is in pixels times the root of the weight that all points have.
             done = step.abs().max() < _SMALLEST_STEP_PX * weight.sum().sqrt()
-            pose = _moved_by(step / size, pose)
+            pose = moved_by(step / size, pose)
             if done:
                 break
         return pose, True
-
-
-def _pixel_by_motion(
-    slope: Float64[Tensor, "point xy=2"],
-    near: Float64[Tensor, " point"],
-    focal: Float64[Tensor, "xy=2"],
-) -> Float64[Tensor, "point xy=2 6"]:
-    """Derivatives of pixels by a small turn about, and a shift along, the camera's axes.
-
-    `near` is the inverse depth, `slope` the point divided by its depth.
-    """
-    u, v = slope.unbind(-1)
-    zero = torch.zeros_like(u)
-    by_x = torch.stack([-u * v, 1 + u * u, -v, near, zero, -u * near], dim=-1)
-    by_y = torch.stack([-1 - v * v, u * v, u, zero, near, -v * near], dim=-1)
-    return torch.stack([by_x, by_y], dim=-2) * focal[:, None]
-
-
-def _moved_by(
-    step: Float64[Tensor, "6"], camera_from_world: Float64[Tensor, "4 4"]
-) -> Float64[Tensor, "4 4"]:
-    """A pose after a turn (rotation vector) about the camera's axes and a shift along them."""
-    x, y, z = step[:3].tolist()
-    cross = step.new_tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    pose = camera_from_world.clone()
-    pose[:3] = torch.linalg.matrix_exp(cross) @ camera_from_world[:3]
-    pose[:3, 3] += step[3:]
-    return pose
 
 
 def camera_motion_by_procrustes(
@@ -287,7 +258,7 @@ def camera_motion_by_procrustes(
 ) -> ProcrustesCameraMotion:
     """Camera poses by robust alignment of every frame's points at one fixed time (DPM, A.4).
 
-    The paper aligns matched static pixels of two frames; here each frame's own pixels are given
+    The paper aligns matched still pixels of two frames; here each frame's own pixels are given
     twice, which needs no matches: P_i(t) in the camera of frame i and in the world. Distances count
     in scene units, along the ray too. Differentiable.
 

@@ -9,6 +9,7 @@ elsewhere in which places points are seen, `match_seen` says which of them to be
 """
 
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ _LEAST_MUTUAL_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correspondence:
+class Correspondence(Generic[Array]):
     """Where places of frame a are found in frame b.
 
     Attributes:

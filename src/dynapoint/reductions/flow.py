@@ -15,6 +15,7 @@ Each is one call, `to - from`, of the same pixels at two times, both given in th
 """
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,7 +28,7 @@ from dynapoint.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectFlow:
+class ObjectFlow(Generic[Array]):
     """How each pixel's point moves in the world between two times, whatever the cameras do.
 
     Attributes:
@@ -41,7 +42,7 @@ class ObjectFlow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneFlow:
+class SceneFlow(Generic[Array]):
     """How each pixel's point moves as seen by one who moves with the camera.
 
     Attributes:
@@ -55,7 +56,7 @@ class SceneFlow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpticalFlow:
+class OpticalFlow(Generic[Array]):
     """Where each pixel's point appears in another image, relative to the pixel.
 
     Attributes:

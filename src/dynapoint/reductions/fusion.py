@@ -7,6 +7,7 @@ is cut into cubes (voxels), and each voxel that holds points becomes one point.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -33,7 +34,7 @@ Maps = Float[Tensor, "frame height width xyz=3"] | Sequence[Float[Tensor, "heigh
 
 
 @dataclass(frozen=True, kw_only=True)
-class FusedCloud:
+class FusedCloud(Generic[Array]):
     """One point for each voxel that holds points, in an order that depends on places alone.
 
     Attributes:
@@ -66,7 +67,7 @@ def fuse(
     confidence: Float[Tensor, "frame height width"],
     colors: Shaped[Tensor, "frame height width rgb=3"],
     *,
-    static: Float[Tensor, "frame height width"] | None = None,
+    still: Float[Tensor, "frame height width"] | None = None,
     voxel_size: float | None = None,
     max_points: int | None = None,
 ) -> FusedCloud:
@@ -76,11 +77,11 @@ def fuse(
     each pixel, and sums for each voxel.
 
     Args:
-        points: In the world, all at one time. With `static`, own-time maps serve as well, because
+        points: In the world, all at one time. With `still`, own-time maps serve as well, because
             what stands still is at one place at all times.
         confidence: Not negative; points with 0, or that are not finite, take part in nothing.
         colors: Of the pixels, uint8 or floating point.
-        static: Probability that a pixel shows something that stands still. Only pixels with more
+        still: Probability that a pixel shows something that stands still. Only pixels with more
             than one half take part, and it multiplies their confidence: the background alone.
         voxel_size: Edge of the voxels in scene units; by default the median distance between
             neighbouring pixels' points, so that a single frame keeps most of its points.
@@ -99,7 +100,7 @@ def fuse(
     places = _Places(
         points=[frame.detach() for frame in points],
         weight=[
-            _weight(points[frame].detach(), confidence[frame].detach(), static, frame)
+            _weight(points[frame].detach(), confidence[frame].detach(), still, frame)
             for frame in range(len(confidence))
         ],
     )
@@ -180,15 +181,15 @@ class _Places:
 def _weight(
     points: Float[Tensor, "height width xyz=3"],
     confidence: Float[Tensor, "height width"],
-    static: Float[Tensor, "frame height width"] | None,
+    still: Float[Tensor, "frame height width"] | None,
     frame: int,
 ) -> Float[Tensor, "height width"]:
     """The weight of a frame's pixels."""
     usable = usable_points(points, confidence)
-    if static is None:
+    if still is None:
         return torch.where(usable, confidence, 0.0)
-    still = static[frame].detach()
-    return torch.where(usable & (still > _STILL), confidence * still, 0.0)
+    share = still[frame].detach()
+    return torch.where(usable & (share > _STILL), confidence * share, 0.0)
 
 
 def _voxels(

@@ -15,6 +15,7 @@ move apart without a surface between them (a walker's legs behind a table) may b
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Generic
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ _LONE_SCORE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovingRegions:
+class MovingRegions(Generic[Array]):
     """Regions of one frame that move, each as one thing.
 
     Attributes:
@@ -74,7 +75,7 @@ class MovingRegions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovingObjects:
+class MovingObjects(Generic[Array]):
     """Objects that move, in several frames of a clip.
 
     Attributes:

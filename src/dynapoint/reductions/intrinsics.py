@@ -1,12 +1,14 @@
 """Intrinsics of the cameras under which point maps fall on their own pixels."""
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from dynapoint.errors import InputError
+from dynapoint.geometry.pose_from_points import cauchy_weight as by_scale
 from dynapoint.geometry.similarity import weighted_median
 from dynapoint.reductions.usable import usable_points
 from dynapoint.types import Array
@@ -25,7 +27,7 @@ _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedIntrinsics:
+class FittedIntrinsics(Generic[Array]):
     """Cameras fitted to point maps.
 
     `intrinsics` are in pixels of the map, pixel centres at half-integers. `residual_px` is the
@@ -141,7 +143,7 @@ def cauchy_weight(
     size = residual.norm(dim=-1).nan_to_num(torch.inf)
     counted = torch.where(prior > 0, size, torch.nan)
     scale = counted.nanmedian(dim=-1, keepdim=True).values.clamp_min(_SMALLEST_RESIDUAL)
-    return torch.where(size.isfinite(), prior / (1 + (size / scale) ** 2), 0.0)
+    return torch.where(size.isfinite(), by_scale(size, scale, prior), 0.0)
 
 
 def _fit(

@@ -7,6 +7,7 @@ bears up to half of the points being wrong, then least squares over the points t
 """
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -35,7 +36,7 @@ _SPREAD_OVER_RESIDUAL = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RigidObject:
+class RigidObject(Generic[Array]):
     """The motion of one thing from the source time to every time, and its box at every time.
 
     Attributes:

@@ -22,6 +22,7 @@ and motion along with the whole scene cannot be told from an error of the camera
 """
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,7 +43,7 @@ ERROR_FLOOR = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotionSegmentation:
+class MotionSegmentation(Generic[Array]):
     """How likely it is that each pixel's point moved in the world.
 
     Attributes:

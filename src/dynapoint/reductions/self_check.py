@@ -2,8 +2,8 @@
 
 What is wrong betrays itself where two answers to one question differ: the depths at which two
 frames see one surface, a pixel taken to another time and back, what stands still at two times, the
-colours of one place in two pictures, own-time maps and cameras, own-time maps and the decoder's
-view of them. Errors are shares of the distance from the camera, so no scale changes them.
+colours of one place in two pictures, own-time maps and cameras. Errors are shares of the distance
+from the camera, so no scale changes them.
 
 What all answers share in being wrong stays unseen, so a low grade is better founded than a high
 one. `benchmarks/self_check.py` measures what the grade is worth.
@@ -12,6 +12,7 @@ one. `benchmarks/self_check.py` measures what the grade is worth.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -21,8 +22,7 @@ from dynapoint.geometry.pinhole import pixel_centres, project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.types import Array
 
-# So many pixels of a map are looked at, on a regular grid.
-_SAMPLES = 3000
+_SAMPLES = 3000  # pixels of a map looked at, on a regular grid
 # A pair of frames in which fewer sampled pixels meet says nothing.
 _FEWEST = 20
 # A pixel moves if it goes farther than this share of its distance and than so many medians.
@@ -36,9 +36,10 @@ _LARGEST = 1.0
 # clips of ten frames of the data engine, difficulties 0 to 1, reconstructed by nano-1. Exponents
 # are those that explain the logarithm of the true error best (the geometric mean of the own-time
 # EPE and of the EPE of frame 0's tracks), none negative, drawn towards 0 by a ridge of 3 for
-# signals of unit spread. Roughness works because nano's maps are rough where they are wrong.
+# signals of unit spread. Roughness works because nano's maps are rough where they are wrong. The
+# fit had a fourth signal, a second run on tighter pictures: without it the grade ranks 62 other
+# clips of nano-1 by .39 instead of .41, and each scene takes one run instead of two.
 _EXPONENTS = {
-    "second_opinion": (0.273, 0.1077),
     "expected_error": (0.255, 0.295),
     "cycle_error": (0.097, 0.0481),
     "roughness": (0.384, 0.0144),
@@ -50,7 +51,7 @@ _HALF_GRADE_ERROR = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfCheck:
+class SelfCheck(Generic[Array]):
     """Signals, each NaN where there was nothing to look at, and the grade made of them.
 
     Attributes:
@@ -62,8 +63,6 @@ class SelfCheck:
             their own times; mean over pairs.
         reprojection_error: Median distance of own-time points, seen by their own camera, from
             their own pixels, over the focal length.
-        diagonal_error: Median distance of points decoded at their own time from the own-time map;
-            NaN unless such maps are given.
         cycle_error: Median distance from where it began of a point that went to another time and,
             through the pixel that it met there, came back.
         still_drift: Median displacement of all pixels between two times: that of still things
@@ -76,19 +75,21 @@ class SelfCheck:
         field_of_view_deg: Of the longer side of the map, median over frames.
         moving_share: Share of sampled pixels that move.
         moving_cycle_error: `cycle_error` of those alone.
-        second_opinion: Mean distance between the own-time points of this run and of another, in
-            each frame's camera, each divided by their own mean distance; NaN without another run.
         edge_doubt: Mean 1 / confidence at edges in depth over that elsewhere.
         far_doubt: The same for the farthest quarter of the pixels over the nearest.
         frame_expected_error: `expected_error` of each frame.
         frame_disagreement: `depth_disagreement` of each frame's own pixels.
+        cameras_grade: Of the cameras alone (`reductions.camera_grade`), from pictures that are
+            matched; NaN where nothing was. So are the three signals that it is made of.
+        matches_explained: Share of matches between neighbouring frames that the cameras explain.
+        matches_missed: Median distance by which they miss, over the distance that matches go.
+        path_roughness: Mean second difference of the cameras' places over their mean step.
     """
 
     grade: float
     expected_error: float
     depth_disagreement: float
     reprojection_error: float
-    diagonal_error: float
     cycle_error: float
     still_drift: float
     color_difference: float
@@ -99,11 +100,14 @@ class SelfCheck:
     field_of_view_deg: float
     moving_share: float
     moving_cycle_error: float
-    second_opinion: float
     edge_doubt: float
     far_doubt: float
     frame_expected_error: Float[Array, " frame"]
     frame_disagreement: Float[Array, " frame"]
+    cameras_grade: float = math.nan
+    matches_explained: float = math.nan
+    matches_missed: float = math.nan
+    path_roughness: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,6 @@ def self_check(
     intrinsics: Float[Tensor, "frame 3 3"],
     *,
     decoded: Mapping[tuple[int, int], Float[Tensor, "height width xyz=3"]],
-    second: Float[Tensor, "frame height width xyz=3"] | None = None,
 ) -> SelfCheck:
     """Look for contradictions in a reconstruction and grade it.
 
@@ -154,11 +157,7 @@ def self_check(
         world_from_camera: Poses.
         intrinsics: In pixels of the maps.
         decoded: Points of frame i at time t under the key (i, t), in the world. Cycles need (i, t)
-            and (t, i); under (i, i) belongs what the decoder says of a frame's own time, where
-            that is not the own-time map itself. `chosen_pairs` names those that suffice.
-        second: What another run, of another network or on pictures cut tighter, says of the same
-            pixels at their own times, in each frame's own camera and any unit; NaN where it does
-            not show them.
+            and (t, i), with i ≠ t. `chosen_pairs` names those that suffice.
 
     Returns:
         The signals; a grade of 0 where no pixel is usable.
@@ -169,7 +168,6 @@ def self_check(
         **_frame_signals(clip),
         **_pair_signals(clip),
         **_time_signals(clip, decoded),
-        "second_opinion": _second_opinion(clip, second),
     }
     grade = grade_of({k: v for k, v in signals.items() if isinstance(v, float)})
     return SelfCheck(grade=grade, **signals)  # type: ignore[arg-type]
@@ -319,7 +317,7 @@ def _pair_signals(clip: _Clip) -> dict[str, float | Tensor]:
 def _time_signals(
     clip: _Clip, decoded: Mapping[tuple[int, int], Float[Tensor, "height width xyz=3"]]
 ) -> dict[str, float | Tensor]:
-    """What decoded maps say of themselves: at their own time, and from one time to another."""
+    """What decoded maps say of themselves, from one time to another and back."""
     found: dict[str, list[Tensor]] = {}
     for (frame, time), maps in decoded.items():
         moved = maps.flatten(0, 1)[clip.sample].to(clip.points.dtype)
@@ -328,9 +326,6 @@ def _time_signals(
         far = far.clamp_min(1e-12)
         step = ((moved - start).norm(dim=-1) / far).clamp_max(_LARGEST)[None]
         typical = _medians(step, usable)
-        if frame == time:
-            found.setdefault("diagonal_error", []).append(typical)
-            continue
         found.setdefault("still_drift", []).append(typical)
         moving = usable & (step > _MOVING) & (step > _MOVING_MEDIANS * typical[:, None])
         found.setdefault("moving_share", []).append(_means(moving.to(step.dtype), usable))
@@ -342,25 +337,11 @@ def _time_signals(
         miss = ((back - start).norm(dim=-1) / far).nan_to_num(_LARGEST).clamp_max(_LARGEST)
         found.setdefault("cycle_error", []).append(_medians(miss, met.inside))
         found.setdefault("moving_cycle_error", []).append(_medians(miss, met.inside & moving))
-    names = ("diagonal_error", "still_drift", "moving_share", "cycle_error", "moving_cycle_error")
+    names = ("still_drift", "moving_share", "cycle_error", "moving_cycle_error")
     return {
         name: float(torch.cat(found[name]).nanmean()) if name in found else math.nan
         for name in names
     }
-
-
-def _second_opinion(clip: _Clip, second: Float[Tensor, "frame height width xyz=3"] | None) -> float:
-    """How far two runs are apart on average, scale apart (the own-time EPE of one by the other)."""
-    if second is None:
-        return math.nan
-    ours = transform_points(clip.camera_from_world, clip.points[:, clip.sample])
-    theirs = second.flatten(1, 2)[:, clip.sample].to(ours.dtype)
-    both = clip.usable[:, clip.sample] & theirs.isfinite().all(dim=-1)
-    ours, theirs = ours[both], theirs[both]
-    if len(ours) < _FEWEST:
-        return math.nan
-    ours, theirs = (side / side.norm(dim=-1).mean().clamp_min(1e-30) for side in (ours, theirs))
-    return float((ours - theirs).norm(dim=-1).mean())
 
 
 def _medians(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +19,7 @@ TimeOfFrame = tuple[Float[Tensor, "height width xyz=3"], Float[Tensor, "height w
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelTracks:
+class PixelTracks(Generic[Array]):
     """Tracks of some pixels of one frame; the k-th time is the k-th one given.
 
     Attributes:

@@ -1,6 +1,7 @@
 """Whether a camera sees points: how much of a pixel's surfaces lies before them, calibrated."""
 
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +33,7 @@ _HIDDEN_WITHOUT_TRUST = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenSurface:
+class SeenSurface(Generic[Array]):
     """What one camera sees at its own time, ready to be compared with points.
 
     Attributes:
@@ -50,7 +51,7 @@ class SeenSurface:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visibility:
+class Visibility(Generic[Array]):
     """Whether a camera sees points.
 
     Attributes:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 # Of a smoothed structure tensor's smaller eigenvalue, in grey levels squared per pixel squared:
 # below, nothing tells where a pixel went.
@@ -118,7 +118,7 @@ class FlowMeter:
     ) -> FlowField:
         """Flow from the source, with weights by what misses home, leaves the picture or is bare."""
         height, width = there.shape[:2]
-        place = _pixel_indices(height, width) + there
+        place = pixel_indices(height, width) + there
         # One lookup fetches the way back and whether the target is to be ignored there.
         looked_up = np.concatenate([back, self.usable[target][..., None]], axis=-1)
         found = sample(looked_up, place + 0.5)
@@ -151,16 +151,31 @@ def sample(
     values: Float32[np.ndarray, "height width *channel"], xy: Float[np.ndarray, "row column xy=2"]
 ) -> Float32[np.ndarray, "row column *channel"]:
     """Bilinear values at places, pixel centres at half-integers; beyond the border its own."""
+    return at_indices(values, xy.astype(np.float32) - np.float32(0.5))
+
+
+def at_indices(
+    values: Shaped[np.ndarray, "height width *channel"],
+    index: Float32[np.ndarray, "row column xy=2"],
+) -> Shaped[np.ndarray, "row column *channel"]:
+    """`sample`, of whole numbers too, at places counted from the centre of the first pixel."""
     import cv2  # noqa: PLC0415 - slow to import.
 
-    index = xy.astype(np.float32) - np.float32(0.5)
     found = cv2.remap(
         values, index[..., 0], index[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return found.reshape(*xy.shape[:-1], *values.shape[2:])
+    return found.reshape(*index.shape[:-1], *values.shape[2:])
 
 
-def _pixel_indices(height: int, width: int) -> Float32[np.ndarray, "height width xy=2"]:
+def warped(
+    values: Shaped[np.ndarray, "height width *channel"],
+    flow: Float32[np.ndarray, "height width xy=2"],
+) -> Shaped[np.ndarray, "height width *channel"]:
+    """For each pixel the value at the place that flow leads to; beyond the border its own."""
+    return at_indices(values, pixel_indices(*flow.shape[:2]) + flow)
+
+
+def pixel_indices(height: int, width: int) -> Float32[np.ndarray, "height width xy=2"]:
     """(column, row) of every pixel, from 0."""
     return np.stack(
         np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)),

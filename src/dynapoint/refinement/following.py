@@ -30,7 +30,7 @@ from jaxtyping import Float32, Int64, UInt8
 from tqdm import tqdm
 
 from dynapoint.errors import ShapeError
-from dynapoint.refinement.flow import FlowField
+from dynapoint.refinement.flow import FlowField, pixel_indices, warped
 
 # DIS finds nothing in smaller pictures; they are continued at their edges up to this.
 _SMALLEST_SIDE_PX = 32
@@ -178,7 +178,7 @@ def _follow_pair(
             flow=np.ascontiguousarray(flow),
             weight=_agreement(flow, other, settings.agreement_px)
             * texture_weight(source, settings.texture)
-            * _likeness_weight(source, _at(target, flow))
+            * _likeness_weight(source, warped(target, flow))
             * _area_weight(flow),
         )
         for flow, other, source, target in (
@@ -221,7 +221,7 @@ def _chained(steps: Sequence[_Flow]) -> _Flow:
     """Displacements of all pixels by one step after the other."""
     flow = steps[0]
     for step in steps[1:]:
-        flow = flow + _at(step, flow)
+        flow = flow + warped(step, flow)
     return flow
 
 
@@ -230,9 +230,9 @@ def _corrected(
 ) -> _Flow:
     """Flow with what direct flow to the target, drawn as the flow says it moved, finds left."""
     smooth = _filled(flow, weight)
-    drawn = _at(target, smooth)
+    drawn = warped(target, smooth)
     rest = accurate(source, drawn)
-    return _at(smooth, rest) + rest
+    return warped(smooth, rest) + rest
 
 
 def _filled(flow: _Flow, weight: _Values) -> _Flow:
@@ -268,7 +268,7 @@ def _agreement(flow: _Flow, back: _Flow, scale_px: float) -> _Values:
     weight = np.exp(-np.square(miss / scale_px))
     weight[miss > 2 * scale_px] = 0
     height, width = flow.shape[:2]
-    place = _grid(height, width) + flow
+    place = pixel_indices(height, width) + flow
     # Pixels are centred at whole numbers here, and the picture ends half a pixel further.
     for axis, side in ((0, width), (1, height)):
         weight[(place[..., axis] < -0.5) | (place[..., axis] > side - 0.5)] = 0
@@ -311,24 +311,8 @@ def _area_weight(flow: _Flow) -> _Values:
 
 def _miss(flow: _Flow, back: _Flow) -> _Values:
     """How far from its beginning the way there and back ends."""
-    return _lengths(flow + _at(back, flow))
-
-
-def _at(
-    values: _Flow | _Picture, flow: _Flow
-) -> Float32[np.ndarray, "height width xy=2"] | _Picture:
-    """Values where a flow leads, those of the edge beyond it."""
-    place = _grid(*flow.shape[:2]) + flow
-    return cv2.remap(
-        values, place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return _lengths(flow + warped(back, flow))
 
 
 def _lengths(flow: _Flow) -> _Values:
     return np.sqrt(np.square(flow[..., 0]) + np.square(flow[..., 1]))
-
-
-def _grid(height: int, width: int) -> _Flow:
-    """Indices (column, row) of all pixels."""
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.stack([x, y], axis=-1)

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from dynapoint.refinement.flow import warped
+
 # DIS finds nothing in smaller pictures; they are continued at their edges up to this.
 _SMALLEST_SIDE_PX = 32
 # The search without a guess takes pictures of this longer side.
@@ -102,7 +104,7 @@ def _found(one: _Picture, other: _Picture, guess: Guess) -> _Flow:
 def _chosen(one: _Picture, other: _Picture, guess: Guess, found: _Flow, back: _Flow) -> _OtherFlow:
     """Flow or the guess, at the pixels of the map."""
     hw = guess.still.shape
-    miss = np.linalg.norm(found + _drawn(back, found), axis=-1)
+    miss = np.linalg.norm(found + warped(back, found), axis=-1)
     lost = _at_centres(np.clip((miss - _HOME_PX) / (_LOST_PX - _HOME_PX), 0, 1), hw)
     costs = [_boxed(_differences(one, other, flow)) for flow in (_given(guess, one.shape), found)]
     worse = _at_centres(costs[0] - costs[1], hw)
@@ -155,20 +157,8 @@ def _bent(one: _Picture, other: _Picture, flow: _Flow) -> _Flow:
 
 def _differences(one: _Picture, other: _Picture, flow: _Flow) -> _Values:
     """How much a picture differs from the other one where flow leads, bounded."""
-    drawn = _drawn(other.astype(np.float32), flow)
+    drawn = warped(other.astype(np.float32), flow)
     return np.minimum(np.abs(drawn - one), np.float32(_MOST_LEVELS))
-
-
-def _drawn(
-    values: Float32[np.ndarray, "height width *channel"], flow: _Flow
-) -> Float32[np.ndarray, "height width *channel"]:
-    """Values where flow leads, those of the edge beyond it."""
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    place = x + flow[..., 0], y + flow[..., 1]
-    return cv2.remap(values, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _blurred(values: _Values) -> _Values:

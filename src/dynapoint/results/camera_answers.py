@@ -1,11 +1,13 @@
-"""What the maps of a scene say of its cameras, asked of a `Reconstruction`."""
+"""What the maps of a scene say of its cameras."""
 
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 import numpy as np
 
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.asking import as_numpy, as_tensor, camera_points
+from dynapoint.results.motion_answers import motion_between
+from dynapoint.results.scene_maps import SceneMaps
 
 if TYPE_CHECKING:
     from dynapoint.reductions.camera_motion import (
@@ -16,104 +18,126 @@ if TYPE_CHECKING:
     from dynapoint.reductions.intrinsics import FittedIntrinsics
 
 
-class CameraAnswers:
-    """Methods of a `Reconstruction` about its cameras."""
+def fit_intrinsics(
+    scene: SceneMaps, *, shared: bool = True, principal_point: bool = False
+) -> "FittedIntrinsics[np.ndarray]":
+    """The focal lengths under which own-time points fall on their pixels.
 
-    def fit_intrinsics(
-        self: Any, *, shared: bool = True, principal_point: bool = False
-    ) -> "FittedIntrinsics":
-        """The focal lengths under which own-time points fall on their pixels.
+    Args:
+        scene: Whose cameras.
+        shared: One answer for all frames whose pictures have one size. Pictures of different
+            sizes are not of one camera, or of one that was turned or zoomed.
+        principal_point: Fit it as well; by default it is that of the intrinsics at hand.
 
-        Args:
-            shared: One answer for all frames whose pictures have one size. Pictures of different
-                sizes are not of one camera, or of one that was turned or zoomed.
-            principal_point: Fit it as well; by default it is that of the intrinsics at hand.
+    Returns:
+        Intrinsics in pixels of the ORIGINAL images, one per frame; the residual is in map
+        pixels.
+    """
+    from dynapoint.reductions import intrinsics as fitting  # noqa: PLC0415
 
-        Returns:
-            Intrinsics in pixels of the ORIGINAL images, one per frame; the residual is in map
-            pixels.
-        """
-        from dynapoint.reductions import intrinsics as fitting  # noqa: PLC0415
-
-        count = self.frame_count
-        placing = self.pixel_map.map_from_image.reshape(count, 9)
-        alike = np.concatenate([self.pixel_map.picture_hw, placing], axis=1)
-        camera_of_frame = np.unique(alike, axis=0, return_inverse=True)[1].reshape(count)
-        if not shared:
-            camera_of_frame = np.arange(count)
-        intrinsics = np.empty((count, 3, 3), dtype=np.float32)
-        residual_px, used = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
-        for camera in np.unique(camera_of_frame):
-            frames = np.flatnonzero(camera_of_frame == camera)
-            cameras = as_tensor(np.stack([camera_points(self, int(k)) for k in frames]))
-            weight = as_tensor(self.own_time_confidence[frames])
-            if principal_point:
-                fitted = fitting.fit_focal_and_principal_point(
-                    cameras, weight, square_pixels=False, shared=shared
-                )
-            else:
-                x, y = self.map_intrinsics[frames, :2, 2].mean(axis=0).tolist()
-                fitted = fitting.fit_focal(
-                    cameras, weight, principal_point_px=(x, y), square_pixels=False, shared=shared
-                )
-            fitted = as_numpy(fitted)
-            image_from_map = np.linalg.inv(self.pixel_map.map_from_image[frames])
-            intrinsics[frames] = image_from_map @ fitted.intrinsics
-            residual_px[frames], used[frames] = fitted.residual_px, fitted.used
-        return fitting.FittedIntrinsics(intrinsics=intrinsics, residual_px=residual_px, used=used)
-
-    def camera_motion(self: Any) -> "PnpCameraMotion":
-        """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
-
-        Movers do no harm, because a frame sees all its pixels at one time.
-        """
-        from dynapoint.reductions.camera_motion import camera_motion_by_pnp  # noqa: PLC0415
-
-        return as_numpy(
-            camera_motion_by_pnp(
-                as_tensor(self.own_time_points),
-                as_tensor(self.own_time_confidence),
-                as_tensor(self.map_intrinsics.astype(np.float32)),
-                start_world_from_camera=as_tensor(self.world_from_camera.astype(np.float32)),
+    count = scene.frame_count
+    placing = scene.pixel_map.map_from_image.reshape(count, 9)
+    alike = np.concatenate([scene.pixel_map.picture_hw, placing], axis=1)
+    camera_of_frame = np.unique(alike, axis=0, return_inverse=True)[1].reshape(count)
+    if not shared:
+        camera_of_frame = np.arange(count)
+    intrinsics = np.empty((count, 3, 3), dtype=np.float32)
+    residual_px, used = np.empty(count, dtype=np.float32), np.empty(count, dtype=np.int64)
+    for camera in np.unique(camera_of_frame):
+        frames = np.flatnonzero(camera_of_frame == camera)
+        cameras = as_tensor(np.stack([camera_points(scene, int(k)) for k in frames]))
+        weight = as_tensor(scene.own_time_confidence[frames])
+        if principal_point:
+            fitted = fitting.fit_focal_and_principal_point(
+                cameras, weight, square_pixels=False, shared=shared
             )
-        )
-
-    def camera_motion_by_procrustes(
-        self: Any, *, time: SupportsIndex = 0
-    ) -> "ProcrustesCameraMotion":
-        """Cameras in the papers' form: still pixels of all frames at one time, laid on each other.
-
-        The points in the frame's own camera are its own-time map seen from the estimated pose, so
-        this asks whether what the network says of one common time agrees with its cameras.
-        """
-        from dynapoint.reductions.camera_motion import camera_motion_by_procrustes  # noqa: PLC0415
-
-        points, confidence = self.maps_at(time=time)
-        own = np.stack([camera_points(self, frame) for frame in range(self.frame_count)])
-        moving = [
-            self.motion_between(frame=frame, from_time=frame, to_time=time).probability
-            for frame in range(self.frame_count)
-        ]
-        return as_numpy(
-            camera_motion_by_procrustes(
-                as_tensor(points),
-                as_tensor(own),
-                as_tensor(np.minimum(confidence, self.own_time_confidence)),
-                moving=as_tensor(np.stack(moving)),
+        else:
+            x, y = scene.map_intrinsics[frames, :2, 2].mean(axis=0).tolist()
+            fitted = fitting.fit_focal(
+                cameras, weight, principal_point_px=(x, y), square_pixels=False, shared=shared
             )
-        )
+        fitted = as_numpy(fitted)
+        image_from_map = np.linalg.inv(scene.pixel_map.map_from_image[frames])
+        intrinsics[frames] = image_from_map @ fitted.intrinsics
+        residual_px[frames], used[frames] = fitted.residual_px, fitted.used
+    return fitting.FittedIntrinsics(intrinsics=intrinsics, residual_px=residual_px, used=used)
 
-    def camera_disagreement(
-        self: Any, *, method: Literal["pnp", "procrustes"] = "pnp"
-    ) -> "CameraDisagreement":
-        """How far the cameras of the scene and those solved from its maps differ."""
-        from dynapoint.reductions.camera_motion import camera_disagreement  # noqa: PLC0415
 
-        motion = self.camera_motion() if method == "pnp" else self.camera_motion_by_procrustes()
-        return as_numpy(
-            camera_disagreement(
-                as_tensor(self.world_from_camera),
-                as_tensor(motion.world_from_camera.astype(np.float64)),
-                scene_depth=typical_depth(self.own_time_depth),
-            )
+def camera_motion(scene: SceneMaps) -> "PnpCameraMotion[np.ndarray]":
+    """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
+
+    Movers do no harm, because a frame sees all its pixels at one time.
+
+    Returns:
+        `world_from_camera` (frame, 4, 4), translations in scene units; residuals in map pixels.
+    """
+    from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
+
+    return as_numpy(
+        solving.camera_motion_by_pnp(
+            as_tensor(scene.own_time_points),
+            as_tensor(scene.own_time_confidence),
+            as_tensor(scene.map_intrinsics.astype(np.float32)),
+            start_world_from_camera=as_tensor(scene.world_from_camera.astype(np.float32)),
         )
+    )
+
+
+def camera_motion_by_procrustes(
+    scene: SceneMaps, *, time: SupportsIndex = 0
+) -> "ProcrustesCameraMotion[np.ndarray]":
+    """Cameras in the papers' form: still pixels of all frames at one time, laid on each other.
+
+    The points in the frame's own camera are its own-time map seen from the estimated pose, so
+    this asks whether what the network says of one common time agrees with its cameras.
+
+    Args:
+        scene: Whose cameras.
+        time: The time at which all frames are laid on each other.
+
+    Returns:
+        `world_from_camera` (frame, 4, 4), translations and residuals in scene units.
+
+    Raises:
+        InputError: `time` is no index of a frame used.
+    """
+    from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
+
+    points, confidence = scene.maps_at(time=time)
+    own = np.stack([camera_points(scene, frame) for frame in range(scene.frame_count)])
+    moving = [
+        motion_between(scene, frame=frame, from_time=frame, to_time=time).probability
+        for frame in range(scene.frame_count)
+    ]
+    return as_numpy(
+        solving.camera_motion_by_procrustes(
+            as_tensor(points),
+            as_tensor(own),
+            as_tensor(np.minimum(confidence, scene.own_time_confidence)),
+            moving=as_tensor(np.stack(moving)),
+        )
+    )
+
+
+def camera_disagreement(
+    scene: SceneMaps, *, method: Literal["pnp", "procrustes"] = "pnp"
+) -> "CameraDisagreement[np.ndarray]":
+    """How far the cameras of the scene and those solved from its maps differ.
+
+    Args:
+        scene: Whose cameras.
+        method: `camera_motion` or `camera_motion_by_procrustes`.
+
+    Returns:
+        For each frame the angle in degrees, and the distance as a share of the scene's depth.
+    """
+    from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
+
+    found = camera_motion(scene) if method == "pnp" else camera_motion_by_procrustes(scene)
+    return as_numpy(
+        solving.camera_disagreement(
+            as_tensor(scene.world_from_camera),
+            as_tensor(found.world_from_camera.astype(np.float64)),
+            scene_depth=typical_depth(scene.own_time_depth),
+        )
+    )

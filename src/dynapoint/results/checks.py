@@ -2,17 +2,18 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from dynapoint.errors import SceneError
-from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.asking import as_numpy, camera_points, map_pictures
+from dynapoint.results.asking import as_numpy
+from dynapoint.results.camera_check import check_cameras
+from dynapoint.results.pictures import map_pictures
+from dynapoint.results.scene_maps import SceneMaps
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
@@ -21,7 +22,6 @@ CHECK_FILE = "self_check.json"
 
 # What is said when a signal goes beyond these; shares of the distance where nothing else is said.
 _REPROJECTION = 0.01
-_DIAGONAL = 0.05
 _DRIFT = 0.01
 _FRAME_DISAGREES, _FRAME_DISAGREES_MEDIANS = 0.05, 2.0
 _MOVER_CYCLE = 0.1
@@ -29,51 +29,17 @@ _EDGE_DOUBT, _FAR_DOUBT = 1.4, 3.0
 _JUMP = 8.0
 _FIELD_OF_VIEW_DEG = (15.0, 110.0)
 _OVERLAP = 0.5
-_SECOND_OPINION = 0.2
 _FEW_FRAMES = 6
-# A second run sees the pictures without this share of their sides at each border.
-_MARGIN = 0.1
+# Cameras of a lower grade are of no use.
+_WORTHLESS = 0.1
 
 
-def tighter_pictures(
-    images: UInt8[np.ndarray, "frame height width rgb=3"],
-) -> UInt8[np.ndarray, "frame inner_height inner_width rgb=3"]:
-    """The middle of all pictures: a second run on them betrays what a network only guesses."""
-    top, left = _margins(images.shape[1], images.shape[2])
-    return images[:, top : images.shape[1] - top, left : images.shape[2] - left]
-
-
-def _margins(height: int, width: int) -> tuple[int, int]:
-    return int(_MARGIN * height), int(_MARGIN * width)
-
-
-def second_opinion(
-    rec: Any, second: Any
-) -> Float32[np.ndarray, "frame map_height map_width xyz=3"]:
-    """What a reconstruction from `tighter_pictures` says of the map pixels of `rec`.
-
-    Own-time points, each frame's in its own camera and in the unit of `second`; NaN beyond it.
-    """
-    height, width = rec.map_hw
-    in_map = pixel_centres(rec.map_hw).reshape(-1, 2)
-    top, left = _margins(*rec.images.shape[1:3])
-    points = np.full((rec.frame_count, height * width, 3), np.nan, dtype=np.float32)
-    for frame in range(rec.frame_count):
-        xy = rec.pixel_map.to_picture(frame, in_map) - [left, top]
-        shown = second.pixel_map.shows(frame, xy)
-        column, row = second.pixel_map.to_map(frame, xy[shown]).astype(np.int64).T
-        points[frame, shown] = camera_points(second, frame)[row, column]
-    return points.reshape(rec.frame_count, height, width, 3)
-
-
-def check(rec: Any, second: Any = None) -> "SelfCheck":
+def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     """Grade a reconstruction without ground truth (`dynapoint.reductions.self_check`).
 
     Args:
-        rec: A `Reconstruction`. It is asked for a few points that it may have to decode: of frame 0
+        scene: What is graded. It is asked for a few points that it may have to decode: of frame 0
             at some times, and of those frames at time 0.
-        second: A reconstruction of `tighter_pictures(rec.images)` by the same network. It is worth
-            its time (no decoding), because what two runs guess alike is seldom a guess.
 
     Returns:
         Signals and grade, with NumPy arrays.
@@ -82,11 +48,11 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
 
     from dynapoint.reductions.self_check import chosen_pairs, self_check  # noqa: PLC0415
 
-    pairs = chosen_pairs(rec.frame_count)
+    pairs = chosen_pairs(scene.frame_count)
     decoded = {
         (0, time): torch.from_numpy(
             # Memory-mapped arrays are read-only, which tensors cannot be.
-            rec.maps(frame=0, time=time)[0].copy()
+            scene.maps(frame=0, time=time)[0].copy()
         )
         for frame, time in pairs
         if frame == 0
@@ -95,23 +61,21 @@ def check(rec: Any, second: Any = None) -> "SelfCheck":
     if others:
         # Together, because this is one pass of a network whose decoder sees all frames. Not kept,
         # because maps decoded together differ in the last bit from those that questions ask for.
-        maps = rec.decoder.decode(others, 0, keep=False)
+        maps = scene.decoder.decode(others, 0, keep=False)
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
-    return as_numpy(
-        self_check(
-            torch.from_numpy(rec.own_time_points.copy()),
-            torch.from_numpy(rec.own_time_confidence.copy()),
-            torch.from_numpy(map_pictures(rec)),
-            torch.from_numpy(rec.world_from_camera.copy()),
-            torch.from_numpy(rec.map_intrinsics.copy()),
-            decoded=decoded,
-            second=None if second is None else torch.from_numpy(second_opinion(rec, second)),
-        )
+    found = self_check(
+        torch.from_numpy(scene.own_time_points.copy()),
+        torch.from_numpy(scene.own_time_confidence.copy()),
+        torch.from_numpy(map_pictures(scene)),
+        torch.from_numpy(scene.world_from_camera.copy()),
+        torch.from_numpy(scene.map_intrinsics.copy()),
+        decoded=decoded,
     )
+    return replace(as_numpy(found), **asdict(check_cameras(scene)))
 
 
-def check_text(found: "SelfCheck", refinement: Findings | None = None) -> str:
+def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
     """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown)."""
     signals = {
         field.name: _plain(np.asarray(getattr(found, field.name)).tolist())
@@ -150,7 +114,7 @@ def _plain(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def check_lines(found: "SelfCheck") -> list[str]:
+def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     """The check in plain words: the grade first, then every place not to trust."""
     from dynapoint.reductions.self_check import expected_share  # noqa: PLC0415
 
@@ -163,17 +127,18 @@ def check_lines(found: "SelfCheck") -> list[str]:
     return lines + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
 
 
-def _camera_lines(found: "SelfCheck") -> list[str]:
+def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
+    if math.isfinite(found.cameras_grade):
+        advice = ": do not build on them" if found.cameras_grade < _WORTHLESS else ""
+        lines.append(
+            f"cameras: trust {found.cameras_grade:.2f} of 1{advice}; they explain "
+            f"{_percent(found.matches_explained)} of matches between frames"
+        )
     if found.reprojection_error > _REPROJECTION:
         lines.append(
             f"cameras and points contradict each other by {_percent(found.reprojection_error)}"
             " of the distance"
-        )
-    if found.diagonal_error > _DIAGONAL:
-        lines.append(
-            f"decoded points miss their own frame by {_percent(found.diagonal_error)}: "
-            "trust no tracks"
         )
     if found.camera_jump > _JUMP:
         lines.append(f"the camera jumps: its largest step is {found.camera_jump:.0f} usual ones")
@@ -186,7 +151,7 @@ def _camera_lines(found: "SelfCheck") -> list[str]:
     return lines
 
 
-def _frame_lines(found: "SelfCheck") -> list[str]:
+def _frame_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
     apart = np.asarray(found.frame_disagreement)
     known = apart[np.isfinite(apart)]
@@ -208,13 +173,8 @@ def _frame_lines(found: "SelfCheck") -> list[str]:
     return lines
 
 
-def _part_lines(found: "SelfCheck") -> list[str]:
+def _part_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
-    if found.second_opinion > _SECOND_OPINION:
-        lines.append(
-            f"on tighter pictures the network answers {_percent(found.second_opinion)} off: "
-            "shape and lens are guesses"
-        )
     if found.still_drift > _DRIFT:
         lines.append(
             f"still background drifts by {_percent(found.still_drift)} of its distance: "

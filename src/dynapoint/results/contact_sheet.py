@@ -15,7 +15,8 @@ from dynapoint.results.panels import (
     path_panel,
     track_panel,
 )
-from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.summary import SceneSummary, summarize
 from dynapoint.results.time_order import order_of_times
 
@@ -32,7 +33,7 @@ _TITLES = (
 )
 
 
-def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
+def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     """Draw a contact sheet: four frames, each with depth, confidence, motion and tracks.
 
     Rows are evenly spaced times. Motion shows, on the pixels of frame 0, how far their points have
@@ -40,21 +41,21 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
     where hidden. Below are the colour scales and the camera's path seen from above.
 
     Args:
-        rec: The scene.
+        scene: The scene.
         tracks: Those of frame 0, if they are at hand; memory-mapped ones are read in parts.
     """
-    tracks = rec.tracks() if tracks is None else tracks
-    order = order_of_times(rec.timestamps_s)
-    times = [order[place] for place in evenly_spaced(rec.frame_count, _ROWS)]
-    size = _panel_size(rec)
-    summary = summarize(rec)
+    tracks = scene.tracks() if tracks is None else tracks
+    order = order_of_times(scene.timestamps_s)
+    times = [order[place] for place in evenly_spaced(scene.frame_count, _ROWS)]
+    size = _panel_size(scene)
+    summary = summarize(scene)
     scaled = (
-        depth_panels(rec.own_time_depth[times]),
-        confidence_panels(rec.own_time_confidence[times]),
+        depth_panels(scene.own_time_depth[times]),
+        confidence_panels(scene.own_time_confidence[times]),
         motion_panels(tracks, times, typical_depth=summary.typical_depth),
     )
     width = 5 * (size[0] + _MARGIN) + _MARGIN
-    heading = _wrapped(_heading(rec, summary), width - 2 * _MARGIN)
+    heading = _wrapped(_heading(scene, summary), width - 2 * _MARGIN)
     top = _MARGIN + 22 * len(heading) + _LABEL_HEIGHT
     row_height = size[1] + _LABEL_HEIGHT
     path_height = max(200, min(300, size[1]))
@@ -69,36 +70,36 @@ def draw(rec: Reconstruction, tracks: FrameTracks | None = None) -> Image.Image:
     for row, time in enumerate(times):
         y = top + row * row_height
         panels = [
-            image_panel(rec, time, size),
+            image_panel(scene, time, size),
             *(maps.panel(row, size) for maps in scaled),
-            track_panel(rec, tracks, time=time, size=size),
+            track_panel(scene, tracks, time=time, size=size),
         ]
         for x, panel in zip(left, panels, strict=True):
             sheet.paste(panel, (x, y))
-        pen.text((left[0], y + size[1] + 2), _row_label(rec, time), fill=FAINT, font=font(12))
+        pen.text((left[0], y + size[1] + 2), _row_label(scene, time), fill=FAINT, font=font(12))
     for column, maps in enumerate(scaled, start=1):
         _paste_legend(sheet, maps, (left[column], below + 4), size[0])
     path_size = (width - 2 * _MARGIN, path_height)
-    sheet.paste(path_panel(rec, size=path_size), (_MARGIN, below + 62))
+    sheet.paste(path_panel(scene, size=path_size), (_MARGIN, below + 62))
     caption = "from above: points of frame 0, camera path (white: earliest, orange: latest camera)"
     pen.text((_MARGIN, below + 44), caption, fill=FAINT, font=font(12))
     return sheet
 
 
-def _panel_size(rec: Reconstruction) -> tuple[int, int]:
+def _panel_size(scene: SceneMaps) -> tuple[int, int]:
     """(width, height) of a panel: equal areas for all aspects of pictures, within reason."""
-    width, height = rec.map_hw[::-1] / rec.pixel_map.scale[0]
+    width, height = scene.map_hw[::-1] / scene.pixel_map.scale[0]
     aspect = float(np.clip(width / height, 0.3, 4.0))
     width = max(150, round((_PANEL_AREA * aspect) ** 0.5))
     return width, max(60, round(width / aspect))
 
 
-def _heading(rec: Reconstruction, summary: SceneSummary) -> list[str]:
+def _heading(scene: SceneMaps, summary: SceneSummary) -> list[str]:
     """What the scene is and how its camera moved."""
-    map_height, map_width = rec.map_hw
+    map_height, map_width = scene.map_hw
     parts = [
         summary.name,
-        f"{summary.frames} frames of {rec.frames.size_words}",
+        f"{summary.frames} frames of {scene.frames.size_words}",
         f"maps {map_width}x{map_height}",
         f"model {summary.model}",
         summary.lens_words,
@@ -108,9 +109,9 @@ def _heading(rec: Reconstruction, summary: SceneSummary) -> list[str]:
     return [" | ".join(parts), *([summary.note] if summary.note else [])]
 
 
-def _row_label(rec: Reconstruction, time: int) -> str:
+def _row_label(scene: SceneMaps, time: int) -> str:
     """Which frame a row shows."""
-    source, seconds = rec.source_frame_index[time], rec.timestamps_s[time]
+    source, seconds = scene.source_frame_index[time], scene.timestamps_s[time]
     return f"frame {time} (source {source}{f', {seconds:.2f} s' if np.isfinite(seconds) else ''})"
 
 

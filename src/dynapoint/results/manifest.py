@@ -193,6 +193,8 @@ def _source(content: dict[str, Any], frame_count: int) -> dict[str, Any]:
         "file_names": names,
         "from_video": _truth(content, "from_video"),
         "masked": _truth(content, "masked"),
+        # Scenes of earlier versions do not say it.
+        "identity": _optional(_hash, {"identity": None, **content}, "identity"),
     }
 
 

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.results.manifest import CACHE_FOLDER, files_of_scene
-from dynapoint.whole_file import abandoned, give_usual_rights, partial_prefix
+from dynapoint.whole_file import hidden_folder, restore, take_place
 
 # Raises an OutputError unless what is there may be replaced: (path, overwrite).
 ReplaceCheck = Callable[[Path, bool], None]
@@ -27,6 +26,13 @@ def check_output(
         OutputError: `output` exists and is no scene of ours, or is one and `overwrite` is false, or
             holds files besides the scene; or nothing can be written there.
     """
+    try:
+        os.fspath(output.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            f"{output} has bytes in its path that are no UTF-8, and the network's file in it could "
+            "not be read again; give another place"
+        ) from error
     restore(output)
     if os.path.lexists(output):
         (check_replaceable or _check_scene)(output, overwrite)
@@ -36,7 +42,7 @@ def check_output(
         made = _make_folders(place.parent)
         # The very name is tried, because its length or characters may be what is refused; out of
         # sight, because a process killed just now must not leave an empty folder in its place.
-        probe = _hidden_folder(place, "part")
+        probe = hidden_folder(place, "part")
         try:
             (probe / place.name).mkdir()
             (probe / place.name).rmdir()
@@ -68,11 +74,9 @@ def whole_folder(
     done = False
     try:
         made = _make_folders(output.parent)
-        temporary = _hidden_folder(output, "part")
+        temporary = hidden_folder(output, "part")
         yield temporary
-        # mkdtemp makes private folders; a result has the rights of any new folder.
-        give_usual_rights(temporary)
-        _take_place(temporary, output)
+        take_place(temporary, output)
         done = True
     except OSError as error:
         raise _cannot_write(output, error) from error
@@ -81,32 +85,6 @@ def whole_folder(
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             _remove_empty(made)
-
-
-def restore(output: Path) -> None:
-    """Clean up what killed processes left of a folder, so that it is there whole or not at all.
-
-    Of one that was killed while it replaced the folder, what was there before is put back.
-    """
-    output = Path(os.path.realpath(output))
-    for left in abandoned(output.parent, output.name, "old"):
-        with suppress(OSError):
-            # An empty one has not taken anything yet.
-            if not os.path.lexists(output) and any(left.iterdir()):
-                left.rename(output)
-        if os.path.lexists(output):
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                left.rmdir()
-    for left in abandoned(output.parent, output.name, "part"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _hidden_folder(output: Path, kind: str) -> Path:
-    """A new empty folder beside `output` that tells which process made it, and for what."""
-    prefix = f"{partial_prefix(output.name)}."
-    return Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{kind}", dir=output.parent))
 
 
 def _check_scene(output: Path, overwrite: bool) -> None:
@@ -163,27 +141,6 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in reversed(folders):
         with suppress(OSError):
             folder.rmdir()
-
-
-def _take_place(new: Path, output: Path) -> None:
-    """Rename `new` to `output`; what was there is put back if that fails, else removed."""
-    if not output.exists():
-        new.rename(output)
-        return
-    old = _hidden_folder(output, "old")
-    try:
-        # On POSIX a folder may be renamed onto an empty one.
-        output.replace(old)
-    except OSError:
-        old.rmdir()
-        raise
-    try:
-        new.rename(output)
-    except BaseException:
-        old.replace(output)
-        raise
-    # From here on it is not to be put back, because it is no longer whole.
-    shutil.rmtree(old.replace(old.with_suffix(".part")), ignore_errors=True)
 
 
 def _cannot_write(output: Path, error: OSError) -> OutputError:

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.colors import HEAT, LIGHT, WARM, ColorScale, hue_colors
 from dynapoint.results.pictures import picture_in_map
-from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.time_order import order_of_times
 
 # Lines are drawn this much larger and made smaller afterwards, which smooths them.
@@ -80,7 +81,7 @@ def motion_panels(tracks: FrameTracks, times: list[int], *, typical_depth: float
 
 
 def track_panel(
-    rec: Reconstruction, tracks: FrameTracks, *, time: int, size: tuple[int, int]
+    scene: SceneMaps, tracks: FrameTracks, *, time: int, size: tuple[int, int]
 ) -> Image.Image:
     """Points of frame 0 drawn into frame `time`, with the way they moved in the world until then.
 
@@ -88,18 +89,18 @@ def track_panel(
     if the camera moves. Points hidden there are faint.
     """
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
-    backdrop = picture_in_map(rec, time, (wide, high), Image.Resampling.BILINEAR)
+    backdrop = picture_in_map(scene, time, (wide, high), Image.Resampling.BILINEAR)
     backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
-    rows, columns = _grid(rec.map_hw)
-    shown = rec.pixel_map.shown_pixels(0)[rows, columns]
+    rows, columns = _grid(scene.map_hw)
+    shown = scene.pixel_map.shown_pixels(0)[rows, columns]
     rows, columns = rows[shown], columns[shown]
-    order = order_of_times(rec.timestamps_s)
+    order = order_of_times(scene.timestamps_s)
     until = order[: order.index(time) + 1]
     before = np.stack([tracks.points[earlier][rows, columns] for earlier in until])
-    camera_points = points_in_camera(before.astype(np.float64), rec.world_from_camera[time])
-    scale = np.array([wide, high]) / np.array(rec.map_hw[::-1])
-    ways = project(camera_points, rec.map_intrinsics[time]) * scale
-    colors = hue_colors((columns / rec.map_hw[1] + 0.35 * rows / rec.map_hw[0]) % 1.0)
+    camera_points = points_in_camera(before.astype(np.float64), scene.world_from_camera[time])
+    scale = np.array([wide, high]) / np.array(scene.map_hw[::-1])
+    ways = project(camera_points, scene.map_intrinsics[time]) * scale
+    colors = hue_colors((columns / scene.map_hw[1] + 0.35 * rows / scene.map_hw[0]) % 1.0)
     visible = tracks.visible[time, rows, columns]
     overlay = Image.new("RGBA", backdrop.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(overlay)
@@ -114,17 +115,17 @@ def track_panel(
     )
 
 
-def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
+def path_panel(scene: SceneMaps, *, size: tuple[int, int]) -> Image.Image:
     """The scene from above: points of frame 0 and the path of the camera in the order of time.
 
     Of the height of `size` and no wider; x to the right and z up, or turned clockwise by a quarter
     where that shows it larger. The picture is as wide as the scene then is.
     """
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
-    shown = rec.pixel_map.shown_pixels(0)
-    points = rec.own_time_points[0][shown].astype(np.float64)
-    colors = np.asarray(picture_in_map(rec, 0, rec.map_hw[::-1], Image.Resampling.BOX))[shown]
-    poses = rec.world_from_camera[order_of_times(rec.timestamps_s)]
+    shown = scene.pixel_map.shown_pixels(0)
+    points = scene.own_time_points[0][shown].astype(np.float64)
+    colors = np.asarray(picture_in_map(scene, 0, scene.map_hw[::-1], Image.Resampling.BOX))[shown]
+    poses = scene.world_from_camera[order_of_times(scene.timestamps_s)]
     centers = poses[:, :3, 3]
     far = np.percentile(points[:, 2], 95)
     low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
@@ -154,7 +155,7 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     path = place(centers)
     reach = 0.06 * min(wide, high) / pixels_per_unit
-    for index in sorted({0, rec.frame_count - 1}):
+    for index in sorted({0, scene.frame_count - 1}):
         rotation = poses[index, :3, :3]
         corners = np.array([[-0.5, 0, 1.0], [0.5, 0, 1.0]]) * reach
         wedge = place(
@@ -162,7 +163,7 @@ def path_panel(rec: Reconstruction, *, size: tuple[int, int]) -> Image.Image:
         )
         color = (255, 255, 255) if index == 0 else (255, 170, 60)
         pen.polygon([tuple(corner) for corner in wedge], outline=color, width=3)
-    if rec.frame_count > 1:
+    if scene.frame_count > 1:
         pen.line([tuple(center) for center in path], fill=(255, 90, 90), width=4)
     return picture.resize((wide // _OVERSAMPLING, size[1]), Image.Resampling.LANCZOS)
 
@@ -173,9 +174,9 @@ def legend(scaled: Scaled, *, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(scaled.scale.paint(ramp))
 
 
-def image_panel(rec: Reconstruction, frame: int, size: tuple[int, int]) -> Image.Image:
+def image_panel(scene: SceneMaps, frame: int, size: tuple[int, int]) -> Image.Image:
     """What the maps show of a frame, at the panel's size."""
-    return picture_in_map(rec, frame, size, Image.Resampling.LANCZOS)
+    return picture_in_map(scene, frame, size, Image.Resampling.LANCZOS)
 
 
 def _grid(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,21 +6,21 @@ from pathlib import Path
 
 from dynapoint.results import checks, contact_sheet
 from dynapoint.results.output_folder import whole_folder
-from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.store import write_scene, write_tracks
 
 Say = Callable[[str], None]
 
 
 def save(
-    rec: Reconstruction, output: Path | str, *, overwrite: bool = False, say: Say | None = None
+    scene: SceneMaps, output: Path | str, *, overwrite: bool = False, say: Say | None = None
 ) -> None:
     """Write a scene as the folder `output`, whatever its name ends in: whole or not at all.
 
     Args:
-        rec: What to write: frames, cameras, own-time maps, the tracks of frame 0, a contact sheet,
-            the self-check, and the network and what it keeps of the clip where it was loaded by
-            name.
+        scene: What to write: frames, cameras, own-time maps, the tracks of frame 0, a contact
+            sheet, the self-check, and the network and what it keeps of the clip where it was loaded
+            by name.
         output: The folder; missing folders above it are made.
         overwrite: Replace a scene that is there already. Anything else is never replaced.
         say: Called with each stage as it begins: "tracks", "contact sheet", "self-check", "write".
@@ -29,10 +29,10 @@ def save(
         OutputError: `output` exists or cannot be written; nothing is left behind.
     """
     with whole_folder(Path(output), overwrite=overwrite) as folder:
-        write_all(rec, folder, say=say)
+        write_all(scene, folder, say=say)
 
 
-def write_all(rec: Reconstruction, folder: Path, *, say: Say | None = None) -> None:
+def write_all(scene: SceneMaps, folder: Path, *, say: Say | None = None) -> None:
     """Write all of a scene into a folder that somebody else makes whole.
 
     Raises:
@@ -40,9 +40,9 @@ def write_all(rec: Reconstruction, folder: Path, *, say: Say | None = None) -> N
     """
     tell: Say = say or (lambda _: None)
     tell("tracks")
-    tracks = write_tracks(rec, folder)
+    tracks = write_tracks(scene, folder)
     # Asked of the tracks on disk, not of the network again.
-    followed = replace(rec, kept_tracks=tracks)
+    followed = replace(scene, kept_tracks=tracks)
     tell("contact sheet")
     sheet = contact_sheet.draw(followed, tracks)
     tell("self-check")

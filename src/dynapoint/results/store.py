@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -13,7 +13,6 @@ from PIL import Image
 
 import dynapoint
 from dynapoint.errors import SceneError
-from dynapoint.results.asking import map_pictures
 from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.manifest import (
     ENCODED_FILE,
@@ -23,7 +22,10 @@ from dynapoint.results.manifest import (
     NetworkEntry,
     read_manifest,
 )
-from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.motion_answers import motion
+from dynapoint.results.pictures import map_pictures
+from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.stored_frames import source_facts, write_frames
 
 if TYPE_CHECKING:
@@ -80,20 +82,20 @@ class StoredArrays:
     pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
 
 
-def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
+def write_tracks(scene: SceneMaps, folder: Path) -> FrameTracks:
     """Write the tracks of frame 0 one time after another, and open them memory-mapped.
 
     Raises:
         OSError: `folder` cannot be written to.
     """
-    shape = (reconstruction.frame_count, *reconstruction.map_hw)
+    shape = (scene.frame_count, *scene.map_hw)
     paths = [folder / f"{name}.npy" for name in _TRACKS]
     with ExitStack() as files:
         points, visible, confidence = (
             files.enter_context(_growing_array(path, array_shape))
             for path, array_shape in zip(paths, ((*shape, 3), shape, shape), strict=True)
         )
-        for now in reconstruction.track_times():
+        for now in scene.track_times():
             points(now[0])
             visible(now[1])
             confidence(now[2])
@@ -102,16 +104,16 @@ def write_tracks(reconstruction: Reconstruction, folder: Path) -> FrameTracks:
 
 
 def write_scene(
-    reconstruction: Reconstruction,
+    scene: SceneMaps,
     folder: Path,
     *,
     contact_sheet: Image.Image | None = None,
-    self_check: "SelfCheck | None" = None,
+    self_check: "SelfCheck[np.ndarray] | None" = None,
 ) -> None:
     """Write all of a scene but its tracks, which `write_tracks` has written into the same folder.
 
     Args:
-        reconstruction: The scene, with these tracks at hand.
+        scene: The scene, with these tracks at hand.
         folder: Where they are.
         contact_sheet: A picture to put beside the arrays.
         self_check: What `results.checks.check` found, to put beside them too.
@@ -119,18 +121,18 @@ def write_scene(
     Raises:
         OSError: `folder` cannot be written to.
     """
-    for name, array in _small_arrays(reconstruction).items():
+    for name, array in _small_arrays(scene).items():
         np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
-    np.save(folder / "motion_probability.npy", reconstruction.motion(frame=0).probability)
+    np.save(folder / "motion_probability.npy", motion(scene, frame=0).probability)
     # Large and of their type on disk already, so that nothing is copied.
-    np.save(folder / "own_time_points.npy", reconstruction.own_time_points)
-    np.save(folder / "own_time_confidence.npy", reconstruction.own_time_confidence)
+    np.save(folder / "own_time_points.npy", scene.own_time_points)
+    np.save(folder / "own_time_confidence.npy", scene.own_time_confidence)
     files = [MANIFEST_FILE, *(f"{name}.npy" for name in _LAYOUT)]
-    if reconstruction.pictures is not None:
-        np.save(folder / f"{_PICTURES}.npy", reconstruction.pictures)
+    if scene.pictures is not None:
+        np.save(folder / f"{_PICTURES}.npy", scene.pictures)
         files.append(f"{_PICTURES}.npy")
-    files += write_frames(reconstruction.frames, folder)
-    decoder = reconstruction.decoder
+    files += write_frames(scene.frames, folder)
+    decoder = scene.decoder
     network = decoder.store(folder) if isinstance(decoder, StorableDecoder) else None
     if network is not None:
         files += [ENCODED_FILE, *([network.weights_file] if network.weights_file else [])]
@@ -138,24 +140,24 @@ def write_scene(
         contact_sheet.save(folder / CONTACT_SHEET_FILE)
         files.append(CONTACT_SHEET_FILE)
     if self_check is not None:
-        text = check_text(self_check, reconstruction.refinement)
+        text = check_text(self_check, scene.refinement)
         (folder / CHECK_FILE).write_text(text, encoding="utf-8")
         files.append(CHECK_FILE)
-    found = reconstruction.refinement
+    found = scene.refinement
     manifest = Manifest(
-        name=reconstruction.frames.name,
-        model=reconstruction.model_name,
-        weights_sha256=reconstruction.weights_sha256,
+        name=scene.frames.name,
+        model=scene.model_name,
+        weights_sha256=scene.weights_sha256,
         package_version=dynapoint.__version__,
-        frame_count=reconstruction.frame_count,
-        image_hw=reconstruction.frames.image_hw,
-        map_hw=reconstruction.map_hw,
-        note=reconstruction.frames.note,
-        source=source_facts(reconstruction.frames),
-        settings=dict(reconstruction.settings),
+        frame_count=scene.frame_count,
+        image_hw=scene.frames.image_hw,
+        map_hw=scene.map_hw,
+        note=scene.frames.note,
+        source=source_facts(scene.frames),
+        settings=dict(scene.settings),
         refinement=None if found is None else found.to_plain(),
         network=network,
-        arrays=_entries(reconstruction),
+        arrays=_entries(scene),
         files=tuple(files),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -180,28 +182,28 @@ def read_arrays(scene: Path | str) -> StoredArrays:
     return StoredArrays(manifest=manifest, arrays=arrays, pictures=pictures)
 
 
-def _small_arrays(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
+def _small_arrays(scene: SceneMaps) -> dict[str, np.ndarray]:
     """All arrays of a scene by name, but for its own-time maps and tracks."""
     return {
-        "world_from_camera": reconstruction.world_from_camera,
-        "intrinsics": reconstruction.intrinsics,
-        "map_from_image": reconstruction.pixel_map.map_from_image,
-        "picture_hw": reconstruction.pixel_map.picture_hw,
-        "timestamps_s": reconstruction.timestamps_s,
-        "source_frame_index": reconstruction.source_frame_index,
-        "images": map_pictures(reconstruction),
+        "world_from_camera": scene.world_from_camera,
+        "intrinsics": scene.intrinsics,
+        "map_from_image": scene.pixel_map.map_from_image,
+        "picture_hw": scene.pixel_map.picture_hw,
+        "timestamps_s": scene.timestamps_s,
+        "source_frame_index": scene.source_frame_index,
+        "images": map_pictures(scene),
     }
 
 
-def _entries(reconstruction: Reconstruction) -> dict[str, ArrayEntry]:
+def _entries(scene: SceneMaps) -> dict[str, ArrayEntry]:
     """What the manifest says of each array of a scene."""
-    count, map_hw = reconstruction.frame_count, reconstruction.map_hw
+    count, map_hw = scene.frame_count, scene.map_hw
     entries = {
         name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
         for name, (axes, dtype) in _LAYOUT.items()
     }
-    if reconstruction.pictures is not None:
-        entries[_PICTURES] = _pictures_entry(reconstruction.pictures.shape)
+    if scene.pictures is not None:
+        entries[_PICTURES] = _pictures_entry(scene.pictures.shape)
     return entries
 
 
@@ -253,11 +255,15 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
         raise SceneError(f"{path} is missing; reconstruct the scene again")
     try:
         # Unlike `np.load`, this takes nothing but an array: a ZIP archive is refused.
-        array = np.lib.format.open_memmap(path, mode="r")
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     # Damaged headers are refused by errors of many kinds, of Python's parser too.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
+    if entry.dtype == "float16" and array.dtype == np.float16 and wanted == _single(entry):
+        # A lean scene's; half as large on disk, and no longer mapped.
+        array, entry = array.astype(np.float32), wanted
+        array.flags.writeable = False
     found = ArrayEntry(shape=array.shape, axes=wanted.axes, dtype=str(array.dtype))
     if found != wanted:
         raise SceneError(
@@ -270,6 +276,11 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
             f"its file is {wanted.dtype} {wanted.shape} {wanted.axes}; reconstruct the scene again"
         )
     return array
+
+
+def _single(entry: ArrayEntry) -> ArrayEntry:
+    """An entry as of single precision."""
+    return replace(entry, dtype="float32")
 
 
 def _check_values(folder: Path, manifest: Manifest, arrays: dict[str, np.ndarray]) -> None:

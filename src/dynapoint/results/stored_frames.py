@@ -39,6 +39,7 @@ def source_facts(frames: Frames) -> dict[str, Any]:
         "file_names": None if frames.file_names is None else list(frames.file_names),
         "from_video": frames.from_video,
         "masked": frames.ignore is not None,
+        "identity": frames.identity,
     }
 
 
@@ -150,6 +151,7 @@ def open_frames(
         source_count=source.get("source_count"),
         file_names=None if file_names is None else tuple(file_names),
         from_video=bool(source.get("from_video")),
+        identity=source.get("identity"),
         ignore=ignore,
         scene=scene,
         canvas_hw=canvas_hw,

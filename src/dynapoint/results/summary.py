@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynapoint.geometry.arrays import rotation_angle_rad, typical_depth
-from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.scene_maps import SceneMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,29 +53,29 @@ class SceneSummary:
         )
 
 
-def summarize(rec: Reconstruction) -> SceneSummary:
+def summarize(scene: SceneMaps) -> SceneSummary:
     """Sum a scene up; asks the network for nothing."""
-    height, width = rec.frames.picture_hw[0].tolist()
-    focal_x, focal_y = float(rec.intrinsics[0, 0, 0]), float(rec.intrinsics[0, 1, 1])
+    height, width = scene.frames.picture_hw[0].tolist()
+    focal_x, focal_y = float(scene.intrinsics[0, 0, 0]), float(scene.intrinsics[0, 1, 1])
     across, down = (
         float(2 * np.degrees(np.arctan(side / 2 / focal)))
         for side, focal in ((width, focal_x), (height, focal_y))
     )
-    times_s = rec.timestamps_s[np.isfinite(rec.timestamps_s)]
-    steps = np.diff(rec.world_from_camera[:, :3, 3], axis=0)
-    rotations = rec.world_from_camera[:, :3, :3]
+    times_s = scene.timestamps_s[np.isfinite(scene.timestamps_s)]
+    steps = np.diff(scene.world_from_camera[:, :3, 3], axis=0)
+    rotations = scene.world_from_camera[:, :3, :3]
     turns = np.degrees(rotation_angle_rad(rotations[:1], rotations))
     return SceneSummary(
-        name=rec.frames.name,
-        model=rec.model_name,
-        frames=rec.frame_count,
-        image_hw=rec.frames.image_hw,
-        map_hw=rec.map_hw,
+        name=scene.frames.name,
+        model=scene.model_name,
+        frames=scene.frame_count,
+        image_hw=scene.frames.image_hw,
+        map_hw=scene.map_hw,
         duration_s=float(np.ptp(times_s)) if len(times_s) else None,
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
-        typical_depth=typical_depth(rec.own_time_depth[0]),
+        typical_depth=typical_depth(scene.own_time_depth[0]),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
         largest_turn_deg=float(turns.max()),
-        note=rec.frames.note,
+        note=scene.frames.note,
     )

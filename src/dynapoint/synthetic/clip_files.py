@@ -1,7 +1,5 @@
 """Write engine clips to disk in the format of the rendered bench, with a video of each."""
 
-import shutil
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
-from dynapoint.whole_file import give_usual_rights
+from dynapoint.whole_file import new_folder
 
 from .clip import ClipBatch
 from .render import render_clips
@@ -94,19 +92,12 @@ def _checked_config(
 
 def _write_whole(clip: ClipBatch, folder: Path, *, float32_points: bool) -> None:
     """Write one clip beside its place under a passing name, then move it there."""
-    passing = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as passing:
         _write_truth(clip, passing / "gt.npz", float32_points=float32_points)
         images = clip.images[0].cpu().numpy()
         for index, image in enumerate(images):
             Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
         _write_video(images, passing / "video.mp4")
-        # A folder made by mkdtemp is private; the clip gets the usual permissions.
-        give_usual_rights(passing)
-        passing.rename(folder)
-    except BaseException:
-        shutil.rmtree(passing, ignore_errors=True)
-        raise
 
 
 def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:

@@ -115,6 +115,16 @@ class _Group:
     plan: GroupPlan
 
 
+def check_batch(config: TrainConfig) -> None:
+    """Raise ConfigError where a step of a process takes more samples than `MOST_CLIPS`."""
+    largest = max(phase.batch for phase in config.phases)
+    if largest > MOST_CLIPS:
+        raise ConfigError(
+            f"a batch of {largest} samples a process is more than the {MOST_CLIPS} scenes a "
+            "group may hold; use a smaller batch or more processes"
+        )
+
+
 class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
@@ -125,12 +135,7 @@ class SampleStream:
     def __init__(
         self, config: TrainConfig, *, rank: int = 0, world_size: int = 1, device: str = "cpu"
     ) -> None:
-        largest = max(phase.batch for phase in config.phases)
-        if largest > MOST_CLIPS:
-            raise ConfigError(
-                f"a batch of {largest} samples a process is more than the {MOST_CLIPS} scenes a "
-                "group may hold; use a smaller batch or more processes"
-            )
+        check_batch(config)
         self.config = config
         self.rank = rank
         self.world_size = world_size

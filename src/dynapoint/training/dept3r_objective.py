@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.training.losses import camera_term, mean_distance, norm, per_example_mean
 from dynapoint.training.objective import camera_truth, own_time_truth
@@ -60,7 +61,9 @@ def dept3r_loss(
     """
     batch = len(sample.images)
     marked = torch.full((batch,), -1) if queries is None else queries
-    encoded = network.encode(sample.images, sample.intrinsics, known=known, queries=marked)
+    encoded = network.encode(
+        sample.images, EncodeRequest(intrinsics=sample.intrinsics, known=known, queries=marked)
+    )
     own_truth = own_time_truth(sample)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
     mask = sample.valid & own_known[..., None, None]

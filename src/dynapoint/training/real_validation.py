@@ -13,6 +13,7 @@ from torch.nn import functional
 from dynapoint.evaluation.real_folders import RealClip, read_real_clip
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.geometry.rigid import rotation_angle_rad
+from dynapoint.models.protocol import EncodeRequest
 from dynapoint.training.data_stream import image_size
 
 FRAMES = 8
@@ -48,7 +49,7 @@ def score_real_clip(network: Any, clip: RealClip, *, pixels: int, multiple: int)
     images = torch.from_numpy(clip.images).permute(0, 3, 1, 2).float() / 255
     images = functional.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)
     across, along = size[1] / width, size[0] / height
-    encoded = network.encode(images[None].to(device), pixel_aspect=across / along)
+    encoded = network.encode(images[None].to(device), EncodeRequest(pixel_aspect=across / along))
     poses = encoded.cameras.world_from_camera[0].double().cpu()
     focal = encoded.cameras.intrinsics[0, :, 0, 0].double().cpu() / across
     ratio = np.median(focal.numpy() / clip.intrinsics[:, 0, 0])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
 from dynapoint.models.nano.config import NetworkConfig
-from dynapoint.training.checkpoints import FILE_NAME
+from dynapoint.training.changes import changed, resumed
+from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
-from dynapoint.training.recipes import recipe
+from dynapoint.training.options import Plain
+from dynapoint.training.recipes import recipe as find_recipe
 from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
@@ -29,26 +32,44 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def train(
-    recipe_name: str,
+    recipe: str,
     output: Path,
     *,
+    changes: Mapping[str, Plain] | None = None,
     resume: bool = False,
-    steps: int | None = None,
     start_from: Path | None = None,
+    bench: Path | None = None,
+    real: tuple[Path, ...] = (),
+    device: str | None = None,
+    max_seconds: float | None = None,
 ) -> Path:
-    """Run a recipe into a folder; returns the path of the averaged weights.
+    """Run a recipe, with some of its numbers changed, into a folder.
+
+    Returns:
+        The path of the averaged weights; their record says what was changed.
 
     Raises:
-        ConfigError: the recipe is unknown, or fine-tunes and there is nothing to start from.
+        ConfigError: the recipe is unknown, cannot be changed so, or fine-tunes and there is nothing
+            to start from.
         ModelError: there is nothing to resume or to start from, or it is damaged or does not fit.
         OutputError: the folder cannot be made, or holds a run and `resume` is false.
     """
-    config = recipe(recipe_name)
-    if steps is not None:
-        config = dataclasses.replace(config, steps=steps)
-    if not resume:
+    config = find_recipe(recipe)
+    if resume:
+        config = resumed(config, changes or {}, load_state(output))
+    else:
+        config = changed(config, changes or {})
         refuse_existing_run(output)
-    return train_config(config, output, resume=resume, start_from=start_from)
+    return train_config(
+        config,
+        output,
+        resume=resume,
+        start_from=start_from,
+        bench=bench,
+        real=real,
+        device=device,
+        max_seconds=max_seconds,
+    )
 
 
 def refuse_existing_run(output: Path) -> None:
@@ -139,6 +160,7 @@ def training_record(trainer: Trainer) -> dict[str, str]:
         "samples": str(trainer.samples),
         "seconds": f"{trainer.seconds:.0f}",
         "data": data_of(trainer.config.network),
+        "changed": json.dumps(trainer.config.changed),
         "config": json.dumps(dataclasses.asdict(trainer.config)),
     }
 

@@ -7,14 +7,13 @@ run's log, one line for each file that was saved.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dynapoint.errors import ModelError, OutputError
-from dynapoint.whole_file import whole_file
+from dynapoint.whole_file import new_folder, whole_file
 
 LARGEST_SHARD = 15 * 1024 * 1024
 LOG_FILE = "log.jsonl"
@@ -28,22 +27,17 @@ def write_shards(files: Sequence[Path], folder: Path, *, number: int) -> Path:
     Raises:
         OutputError: the parts cannot be written.
     """
-    partial, save = folder / f".save-{number:04d}", folder / f"save-{number:04d}"
+    save = folder / f"save-{number:04d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(save, ignore_errors=True)
-        partial.mkdir()
-        for file in files:
-            data = file.read_bytes()
-            for index in range(count_shards(len(data))):
-                part = data[index * LARGEST_SHARD : (index + 1) * LARGEST_SHARD]
-                (partial / f"{file.stem}.{index:02d}").write_bytes(part)
-        partial.rename(save)
-        link = folder / f".{NEWEST}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(save.name)
-        os.replace(link, folder / NEWEST)
+        with new_folder(save) as partial:
+            for file in files:
+                data = file.read_bytes()
+                for index in range(count_shards(len(data))):
+                    part = data[index * LARGEST_SHARD : (index + 1) * LARGEST_SHARD]
+                    (partial / f"{file.stem}.{index:02d}").write_bytes(part)
+        with whole_file(folder / NEWEST) as link:
+            link.symlink_to(save.name)
         # The one before stays: somebody may be copying it.
         for old in sorted(folder.glob("save-*"))[:-_KEPT_SAVES]:
             shutil.rmtree(old, ignore_errors=True)

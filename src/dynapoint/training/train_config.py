@@ -1,7 +1,7 @@
 """What a run is made of: phases of a curriculum and all numbers of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from dynapoint.errors import ConfigError
 from dynapoint.models.dust3r.config import Dust3rConfig
@@ -10,6 +10,7 @@ from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig
 from dynapoint.training.dept3r_objective import Dept3rLoss
 from dynapoint.training.dpm_objective import DpmLoss
+from dynapoint.training.knobs import Knobs
 from dynapoint.training.losses import LossWeights, PublishedLoss
 from dynapoint.training.mixture import DataSet
 from dynapoint.training.samples import Reference
@@ -62,10 +63,12 @@ class CosineDecay:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """All numbers of a run.
+class TrainConfig(Knobs):
+    """All numbers of a run: those of `Knobs`, which options may change, and what a recipe decides.
 
-    `network` and `loss` belong together: those of one system.
+    `network` and `loss` belong together: those of one system. Each group of clips is rendered once
+    and gives `draws_per_clip` steps, spread over as many groups as `groups_held`, so that
+    neighbouring steps see different clips. An `ema_decay` of None keeps no average.
     """
 
     name: str
@@ -83,36 +86,13 @@ class TrainConfig:
     fine_tunes: bool = False
     # Compute the activations of a published network's blocks again instead of keeping them.
     checkpoint_blocks: bool = False
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.05
-    warmup_steps: int = 500
-    clip_norm: float = 1.0
-    # Of the running average of weights, which is what is validated and saved; None keeps none.
-    ema_decay: float | None = 0.999
-    # Steps over which the rate falls linearly to zero at the end; 0 keeps it constant.
-    decay_steps: int = 0
     # Takes the place of `warmup_steps` and `decay_steps`.
     cosine: CosineDecay | None = None
-    steps: int = 100_000
-    # Each group of clips is rendered once and gives this many steps, spread over as many groups as
-    # `groups_held`, so that neighbouring steps see different clips.
-    draws_per_clip: int = 4
-    groups_held: int = 6
-    clip_frames: int = 10
     mirror: bool = True
-    photometric: float = 1.0
-    # Least share of either side of a sample's images that is kept, about the centre; 1 is all.
-    centre_crop: float = 1.0
-    # bf16 autocast: "auto" uses it where the hardware multiplies bf16 quickly.
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_seconds: float = 300.0
-    validate_seconds: float = 900.0
-    # Held-out clips of either end of the difficulty that validation scores; 0 leaves them out.
-    validation_clips: int = 24
     validation_pixels: int = 6144
-    seed: int = 0
+    # What options changed of the recipe: their values by name (`training.changes`).
+    changed: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def sets_of(self, phase: Phase) -> tuple[DataSet, ...]:
         """The data sets that a phase draws from; raises ConfigError where it may use none."""

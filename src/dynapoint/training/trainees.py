@@ -17,6 +17,7 @@ from dynapoint.models.nano.query_network import QueryPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.stem import EncoderStem
 from dynapoint.models.nano.weights import load_network, save_network
+from dynapoint.models.protocol import PLAIN, EncodeRequest
 from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.dept3r import Dept3rNetwork
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig
@@ -121,15 +122,16 @@ class NanoTrainee:
         the intrinsics of half the samples.
         """
         sources, targets = choose_pairs(phase.frames, phase.pairs, generator)
-        told: dict[str, Any] = {}
+        request = PLAIN
         if isinstance(network, QueryPointMapNetwork):
             query = int(torch.randint(phase.frames, (1,), generator=generator))
             sources = [frame for frame in range(phase.frames) if frame != query]
             targets = [query] * len(sources)
             known = bool(torch.rand(1, generator=generator) < INTRINSICS_KNOWN)
-            told = {"query": query if phase.motion else None}
-            if known and network.query_embedding.intrinsics is not None:
-                told["intrinsics"] = sample.intrinsics
+            request = EncodeRequest(
+                queries=torch.full((len(sample.images),), query if phase.motion else -1),
+                intrinsics=(sample.intrinsics if known and network.info.takes_intrinsics else None),
+            )
         if not phase.motion:
             sources, targets = [], []
         autocast = (
@@ -138,7 +140,7 @@ class NanoTrainee:
             else nullcontext()
         )
         with autocast:
-            encoded = network.encode(sample.images, **told)
+            encoded = network.encode(sample.images, request)
             return sample_loss(
                 network,
                 encoded,

@@ -13,7 +13,8 @@ from typing import Any
 
 from dynapoint.data.between import load_between
 from dynapoint.data.frames import load_frames
-from dynapoint.data.images import is_image_path, natural_key
+from dynapoint.data.images import is_image_path
+from dynapoint.data.names import natural_order
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import InputError, OutputError
@@ -173,8 +174,9 @@ def unpack_images(archive: Path, folder: Path) -> list[Path]:
             ]
             # No more than the stated size is ever unpacked.
             _require_room(folder, sum(each.file_size for each in packed))
-            packed.sort(key=lambda each: natural_key(Path(each.filename)))
-            for index, each in enumerate(packed):
+            by_name = {each.filename: each for each in packed}
+            order = natural_order([Path(name) for name in by_name]).paths
+            for index, each in enumerate(by_name[str(path)] for path in order):
                 path = folder / f"{index:06d}{Path(each.filename).suffix.lower()}"
                 with inside.open(each) as content, path.open("wb") as file:
                     shutil.copyfileobj(content, file)

@@ -2,10 +2,15 @@
 // What the page holds: a manifest, and chunks of base64 that are unpacked when they are needed.
 // Axes are OpenCV's (x right, y down, z forward); matrices are arrays of 16, column by column.
 
-const manifest = JSON.parse(document.getElementById("manifest").textContent);
-const chunkText = document.getElementById("chunks").textContent;
+/** @type {Manifest} */
+const manifest = JSON.parse(
+  /** @type {HTMLElement} */ (document.getElementById("manifest")).textContent);
+const chunkText = /** @type {HTMLElement} */ (document.getElementById("chunks")).textContent;
 
-/** The bytes of a chunk, as they were packed. @param {number} index @returns {Uint8Array} */
+/**
+ * The bytes of a chunk, as they were packed.
+ * @param {number} index @returns {Uint8Array<ArrayBuffer>}
+ */
 function chunkBytes(index) {
   const [start, end] = manifest.chunks[index];
   const text = atob(chunkText.slice(start, end));
@@ -43,10 +48,11 @@ function positionSteps(bytes, rows, columns) {
   return steps;
 }
 
-/** What a page that was exported shows: all of it is in the page. */
+/** What a page that was exported shows: all of it is in the page. @implements {PageSource} */
 class Source {
   constructor() {
     this.live = false;
+    /** @type {Uint16Array[]} */
     this.paths = [];
   }
 
@@ -91,7 +97,12 @@ class Source {
         paint[4 * i + channel] = paintBytes[channel * total + i];
       }
     }
+    /** @param {number} i */
     const about = (i) => (paintBytes[4 * total + i] << 8) | paintBytes[5 * total + i];
+    /**
+     * @param {Uint16Array} steps @param {number} count @param {number} offset @param {number} i
+     * @param {number} w @param {Uint16Array} into
+     */
     const place = (steps, count, offset, i, w, into) => {
       for (let axis = 0; axis < 3; axis++) into[4 * i + axis] = steps[axis * count + offset + i];
       into[4 * i + 3] = w;

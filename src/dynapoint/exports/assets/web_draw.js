@@ -6,7 +6,7 @@ const LINE_TEXTURE = 1024;
 /**
  * Which pixels of a frame's own cloud are corners of surfaces, three for each triangle, and which
  * touch no surface. The last bit of a point says whether the cell to its lower right is on one.
- * @returns {{joined: Uint32Array, lone: Uint32Array}}
+ * @param {GridFacts} grid @returns {{joined: Uint32Array, lone: Uint32Array}}
  */
 function surfaceElements({ rows, columns, points }) {
   const joined = new Uint32Array(6 * rows * columns), lone = new Uint32Array(rows * columns);
@@ -25,25 +25,33 @@ function surfaceElements({ rows, columns, points }) {
   return { joined: joined.subarray(0, corners), lone: lone.subarray(0, count) };
 }
 
-/** A program with its uniforms by name. */
+/**
+ * A program with its uniforms by name.
+ * @param {WebGL2RenderingContext} gl @param {string} vertex @param {string} fragment
+ */
 function makeProgram(gl, vertex, fragment) {
   const program = gl.createProgram();
-  for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
-    const shader = gl.createShader(kind);
+  /** @type {[number, string][]} */
+  const parts = [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]];
+  for (const [kind, source] of parts) {
+    // A lost context gives null, and its calls take that.
+    const shader = /** @type {WebGLShader} */ (gl.createShader(kind));
     gl.shaderSource(shader, source);
     gl.compileShader(shader);
     gl.attachShader(program, shader);
     if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost()) {
-      throw new Error(gl.getShaderInfoLog(shader));
+      throw new Error(gl.getShaderInfoLog(shader) ?? "the graphics card gives no reason");
     }
   }
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
-    throw new Error(gl.getProgramInfoLog(program));
+    throw new Error(gl.getProgramInfoLog(program) ?? "the graphics card gives no reason");
   }
+  /** @type {Record<string, WebGLUniformLocation | null>} */
   const uniforms = {};
   for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
-    const name = gl.getActiveUniform(program, i).name.replace("[0]", "");
+    const { name: full } = /** @type {WebGLActiveInfo} */ (gl.getActiveUniform(program, i));
+    const name = full.replace("[0]", "");
     uniforms[name] = gl.getUniformLocation(program, name);
   }
   return { program, uniforms };
@@ -75,7 +83,10 @@ class Drawer {
     return buffer;
   }
 
-  /** Places on a grid, 16-bit integers. */
+  /**
+   * Places on a grid, 16-bit integers.
+   * @param {number} columns @param {number} rows @param {Uint16Array} points
+   */
   gridTexture(columns, rows, points) {
     const gl = this.gl, texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, texture);
@@ -95,11 +106,12 @@ class Drawer {
     return texture;
   }
 
+  /** @param {number} filter */
   sampling(filter) {
     const gl = this.gl;
-    for (const [name, value] of [["TEXTURE_MIN_FILTER", filter], ["TEXTURE_MAG_FILTER", filter],
-      ["TEXTURE_WRAP_S", gl.CLAMP_TO_EDGE], ["TEXTURE_WRAP_T", gl.CLAMP_TO_EDGE]]) {
-      gl.texParameteri(gl.TEXTURE_2D, gl[name], value);
+    for (const [name, value] of [[gl.TEXTURE_MIN_FILTER, filter], [gl.TEXTURE_MAG_FILTER, filter],
+      [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) {
+      gl.texParameteri(gl.TEXTURE_2D, name, value);
     }
   }
 
@@ -107,7 +119,8 @@ class Drawer {
   clear(background) {
     const gl = this.gl;
     gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
-    gl.clearColor(...background.map((value) => value / 255), 1);
+    const [red, green, blue] = background.map((value) => value / 255);
+    gl.clearColor(red, green, blue, 1);
     gl.depthMask(true);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
   }
@@ -115,6 +128,7 @@ class Drawer {
   /**
    * What all clouds share: `look` has clipFromWorld, pixels, least, tint and background; the steps
    * of places are those of a box with `low` and `size`.
+   * @param {Look} look @param {StepBox} box
    */
   startCloud(look, box) {
     const gl = this.gl, { program, uniforms } = this.clouds;
@@ -131,6 +145,7 @@ class Drawer {
     gl.uniform1i(uniforms.picture, 1);
   }
 
+  /** @param {WebGLTexture} grid @param {WebGLTexture} picture */
   bindTextures(grid, picture) {
     const gl = this.gl;
     gl.activeTexture(gl.TEXTURE0);
@@ -142,7 +157,9 @@ class Drawer {
 
   /**
    * A frame's own cloud, as `finer`^2 points a pixel, or as surfaces and points elsewhere.
-   * `grid` has its rows and columns, points, texture, box and footprint.
+   * @param {Look} look @param {GridFacts & { texture: WebGLTexture }} grid
+   * @param {WebGLTexture} picture @param {PageCamera} camera
+   * @param {{surfaces: boolean, finer: number}} how
    */
   drawGrid(look, grid, picture, camera, { surfaces, finer }) {
     const gl = this.gl, { uniforms } = this.clouds, { rows, columns } = grid;
@@ -178,6 +195,8 @@ class Drawer {
   /**
    * `count` points of a buffer of places in the box and with the spacings of a `cloud`, painted
    * from the `first` entry of a buffer of paint.
+   * @param {Look} look @param {StepBox & { spacing: number[] }} cloud @param {WebGLBuffer} places
+   * @param {WebGLBuffer} paint @param {number} first @param {number} count
    */
   drawPoints(look, cloud, places, paint, first, count) {
     const gl = this.gl, { uniforms } = this.clouds;
@@ -192,6 +211,10 @@ class Drawer {
     gl.drawArrays(gl.POINTS, 0, count);
   }
 
+  /**
+   * @param {number} location @param {WebGLBuffer} buffer @param {number} kind
+   * @param {number} stride @param {number} offset
+   */
   attribute(location, buffer, kind, stride, offset) {
     const gl = this.gl;
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
@@ -202,6 +225,7 @@ class Drawer {
   /**
    * Places and their colours, for lines between them.
    * @param {ArrayLike<number>} places x, y, z of each @param {Uint8Array} tones four of each
+   * @returns {LineTextures}
    */
   linePlaces(places, tones) {
     const gl = this.gl, count = Math.max(1, places.length / 3);
@@ -211,6 +235,7 @@ class Drawer {
       for (let axis = 0; axis < 3; axis++) texels[4 * i + axis] = places[3 * i + axis];
     }
     bytes.set(tones);
+    /** @param {number} inside @param {number} kind @param {ArrayBufferView} content */
     const texture = (inside, kind, content) => {
       const made = gl.createTexture();
       gl.bindTexture(gl.TEXTURE_2D, made);
@@ -226,6 +251,9 @@ class Drawer {
    * `count` lines, as many pixels wide, between places that lie `gap` entries apart; the next line
    * starts `stride` entries farther on. With `steps`, they are a trail of so many steps with
    * `perStep` lines each, which fades.
+   * @param {Look} look @param {LineTextures} textures
+   * @param {{first?: number, stride?: number, gap?: number, count: number, width: number,
+   *   perStep?: number, steps?: number}} lines
    */
   drawLines(look, { places, tones }, { first = 0, stride = 1, gap = 1, count, width, perStep = 1,
     steps = 0 }) {
@@ -233,7 +261,9 @@ class Drawer {
     if (!count) return;
     gl.useProgram(program);
     gl.enable(gl.BLEND);
-    for (const [unit, texture] of [[2, places], [3, tones]]) {
+    /** @type {[number, WebGLTexture][]} */
+    const textures = [[2, places], [3, tones]];
+    for (const [unit, texture] of textures) {
       gl.activeTexture(gl.TEXTURE0 + unit);
       gl.bindTexture(gl.TEXTURE_2D, texture);
     }
@@ -251,7 +281,11 @@ class Drawer {
     gl.drawArrays(gl.TRIANGLES, 0, 6 * count);
   }
 
-  /** A picture between four places in the world. */
+  /**
+   * A picture between four places in the world.
+   * @param {Look} look @param {WebGLTexture} texture @param {number[]} corners
+   * @param {number[]} share
+   */
   drawPicture(look, texture, corners, share) {
     const gl = this.gl, { program, uniforms } = this.pictures;
     gl.useProgram(program);

@@ -8,11 +8,14 @@ const AHEAD = Math.min(source.live ? 12 : TIMES - 1, TIMES - 1, KEPT_FRAMES - 2)
 // Lines are what a processor draws most slowly.
 const MOST_SLOW_TRACKS = 300;
 
+/** @type {Loaded} */
 const loaded = {
   grids: new Map(), pictures: new Map(), paths: new Map(), fused: null, tracks: {}, trackKey: null,
   motion: !source.live,
 };
-let shownTime = 0, shownCloud = null, working = false;
+/** @type {object | null | undefined} */
+let shownCloud = null;
+let shownTime = 0, working = false;
 
 /** Whether all frames are shown at once; until they are fused, each frame still is. */
 const showsFused = () => state.cloud === "fused" && loaded.fused !== null;
@@ -24,6 +27,7 @@ function isLoaded(time) {
   return cloud && loaded.pictures.has(time);
 }
 
+/** @param {number} time */
 async function loadFrame(time) {
   const parts = [];
   if (!loaded.pictures.has(time)) parts.push(loadPicture(time));
@@ -32,29 +36,36 @@ async function loadFrame(time) {
   await Promise.all(parts);
 }
 
+/** @param {number} time */
 async function loadGrid(time) {
   const motion = loaded.motion, grid = await source.grid(time, motion);
   hold(loaded.grids, time, { ...grid, motion,
     texture: drawer.gridTexture(grid.columns, grid.rows, grid.points) });
 }
 
+/** @param {number} time */
 async function loadPicture(time) {
   const bitmap = await source.picture(time);
   hold(loaded.pictures, time, { texture: drawer.pictureTexture(bitmap) });
   bitmap.close();
 }
 
+/** @param {number} time */
 async function loadPath(time) {
   hold(loaded.paths, time, { buffer: drawer.buffer(await source.path(time)) });
 }
 
-/** Keep what belongs to a frame, in the place of others if there are too many. */
+/**
+ * Keep what belongs to a frame, in the place of others if there are too many.
+ * @param {Map<number, any>} map @param {number} time @param {object} held
+ */
 function hold(map, time, held) {
   drop(map, time);
   map.set(time, held);
   // Those that `nextWanted` asks for stay, or it would ask for them again and again, and so do the
   // pictures of the cameras that are drawn.
   const stay = map === loaded.pictures ? drawnCameras : [];
+  /** @param {number} other */
   const away = (other) => {
     const ahead = (other - state.time + TIMES) % TIMES;
     return ahead <= AHEAD || other === shownTime || stay.includes(other) ? -1
@@ -65,6 +76,7 @@ function hold(map, time, held) {
   }
 }
 
+/** @param {Map<number, any>} map @param {number} time */
 function drop(map, time) {
   const held = map.get(time);
   if (held?.texture) drawer.gl.deleteTexture(held.texture);
@@ -116,7 +128,7 @@ function showCurrent() {
   }
 }
 
-/** Whether a frame, or its cloud, is another one than was shown last. */
+/** Whether a frame, or its cloud, is another one than was shown last. @param {number} time */
 function freshly(time) {
   const now = (showsFused() ? loaded.paths : loaded.grids).get(time);
   const fresh = now !== shownCloud || time !== shownTime;
@@ -126,7 +138,10 @@ function freshly(time) {
 
 const underWay = new Map();
 
-/** Load something once, however often it is asked for meanwhile. */
+/**
+ * Load something once, however often it is asked for meanwhile.
+ * @param {string} name @param {() => Promise<void>} load
+ */
 function once(name, load) {
   if (!underWay.has(name)) underWay.set(name, load().finally(() => underWay.delete(name)));
   return underWay.get(name);
@@ -149,6 +164,7 @@ async function loadFused() {
 function trackParts(bytes, count) {
   const entries = count * manifest.times.length;
   let start = 12 * entries;
+  /** @param {number} length */
   const next = (length) => bytes.subarray(start, (start += length));
   return {
     points: new Float32Array(bytes.buffer, bytes.byteOffset, 3 * entries),
@@ -177,7 +193,9 @@ async function loadTracks() {
   const { count, bytes } = packed;
   const { points, colors, motion, visible } = trackParts(bytes, count);
   const every = [...motion.keys()], moving = every.filter((i) => motion[i] > 127);
-  for (const [name, some] of [["all", thinned(every)], ["moving", thinned(moving)]]) {
+  /** @type {[string, number[]][]} */
+  const kinds = [["all", thinned(every)], ["moving", thinned(moving)]];
+  for (const [name, some] of kinds) {
     const places = new Float32Array(3 * TIMES * some.length);
     const tones = new Uint8Array(4 * TIMES * some.length);
     for (let time = 0, entry = 0; time < TIMES; time++) {
@@ -203,7 +221,7 @@ function thinned(tracks) {
 
 async function loadMotion() {
   if (loaded.motion) return;
-  await once("motion", () => source.motion(report));
+  await once("motion", async () => source.motion?.(report));
   loaded.motion = true;
 }
 
@@ -227,7 +245,10 @@ async function loadWanted() {
   await keepLoading();
 }
 
-/** Load a part; what cannot be had is not wanted any longer, so that all else goes on. */
+/**
+ * Load a part; what cannot be had is not wanted any longer, so that all else goes on.
+ * @param {string} name @param {any} otherwise @param {() => Promise<void>} load
+ */
 async function loadOr(name, otherwise, load) {
   const wanted = state[name];
   try {
@@ -254,12 +275,16 @@ async function loadAll() {
   await keepLoading();
 }
 
+/** @param {number} share */
 function progress(share) {
   element("loading").firstElementChild.style.width = `${100 * share}%`;
   element("loading").style.opacity = share < 1 ? 1 : 0;
 }
 
-/** Say how far a longer piece of work is; without words, that it is done. */
+/**
+ * Say how far a longer piece of work is; without words, that it is done.
+ * @param {number} share @param {string} words
+ */
 function report(share, words) {
   element("working").hidden = !words;
   // Some work does not say how far it is.

@@ -6,6 +6,7 @@ const view = { yaw: 0, pitch: 0, distance: 1, pivot: [0, 0, 0] };
 
 // Matrices are arrays of 16, column by column.
 
+/** @param {number[]} a @param {number[]} b */
 function multiplied(a, b) {
   const product = new Array(16).fill(0);
   for (let column = 0; column < 4; column++) {
@@ -16,6 +17,7 @@ function multiplied(a, b) {
   return product;
 }
 
+/** @param {number[]} m */
 function inverseRigid(m) {
   const out = [m[0], m[4], m[8], 0, m[1], m[5], m[9], 0, m[2], m[6], m[10], 0, 0, 0, 0, 1];
   for (let row = 0; row < 3; row++) {
@@ -24,6 +26,7 @@ function inverseRigid(m) {
   return out;
 }
 
+/** @param {number[]} m @param {number[]} place */
 function moved(m, [x, y, z]) {
   return [0, 1, 2].map((row) => m[row] * x + m[4 + row] * y + m[8 + row] * z + m[12 + row]);
 }
@@ -42,7 +45,10 @@ function referencePose() {
   return manifest.cameras[state.follow ? shownTime : 0].pose;
 }
 
-/** What a picture of this size shows: matrices, and pixels per length at a distance of 1. */
+/**
+ * What a picture of this size shows: matrices, and pixels per length at a distance of 1.
+ * @param {number} width @param {number} height @returns {Look}
+ */
 function lookNow(width, height) {
   const corners = manifest.cameras[state.follow ? shownTime : 0].corners;
   const tallest = Math.max(...corners.filter((_, i) => i % 2).map(Math.abs));
@@ -71,17 +77,21 @@ function resetView() {
   dirty = true;
 }
 
+/** @param {HTMLCanvasElement} canvas */
 function connectView(canvas) {
   const fingers = new Map();
+  /** @param {number} dx @param {number} dy in pixels */
   const turn = (dx, dy) => {
     view.yaw += 0.005 * dx;
     view.pitch = Math.max(-1.55, Math.min(1.55, view.pitch - 0.005 * dy));
   };
+  /** @param {number} dx @param {number} dy in pixels */
   const pan = (dx, dy) => {
     const pose = orbitPose(), { tangent } = lookNow(canvas.clientWidth, canvas.clientHeight);
     const unit = 2 * tangent * view.distance / canvas.clientHeight;
     view.pivot = view.pivot.map((value, axis) => value - unit * (dx * pose[axis] + dy * pose[4 + axis]));
   };
+  /** @param {number} factor */
   const zoom = (factor) => {
     const scale = manifest.medianDistance;
     view.distance = Math.max(0.02 * scale, Math.min(30 * scale, view.distance * factor));
@@ -96,7 +106,9 @@ function connectView(canvas) {
     if (!before) return;
     const now = [event.clientX, event.clientY], dx = now[0] - before[0], dy = now[1] - before[1];
     if (fingers.size === 2) {
-      const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
+      const [, other] = /** @type {[number, number[]]} */ (
+        [...fingers].find(([id]) => id !== event.pointerId));
+      /** @param {number[]} place */
       const apart = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]) + 1;
       zoom(apart(before) / apart(now));
       pan(dx / 2, dy / 2);
@@ -106,7 +118,7 @@ function connectView(canvas) {
     dirty = true;
   });
   for (const kind of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(kind, (event) => {
+    canvas.addEventListener(kind, (/** @type {any} */ event) => {
       fingers.delete(event.pointerId);
       if (!fingers.size) canvas.classList.remove("dragging");
     });

@@ -8,12 +8,16 @@ const CAMERA_SIZE = 0.07;
 const MOST_CAMERAS = 30;
 // Points are drawn between pixels of maps whose longer side has fewer than so many.
 const FINE = 320;
-let drawer = null, cameraLines = null, clock = 0, lastTick = 0;
+/** @type {Drawer} */
+let drawer;
+/** @type {ReturnType<typeof makeCameraLines>} */
+let cameraLines;
+let clock = 0, lastTick = 0;
 
 // --- drawing
 
 function draw() {
-  const gl = drawer.gl, canvas = gl.canvas;
+  const canvas = /** @type {HTMLCanvasElement} */ (drawer.gl.canvas);
   const dense = Math.min(window.devicePixelRatio || 1, 2);
   const width = Math.max(1, Math.round(canvas.clientWidth * dense));
   const height = Math.max(1, Math.round(canvas.clientHeight * dense));
@@ -21,11 +25,12 @@ function draw() {
   const look = { ...lookNow(width, height), dense };
   drawer.clear(state.light ? LIGHT : DARK);
   const grid = loaded.grids.get(shownTime), picture = loaded.pictures.get(shownTime);
-  if (showsFused()) {
-    const { still, movers, places, paint } = loaded.fused;
-    drawer.drawPoints(look, loaded.fused, places, paint, 0, still);
+  const { fused } = loaded;
+  if (fused && showsFused()) {
+    const { still, movers, places, paint } = fused;
+    drawer.drawPoints(look, fused, places, paint, 0, still);
     const path = loaded.paths.get(shownTime);
-    if (path) drawer.drawPoints(look, loaded.fused, path.buffer, paint, still, movers);
+    if (path) drawer.drawPoints(look, fused, path.buffer, paint, still, movers);
   } else if (grid && picture) {
     // Points finer than a coarse map, with colours of the picture, which is finer too.
     const finer = Math.max(1, Math.min(4, Math.ceil(FINE / Math.max(grid.rows, grid.columns))));
@@ -37,6 +42,7 @@ function draw() {
   dirty = false;
 }
 
+/** @param {Look} look */
 function drawTracks(look) {
   const tracks = loaded.tracks[state.tracks];
   if (!tracks || !tracks.count) return;
@@ -58,7 +64,7 @@ function drawTracks(look) {
 const drawnCameras = [...new Set(Array.from({ length: Math.min(TIMES, MOST_CAMERAS) },
   (_, i) => Math.round(i * (TIMES - 1) / Math.max(1, Math.min(TIMES, MOST_CAMERAS) - 1))))];
 
-/** The eight edges of a camera. */
+/** The eight edges of a camera. @param {PageCamera} camera */
 function cameraEdges({ pose, corners }) {
   const reach = CAMERA_SIZE * manifest.medianDistance, eye = pose.slice(12, 15);
   const outer = [0, 1, 2, 3].map((i) => moved(pose,
@@ -71,12 +77,14 @@ function makeCameraLines() {
   const ends = drawnCameras.flatMap((time) => cameraEdges(manifest.cameras[time]));
   const eyes = manifest.cameras.map(({ pose }) => pose.slice(12, 15));
   for (let i = 1; i < TIMES; i++) ends.push(...eyes[i - 1], ...eyes[i]);
+  /** @param {number[]} places @param {number[]} tone */
   const lines = (places, tone) => drawer.linePlaces(places,
     new Uint8Array(new Array(places.length / 3).fill(tone).flat()));
   return { all: lines(ends, QUIET), count: ends.length / 6,
     each: lines(manifest.cameras.flatMap(cameraEdges), ACCENT) };
 }
 
+/** @param {Look} look */
 function drawCameras(look) {
   // Who looks through a camera would see nothing but the pictures of others.
   if (state.cameras === "off" || state.follow) return;
@@ -97,12 +105,14 @@ function drawCameras(look) {
 
 // --- the clock
 
+/** @param {number} time */
 function setTime(time) {
   state.time = Math.max(0, Math.min(TIMES - 1, time));
   keepLoading().catch((error) => { setPlaying(false); fail(error); });
   show();
 }
 
+/** @param {boolean} playing */
 function setPlaying(playing) {
   state.playing = playing && TIMES > 1;
   if (state.playing && state.time === TIMES - 1) setTime(0);
@@ -110,13 +120,14 @@ function setPlaying(playing) {
   show();
 }
 
+/** @param {number} now in milliseconds */
 function tick(now) {
   const step = Math.min(0.25, (now - lastTick) / 1000);
   lastTick = now;
   // The clock waits for frames that have not come yet.
   if (state.playing && shownTime === state.time) {
     clock = (clock + step) % manifest.beginsS[TIMES];
-    const time = manifest.beginsS.findLastIndex((begin) => begin <= clock);
+    const time = manifest.beginsS.findLastIndex((start) => start <= clock);
     if (time !== state.time) setTime(time);
   }
   if (dirty) draw();
@@ -124,6 +135,9 @@ function tick(now) {
 }
 
 // --- controls
+
+/** Buttons that set a part of the state to one of several values. @returns {any[]} */
+const choices = () => [...document.querySelectorAll("[data-set]")];
 
 /** Bring all controls in line with the state. */
 function show() {
@@ -135,8 +149,8 @@ function show() {
   element("size-value").textContent = `${state.size.toFixed(2)} ×`;
   element("least-value").textContent = `${state.least} %`;
   element("trail-value").textContent = state.trail === 1 ? "1 frame" : `${state.trail} frames`;
-  for (const button of document.querySelectorAll("[data-set]")) {
-    button.setAttribute("aria-pressed", state[button.dataset.set] === button.dataset.value);
+  for (const button of choices()) {
+    button.setAttribute("aria-pressed", String(state[button.dataset.set] === button.dataset.value));
   }
   for (const name of ["surfaces", "tint", "follow", "light"]) element(name).checked = state[name];
   // Frozen time has points alone, and surfaces have none but those on edges, which are hidden first.
@@ -148,12 +162,14 @@ function show() {
 /** What the points shown are. */
 function describeCloud() {
   const { fused } = loaded, grid = loaded.grids.get(shownTime);
+  /** @param {number} value */
   const number = (value) => value.toLocaleString("en");
-  element("count").textContent = showsFused()
+  element("count").textContent = fused && showsFused()
     ? `${number(fused.still + fused.movers)} points of up to 16 frames, where they are at this time`
     : (grid ? `${number(grid.shown)} pixels of this frame, at its own time` : "");
 }
 
+/** @param {string} name @param {any} value */
 function change(name, value) {
   state[name] = value;
   element("message").hidden = true;
@@ -166,21 +182,23 @@ function change(name, value) {
 
 function screenshot() {
   draw();
-  drawer.gl.canvas.toBlob((blob) => {
-    const address = URL.createObjectURL(blob);
+  const canvas = /** @type {HTMLCanvasElement} */ (drawer.gl.canvas);
+  canvas.toBlob((blob) => {
+    const address = URL.createObjectURL(/** @type {Blob} */ (blob));
     const time = String(manifest.times[shownTime]).padStart(4, "0");
     saveAs(address, `${manifest.name}-${time}.png`);
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }, "image/png");
 }
 
-/** Let the browser save what is at an address. */
+/** Let the browser save what is at an address. @param {string} href @param {string} download */
 function saveAs(href, download) {
   Object.assign(document.createElement("a"), { href, download }).click();
 }
 
 function connectControls() {
-  const range = (id, use) => element(id).addEventListener("input", (event) => {
+  /** @param {string} id @param {(value: number) => void} use */
+  const range = (id, use) => element(id).addEventListener("input", (/** @type {any} */ event) => {
     use(Number(event.target.value));
     dirty ||= id !== "time";
     show();
@@ -190,9 +208,11 @@ function connectControls() {
   range("least", (value) => { state.least = value; });
   range("trail", (value) => { state.trail = value; });
   for (const name of ["surfaces", "tint", "follow", "light"]) {
-    element(name).addEventListener("change", (event) => change(name, event.target.checked));
+    element(name).addEventListener("change", (/** @type {any} */ event) => {
+      change(name, event.target.checked);
+    });
   }
-  for (const button of document.querySelectorAll("[data-set]")) {
+  for (const button of choices()) {
     button.addEventListener("click", () => change(button.dataset.set, button.dataset.value));
   }
   element("play").addEventListener("click", () => setPlaying(!state.playing));
@@ -202,14 +222,17 @@ function connectControls() {
   element("panel-toggle").addEventListener("click", () => document.body.classList.toggle("closed"));
   // A control that was clicked lets go of the keyboard, so that space plays.
   document.addEventListener("pointerup", () => {
-    if (document.activeElement?.tagName !== "SELECT") document.activeElement?.blur();
+    const active = /** @type {HTMLElement | null} */ (document.activeElement);
+    if (active?.tagName !== "SELECT") active?.blur();
   });
   document.addEventListener("keydown", pressKey);
 }
 
+/** @param {any} event */
 function pressKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const onControl = event.target.closest?.("button, input:not([type=range]), summary, select");
+  /** @type {Record<string, () => void>} */
   const actions = {
     " ": () => setPlaying(!state.playing),
     ArrowLeft: () => { setPlaying(false); setTime(state.time - 1); },
@@ -236,6 +259,7 @@ function describe() {
     ? "Drag to turn · two fingers to move and zoom"
     : "Drag to turn · right button or Shift to move · wheel to zoom · space plays · ← → step · "
       + "F freezes time · R resets";
+  /** @param {number[]} values */
   const round = (values) => values.map((value) => value.toPrecision(3)).join(", ");
   const about = {
     "Frames of the source": TIMES > 1 ? `${sourceFrames[0]} to ${sourceFrames[TIMES - 1]}`
@@ -263,6 +287,7 @@ function describe() {
 const NOTICE_MS = 8000;
 let noticeTimer = 0;
 
+/** @param {unknown} error @param {boolean} [stays] */
 function fail(error, stays = false) {
   element("message").textContent = error instanceof Error ? error.message : String(error);
   element("message").hidden = false;
@@ -272,7 +297,10 @@ function fail(error, stays = false) {
   console.error(error);
 }
 
-/** Where there is no graphics card, edges are not smoothed: it would take longer than all else. */
+/**
+ * Where there is no graphics card, edges are not smoothed: it would take longer than all else.
+ * @param {HTMLCanvasElement} canvas
+ */
 function context(canvas) {
   const gl = canvas.getContext("webgl2", { alpha: false, antialias: !slow });
   if (!gl || !window.DecompressionStream) {

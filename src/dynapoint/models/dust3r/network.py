@@ -26,8 +26,8 @@ from dynapoint.models.layers.blocks import Block, compile_block, run_block
 from dynapoint.models.layers.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.layers.dino import PatchProjection
 from dynapoint.models.layers.precision import at_least_float32
-from dynapoint.models.protocol import PairMaps
-from dynapoint.models.source import ModelSource
+from dynapoint.models.network import Network
+from dynapoint.models.protocol import ModelInfo, PairMaps
 
 HEADS = (("downstream_head1", "downstream_head2_t1"), ("downstream_head1_t2", "downstream_head2"))
 """Names of the four heads, `HEADS[time][image]`; on the diagonal are those that DUSt3R has."""
@@ -44,18 +44,13 @@ class EncodedFrames:
 Levels = tuple[Float[Tensor, "pair _patch _channel"], ...]
 
 
-class DpmNetwork(nn.Module):
+class DpmNetwork(Network):
     """DPM, or DUSt3R where the configuration has one head for each image.
 
     DUSt3R's maps know no time: it answers with each image's one map at both times. State names are
     DUSt3R's (models/vggt/key_maps.py); its two unused parts are not built. Of `ComputeOptions` the
     number of tokens at once bounds both frames in the encoder and pairs in the decoders.
     """
-
-    weights_sha256: str | None = None
-    """The hash of the file that the weights came from, where it is known."""
-    source: ModelSource | None = None
-    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: Dust3rConfig) -> None:
         super().__init__()
@@ -99,6 +94,15 @@ class DpmNetwork(nn.Module):
             if isinstance(part, Block | CrossBlock):
                 compile_block(part, options.compile_blocks)
         return self
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and computes in."""
+        return ModelInfo(
+            name=self.config.name,
+            precision=self.options.precision,
+            source=self.source,
+        )
 
     @property
     def patch_size(self) -> int:

@@ -7,10 +7,16 @@ import torch
 from torch import Tensor
 
 from dynapoint.errors import ModelError
-from dynapoint.models.dust3r.config import Dust3rConfig
+from dynapoint.models.dust3r.config import Dust3rConfig, dpm
 from dynapoint.models.dust3r.network import HEADS, DpmNetwork
+from dynapoint.models.source import ModelSource
 from dynapoint.models.tensor_files import check_fit, read_container, write_container
 from dynapoint.models.vggt.key_maps import dust3r_from_ours, ours_from_dust3r
+
+
+def load(source: ModelSource) -> DpmNetwork:
+    """The loader of DPM's card."""
+    return load_dpm(dpm(), source.weights).read_from(source)
 
 
 def load_dpm(config: Dust3rConfig, path: Path, *, dtype: torch.dtype = torch.float32) -> DpmNetwork:

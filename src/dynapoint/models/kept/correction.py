@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor
 
+from dynapoint.geometry.arrays import transform_points
 from dynapoint.models.kept.followed_paths import Camera, FollowedPaths
 
 UNKNOWN, STILL, MOVING = 0, 1, 2
@@ -113,7 +114,7 @@ class Correction:
         pose, lens = (
             each[time].cpu().numpy() for each in (self.camera_from_world, self.intrinsics)
         )
-        seen = own_points[frame].astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
+        seen = transform_points(pose, own_points[frame])
         ahead = np.maximum(seen[..., 2], 1e-9)
         height, width = still.shape
         column = np.floor(seen[..., 0] / ahead * lens[0, 0] + lens[0, 2])
@@ -124,7 +125,7 @@ class Correction:
             np.where(inside, row, 0).astype(np.int64),
             np.where(inside, column, 0).astype(np.int64),
         )
-        there = (own_points[time].astype(np.float64) @ pose[:3, :3].T + pose[:3, 3])[..., 2][place]
+        there = transform_points(pose, own_points[time])[..., 2][place]
         near = np.abs(seen[..., 2] - there) < _SAME_DEPTH * np.abs(there)
         stays: Bool[np.ndarray, "height width"] = still & ~(
             inside & near & (evidence[time][place] == MOVING)

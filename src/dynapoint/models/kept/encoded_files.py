@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dynapoint.errors import SceneError
 from dynapoint.models.kept.kept_kinds import kind_of_name, name_of_kind
+from dynapoint.models.protocol import KeepsLess
 from dynapoint.whole_file import give_usual_rights
 
 FORMAT = "dynapoint-encoded-2"
@@ -29,14 +30,15 @@ _DAMAGED = "it is damaged, or of another version; reconstruct the scene again"
 def write_encoded(encoded: Any, path: Path) -> None:
     """Write what `encode` gave, bit for bit.
 
-    A dataclass with a method `to_keep` is asked what of it is worth keeping.
+    What `KeepsLess` is asked what of it is worth keeping.
 
     Raises:
         OSError: The file cannot be written.
         TypeError: It holds something else than tensors, plain values, and containers of them.
     """
     tensors: dict[str, Tensor] = {}
-    skeleton = _described(encoded.to_keep() if hasattr(encoded, "to_keep") else encoded, tensors)
+    kept = encoded.to_keep() if isinstance(encoded, KeepsLess) else encoded
+    skeleton = _described(kept, tensors)
     metadata = {"format": FORMAT, "skeleton": json.dumps(skeleton)}
     try:
         save_file(tensors, path, metadata=metadata)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Float32, Float64
 from torch import Tensor
 
-from dynapoint.geometry.arrays import pixel_centres
+from dynapoint.geometry.arrays import pixel_centres, transform_points
 from dynapoint.geometry.between_pixels import flow_between_pixels
 
 # A path counts not at all up to the lower weight, and fully from the upper one on: of pixels that
@@ -39,11 +39,7 @@ class Camera:
         self, points: Float[np.ndarray, "*pixels xyz=3"]
     ) -> Float64[np.ndarray, "*pixels xyz=3"]:
         """Points of the world in the camera."""
-        pose = self.camera_from_world
-        seen: Float64[np.ndarray, "*pixels xyz=3"] = (
-            points.astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
-        )
-        return seen
+        return transform_points(self.camera_from_world, points)
 
     def pixels(self, seen: Float64[np.ndarray, "point xyz=3"]) -> Float64[np.ndarray, "point xy=2"]:
         """Where points in the camera fall."""

@@ -1,11 +1,15 @@
 """Names of the dataclasses that scenes keep, so that scenes do not depend on where code lies.
 
+The cards of models that `cards.register` was given name further ones (`ModelCard.kinds`).
+
 A name is for ever: a class may move to another module or be renamed here and nowhere else. Scenes
 of format `dynapoint-encoded-1` named module and class themselves; `_BEFORE` reads those.
 """
 
 from dataclasses import is_dataclass
 from importlib import import_module
+
+from dynapoint.models.cards import CARDS
 
 _PLACES = {
     "point-maps": "dynapoint.types:PointMaps",
@@ -56,19 +60,32 @@ _BEFORE = {
 def name_of_kind(kind: type) -> str:
     """The name of a dataclass; raises TypeError for one that has none."""
     place = f"{kind.__module__}:{kind.__qualname__}"
-    for name, known in _PLACES.items():
-        if known == place:
+    for name, known in _known_kinds().items():
+        if known in (place, kind):
             return name
-    raise TypeError(f"{place} is no dataclass that scenes keep (models/kept/kept_kinds.py)")
+    raise TypeError(
+        f"{place} is no dataclass that scenes keep (models/kept/kept_kinds.py, ModelCard.kinds)"
+    )
 
 
 def kind_of_name(name: str) -> type:
     """The dataclass of a name, present or of an earlier format; raises TypeError for others."""
-    place = _PLACES.get(_BEFORE.get(name, name))
+    place = _known_kinds().get(_BEFORE.get(name, name))
     if place is None:
         raise TypeError(f"{name} is no dataclass that scenes keep")
-    module, _, qualified = place.partition(":")
-    found: type = getattr(import_module(module), qualified)
+    found = place if isinstance(place, type) else _imported(place)
     if not is_dataclass(found):
         raise TypeError(f"{name} is no dataclass")
+    return found
+
+
+def _known_kinds() -> dict[str, str | type]:
+    """The package's kinds, and those of all cards, which may not rename the former."""
+    of_cards = {name: kind for card in CARDS.values() for name, kind in card.kinds.items()}
+    return {**of_cards, **_PLACES}
+
+
+def _imported(place: str) -> type:
+    module, _, qualified = place.partition(":")
+    found: type = vars(import_module(module))[qualified]
     return found

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from dynapoint.geometry.arrays import transform_points
 from dynapoint.models.kept.correction import Correction
 from dynapoint.models.kept.finer_maps import FinerMaps
+from dynapoint.models.protocol import KeepsLess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +63,12 @@ class PlacedEncoding:
         """Points of the network in the world of the scene."""
         if self.stays:
             return points
-        matrix = self.world_from_network.cpu().numpy()
-        return (points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+        return transform_points(self.world_from_network.cpu().numpy(), points).astype(np.float32)
 
     def to_keep(self) -> Any:
         """What a stored scene keeps: the network's part alone where nothing was changed."""
         inner = self.encoded
-        inner = inner.to_keep() if hasattr(inner, "to_keep") else inner
+        inner = inner.to_keep() if isinstance(inner, KeepsLess) else inner
         plain = torch.equal(self.target_of_frame.cpu(), torch.arange(len(self.target_of_frame)))
         placed = self.correction is not None or self.finer is not None
         return inner if plain and self.stays and not placed else replace(self, encoded=inner)

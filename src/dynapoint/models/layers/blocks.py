@@ -275,4 +275,4 @@ def compile_block(block: nn.Module, compiled: bool) -> None:
     if compiled:
         kind = type(block)
         function = _compiled.setdefault(kind, torch.compile(kind.forward))
-        block.forward = MethodType(function, block)  # type: ignore[method-assign]
+        block.forward = MethodType(function, block)

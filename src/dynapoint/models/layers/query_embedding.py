@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dynapoint.errors import ShapeError
 from dynapoint.models.layers.config import QueryConfig
 from dynapoint.models.layers.tokens import TokenLayout
 
@@ -37,12 +36,9 @@ class QueryEmbedding(nn.Module):
         """Vectors for the camera tokens, zero where an example's intrinsics are not `known`.
 
         Embedded are fx / width, fy / height and cy / height of intrinsics in pixels of the images.
-
-        Raises:
-            ShapeError: The network takes no intrinsics.
+        The network must have been built to take intrinsics.
         """
-        if self.intrinsics is None:
-            raise ShapeError("this network takes no intrinsics; leave them out")
+        assert self.intrinsics is not None
         height, width = image_hw
         fx, fy, cy = (intrinsics[..., row, column] for row, column in ((0, 0), (1, 1), (1, 2)))
         values = torch.stack([fx / width, fy / height, cy / height], dim=-1)

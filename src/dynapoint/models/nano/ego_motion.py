@@ -1,9 +1,8 @@
-"""The camera motion that explains matches of mostly static points, solved robustly.
+"""The camera motion that explains matches of points that mostly stand still, solved robustly.
 
-Gauss-Newton on the reprojection error with iteratively re-weighted least squares: classical
-perspective-n-point refinement (e.g. Hartley & Zisserman, Multiple View Geometry, §7 and A6),
-batched and without gradients. It serves as a hint to the network: what it does not explain has
-moved.
+Gauss-Newton on the reprojection error (`geometry.pose_from_points`) with iteratively re-weighted
+least squares, batched and without gradients. It serves as a hint to the network: what it does not
+explain has moved.
 """
 
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynapoint.geometry.pinhole import project
+from dynapoint.geometry.pose_from_points import cauchy_weight, moved_by, pose_equations
 from dynapoint.geometry.rigid import transform_points
 from dynapoint.models.layers.precision import at_least_float32
 
@@ -38,14 +38,6 @@ class EgoMotion:
     camera_from_world: Float[Tensor, "pair 4 4"]
     residual_px: Float[Tensor, " pair"]
     inliers: Float[Tensor, " pair"]
-
-
-def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The skew-symmetric matrix whose product with w is v × w."""
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def solve_ego_motion(
@@ -103,17 +95,15 @@ def _gauss_newton_step(
     intrinsics: Float[Tensor, "pair 3 3"],
 ) -> Float[Tensor, "pair 4 4"]:
     """One damped step towards the pose that puts points on their matches."""
-    camera = transform_points(pose, points)
-    residual = xy - project(camera, intrinsics, least_depth=MIN_DEPTH)
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)
-    jacobian = _projection_jacobian(camera, focal)
-    weighted = jacobian * (weight * (camera[..., 2] > MIN_DEPTH))[..., None, None]
-    normal = torch.einsum("pnxi,pnxj->pij", weighted, jacobian)
-    gradient = torch.einsum("pnxi,pnx->pi", weighted, residual)
-    damping = 1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4
+    found = pose_equations(pose, points, xy, weight, intrinsics, least_depth=MIN_DEPTH)
+    damping = 1e-3 * found.normal.diagonal(dim1=1, dim2=2) + 1e-4
     # solve_ex neither raises on a singular system nor waits for the device to say so.
-    step = torch.linalg.solve_ex(normal + torch.diag_embed(damping), gradient).result
-    return _left_update(step, pose)
+    system = found.normal + torch.diag_embed(damping)
+    step = torch.linalg.solve_ex(system, found.gradient).result
+    # Steps are limited so that a bad match set cannot run away.
+    turn = step[:, :3] / step[:, :3].norm(dim=1, keepdim=True).div(0.5).clamp_min(1)
+    shift = step[:, 3:] / step[:, 3:].norm(dim=1, keepdim=True).clamp_min(1)
+    return moved_by(torch.cat([turn, shift], dim=1), pose)
 
 
 def _best_start(
@@ -191,32 +181,4 @@ def _cauchy_weights(residual: Tensor, prior: Tensor, trusted: Tensor) -> tuple[T
     ends = ordered.gather(1, torch.cat([low, rank.ceil()], dim=1).long())
     scale = torch.lerp(ends[:, 0], ends[:, 1], (rank - low)[:, 0].to(ends))
     scale = scale.nan_to_num(1.0).clamp(0.5, 20.0)
-    return prior / (1 + (size / scale[:, None]) ** 2), scale
-
-
-def _projection_jacobian(
-    camera: Float[Tensor, "pair point 3"], focal: Float[Tensor, "pair 2"]
-) -> Float[Tensor, "pair point 2 6"]:
-    """Derivative of the pixel by a left perturbation (rotation, translation) of the pose."""
-    x, y, z = camera.unbind(-1)
-    z = z.clamp_min(MIN_DEPTH)
-    u, v, zero, inverse = x / z, y / z, torch.zeros_like(z), 1 / z
-    row_x = torch.stack([-u * v, 1 + u * u, -v, inverse, zero, -u * inverse], dim=-1)
-    row_y = torch.stack([-1 - v * v, u * v, u, zero, inverse, -v * inverse], dim=-1)
-    return torch.stack([row_x, row_y], dim=-2) * focal[:, None, :, None]
-
-
-def _left_update(
-    step: Float[Tensor, "pair 6"], pose: Float[Tensor, "pair 4 4"]
-) -> Float[Tensor, "pair 4 4"]:
-    """exp(step) applied from the left, steps limited so that a bad match set cannot run away."""
-    turn = step[:, :3] / step[:, :3].norm(dim=1, keepdim=True).div(0.5).clamp_min(1)
-    shift = step[:, 3:] / step[:, 3:].norm(dim=1, keepdim=True).clamp_min(1)
-    # Rodrigues' formula; matrix_exp waits for the device at every call.
-    angle = turn.norm(dim=1)[:, None, None]
-    cross = cross_matrix(turn)
-    half = torch.sinc(angle / (2 * torch.pi))
-    change = torch.sinc(angle / torch.pi) * cross + 0.5 * half * half * (cross @ cross)
-    top = pose[:, :3] + change @ pose[:, :3]
-    top = top + torch.nn.functional.pad(shift[..., None], (3, 0))
-    return torch.cat([top, pose[:, 3:]], dim=1)
+    return cauchy_weight(size, scale[:, None], prior), scale

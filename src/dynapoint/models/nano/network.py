@@ -39,7 +39,8 @@ from dynapoint.models.nano.motion_hints import (
 from dynapoint.models.nano.placing import at_cells, place, to_cells, to_pixels
 from dynapoint.models.nano.stem import StemFeatures, build_stem
 from dynapoint.models.nano.time_decoder import TimeDecoder
-from dynapoint.models.source import ModelSource
+from dynapoint.models.network import Network
+from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.types import Cameras, PointMaps
 
 LOG_DISTANCE_LIMIT = 5.0
@@ -78,17 +79,12 @@ class Decoded:
     log_confidence: Float[Tensor, "batch pair height width"]
 
 
-class VideoPointMapNetwork(nn.Module):
+class VideoPointMapNetwork(Network):
     """V-DPM in small, and what the small networks of the other two systems share with it.
 
     Subclasses say how frames become tokens (`_aggregate`) and how tokens come to know the target
     time (`_moved_tokens`).
     """
-
-    weights_sha256: str | None = None
-    """The hash of the file that the weights came from, where they came from one."""
-    source: ModelSource | None = None
-    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -138,23 +134,34 @@ class VideoPointMapNetwork(nn.Module):
         """The longer image side that the network works best at, in pixels."""
         return self.config.image_side
 
+    @property
+    def info(self) -> ModelInfo:
+        """What it is; it heeds the pixels' aspect."""
+        return ModelInfo(name=self.config.name, source=self.source)
+
+    @property
+    def time_decoder(self) -> nn.Module | None:
+        """The decoder of V-DPM's kind; the other two systems have none."""
+        return self.decoder
+
     def encode(
         self,
         images: Float[Tensor, "batch frame rgb=3 height width"],
-        *,
-        pixel_aspect: float = 1.0,
+        request: EncodeRequest = PLAIN,
     ) -> VideoEncoding:
-        """Encode frames, RGB in [0, 1]; raises ShapeError where sides do not fit the patches.
+        """Encode frames, RGB in [0, 1].
 
-        `pixel_aspect` is how far the pictures were stretched, across over along, to become the
-        images: the lens has one focal length in the pictures' pixels.
+        Raises:
+            ModelError: More is asked than the network takes.
+            ShapeError: Sides do not fit the patches.
         """
+        request.check(self.info, images.shape[1])
         stem, patches = self._patches(images)
         return self._finish(
             stem,
             self._aggregate(patches, stem.grid_hw),
             (images.shape[-2], images.shape[-1]),
-            pixel_aspect=pixel_aspect,
+            pixel_aspect=request.pixel_aspect,
         )
 
     def _patches(
@@ -326,14 +333,3 @@ class VideoPointMapNetwork(nn.Module):
                 confidence[:, part], confidence_from_logits(decoded.log_confidence)
             )
         return PointMaps(points=points, confidence=confidence)
-
-    def decode_own_time(self, encoded: VideoEncoding, *, frame: int) -> PointMaps:
-        """The decoder's own view of `points[frame, frame]`, kept apart for self-checks."""
-        decoded = self.decode_pairs(encoded, sources=[frame], targets=[frame])
-        return PointMaps(
-            points=encoded.own_time.points[:, [frame]] + decoded.displacement,
-            confidence=join_confidences(
-                encoded.own_time.confidence[:, [frame]],
-                confidence_from_logits(decoded.log_confidence),
-            ),
-        )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.models.layers.aggregator import Aggregated
@@ -12,12 +12,16 @@ from dynapoint.models.layers.query_embedding import QueryEmbedding
 from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.models.nano.motion_hints import MotionHints
 from dynapoint.models.nano.network import VideoEncoding, VideoPointMapNetwork
+from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.types import PointMaps
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryEncoding(VideoEncoding):
-    """A backbone pass for one query frame, and what passes for others start from."""
+    """A backbone pass for one query frame, and what passes for others start from.
+
+    `query` is None where no frame was asked for, or examples asked for different ones.
+    """
 
     patches: Float[Tensor, "batch frame patch channels"]
     query: int | None
@@ -35,34 +39,47 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         assert config.query is not None
         self.query_embedding = QueryEmbedding(config.query, config.aggregator.width)
 
+    @property
+    def info(self) -> ModelInfo:
+        """What it is; it heeds queries, and intrinsics if it was built to."""
+        return replace(
+            super().info,
+            takes_queries=True,
+            takes_intrinsics=self.query_embedding.intrinsics is not None,
+        )
+
     def encode(
         self,
         images: Float[Tensor, "batch frame rgb=3 height width"],
-        *,
-        query: int | None = 0,
-        intrinsics: Float[Tensor, "batch frame 3 3"] | None = None,
-        pixel_aspect: float = 1.0,
+        request: EncodeRequest = PLAIN,
     ) -> QueryEncoding:
-        """Encode frames, RGB in [0, 1], for the time of frame `query`.
-
-        Args:
-            images: Frames of clips.
-            query: The frame whose time is asked for first; None asks for none, as in the first
-                phase of training.
-            intrinsics: Known intrinsics in pixels of the images, where the network takes them.
-            pixel_aspect: How far the pictures were stretched, across over along.
+        """Encode frames, RGB in [0, 1], for the time that is asked for.
 
         Raises:
-            ShapeError: Sides do not fit the patches, or the network takes no intrinsics.
+            ModelError: More is asked than the network takes.
+            ShapeError: Sides do not fit the patches.
         """
+        request.check(self.info, images.shape[1])
         stem, patches = self._patches(images)
         image_hw = (images.shape[-2], images.shape[-1])
-        known = None
-        if intrinsics is not None:
-            known = self.query_embedding.of_intrinsics(intrinsics, None, image_hw)
-        aggregated = self._pass(patches, stem.grid_hw, query, known)
-        base = self._finish(stem, aggregated, image_hw, pixel_aspect=pixel_aspect)
-        return QueryEncoding(**vars(base), patches=patches, query=query, of_intrinsics=known)
+        of_intrinsics = None
+        if request.intrinsics is not None:
+            of_intrinsics = self.query_embedding.of_intrinsics(
+                request.intrinsics, request.known, image_hw
+            )
+        queries = request.queries
+        if queries is None:
+            queries = torch.zeros(len(images), dtype=torch.long)
+        asked = set(queries.tolist())
+        query = asked.pop() if len(asked) == 1 else -1
+        aggregated = self._pass(patches, stem.grid_hw, queries, of_intrinsics)
+        base = self._finish(stem, aggregated, image_hw, pixel_aspect=request.pixel_aspect)
+        return QueryEncoding(
+            **vars(base),
+            patches=patches,
+            query=query if query >= 0 else None,
+            of_intrinsics=of_intrinsics,
+        )
 
     def decode(
         self, encoded: VideoEncoding, *, time: int, frames: Sequence[int], chunk: int = 8
@@ -77,14 +94,13 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
         self,
         patches: Float[Tensor, "batch frame patch channels"],
         grid_hw: tuple[int, int],
-        query: int | None,
+        queries: Int[Tensor, " batch"],
         of_intrinsics: Float[Tensor, "batch frame channels"] | None,
     ) -> Aggregated:
-        """One run of the backbone for a query."""
-        batch, frames, count = patches.shape[:3]
-        marked = torch.full((batch,), -1 if query is None else query)
+        """One run of the backbone for each example's query."""
+        frames, count = patches.shape[1:3]
         added = self.query_embedding(
-            marked, of_intrinsics, frames=frames, patches=count, layout=self.layout
+            queries, of_intrinsics, frames=frames, patches=count, layout=self.layout
         )
         keep = (self.config.matcher.after_pair - 1, self.config.aggregator.depth - 1)
         aggregated: Aggregated = self.aggregator(patches, grid_hw, keep=keep, added=added)
@@ -106,5 +122,8 @@ class QueryPointMapNetwork(VideoPointMapNetwork):
     ) -> Float[Tensor, "batch frame token double_width"]:
         if query == encoded.query:
             return encoded.tokens
-        aggregated = self._pass(encoded.patches, encoded.stem.grid_hw, query, encoded.of_intrinsics)
+        queries = torch.full((len(encoded.patches),), query)
+        aggregated = self._pass(
+            encoded.patches, encoded.stem.grid_hw, queries, encoded.of_intrinsics
+        )
         return aggregated.layers[-1]

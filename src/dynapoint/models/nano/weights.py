@@ -9,6 +9,7 @@ from dynapoint.models.layers.unfilled import unfilled
 from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
+from dynapoint.models.source import ModelSource
 from dynapoint.models.tensor_files import check_fit, read_safetensors, write_safetensors
 
 FORMAT = "dynapoint-weights-1"
@@ -28,6 +29,11 @@ def save_network(
     }
     metadata = {"format": FORMAT, "network": network.config.to_json(), **record}
     write_safetensors(tensors, path, metadata=metadata)
+
+
+def load(source: ModelSource) -> VideoPointMapNetwork:
+    """The loader of the small networks' cards: their files tell which network they hold."""
+    return load_network(source.weights).read_from(source)
 
 
 def load_network(path: Path, *, dtype: torch.dtype = torch.float32) -> VideoPointMapNetwork:

@@ -1,7 +1,7 @@
 """Any pair network as a model of video: pairs of a graph, aligned; further pairs on demand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,8 +23,14 @@ from dynapoint.models.pairwise.placing import (
 )
 from dynapoint.models.pairwise.pose import scale_between, second_camera
 from dynapoint.models.pairwise.start import focal_lengths
-from dynapoint.models.protocol import PairMaps, PairModel
-from dynapoint.models.source import ModelSource
+from dynapoint.models.protocol import (
+    PLAIN,
+    EncodeRequest,
+    ModelInfo,
+    PairMaps,
+    PairModel,
+    info_of,
+)
 from dynapoint.types import Cameras, PointMaps
 
 _PAIRS_AT_ONCE = 4
@@ -60,11 +66,6 @@ class PairwiseVideo(nn.Module):
         alignment: How.
     """
 
-    weights_sha256: str | None = None
-    """The hash of the file that the weights came from, where it is known."""
-    source: ModelSource | None = None
-    """What `load_model` was asked for, where it made the network."""
-
     def __init__(
         self,
         pair_model: PairModel,
@@ -76,8 +77,6 @@ class PairwiseVideo(nn.Module):
         self.pair_model = pair_model
         self.graph = graph or PairGraphConfig()
         self.alignment = alignment or AlignmentConfig()
-        self.weights_sha256 = getattr(pair_model, "weights_sha256", None)
-        self.source = getattr(pair_model, "source", None)
 
     @property
     def patch_size(self) -> int:
@@ -90,16 +89,20 @@ class PairwiseVideo(nn.Module):
         return self.pair_model.image_side
 
     @property
-    def config(self) -> Any:
-        """The pair network's configuration, which knows its name; None where it has none."""
-        return getattr(self.pair_model, "config", None)
+    def info(self) -> ModelInfo:
+        """What the pair network says of itself; it shows progress and takes nothing else."""
+        return replace(
+            info_of(self.pair_model),
+            takes_reference=False,
+            takes_intrinsics=False,
+            takes_queries=False,
+        )
 
     @torch.no_grad()
     def encode(
         self,
         images: Float[Tensor, "batch frame rgb=3 height width"],
-        *,
-        progress: bool = False,
+        request: EncodeRequest = PLAIN,
     ) -> PairwiseEncoding:
         """Encode frames, decode the graph's pairs and align them.
 
@@ -107,14 +110,12 @@ class PairwiseVideo(nn.Module):
         Confidence is the largest that any pair whose first frame it is gives a frame's own map; of
         two frames that of their maps in the pair (0, 1).
 
-        Args:
-            images: The frames of one clip, RGB in [0, 1].
-            progress: Show bars on standard error.
-
         Raises:
-            ModelError: The maps of some frame have no finite point, or memory does not suffice.
+            ModelError: The maps of some frame have no finite point, memory does not suffice, or
+                more is asked than a network for pairs takes.
             ShapeError: There is more than one clip, or the sides do not fit the network's patches.
         """
+        request.check(self.info, images.shape[1])
         if images.ndim != 5 or images.shape[0] != 1:
             raise ShapeError(
                 f"images have shape {tuple(images.shape)}; pairs are aligned for one clip at a "
@@ -125,11 +126,11 @@ class PairwiseVideo(nn.Module):
         pairs = frame_pairs(count, self.graph)
         stride = self.alignment.pixel_stride if count > 2 else 1
         collector = PairCollector(pairs, count, stride=stride)
-        first_maps = self._collect(features, pairs, collector, progress=progress)
+        first_maps = self._collect(features, pairs, collector, progress=request.progress)
         given = collector.observations()
         if count <= 2:
             return self._unaligned(features, given, collector, first_maps)
-        aligned = align(given, self.alignment, progress=progress)
+        aligned = align(given, self.alignment, progress=request.progress)
         depth = full_resolution_depth(aligned.depth, given, collector.own_points[..., 2])
         intrinsics = intrinsics_of(aligned.focal_px, image_hw)
         points = points_in_world(depth, aligned.world_from_camera, intrinsics)

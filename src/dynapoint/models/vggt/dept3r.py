@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
@@ -22,6 +22,7 @@ from dynapoint.models.layers.compute import autocast
 from dynapoint.models.layers.dpt_head import DptHead, inverse_log
 from dynapoint.models.layers.pose_encoding import intrinsics_px
 from dynapoint.models.layers.query_embedding import QueryEmbedding
+from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig
 from dynapoint.models.vggt.parts import DepthMaps, VggtParts, point_maps, poses
 from dynapoint.types import Cameras, PointMaps
@@ -77,30 +78,31 @@ class Dept3rNetwork(VggtParts):
         self.motion_head = DptHead(config.vggt.head, token_width=2 * width, outputs=MOTION_OUTPUTS)
         self.motion_head.load_state_dict(as_motion_head(self.point_head.state_dict()))
 
+    @property
+    def info(self) -> ModelInfo:
+        """What it is; it heeds queries, and intrinsics if it was built to."""
+        return replace(
+            super().info,
+            takes_queries=True,
+            takes_intrinsics=self.query_embedding.intrinsics is not None,
+        )
+
     def encode(
         self,
         images: Float[Tensor, "batch frame rgb=3 height width"],
-        intrinsics: Float[Tensor, "batch frame 3 3"] | None = None,
-        *,
-        known: Bool[Tensor, " batch"] | None = None,
-        queries: Int[Tensor, " batch"] | None = None,
+        request: EncodeRequest = PLAIN,
     ) -> Dept3rEncoding:
         """Encode frames, RGB in [0, 1], in any order, by one pass of the backbone.
 
-        Args:
-            images: Sides are multiples of `patch_size`.
-            intrinsics: In pixels of the images, where they are known.
-            known: The examples whose intrinsics are; all of them unless it is given.
-            queries: The query frame of each example, −1 for none (the first phase of training);
-                frame 0 unless it is given.
-
         Raises:
-            ShapeError: Sides do not fit the patches, there is no such frame, or the network takes
-                no intrinsics.
+            ModelError: More is asked than the network takes.
+            ShapeError: Sides do not fit the patches, or there is no such frame.
         """
+        request.check(self.info, images.shape[1])
         batch, frames, _, height, width = images.shape
         image_hw = (height, width)
         self._check_sides(height, width)
+        queries = request.queries
         time = 0 if queries is None else None
         if queries is None:
             queries = torch.zeros(batch, dtype=torch.long)
@@ -109,8 +111,10 @@ class Dept3rNetwork(VggtParts):
                 f"query frames are {queries.tolist()}; give some from 0 to {frames - 1}, or -1"
             )
         of_intrinsics = None
-        if intrinsics is not None:
-            of_intrinsics = self.query_embedding.of_intrinsics(intrinsics, known, image_hw)
+        if request.intrinsics is not None:
+            of_intrinsics = self.query_embedding.of_intrinsics(
+                request.intrinsics, request.known, image_hw
+            )
         with autocast(images.device, self.options.precision):
             patches = self._patches(images)
         levels = self._pass(patches, of_intrinsics, queries, image_hw)

@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dynapoint.models.source import ModelSource
 from dynapoint.models.tensor_files import read_container
 from dynapoint.models.vggt.dept3r import Dept3rNetwork, as_motion_head
-from dynapoint.models.vggt.dept3r_config import Dept3rConfig
+from dynapoint.models.vggt.dept3r_config import Dept3rConfig, dept3r
 from dynapoint.models.vggt.key_maps import ours_from_published
 from dynapoint.models.vggt.weights import read_published
 
@@ -15,6 +16,11 @@ FRESH_PARTS = ("query_embedding.",)
 """Beginnings of the names of what VGGT has nothing to start from."""
 
 _POINT_HEAD, _MOTION_HEAD = "point_head.", "motion_head."
+
+
+def load(source: ModelSource) -> Dept3rNetwork:
+    """The loader of DePT3R's card."""
+    return load_dept3r(dept3r(), source.weights).read_from(source)
 
 
 def load_dept3r(

@@ -17,7 +17,8 @@ from dynapoint.models.layers.dino import DinoEncoder, PatchProjection, normalise
 from dynapoint.models.layers.dpt_head import DptHead, inverse_log
 from dynapoint.models.layers.pose_encoding import camera_from_world
 from dynapoint.models.layers.precision import at_least_float32
-from dynapoint.models.source import ModelSource
+from dynapoint.models.network import Network
+from dynapoint.models.protocol import ModelInfo
 from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.level_decoder import LevelDecoder
 from dynapoint.types import PointMaps
@@ -35,16 +36,11 @@ class DepthMaps:
     confidence: Float[Tensor, "batch frame height width"]
 
 
-class VggtParts(nn.Module):
+class VggtParts(Network):
     """Patch embedding, aggregator, camera and dense heads, and how they are computed.
 
     State names are the published ones, but for the patch embedding (models/vggt/key_maps.py).
     """
-
-    weights_sha256: str | None = None
-    """The hash of the file that the weights came from, where it is known."""
-    source: ModelSource | None = None
-    """What `load_model` was asked for, where it made the network."""
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__()
@@ -74,6 +70,15 @@ class VggtParts(nn.Module):
             if isinstance(part, Block | ConditionalBlock):
                 compile_block(part, options.compile_blocks)
         return self
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is and computes in."""
+        return ModelInfo(
+            name=self.config.name,
+            precision=self.options.precision,
+            source=self.source,
+        )
 
     @property
     def patch_size(self) -> int:

@@ -9,17 +9,18 @@ computed when they are wanted, with the same numbers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynapoint.errors import ModelError, ShapeError
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.layers.compute import autocast, in_parts, joined
 from dynapoint.models.layers.dpt_head import DptHead
 from dynapoint.models.layers.pose_encoding import intrinsics_px
+from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.level_decoder import LevelDecoder
 from dynapoint.models.vggt.parts import POINT_OUTPUTS, DepthMaps, VggtParts, point_maps, poses
@@ -78,19 +79,32 @@ class PublishedNetwork(VggtParts):
             # The modulation, which the point head lacks, starts as the identity.
             self.time_head.load_state_dict(self.point_head.state_dict(), strict=False)
 
+    @property
+    def info(self) -> ModelInfo:
+        """What it is; it heeds the reference."""
+        return replace(super().info, takes_reference=True)
+
+    @property
+    def time_decoder(self) -> nn.Module | None:
+        """V-DPM's decoder; VGGT has none."""
+        return self.decoder
+
     def encode(
-        self, images: Float[Tensor, "batch frame rgb=3 height width"], *, reference: int = 0
+        self,
+        images: Float[Tensor, "batch frame rgb=3 height width"],
+        request: EncodeRequest = PLAIN,
     ) -> PublishedEncoding:
         """Encode frames, RGB in [0, 1], in any order.
 
-        Args:
-            images: Sides are multiples of `patch_size`.
-            reference: The frame in whose camera the network works. Answers are in frame 0's
-                camera all the same; another reference leads there through the estimated cameras.
+        Answers are in frame 0's camera; another reference leads there through the estimated
+        cameras.
 
         Raises:
+            ModelError: More is asked than the network takes.
             ShapeError: Sides do not fit the patches, or there is no such frame.
         """
+        request.check(self.info, images.shape[1])
+        reference = request.reference
         frames, _, height, width = images.shape[1:]
         self._check_sides(height, width)
         if not 0 <= reference < frames:
@@ -126,7 +140,7 @@ class PublishedNetwork(VggtParts):
     def decode(self, encoded: PublishedEncoding, *, time: int, frames: Sequence[int]) -> PointMaps:
         """Place the pixels of `frames` where they are at `time`, in the camera of frame 0.
 
-        For the target frame itself the result is its own-time map P; `decode_own_time` gives the
+        For the target frame itself the result is its own-time map P; `decode_times` gives the
         decoder's view of it. VGGT knows a still world only: its maps are P at every time.
         """
         wanted = list(frames)
@@ -138,11 +152,6 @@ class PublishedNetwork(VggtParts):
             points[:, others] = moved.points[:, 0]
             confidence[:, others] = moved.confidence[:, 0]
         return PointMaps(points=points, confidence=confidence)
-
-    def decode_own_time(self, encoded: PublishedEncoding, *, frame: int) -> PointMaps:
-        """The decoder's own view of `points[frame, frame]`, kept apart for self-checks."""
-        maps = self.decode_times(encoded, times=[frame], frames=[frame])
-        return PointMaps(points=maps.points[:, 0], confidence=maps.confidence[:, 0])
 
     def decode_times(
         self, encoded: PublishedEncoding, *, times: Sequence[int], frames: Sequence[int]

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dynapoint.models.source import ModelSource
 from dynapoint.models.tensor_files import check_fit, read_container, write_container
-from dynapoint.models.vggt.config import PublishedConfig
+from dynapoint.models.vggt.config import PublishedConfig, vdpm, vggt
 from dynapoint.models.vggt.key_maps import (
     known_but_not_built,
     ours_from_published,
@@ -30,6 +31,16 @@ class PublishedState:
 
     tensors: dict[str, Tensor]
     not_built: dict[str, int]
+
+
+def load_vdpm(source: ModelSource) -> PublishedNetwork:
+    """The loader of V-DPM's card."""
+    return load_published(vdpm(), source.weights).read_from(source)
+
+
+def load_vggt(source: ModelSource) -> PublishedNetwork:
+    """The loader of VGGT's card."""
+    return load_published(vggt(), source.weights).read_from(source)
 
 
 def load_published(

@@ -1,6 +1,7 @@
 """Recipes: complete training runs as Python functions."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from dynapoint.errors import ConfigError
 from dynapoint.training.recipes.comparison import COMPARISON
@@ -29,7 +30,9 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
 def recipe(name: str) -> TrainConfig:
     """The recipe of a name; raises ConfigError naming the known ones."""
     if name not in RECIPES:
+        close = get_close_matches(name, RECIPES, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"unknown recipe {name!r}; known recipes are {', '.join(sorted(RECIPES))}"
+            f"unknown recipe {name!r}; {meant}known recipes are {', '.join(sorted(RECIPES))}"
         )
     return RECIPES[name]()

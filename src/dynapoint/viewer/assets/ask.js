@@ -6,7 +6,7 @@ const ASK_AGAIN_MS = 300;
 
 /**
  * An answer, once it is there.
- * @param {string} path @param {(share: number, words: string) => void} report
+ * @param {string} path @param {Reporter} [report] @param {RequestInit} [options]
  * @returns {Promise<Response>}
  */
 async function ask(path, report, options = {}) {
@@ -14,8 +14,8 @@ async function ask(path, report, options = {}) {
     let answer;
     try {
       answer = await fetch(path, options);
-    } catch {
-      throw new Error("The viewer does not answer: is `dynapoint view` still running?");
+    } catch (cause) {
+      throw new Error("The viewer does not answer: is `dynapoint view` still running?", { cause });
     }
     if (answer.status === 202) {
       const { share, words } = await answer.json();

@@ -1,12 +1,15 @@
 // What a served page shows: everything is asked of the server when it is needed.
 
-const manifest = JSON.parse(document.getElementById("manifest").textContent);
+/** @type {Manifest} */
+const manifest = JSON.parse(
+  /** @type {HTMLElement} */ (document.getElementById("manifest")).textContent);
 // With a graphics card all pixels of usual maps are drawn; without, fewer.
 const MOST_FINE = 200000, MOST_COARSE = 60000;
 
 /**
  * Facts as JSON and the bytes that follow them, beginning at a multiple of 8.
- * @returns {Promise<{facts: object, bytes: Uint8Array}>}
+ * @param {string} path @param {Reporter} [report]
+ * @returns {Promise<{facts: any, bytes: Uint8Array<ArrayBuffer>}>}
  */
 async function askParts(path, report) {
   const content = await (await ask(path, report)).arrayBuffer();
@@ -15,29 +18,33 @@ async function askParts(path, report) {
   return { facts, bytes: new Uint8Array(content, 8 * Math.ceil((4 + length) / 8)) };
 }
 
+/** @param {Uint8Array} bytes */
 const shorts = (bytes, start = 0, count = (bytes.byteLength - start) / 2) =>
   new Uint16Array(bytes.buffer, bytes.byteOffset + start, count);
 
-/** The same questions as an exported page's `Source` answers, in web_data.js. */
+/** The same questions as an exported page's `Source` answers, in web_data.js. @implements {PageSource} */
 class Source {
   constructor() {
     this.live = true;
   }
 
+  /** @param {number} time */
   async picture(time) {
     const blob = await (await ask(`picture/${time}`)).blob();
     return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   }
 
+  /** @param {number} time @param {boolean} motion @returns {Promise<GridFacts>} */
   async grid(time, motion) {
     const query = `most=${slow ? MOST_COARSE : MOST_FINE}&motion=${motion ? 1 : 0}`;
     const { facts, bytes } = await askParts(`cloud/${time}?${query}`);
     return { ...facts, points: shorts(bytes) };
   }
 
-  /** Work out which pixels of all frames move, for `grid`. */
+  /** Work out which pixels of all frames move, for `grid`. @param {Reporter} report */
   async motion(report) { await ask("motion", report); }
 
+  /** @param {Reporter} report @returns {Promise<FusedFacts>} */
   async fused(report) {
     const { facts, bytes } = await askParts("fused", report);
     const { still, movers } = facts;
@@ -45,8 +52,10 @@ class Source {
       paint: bytes.subarray(8 * still, 8 * still + 4 * (still + movers)) };
   }
 
+  /** @param {number} time */
   async path(time) { return shorts((await askParts(`path/${time}`)).bytes); }
 
+  /** @param {{frame: number, box: number[]}} chosen @param {Reporter} report */
   async tracks({ frame, box }, report) {
     const { facts, bytes } = await askParts(`tracks/${frame}?box=${box.join(",")}`, report);
     return { count: facts.count, bytes };
@@ -56,7 +65,7 @@ class Source {
   connect() {
     element("from").max = TIMES - 1;
     element("from").disabled = TIMES < 2;
-    element("from").addEventListener("input", (event) => {
+    element("from").addEventListener("input", (/** @type {any} */ event) => {
       state.from = Number(event.target.value);
       state.box = [0, 0, 1, 1];
       showSource();
@@ -72,6 +81,7 @@ class Source {
 
 // --- the frame and the part of its picture that tracks start from
 
+/** @type {ImageBitmap | null} */
 let sourceBitmap = null;
 
 async function showSource() {
@@ -90,8 +100,9 @@ async function showSource() {
   }
 }
 
-/** The picture with a rectangle of it bright. @param {number[]} box */
+/** The picture, once it is there, with a rectangle of it bright. @param {number[]} box */
 function drawSource([left, top, right, bottom]) {
+  if (!sourceBitmap) return;
   const canvas = element("source"), { width, height } = sourceBitmap;
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext("2d");
@@ -106,29 +117,33 @@ function drawSource([left, top, right, bottom]) {
   pen.strokeRect(x, y, w, h);
 }
 
+/** @param {HTMLCanvasElement} canvas */
 function connectRectangle(canvas) {
+  /** @type {number[] | null} */
   let start = null;
+  /** Where in the picture, in shares of its sides. @param {PointerEvent} event */
   const at = (event) => {
     const { left, top, width, height } = canvas.getBoundingClientRect();
     return [(event.clientX - left) / width, (event.clientY - top) / height]
       .map((share) => Math.max(0, Math.min(1, share)));
   };
-  const boxTo = ([x, y]) => [Math.min(start[0], x), Math.min(start[1], y), Math.max(start[0], x),
-    Math.max(start[1], y)];
+  /** @param {number[]} begun @param {number[]} ended */
+  const between = ([left, top], [x, y]) => [Math.min(left, x), Math.min(top, y),
+    Math.max(left, x), Math.max(top, y)];
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     start = at(event);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (start && sourceBitmap) drawSource(boxTo(at(event)));
+    if (start) drawSource(between(start, at(event)));
   });
   canvas.addEventListener("pointercancel", () => {
     start = null;
-    if (sourceBitmap) drawSource(state.box);
+    drawSource(state.box);
   });
   canvas.addEventListener("pointerup", (event) => {
     if (!start) return;
-    const box = boxTo(at(event));
+    const box = between(start, at(event));
     start = null;
     if (!sourceBitmap) return;
     const large = (box[2] - box[0]) > 0.01 && (box[3] - box[1]) > 0.01;

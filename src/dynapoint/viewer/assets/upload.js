@@ -1,36 +1,44 @@
 // Sends what is chosen, has it reconstructed, and goes to the scene's page.
 
+/** An element that the page has, of whatever kind. @param {string} id @returns {any} */
 const element = (id) => document.getElementById(id);
 const PROMPT = element("listing").textContent;
 // What this window waits for, which it goes on with when it is loaded again.
 const PENDING = "dynapoint-pending";
-let upload = null, busy = false;
+/** @type {string | null} */
+let upload = null;
+let busy = false;
 
+/** @param {string} words @param {number} share */
 function say(words, share) {
   element("work").hidden = !words;
   element("words").textContent = words;
   element("bar").style.width = `${100 * share}%`;
 }
 
+/** @param {any} error */
 function fail(error) {
   say("", 0);
   element("message").textContent = error.message;
   element("message").hidden = false;
 }
 
-/** A JSON answer, once it is there. @returns {Promise<object>} */
+/** A JSON answer, once it is there. @param {string} path @returns {Promise<any>} */
 async function post(path) {
   try {
     const answer = await ask(path, (share, words) => words && say(`${words} …`, share),
       { method: "POST" });
     return await answer.json();
-  } catch (error) {
-    if (error.status === 404) throw new Error("What was uploaded is gone; please choose it again.");
-    throw error;
+  } catch (cause) {
+    if (/** @type {{status?: number}} */ (cause).status !== 404) throw cause;
+    throw new Error("What was uploaded is gone; please choose it again.", { cause });
   }
 }
 
-/** Send a file; `fetch` could not tell how far it is. @param {File} file */
+/**
+ * Send a file; `fetch` could not tell how far it is.
+ * @param {string} path @param {File} file @returns {Promise<any>}
+ */
 function send(path, file) {
   return new Promise((done, refuse) => {
     const request = new XMLHttpRequest();
@@ -47,6 +55,7 @@ function send(path, file) {
   });
 }
 
+/** @param {FileList} files */
 async function add(files) {
   if (busy || !files.length) return;
   busy = true;
@@ -95,18 +104,19 @@ async function reconstruct(path) {
 }
 
 const drop = element("drop");
-element("files").addEventListener("change", (event) => {
+element("files").addEventListener("change", (/** @type {any} */ event) => {
   add(event.target.files).then(() => { event.target.value = ""; });
 });
 element("go").addEventListener("click", () => {
   reconstruct(`/uploads/${upload}/reconstruct?frames=${Number(element("frames").value)}`);
 });
-if (sessionStorage.getItem(PENDING)) reconstruct(sessionStorage.getItem(PENDING));
+const pending = sessionStorage.getItem(PENDING);
+if (pending) reconstruct(pending);
 for (const kind of ["dragover", "drop", "dragleave"]) {
-  drop.addEventListener(kind, (event) => {
+  drop.addEventListener(kind, (/** @type {DragEvent} */ event) => {
     event.preventDefault();
     drop.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") add(event.dataTransfer.files);
+    if (kind === "drop") add(/** @type {DataTransfer} */ (event.dataTransfer).files);
   });
 }
 // A file dropped beside the box must not replace the page.

@@ -1,4 +1,4 @@
-"""Paths of points over time: which are worth drawing, which move, and what fills their gaps."""
+"""Tracks of points: which are worth drawing, which move, and what fills their gaps."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
@@ -25,7 +25,7 @@ def moved_points(cloud: MovingCloud, most: int) -> Int64[np.ndarray, " track"]:
     return chosen
 
 
-def motion_of_paths(
+def motion_of_tracks(
     points: Float[np.ndarray, "time point xyz=3"],
     usable: Bool[np.ndarray, "time point"],
     *,
@@ -47,13 +47,13 @@ def motion_of_paths(
     return np.asarray(found.probability)[0]
 
 
-def held_paths(
-    paths: Float32[np.ndarray, "time point xyz=3"], usable: Bool[np.ndarray, "time point"]
+def held_tracks(
+    tracks: Float32[np.ndarray, "time point xyz=3"], usable: Bool[np.ndarray, "time point"]
 ) -> Float32[np.ndarray, "time point xyz=3"]:
-    """Paths that stay at the last usable place, or before it at the first: no jumps."""
-    if not paths.shape[1]:
-        return paths
-    step = np.where(usable, np.arange(len(paths))[:, None], -1)
+    """Tracks that stay at the last usable place, or before it at the first: no jumps."""
+    if not tracks.shape[1]:
+        return tracks
+    step = np.where(usable, np.arange(len(tracks))[:, None], -1)
     last = np.maximum.accumulate(step, axis=0)
     at = np.where(last < 0, usable.argmax(axis=0), last)
-    return np.take_along_axis(paths, at[..., None], axis=0)
+    return np.take_along_axis(tracks, at[..., None], axis=0)

@@ -1,0 +1,46 @@
+"""Telling sources apart by what they hold: a clip is the same whatever its name and place.
+
+Names recur from one day to the next, and times change with every copy; sizes, beginnings and ends
+of files do not.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dynapoint.data.images import images_in_folder
+from dynapoint.errors import DynapointError
+
+_END_BYTES = 64 * 1024
+
+
+def identity_of(sources: Sequence[Path]) -> str | None:
+    """A hash of the sizes, beginnings and ends of all files of a scene's source, in order.
+
+    Args:
+        sources: A video, a folder of images, or image files.
+
+    Returns:
+        64 hexadecimal digits; None where a file cannot be read.
+    """
+    found = hashlib.sha256()
+    try:
+        for source in sources:
+            for file in images_in_folder(source) if source.is_dir() else [source]:
+                found.update(_ends(file))
+    except (OSError, DynapointError):
+        return None
+    return found.hexdigest()
+
+
+def _ends(file: Path) -> bytes:
+    """The hash of a file's size, its first bytes and its last."""
+    size = file.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        found.update(stream.read(_END_BYTES))
+        with suppress(OSError):
+            stream.seek(max(_END_BYTES, size - _END_BYTES))
+            found.update(stream.read(_END_BYTES))
+    return found.digest()

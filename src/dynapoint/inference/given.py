@@ -1,0 +1,70 @@
+"""What is given beside a source, checked before anything that takes long is begun.
+
+Torch is loaded only where there is something to check that needs it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dynapoint.data.frames import Frames
+from dynapoint.data.masks import mask_files
+from dynapoint.data.times import read_times
+from dynapoint.errors import InputError, ModelError
+
+
+def check_given(
+    *,
+    times_s: Any = None,
+    ignore_masks: Path | str | None = None,
+    intrinsics: Any = None,
+    scale_from: tuple[str, str | Path] | None = None,
+    weights: Path | str | None = None,
+) -> None:
+    """Refuse what cannot be used whatever the frames are; before these are read.
+
+    Raises:
+        ConfigError, InputError: What is given cannot be read or makes no sense.
+        ModelError: There is no such weights file.
+    """
+    if isinstance(times_s, str | os.PathLike):
+        read_times(Path(times_s))
+    if ignore_masks is not None:
+        mask_files(Path(ignore_masks))
+    if intrinsics is not None:
+        from dynapoint.inference.known_cameras import read_intrinsics  # noqa: PLC0415
+
+        read_intrinsics(intrinsics)
+    if scale_from is not None:
+        from dynapoint.inference.scale import read_scale  # noqa: PLC0415
+
+        read_scale(*scale_from)
+    if weights is not None and not Path(weights).is_file():
+        raise ModelError(f"no weights file at {weights}; give the path of one")
+
+
+def check_with_frames(
+    frames: Frames,
+    *,
+    reference: int = 0,
+    intrinsics: Any = None,
+    scale_from: tuple[str, str | Path] | None = None,
+) -> None:
+    """Refuse what does not fit the frames; before the network is loaded.
+
+    Raises:
+        InputError: It speaks of other frames, places or sizes.
+    """
+    if not 0 <= reference < frames.count:
+        raise InputError(
+            f"reference is {reference} but the {frames.count} frames used are 0 to "
+            f"{frames.count - 1}"
+        )
+    if intrinsics is not None:
+        from dynapoint.inference.known_cameras import known_intrinsics  # noqa: PLC0415
+
+        known_intrinsics(intrinsics, frames)
+    if scale_from is not None:
+        from dynapoint.inference.scale import check_scale  # noqa: PLC0415
+
+        check_scale(frames, *scale_from)

@@ -1,0 +1,180 @@
+"""Where places of one frame are found again: at all times, and in another frame."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from numpy.typing import ArrayLike
+
+from dynapoint.geometry.arrays import points_in_camera, project
+from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both
+from dynapoint.results.checked import checked_index, checked_mask, checked_xy
+from dynapoint.results.scene_maps import SceneMaps, seen_surface, times_with_bar
+from dynapoint.results.seen_places import matches_along_flow, seen_flow, seen_places
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.correspondence import Correspondence
+    from dynapoint.reductions.tracks import PixelTracks
+
+
+def track(
+    scene: SceneMaps,
+    *,
+    frame: SupportsIndex = 0,
+    xy: ArrayLike | None = None,
+    mask: Bool[np.ndarray, "map_height map_width"] | None = None,
+    every: int = 1,
+) -> "PixelTracks[np.ndarray]":
+    """Where places of one frame are at all times, in space and in each image.
+
+    Args:
+        scene: Whose points.
+        frame: Whose pixels.
+        xy: (n, 2) places in ORIGINAL pixels, between pixels too; instead of a mask.
+        mask: Which pixels of the frame's map; all if neither is given.
+        every: Track every `every`-th row and column of the map.
+
+    Returns:
+        Tracks: `points` (time, place, 3) in the world and scene units; `source_xy` and `xy` in
+        pixels of the ORIGINAL images.
+
+    Raises:
+        InputError: `frame` is no index of a frame used, or `xy` is not finite.
+        ShapeError: The mask is not of the size of the maps, or `xy` is no array of numbers of shape
+            (n, 2).
+    """
+    if xy is not None:
+        return _tracks_of_places(scene, frame, xy)
+    source = checked_index(frame, "frame", scene.frame_count)
+    marked = np.zeros(scene.map_hw, dtype=bool)
+    marked[:: max(1, every), :: max(1, every)] = True
+    if mask is not None:
+        marked &= checked_mask(mask, scene.map_hw)
+    return _tracks_of_pixels(scene, source, marked)
+
+
+def match(
+    scene: SceneMaps,
+    *,
+    frame: SupportsIndex,
+    to_frame: SupportsIndex,
+    xy: ArrayLike | None = None,
+    time: SupportsIndex | None = None,
+) -> "Correspondence[np.ndarray]":
+    """Where places of a frame are in another, moving parts included.
+
+    Where the scene keeps pictures, and the two meet at the time of frame b, a place is where
+    `optical_flow` leads, and a match is valid where the way back ends within two pixels of the
+    map, mutual within one. Else it is the nearest one in space.
+
+    Args:
+        scene: Whose frames.
+        frame: Frame a, whose places are searched for.
+        to_frame: Frame b.
+        xy: (n, 2) places in ORIGINAL pixels of a, between pixels too; None for all pixels of
+            its map. Those that its map does not show match nothing.
+        time: The common time at which the two meet; that of frame b by default.
+
+    Returns:
+        Places `xy_px` in ORIGINAL pixels of b; one answer for each place, or for each pixel of
+        the map.
+
+    Raises:
+        InputError: `xy` is not finite, or an index is none of a frame used.
+        ShapeError: `xy` is no array of numbers of shape (n, 2).
+    """
+    source = checked_index(frame, "frame", scene.frame_count)
+    target = checked_index(to_frame, "frame", scene.frame_count)
+    moment = target if time is None else checked_index(time, "time", scene.frame_count)
+    in_map = None
+    if xy is not None:
+        places = checked_xy(xy)
+        shown = scene.pixel_map.shows(source, places)
+        # What lies outside the map matches nothing.
+        in_map = np.where(shown[:, None], scene.pixel_map.to_map(source, places), -1.0)
+    if scene.pictures is not None and moment == target != source:
+        found = matches_along_flow(scene, source, target, in_map)
+    else:
+        found = _matches_in_space(scene, source, target, in_map, moment)
+    in_picture = scene.pixel_map.to_picture(target, found.xy_px)
+    return replace(found, xy_px=in_picture.astype(np.float32))
+
+
+def _tracks_of_pixels(
+    scene: SceneMaps, source: int, marked: Bool[np.ndarray, "map_height map_width"]
+) -> "PixelTracks[np.ndarray]":
+    """Tracks of the pixels marked in a frame's map, from maps of one time after another."""
+    from dynapoint.reductions.tracks import PixelTracks, tracked_times  # noqa: PLC0415
+
+    times = (
+        (as_tensor(points).double(), as_tensor(confidence).double(), seen_surface(scene, time))
+        for time in range(scene.frame_count)
+        for points, confidence in [scene.maps(frame=source, time=time)]
+    )
+    shape = (scene.frame_count, np.count_nonzero(marked))
+    columns, rows = np.nonzero(marked)[::-1]
+    starts = np.stack([columns, rows], axis=1) + 0.5
+    places = scene.pixel_map.to_picture(source, starts)
+    # What is seen is judged in float64; as precise as the maps, answers take half the room.
+    tracks = PixelTracks(
+        source_xy=places.astype(np.float32),
+        points=np.empty((*shape, 3), dtype=np.float32),
+        xy=np.empty((*shape, 2), dtype=np.float32),
+        visible=np.empty(shape, dtype=np.float32),
+        confidence=np.empty(shape, dtype=np.float32),
+    )
+    tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
+    for time, now in zip(times_with_bar(scene), tracked, strict=True):
+        tracks.points[time], tracks.visible[time] = now.points, now.visible
+        seen = now.xy.numpy()
+        if scene.pictures is not None:
+            flow = seen_flow(scene, source, time)
+            shown = np.isfinite(seen) & flow.valid[marked][:, None]
+            seen = np.where(shown, starts + flow.flow_px[marked], seen)
+        tracks.xy[time] = scene.pixel_map.to_picture(time, seen)
+        tracks.confidence[time] = now.confidence
+    return tracks
+
+
+def _tracks_of_places(
+    scene: SceneMaps, frame: SupportsIndex, xy: ArrayLike
+) -> "PixelTracks[np.ndarray]":
+    """Tracks of places between pixels, by queries; NaN where nothing is known, as of pixels."""
+    from dynapoint.reductions.tracks import PixelTracks  # noqa: PLC0415
+
+    found = scene.query(frame=frame, xy=xy)
+    known = found.confidence > 0
+    points = np.where(known[..., None], found.points, np.float32(np.nan))
+    places = [
+        project(points_in_camera(here.astype(np.float64), pose), lens)
+        for here, pose, lens in zip(points, scene.world_from_camera, scene.intrinsics, strict=True)
+    ]
+    if scene.pictures is not None:
+        start = scene.pixel_map.to_map(int(frame), checked_xy(xy))
+        for time, projected in enumerate(places):
+            seen = scene.pixel_map.to_picture(time, seen_places(scene, int(frame), time, start))
+            places[time] = np.where(np.isfinite(projected) & np.isfinite(seen), seen, projected)
+    return PixelTracks(
+        source_xy=np.asarray(xy, dtype=np.float32).reshape(-1, 2),
+        points=points,
+        xy=np.stack(places).astype(np.float32),
+        visible=np.where(known, found.visible, np.float32(0)),
+        confidence=found.confidence,
+    )
+
+
+def _matches_in_space(
+    scene: SceneMaps,
+    frame: int,
+    to_frame: int,
+    in_map: Float64[np.ndarray, "place xy=2"] | None,
+    time: int,
+) -> "Correspondence[np.ndarray]":
+    """Matches by the nearest points of two maps at a common time, in pixels of the maps."""
+    from dynapoint.reductions.correspondence import match_pixels, match_places  # noqa: PLC0415
+
+    maps = maps_of_both(scene, frame, to_frame, time=time)
+    if in_map is None:
+        return as_numpy(match_pixels(*maps))
+    return as_numpy(match_places(as_tensor(in_map), *maps))

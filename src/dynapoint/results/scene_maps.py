@@ -1,0 +1,359 @@
+"""What a scene holds: frames, cameras, and maps of points at any time; no answers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
+from numpy.typing import ArrayLike
+
+from dynapoint.data.frames import Frames
+from dynapoint.geometry.arrays import points_in_camera
+from dynapoint.refinement.findings import Findings
+from dynapoint.results.checked import checked_index, checked_xy
+from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.progress import steps
+from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
+from dynapoint.results.scene_points import FrameMaps, FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.seen_surfaces import seen_probability, surface_of
+
+if TYPE_CHECKING:
+    from dynapoint.reductions.flow import OpticalFlow
+    from dynapoint.reductions.visibility import SeenSurface
+
+# What a camera sees takes twice the memory of its own-time map.
+_SURFACES_KEPT = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SceneMaps:
+    """The frames of a scene, their cameras, and points for every (frame, time).
+
+    `Reconstruction` is this with all that can be asked of it; functions that answer take this.
+
+    Attributes:
+        frames: The frames used.
+        world_from_camera: Camera to world; `[0]` is exactly the identity.
+        intrinsics: In original pixels.
+        own_time_points: For each frame, its pixels' points at its own time, in the world, at the
+            resolution of the maps.
+        own_time_confidence: Not negative, larger is better.
+        pixel_map: Where the pixels of the original images lie in the maps.
+        decoder: Gives points at further times on demand.
+        model_name: Which network made it.
+        weights_sha256: Hash of the network's weights where known.
+        progress: Whether to show a bar on standard error while tracks are worked out.
+        settings: How it was made, in names and plain values.
+        refinement: What refinement found and changed; None where none was asked for.
+        pictures: What the maps show of every frame, grey and of one size, for measuring where
+            points are seen (`results.seen_places`); None leaves that to the maps.
+        kept_tracks: Those of frame 0 where they are at hand, e.g. memory-mapped.
+        folder: The stored scene that it was opened from.
+    """
+
+    frames: Frames
+    world_from_camera: Float64[np.ndarray, "frame 4 4"]
+    intrinsics: Float64[np.ndarray, "frame 3 3"]
+    own_time_points: Float32[np.ndarray, "frame map_height map_width xyz=3"]
+    own_time_confidence: Float32[np.ndarray, "frame map_height map_width"]
+    pixel_map: PixelMap
+    decoder: PointDecoder
+    model_name: str
+    weights_sha256: str | None = None
+    progress: bool = False
+    settings: Mapping[str, str | int] = field(default_factory=dict)
+    refinement: Findings | None = None
+    pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
+    kept_tracks: FrameTracks | None = None
+    folder: Path | None = None
+
+    @property
+    def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
+        """The frames used, in original resolution."""
+        return self.frames.images
+
+    @property
+    def timestamps_s(self) -> Float64[np.ndarray, " frame"]:
+        """Seconds since the source's first frame."""
+        return self.frames.timestamps_s
+
+    @property
+    def source_frame_index(self) -> Int64[np.ndarray, " frame"]:
+        """Which frame of the source each frame is, from 0."""
+        return self.frames.source_frame_index
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames, and so times, there are."""
+        return self.frames.count
+
+    @property
+    def map_hw(self) -> tuple[int, int]:
+        """(height, width) of the maps: the network's, or finer (`inference.finer`)."""
+        return self.pixel_map.map_hw
+
+    @cached_property
+    def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:
+        """Intrinsics in pixels of the maps."""
+        return self.pixel_map.map_from_image @ self.intrinsics
+
+    @cached_property
+    def own_time_depth(self) -> Float32[np.ndarray, "frame map_height map_width"]:
+        """Depth along the axis of each frame's camera, at its own time, at map resolution.
+
+        0, which joins no surface, where a map shows nothing.
+        """
+        depth = np.empty(self.own_time_points.shape[:3], dtype=np.float32)
+        for frame in range(self.frame_count):
+            depth[frame] = self.depth_of(frame)
+        return depth
+
+    def depth_of(self, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
+        """`own_time_depth` of one frame, without working out that of the others."""
+        points = self.own_time_points[frame].astype(np.float64)
+        depth = points_in_camera(points, self.world_from_camera[frame])[..., 2].astype(np.float32)
+        depth[~self.pixel_map.shown_pixels(frame)] = 0.0
+        return depth
+
+    def query(
+        self,
+        *,
+        frame: SupportsIndex,
+        xy: ArrayLike,
+        time: SupportsIndex | None = None,
+        camera: SupportsIndex | None = None,
+    ) -> QueryResult:
+        """Place points seen at pixels of one frame where they are at one time, or at all times.
+
+        Between pixels the answer is bilinear on one surface and the nearest pixel's across an edge
+        in depth, with the same weights for every time.
+
+        Args:
+            frame: Which of the frames used, from 0.
+            xy: (n, 2) places in original pixels, (column, row), centres at half-integers.
+            time: Frame index of the time; None for all times, as a leading axis of all results.
+            camera: None for the world; an index for the camera of that frame at its own pose.
+
+        Raises:
+            InputError: `frame`, `time` or `camera` is no index of a frame used, or `xy` is not
+                finite.
+            ShapeError: `xy` is no array of numbers of shape (n, 2).
+        """
+        source = checked_index(frame, "frame", self.frame_count)
+        count = self.frame_count
+        times = range(count) if time is None else [checked_index(time, "time", count)]
+        target = None if camera is None else checked_index(camera, "camera", count)
+        places = checked_xy(xy)
+        inside = self.pixel_map.shows(source, places)
+        sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
+        at_times = [self._at_time(sampler, source, moment, target) for moment in times]
+        points = np.stack([at_time[0] for at_time in at_times])
+        visible = np.stack([at_time[1] for at_time in at_times])
+        confidence = np.stack([at_time[2] for at_time in at_times])
+        valid = np.broadcast_to(inside, visible.shape).copy()
+        first = slice(None) if time is None else 0
+        return QueryResult(
+            points=points[first],
+            valid=valid[first],
+            visible=np.where(valid, visible, np.float32(0))[first],
+            confidence=np.where(valid, confidence, np.float32(0))[first],
+        )
+
+    def maps(self, *, frame: SupportsIndex, time: SupportsIndex) -> FrameMaps:
+        """Points (world) and confidence of all map pixels of `frame`, placed at `time`.
+
+        Raises:
+            InputError: `frame` or `time` is no index of a frame used.
+        """
+        source = checked_index(frame, "frame", self.frame_count)
+        return self._maps(source, checked_index(time, "time", self.frame_count))
+
+    def maps_at(
+        self, *, time: SupportsIndex
+    ) -> tuple[
+        Float32[np.ndarray, "frame map_height map_width xyz=3"],
+        Float32[np.ndarray, "frame map_height map_width"],
+    ]:
+        """Points (world) and confidence of all map pixels of all frames, placed at one `time`.
+
+        A network with a decoder over all frames (vdpm) works these out in one pass, for which
+        `maps` of every frame would take as many passes as there are frames.
+
+        Raises:
+            InputError: `time` is no index of a frame used.
+        """
+        moment = checked_index(time, "time", self.frame_count)
+        everyone = range(self.frame_count)
+        points, confidence = maps_of_frames(self, everyone, moment, from_tracks=False)
+        return np.stack(points), confidence
+
+    def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
+        """Where all map pixels of one frame are at all times.
+
+        Raises:
+            InputError: `frame` is no index of a frame used.
+        """
+        if self.kept_tracks is not None and checked_index(frame, "frame", self.frame_count) == 0:
+            return self.kept_tracks
+        shape = (self.frame_count, *self.map_hw)
+        tracks = FrameTracks(
+            points=np.empty((*shape, 3), dtype=np.float32),
+            visible=np.empty(shape, dtype=np.float32),
+            confidence=np.empty(shape, dtype=np.float32),
+        )
+        for time, now in enumerate(self.track_times(frame=frame, keep=True)):
+            tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
+        return tracks
+
+    def track_times(
+        self, *, frame: SupportsIndex = 0, keep: bool = False
+    ) -> Iterator[
+        tuple[
+            Float32[np.ndarray, "map_height map_width xyz=3"],
+            Float32[np.ndarray, "map_height map_width"],
+            Float32[np.ndarray, "map_height map_width"],
+        ]
+    ]:
+        """Points, visibility and confidence of `tracks`, one time after another.
+
+        Args:
+            frame: Whose pixels.
+            keep: Whether what is decoded is to be kept, as it is for queries.
+
+        Raises:
+            InputError: `frame` is no index of a frame used.
+        """
+        source = checked_index(frame, "frame", self.frame_count)
+        kept = self.kept_tracks if source == 0 else None
+        if kept is not None:
+            yield from zip(kept.points, kept.visible, kept.confidence, strict=True)
+            return
+        for time in times_with_bar(self):
+            points, confidence = self._maps(source, time, keep=keep)
+            yield points, self._visible(points, source, time, points, confidence), confidence
+
+    def _maps(self, frame: int, time: int, *, keep: bool = True) -> FrameMaps:
+        """`maps` for indices known to be good."""
+        held = self._held(frame, time)
+        return self.decoder.decode([frame], time, keep=keep)[0] if held is None else held
+
+    def _held(self, frame: int, time: int) -> FrameMaps | None:
+        """What is at hand without decoding: own-time maps and the tracks of frame 0."""
+        if frame == time:
+            return self.own_time_points[frame], self.own_time_confidence[frame]
+        if frame == 0 and self.kept_tracks is not None:
+            return self.kept_tracks.points[time], self.kept_tracks.confidence[time]
+        return None
+
+    @cached_property
+    def _cells(self) -> dict[int, Bool[np.ndarray, "cell_row cell_column"]]:
+        """Which cells of the maps asked for lie on one surface."""
+        return {}
+
+    @cached_property
+    def _flows(self) -> "dict[tuple[int, int], OpticalFlow[np.ndarray]]":
+        """Flow between the last pairs of frames asked for."""
+        return {}
+
+    @cached_property
+    def _surfaces(self) -> dict[int, "SeenSurface"]:
+        """What the last cameras asked for see."""
+        return {}
+
+    def _surface_cells(self, frame: int) -> Bool[np.ndarray, "cell_row cell_column"]:
+        """Which cells of a frame's map lie on one surface, worked out on first use."""
+        if frame not in self._cells:
+            self._cells[frame] = surface_cells(self.depth_of(frame))
+        return self._cells[frame]
+
+    def _at_time(
+        self, sampler: PixelSampler, frame: int, time: int, camera: int | None
+    ) -> tuple[
+        Float32[np.ndarray, "points xyz=3"],
+        Float32[np.ndarray, " points"],
+        Float32[np.ndarray, " points"],
+    ]:
+        """Points in the world or a camera, visibility and confidence at one time."""
+        point_map, confidence_map = self._maps(frame, time)
+        points = sampler.points(point_map)
+        visible = self._visible(points, frame, time, point_map, confidence_map)
+        if camera is not None:
+            points = points_in_camera(points, self.world_from_camera[camera])
+        confidence = sampler.scores(confidence_map)
+        return points.astype(np.float32), visible, confidence.astype(np.float32)
+
+    def _visible(
+        self,
+        points: Float[np.ndarray, "*points xyz=3"],
+        frame: int,
+        time: int,
+        point_map: Float32[np.ndarray, "map_height map_width xyz=3"],
+        confidence_map: Float32[np.ndarray, "map_height map_width"],
+    ) -> Float32[np.ndarray, "*points"]:
+        """Probability that points (world) of a frame are seen at a time; sure at its own time.
+
+        The maps are the frame's at that time.
+        """
+        if frame == time:
+            return np.ones(points.shape[:-1], dtype=np.float32)
+        return seen_probability(seen_surface(self, time), points, point_map, confidence_map)
+
+
+def maps_of_frames(
+    scene: SceneMaps,
+    frames: Sequence[int],
+    time: int,
+    *,
+    keep: bool = True,
+    from_tracks: bool = True,
+) -> tuple[
+    list[Float32[np.ndarray, "map_height map_width xyz=3"]],
+    Float32[np.ndarray, "frame map_height map_width"],
+]:
+    """Points of some frames at one time, a map each and none copied, and their confidence.
+
+    Decoded together, because this is one pass of a network whose decoder sees all frames.
+
+    Args:
+        scene: Whose maps.
+        frames: Indices of frames.
+        time: Index of the frame whose time it is.
+        keep: Whether the decoder is to keep what it decodes.
+        from_tracks: Take frame 0 from the tracks at hand. They were decoded alone, and so differ in
+            the last bit from what a scene without tracks decodes together.
+    """
+    held = {frame: scene._held(frame, time) for frame in frames if from_tracks or frame == time}
+    maps = {frame: found for frame, found in held.items() if found is not None}
+    others = [frame for frame in frames if frame not in maps]
+    if others:
+        maps.update(zip(others, scene.decoder.decode(others, time, keep=keep), strict=True))
+    return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
+
+
+def times_with_bar(scene: SceneMaps) -> Iterator[int]:
+    """All times of a scene, with a progress bar if it wants one."""
+    return steps(range(scene.frame_count), scene.frames.name, shown=scene.progress)
+
+
+def seen_surface(scene: SceneMaps, time: int) -> "SeenSurface":
+    """What the camera of a frame sees at its own time; those of the last frames are kept."""
+    kept = scene._surfaces
+    if time not in kept:
+        if len(kept) >= _SURFACES_KEPT:
+            del kept[next(iter(kept))]
+        kept[time] = surface_of(
+            scene.own_time_points[time],
+            scene.own_time_confidence[time],
+            scene.world_from_camera[time],
+            scene.map_intrinsics[time],
+            scene.pixel_map.shown_pixels(time),
+        )
+    return kept[time]
+
+
+def kept_flows(scene: SceneMaps) -> "dict[tuple[int, int], OpticalFlow[np.ndarray]]":
+    """Flow between the last pairs of frames that `seen_places` was asked for; it fills this."""
+    return scene._flows
