@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bpy  # type: ignore[import-not-found]
+import bpy
 import numpy as np
 
 FACTS = "scene.json"
