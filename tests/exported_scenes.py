@@ -4,7 +4,7 @@ import numpy as np
 
 import dynapoint
 from dynapoint.results.reconstruction import Reconstruction
-from fake_model import ROLL_STEP_RAD, FakeModel
+from fake_model import ROLL_STEP_RAD, SquareFake
 
 SHAPES = {"landscape": (36, 64), "portrait": (64, 36)}
 
@@ -33,5 +33,5 @@ def scene(
 
     The wall has the same colours in all frames only if the cameras do not roll.
     """
-    model = FakeModel(roll_step_rad=roll_step_rad)
+    model = SquareFake(roll_step_rad=roll_step_rad)
     return dynapoint.reconstruct(images(frames, *SHAPES[shape]), model, frames=frames)

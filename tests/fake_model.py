@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.types import Cameras, PointMaps
 
 WALL_DEPTH, BOX_DEPTH = 4.0, 2.0
@@ -46,16 +47,21 @@ class FakeModel:
         self.decoded: list[tuple[int, int]] = []
 
     def encode(self, images: torch.Tensor) -> FakeEncoded:
+        return self._encode(images, pixel_aspect=1.0)
+
+    def _encode(self, images: torch.Tensor, *, pixel_aspect: float) -> FakeEncoded:
         assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
         _, frames, _, height, width = images.shape
         assert height % self.patch_size == 0 and width % self.patch_size == 0
-        focal = float(max(height, width))
-        intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        focal, across = float(max(height, width)), pixel_aspect**0.5
+        focal_x, focal_y = focal * across, focal / across
+        intrinsics = torch.tensor([[focal_x, 0, width / 2], [0, focal_y, height / 2], [0, 0, 1.0]])
         rows, columns = torch.meshgrid(
             torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"
         )
         ray = torch.stack(
-            [(columns - width / 2) / focal, (rows - height / 2) / focal, torch.ones_like(rows)], -1
+            [(columns - width / 2) / focal_x, (rows - height / 2) / focal_y, torch.ones_like(rows)],
+            -1,
         )
         box = ((columns / width - 0.4).abs() < 0.15) & ((rows / height - 0.5).abs() < 0.2)
         depth = torch.where(box, BOX_DEPTH, WALL_DEPTH)
@@ -103,6 +109,18 @@ def seen_from(world_from_camera: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (..., 3) of the world in a camera's axes, in float64, by the inverse of its matrix."""
     matrix = np.linalg.inv(world_from_camera.astype(np.float64))
     return np.einsum("ij,...j->...i", matrix[:3, :3], points.astype(np.float64)) + matrix[:3, 3]
+
+
+class SquareFake(FakeModel):
+    """The same, told how pictures were stretched: their lens has square pixels and stays as it is.
+
+    With the plain one, whose lens is square in the maps, what moves is stretched with its picture.
+    """
+
+    info = ModelInfo(name="fake")
+
+    def encode(self, images: torch.Tensor, request: EncodeRequest = PLAIN) -> FakeEncoded:
+        return self._encode(images, pixel_aspect=request.pixel_aspect)
 
 
 def picture_array(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:

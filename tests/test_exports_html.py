@@ -253,7 +253,7 @@ def test_clouds_are_thinned_until_the_page_is_small(level, tmp_path, monkeypatch
     spans = [chunks[cloud["chunk"]] for cloud in page.manifest["clouds"]]
     before, clouds = spans[0][0], spans[-1][1] - spans[0][0]
     start, end = chunks[page.manifest["fused"]["pathChunk"]]
-    limit = 100_000 + len(json.dumps(page.manifest)) + before - (end - start) // 2 + clouds // 2
+    limit = 100_000 + len(json.dumps(page.manifest)) + before - (end - start) // 2 + clouds // 3
     monkeypatch.setattr(html, "_DEFAULT_CHARACTERS", limit)
     monkeypatch.setattr(html, "_MOVER_CHARACTERS", (end - start) // 2)
     small = Page(export(rec, "html", tmp_path / "x"))

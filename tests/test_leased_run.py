@@ -16,6 +16,7 @@ import torch
 
 from conftest import toy_truth
 from dynapoint.errors import ConfigError
+from dynapoint.models.layers.precision import cpu_multiplies_bf16
 from dynapoint.models.nano.config import tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
@@ -344,10 +345,15 @@ def test_gradients_of_pieces_add_up(tmp_path):
         assert torch.isfinite(values).all()
         found = {n: p.grad for n, p in run.trainer.network.named_parameters()}
         gradients.append((values, found))
+    largest = max(float(value.abs().max()) for value in gradients[0][1].values())
+    # Processors with instructions for bfloat16 sum in it, in another order for each cut.
+    tolerance = 5e-2 if cpu_multiplies_bf16() else 1e-3
     for values, found in gradients[1:]:
         torch.testing.assert_close(values, gradients[0][0], rtol=1e-4, atol=1e-6)
         for name, value in found.items():
-            torch.testing.assert_close(value, gradients[0][1][name], rtol=1e-3, atol=1e-6)
+            wanted = gradients[0][1][name]
+            off = (value - wanted).abs().max()
+            assert off <= tolerance * wanted.abs().max() + 1e-6 * largest, name
 
 
 def test_pieces_are_the_whole():

@@ -24,6 +24,7 @@ from fake_model import (
     VELOCITY,
     WALL_DEPTH,
     FakeModel,
+    SquareFake,
     picture_array,
 )
 
@@ -32,7 +33,7 @@ SIZES = [(96, 160), (160, 96), (120, 120), (97, 211), (33, 20)]
 
 @pytest.fixture(scope="module", params=SIZES, ids=str)
 def rec(request) -> Reconstruction:
-    return dynapoint.reconstruct(picture_array(5, *request.param), FakeModel())
+    return dynapoint.reconstruct(picture_array(5, *request.param), SquareFake())
 
 
 def random_xy(rec: Reconstruction, count: int = 500, seed: int = 0) -> np.ndarray:

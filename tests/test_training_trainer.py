@@ -158,7 +158,7 @@ def test_run_saves_validates_and_stops(tmp_path):
 
 
 def test_intervals(tmp_path, monkeypatch):
-    trainer = toy_trainer(tmp_path, steps=2, checkpoint_seconds=-1.0, validate_seconds=-1.0)
+    trainer = toy_trainer(tmp_path, steps=2, checkpoint_seconds=1e-9, validate_seconds=1e-9)
     saved, validated = [], []
     monkeypatch.setattr(trainer, "save", lambda: saved.append(trainer.step))
     trainer.run(on_step=lambda _: None, on_validate=lambda t: validated.append(t.step))

@@ -22,7 +22,7 @@ from dynapoint.viewer.jobs import Jobs, Working
 from dynapoint.viewer.serving import Request
 from dynapoint.viewer.shown import ShownScene
 from exported_scenes import gray_images, scene
-from fake_model import VELOCITY, FakeModel, picture_array, seen_from
+from fake_model import VELOCITY, FakeModel, SquareFake, picture_array, seen_from
 
 FRAMES = 4
 STEP_BYTES = 2e6
@@ -83,7 +83,7 @@ def test_unusable_points_are_not_shown():
 
 def test_a_step_of_a_large_scene_is_less_than_two_megabytes():
     images = np.random.default_rng(0).integers(0, 255, (3, 294, 518, 3), dtype=np.uint8)
-    model = FakeModel(518)
+    model = SquareFake(518)
     model.patch_size = 14
     large = ShownScene(dynapoint.reconstruct(images, model))
     assert large.rec.map_hw == (294, 518)
