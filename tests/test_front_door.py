@@ -1,5 +1,6 @@
 """What a user does with a reconstruction in Python: save, export, show, look."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 import dynapoint
 from dynapoint.errors import ConfigError, OutputError
 from dynapoint.exports.catalog import FORMATS
+from dynapoint.results.reconstruction import Reconstruction
 from fake_model import FakeModel, picture_array
 
 
@@ -91,3 +93,14 @@ def test_torch_tensors_are_a_source_with_channels_second_or_last(rec, dtype, sec
 def test_a_device_is_for_a_network_by_name():
     with pytest.raises(ConfigError, match="move that there"):
         dynapoint.reconstruct(picture_array(2, 40, 64), FakeModel(32), device="cpu")
+
+
+def test_a_scene_exports_as_the_package_does():
+    method, function = (
+        inspect.signature(each).parameters for each in (Reconstruction.export, dynapoint.export)
+    )
+    ours, theirs = ({k: v.default for k, v in each.items()} for each in (method, function))
+    assert list(ours.values())[1:] == list(theirs.values())[1:]
+    assert list(ours)[1:] == list(theirs)[1:]
+    told = str(Reconstruction.export.__doc__).replace(",", " ").split()
+    assert set(FORMATS) <= {word.strip(".") for word in told}

@@ -655,7 +655,8 @@ def test_frames_of_other_sizes_midway_are_named(tmp_path):
         target = io.BytesIO()
         with av.open(target, "w", "h264") as out:
             stream = out.add_stream("libx264", rate=10)
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
             for _ in range(4):
                 gray = np.full((size[1], size[0], 3), 90, np.uint8)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))

@@ -133,20 +133,23 @@ class Reconstruction(SceneMaps):
         confidence_percentile: float = 0.0,
         hide_pixels: Literal["none", "black", "white"] = "none",
         fps: float | None = None,
+        show: Literal["auto", "fused", "own"] = "auto",
         overwrite: bool = False,
     ) -> Path:
         """Write the scene in another program's format.
 
         Args:
             path: The file or folder to write.
-            to: The format: ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth,
-                depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
+            to: The format: ply, glb, usd, blender, nuke, colmap, nerfstudio, rerun, tum, tapvid3d,
+                depth, depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
             time: Only this time; None for all.
             max_points: At most this many points in a cloud; None leaves it to the format.
             confidence_percentile: This share of a cloud's points is left out, in percent: those of
                 least confidence.
             hide_pixels: Leave out points whose pixel is nearly black, or nearly white.
             fps: Times per second in animations; None plays them as the source did.
+            show: What pictures of the cloud show: all frames "fused", each frame's "own" pixels, or
+                what the self-check advises.
             overwrite: Replace an earlier export.
 
         Returns:
@@ -166,6 +169,7 @@ class Reconstruction(SceneMaps):
             confidence_percentile=confidence_percentile,
             hide_pixels=hide_pixels,
             fps=fps,
+            show=show,
             overwrite=overwrite,
         )
 
