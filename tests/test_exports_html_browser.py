@@ -23,7 +23,10 @@ def addresses(tmp_path_factory):
     """Pages of a coloured and of a gray scene, as addresses."""
     folder = tmp_path_factory.mktemp("pages")
     return {
-        name: export(scene(shape, frames=FRAMES, images=images), "html", folder / name).as_uri()
+        # Frames that were fused have one colour for a place of the wall if cameras do not roll.
+        name: export(
+            scene(shape, frames=FRAMES, images=images, roll_step_rad=0.0), "html", folder / name
+        ).as_uri()
         for name, shape, images in (
             ("coloured", "landscape", coloured_images),
             ("portrait", "portrait", coloured_images),

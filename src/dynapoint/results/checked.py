@@ -4,7 +4,7 @@ import operator
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 
 from dynapoint.errors import InputError, ShapeError
@@ -37,11 +37,17 @@ def checked_index(index: SupportsIndex, name: str, frame_count: int) -> int:
     return checked
 
 
-def checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:
-    """Places of the original pictures, as float64.
+def checked_xy(
+    xy: ArrayLike, picture_hw: Int64[np.ndarray, "hw=2"]
+) -> Float64[np.ndarray, "points xy=2"]:
+    """Places of an original picture, as float64.
+
+    Args:
+        xy: (n, 2) numbers, (column, row).
+        picture_hw: (height, width) of the picture.
 
     Raises:
-        InputError: A value is not finite.
+        InputError: A value is not finite, or none of the places lies in the picture.
         ShapeError: They are no array of numbers of shape (n, 2).
     """
     try:
@@ -57,6 +63,13 @@ def checked_xy(xy: ArrayLike) -> Float64[np.ndarray, "points xy=2"]:
         raise InputError(
             f"{np.count_nonzero(~np.isfinite(places).all(axis=1))} of {len(places)} rows of xy are "
             "not finite; leave them out"
+        )
+    height, width = picture_hw.tolist()
+    if len(places) and not ((places >= 0) & (places <= [width, height])).all(axis=1).any():
+        raise InputError(
+            f"none of the {len(places)} places of xy, the first of which is "
+            f"({places[0, 0]:g}, {places[0, 1]:g}), lies in the picture of {width}x{height}; give "
+            "(column, row) in original pixels"
         )
     return places.astype(np.float64)
 

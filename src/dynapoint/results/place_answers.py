@@ -81,7 +81,8 @@ def match(
         the map.
 
     Raises:
-        InputError: `xy` is not finite, or an index is none of a frame used.
+        InputError: `xy` is not finite or nowhere in the picture, or an index is none of a frame
+            used.
         ShapeError: `xy` is no array of numbers of shape (n, 2).
     """
     source = checked_index(frame, "frame", scene.frame_count)
@@ -89,7 +90,7 @@ def match(
     moment = target if time is None else checked_index(time, "time", scene.frame_count)
     in_map = None
     if xy is not None:
-        places = checked_xy(xy)
+        places = checked_xy(xy, scene.frames.picture_hw[source])
         shown = scene.pixel_map.shows(source, places)
         # What lies outside the map matches nothing.
         in_map = np.where(shown[:, None], scene.pixel_map.to_map(source, places), -1.0)
@@ -151,7 +152,7 @@ def _tracks_of_places(
         for here, pose, lens in zip(points, scene.world_from_camera, scene.intrinsics, strict=True)
     ]
     if scene.pictures is not None:
-        start = scene.pixel_map.to_map(int(frame), checked_xy(xy))
+        start = scene.pixel_map.to_map(int(frame), np.asarray(xy, dtype=np.float64))
         for time, projected in enumerate(places):
             seen = scene.pixel_map.to_picture(time, seen_places(scene, int(frame), time, start))
             places[time] = np.where(np.isfinite(projected) & np.isfinite(seen), seen, projected)

@@ -138,15 +138,15 @@ class SceneMaps:
             camera: None for the world; an index for the camera of that frame at its own pose.
 
         Raises:
-            InputError: `frame`, `time` or `camera` is no index of a frame used, or `xy` is not
-                finite.
+            InputError: `frame`, `time` or `camera` is no index of a frame used, `xy` is not
+                finite, or none of it lies in the picture.
             ShapeError: `xy` is no array of numbers of shape (n, 2).
         """
         source = checked_index(frame, "frame", self.frame_count)
         count = self.frame_count
         times = range(count) if time is None else [checked_index(time, "time", count)]
         target = None if camera is None else checked_index(camera, "camera", count)
-        places = checked_xy(xy)
+        places = checked_xy(xy, self.frames.picture_hw[source])
         inside = self.pixel_map.shows(source, places)
         sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
         at_times = [self._at_time(sampler, source, moment, target) for moment in times]
