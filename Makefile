@@ -55,7 +55,7 @@ types: .venv/ready
 	touch $@
 
 docs: .venv/docs-ready
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint types test
 

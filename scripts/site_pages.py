@@ -6,6 +6,7 @@ docs/notes goes under "Notes". `make docs` builds the site and fails at a broken
 
 import contextlib
 import io
+import json
 import os
 import re
 from pathlib import Path
@@ -31,7 +32,7 @@ def on_config(config: Any) -> Any:
     """Add the pages that are found, not listed: examples, notes, and files of the root."""
     notes = sorted((ROOT / "docs" / "notes").glob("*.md"))
     config.nav += [
-        {"Examples": [{title_of(path): f"examples/{path.stem}.md"} for path in examples()]},
+        {"Examples": ["examples/index.md", *(f"examples/{path.stem}.md" for path in examples())]},
         {"Notes": [f"notes/{path.name}" for path in notes]},
         {"Project": [{title: page_of(name)} for name, title in PROJECT.items()]},
     ]
@@ -40,17 +41,18 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are generated, and leave out what is no page."""
-    pages = {"index.md": with_links_of_pages((ROOT / "README.md").read_text("utf-8"))}
+    pages = {"index.md": with_links_of_pages((ROOT / "README.md").read_text("utf-8"), up="")}
     pages["commands.md"] = commands_page()
     for path in examples():
-        text = path.read_text("utf-8")
-        pages[f"examples/{path.stem}.md"] = f"# {title_of(path)}\n\n{fenced(text, 'python')}"
+        pages[f"examples/{path.stem}.md"] = f"# {title_of(path)}\n\n{shown(path)}"
     pages["examples/index.md"] = examples_page()
     for name, title in PROJECT.items():
         text = (ROOT / name).read_text("utf-8")
         is_page = name.endswith(".md")
         pages[page_of(name)] = (
-            with_links_of_pages(text) if is_page else f"# {title}\n\n{fenced(text, 'text')}"
+            with_links_of_pages(text, up="../")
+            if is_page
+            else f"# {title}\n\n{fenced(text, 'text')}"
         )
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
@@ -62,19 +64,37 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     up = "../" * page.file.src_uri.count("/")
     for name in PROJECT:
         markdown = markdown.replace(f"]({up}../{name})", f"]({up}{page_of(name)})")
-    return re.sub(
-        rf"\]\({re.escape(up)}\.\./examples/(\w+)\.py\)", rf"]({up}examples/\1.md)", markdown
-    )
+    example = rf"\]\({re.escape(up)}\.\./examples/(\w+)\.(?:py|ipynb)\)"
+    return re.sub(example, rf"]({up}examples/\1.md)", markdown)
 
 
 def examples() -> list[Path]:
-    """The examples in order."""
-    return sorted((ROOT / "examples").glob("*.py"))
+    """The notebook, then the scripts in order."""
+    folder = ROOT / "examples"
+    return [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("*.py"))]
 
 
 def title_of(example: Path) -> str:
     """Its name in words: `01_first_scene.py` is "First scene"."""
-    return example.stem[3:].replace("_", " ").capitalize()
+    return example.stem.lstrip("0123456789_").replace("_", " ").capitalize()
+
+
+def shown(example: Path) -> str:
+    """A script as one block, a notebook cell by cell."""
+    text = example.read_text("utf-8")
+    if example.suffix == ".py":
+        return fenced(text, "python")
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(
+        text if kind == "markdown" else fenced(text, "python") for kind, text in cells
+    )
+
+
+def first_line(example: Path) -> str:
+    """What an example is about."""
+    if example.suffix == ".py":
+        return example.read_text("utf-8").splitlines()[0].removeprefix('"""')
+    return "ten lines for a notebook: open, look, track, save, export, show."
 
 
 def page_of(name: str) -> str:
@@ -82,13 +102,16 @@ def page_of(name: str) -> str:
     return "project/" + name.removesuffix(".md").lower() + ".md"
 
 
-def with_links_of_pages(text: str) -> str:
-    """A document of the root with its links brought to where the site has their targets."""
-    text = re.sub(r"\]\(docs/", "](", text)
-    text = re.sub(r"\]\(examples/(\w+)\.py\)", r"](examples/\1.md)", text)
-    text = text.replace("](examples/)", "](examples/index.md)")
+def with_links_of_pages(text: str, *, up: str) -> str:
+    """A document of the root with its links brought to where the site has their targets.
+
+    `up` leads from its page to the root of the site.
+    """
+    text = re.sub(r"\]\(docs/", f"]({up}", text)
+    text = re.sub(r"\]\(examples/(\w+)\.(?:py|ipynb)\)", rf"]({up}examples/\1.md)", text)
+    text = text.replace("](examples/)", f"]({up}examples/index.md)")
     for name in PROJECT:
-        text = text.replace(f"]({name})", f"]({page_of(name)})")
+        text = text.replace(f"]({name})", f"]({up}{page_of(name)})")
     return text
 
 
@@ -98,11 +121,8 @@ def fenced(text: str, language: str) -> str:
 
 
 def examples_page() -> str:
-    """A list of the examples by the first lines of their docstrings."""
-    lines = [
-        f"- [{title_of(path)}]({path.stem}.md): {path.read_text('utf-8').splitlines()[0][3:]}"
-        for path in examples()
-    ]
+    """A list of the examples, each with its first line."""
+    lines = [f"- [{title_of(path)}]({path.stem}.md): {first_line(path)}" for path in examples()]
     return "# Examples\n\n" + "\n".join(lines) + "\n"
 
 
