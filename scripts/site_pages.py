@@ -54,8 +54,8 @@ def on_files(files: Files, config: Any) -> Files:
             if is_page
             else f"# {title}\n\n{fenced(text, 'text')}"
         )
-    for path, content in pages.items():
-        files.append(File.generated(config, path, content=content))
+    for uri, content in pages.items():
+        files.append(File.generated(config, uri, content=content))
     return files
 
 

@@ -31,9 +31,6 @@ def open_scene(
 ) -> Reconstruction:
     """Open a saved scene as the reconstruction that was saved.
 
-        rec = dynapoint.open("walk.4d")
-        tracks = rec.track(frame=0, every=4)
-
     Arrays are memory-mapped and read-only; images are read on first use. The first question that
     the arrays do not answer loads the network, which then answers as the fresh reconstruction did.
 
@@ -44,8 +41,7 @@ def open_scene(
         progress: Show a progress bar on standard error while a frame is tracked.
 
     Raises:
-        SceneError: The folder is no scene, or the scene is damaged, has an unknown version, or was
-            made with other weights.
+        SceneError: It is no scene, damaged, of an unknown version, or made with other weights.
     """
     folder = Path(scene)
     stored = read_arrays(folder)

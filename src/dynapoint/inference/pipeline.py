@@ -67,8 +67,7 @@ def reconstruct(
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
         scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
             "frame,x1,y1,x2,y2,metres").
-        refine: Refine cameras, lens and depth by matches between the pictures, and compute finer
-            maps. None does so for the small networks (docs/notes/refinement.md).
+        refine: Refine the answer by matches between the pictures; None does so for small networks.
         progress: Show a progress bar on standard error.
 
     Returns:

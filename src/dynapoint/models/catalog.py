@@ -46,15 +46,11 @@ def load_model(
             or two for each image size and pays off for long clips or many clips.
 
     Returns:
-        A network for `reconstruct(source, network)`. Load it once for many clips.
-
-    Returns:
-        A `protocol.PointMapModel`, of the class that the loader makes.
+        A `protocol.PointMapModel` for `reconstruct(source, network)`. Load it once for many clips.
 
     Raises:
-        ModelError: The name is unknown or retired; the weights of a large network are not on this
-            machine; the file cannot be used; this machine has no such device; or the network has
-            only one precision or no time decoder.
+        ModelError: The name is unknown, weights are missing or unusable, this machine has no such
+            device, or the network has only one precision or no time decoder.
     """
     path = require_weights(name, weights)
     card, place = find_card(name), _device(device)
