@@ -68,6 +68,17 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     return re.sub(example, rf"]({up}examples/\1.md)", markdown)
 
 
+def on_post_build(config: Any) -> None:
+    """Fail if a public name is missing in the reference."""
+    pages = (Path(config.site_dir) / "reference").glob("*.html")
+    shown = "\n".join(page.read_text("utf-8") for page in pages)
+    surface = json.loads((ROOT / "tests" / "api_surface.json").read_text("utf-8"))
+    methods = [name for name, kind in surface["Reconstruction"].items() if kind != "value"]
+    for name in [*methods, *surface["dynapoint"]]:
+        if not name.startswith("_") and f'.{name}"' not in shown:
+            raise RuntimeError(f"{name} is public, but docs/reference does not show it")
+
+
 def examples() -> list[Path]:
     """The notebook, then the scripts in order."""
     folder = ROOT / "examples"
