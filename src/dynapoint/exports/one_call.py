@@ -30,12 +30,14 @@ def export_scene(
         rec: The scene.
         path: The file or folder to write.
         to: The format: ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth, depth-exr,
-            html, mp4 or sheet. None takes it from the suffix of `path`.
+            html, mp4, sheet, blender or nuke. None takes it from the suffix of `path`.
         time: Only this time, as a frame index; None for all.
         max_points: At most this many points in a cloud; None leaves it to the format.
         confidence_percentile: Drop this share of a cloud's points, in percent: the least confident.
         hide_pixels: Drop points whose pixel is nearly black, or nearly white.
         fps: Times per second in animations; None plays them as the source did.
+        show: "fused" shows all frames fused, "own" each frame's own pixels (html, mp4, sheet,
+            blender). "auto" fuses unless frames disagree so much that surfaces would appear twice.
         overwrite: Replace an earlier export.
 
     Returns:
