@@ -137,7 +137,7 @@ class StoredDecoder:
 
         Raises:
             ModelError: Memory does not suffice, or there is no such device.
-            SceneError: The scene holds no network, or its network cannot be had.
+            SceneError: The scene holds no network, or its network cannot be loaded.
         """
         # What is asked for together is decoded together, so that answers are those of the network
         # to the last bit.

@@ -160,8 +160,8 @@ def reconstruct_frames(
 
     Raises:
         ConfigError: The preparation does not fit the frames.
-        InputError: The reference is no index of a frame used, or the intrinsics, or what the scale
-            is to be had from, cannot be used.
+        InputError: The reference is not the index of a frame used, or the intrinsics or the source
+            of the scale cannot be used.
         ModelError: The network's maps do not have the size of its images, it leaves no choice of
             reference, or memory does not suffice.
     """
