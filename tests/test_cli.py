@@ -408,4 +408,4 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-    assert said == b"" and process.returncode == cli.FAILED
+    assert said == b"" and process.returncode == 1
