@@ -24,7 +24,7 @@ PROJECT = {
 }
 """Files of the repository's root that become pages, with their titles."""
 
-HELP_WIDTH = 100
+HELP_WIDTH = 72
 """Columns of the commands' help, which is drawn in boxes."""
 
 
