@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUICK := not slow and not gpu and not kill and not wheel and not browser
 
-.PHONY: demo test test-oldest test-slow test-gpu test-kill test-browser test-wheel lint types check clean
+.PHONY: demo test test-oldest test-slow test-gpu test-kill test-browser test-wheel lint types docs check clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -49,7 +49,15 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
+# The site lies in site/ afterwards; open site/index.html. A broken link fails.
+.venv/docs-ready: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check: lint types test
 
 clean:
-	rm -rf .venv .venv-oldest js/node_modules demo.4d demo.html demo.png
+	rm -rf .venv .venv-oldest site js/node_modules demo.4d demo.html demo.png

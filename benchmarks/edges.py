@@ -1,4 +1,4 @@
-"""How near edges of depth maps are to the truth, coarse and finer (docs/refinement.md).
+"""How near edges of depth maps are to the truth, coarse and finer (docs/notes/refinement.md).
 
     python benchmarks/edges.py [CLIPS] [--model nano] [--clips 12] [--seed 1000810000]
 

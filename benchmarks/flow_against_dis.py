@@ -9,7 +9,7 @@ ways. For each the network alone, refined answers by projection alone, the answe
 DIS are told: mean difference in grey levels between a pixel and where flow leads, share within 4
 pixels of the truth where it is visible (all, and moving where some of it moves), share within 4 of
 DIS where that comes home, and for matches the share within 4 of the truth, or else of DIS. Pixels
-are those of the maps, distances in pixels of the pictures. Measured: docs/refinement.md.
+are those of the maps, distances in pixels of the pictures. Measured: docs/notes/refinement.md.
 """
 
 import argparse

@@ -6,7 +6,7 @@ Eight frames, `step` apart, of clips of 168 x 224 at difficulties .5 and 1; the 
 are there to follow points through. Errors are those of points that the camera of the other time
 sees, in pixels of the pictures: median and share within 4, by how many used frames apart. Motion
 ratio and leak: docs/scoring.md. `measured` is what `optical_flow` answers, with paths and by what
-the pictures show; the others project points. Measured: docs/refinement.md.
+the pictures show; the others project points. Measured: docs/notes/refinement.md.
 """
 
 import argparse

@@ -8,7 +8,7 @@ reconstructed once without refinement and then refined; the truth gives the rota
 over frames), the error of the focal length and the own-time EPE (docs/scoring.md) of both. The
 table says how often refinement makes rotation worse by more than half a degree and the own-time
 EPE by more than 5 %, and how the findings rank the errors. Clips that the file has already are not
-done again. Measured: docs/refinement.md.
+done again. Measured: docs/notes/refinement.md.
 """
 
 import argparse

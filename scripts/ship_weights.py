@@ -3,7 +3,7 @@
     python scripts/ship_weights.py RUN --name nano-2 --hardware "2 cores, AVX2, float32"
 
 RUN is a folder that `dynapoint train` wrote, or a weights file, such as those that come back from a
-lent GPU (docs/gpu.md). The record holds the hash, the licence and how the weights came about;
+lent GPU (docs/notes/gpu.md). The record holds the hash, the licence and how the weights came about;
 `tests/test_shipped_weights.py` checks both against each other.
 """
 

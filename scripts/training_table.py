@@ -1,4 +1,4 @@
-"""Print a run's course as a table for docs/nano.md: validation by samples, from its log.
+"""Print a run's course as a table for docs/notes/nano.md: validation by samples, from its log.
 
     python scripts/training_table.py RUN [--every 2]
 

@@ -400,3 +400,12 @@ def test_exit_codes_of_the_process(tmp_path):
     # FFmpeg's own chatter must not reach the user either.
     assert len(failed.stderr.splitlines()) == 1 and failed.stdout == ""
     assert listing(tmp_path) == ["random.mp4"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "dynapoint", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == b"" and process.returncode == 1

@@ -7,6 +7,7 @@ also runs the README's Python. Other networks and trainings are stood in for by 
 
 import ast
 import functools
+import json
 import re
 import runpy
 import shlex
@@ -39,7 +40,7 @@ from fake_model import FakeModel
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SKIPPED = {
     "pip install": "installs; .ci/run installs the wheel in a fresh environment",
@@ -352,6 +353,43 @@ def test_examples_run(path, things, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path))["main"](things / "walk.mp4", tmp_path / "out")
     assert any((tmp_path / "out").iterdir())
+
+
+NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
+
+
+def cells_of(notebook):
+    """The code cells of a notebook."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def statements(text):
+    """Code without comments and blank lines."""
+    return [ast.unparse(node) for node in ast.parse(text).body]
+
+
+def test_the_notebook_is_what_the_readme_shows():
+    # The README's lines are run by test_python_blocks_run.
+    shown = next(block for block in PYTHON if block.document == README)
+    assert statements("\n".join(cells_of(NOTEBOOK))) == statements(shown.text)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(workplace):
+    names = {}
+    displayed = 0
+    for cell in cells_of(NOTEBOOK):
+        *body, last = ast.parse(cell).body
+        exec(compile(ast.Module(body, []), "notebook", "exec"), names)
+        if not isinstance(last, ast.Expr):
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+            continue
+        value = eval(compile(ast.Expression(last.value), "notebook", "eval"), names)
+        if hasattr(value, "_repr_html_"):
+            assert value._repr_html_().startswith("<")
+            displayed += 1
+    assert displayed == 2 and (workplace / "walk.glb").is_file()
 
 
 # --- names and links

@@ -87,9 +87,9 @@ def test_finished_scenes_of_many_are_left_alone(tmp_path, loads, capsys):
     capsys.readouterr()
     assert run(*videos, "-o", out) == 1
     printed = capsys.readouterr()
-    assert "a.mp4" in printed.out and "is there already; --overwrite" in printed.out
+    assert "a.mp4" in printed.out and "exists already, skipped; --overwrite" in printed.out
     assert len(printed.err.splitlines()) == 1 and "b.4d" in printed.err
-    assert "2 of 3 scenes are there; failed were:\n  b.mp4: " in printed.out
+    assert "2 of 3 scenes are saved; these failed:\n  b.mp4: " in printed.out
     assert (out / "a.4d" / "manifest.json").stat().st_mtime_ns == before
     assert is_finished(out / "c.4d") and loads == ["nano", "nano"]
     assert run(*videos, "-o", out, "--overwrite") == 0

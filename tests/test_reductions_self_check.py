@@ -146,7 +146,7 @@ def test_movers_whose_cycles_do_not_close_are_told_from_a_background_that_does()
     assert found.cycle_error < 0.01
     # The box comes one unit nearer on the way and one unit nearer again on the way back.
     assert 0.2 < found.moving_cycle_error < 0.35
-    assert any("things that move" in line for line in check_lines(found))
+    assert any("moving points" in line for line in check_lines(found))
 
 
 @pytest.mark.parametrize("shift_px", [0.5, 3.0])

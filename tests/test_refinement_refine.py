@@ -160,7 +160,7 @@ def test_few_frames(frames):
     if frames == 1:
         assert refined.answer is answer and refined.found == Findings()
         assert refined.found.lines() == [
-            "cameras are the network's: there was nothing to refine them by"
+            "cameras are the network's own: no matches to refine them by"
         ]
 
 
@@ -368,4 +368,4 @@ def test_findings_survive_being_plain_and_refuse_what_is_not():
     for broken in ({}, plain | {"more": 1}, plain | {"poses": 1}, plain | {"explained": "all"}):
         with pytest.raises((KeyError, TypeError, ValueError)):
             Findings.from_plain(broken)
-    assert "not sure" in replace(GOOD, poses=False).lines()[0]
+    assert "too uncertain" in replace(GOOD, poses=False).lines()[0]

@@ -14,7 +14,7 @@ from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.synthetic.stage import _fittings
 
-# A change of this hash means that seeds name other scenes than before; say so in docs/nano.md.
+# If this hash changes, seeds name other scenes than before; say so in docs/notes/nano.md.
 _SCENE_SHA256 = "4bd1d074ccbf7516812128eba69e0fe7e5556fed941eccbfffa9995fa7ffad81"
 
 

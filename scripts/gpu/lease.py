@@ -1,4 +1,4 @@
-"""Train for the minutes that a GPU is lent (docs/gpu.md).
+"""Train for the minutes that a GPU is lent (docs/notes/gpu.md).
 
     python scripts/gpu/lease.py --folder /tmp/lease --seconds 690 --start-from WEIGHTS
 

@@ -1,4 +1,4 @@
-# What the three commands of a lease share (docs/gpu.md); they source it.
+# What the three commands of a lease share (docs/notes/gpu.md); they source it.
 #
 # LEASE_DIR      where the run works: it must outlast a command, so not $OUT
 # LEASE_SECONDS  that training has, from the start of command A

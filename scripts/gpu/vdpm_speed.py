@@ -3,10 +3,10 @@
     python scripts/gpu/vdpm_speed.py --output "$OUT"
     python scripts/gpu/vdpm_speed.py --miniature --device cpu
 
-Random weights, 64 frames of 294 × 518, blocks in bf16 (docs/published.md). Measured are the tracks
-of one source frame to all times in one go, and single target times of all frames, ours and the
-original's way, from which all times are reckoned. What does not fit into the time is left out and
-said so. Needs torch, NumPy and jaxtyping.
+Random weights, 64 frames of 294 × 518, blocks in bf16 (docs/notes/published.md). The script
+measures the tracks of one source frame to all times in one go, and single target times of all
+frames, ours and the original's way; all times are reckoned from these. It skips what does not fit
+into the time, and says so. Needs torch, NumPy and jaxtyping.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""The errors that dynapoint raises on purpose; the command line prints them and exits 1."""
+"""The errors that dynapoint raises on purpose; the command line prints them and exits with 1."""
 
 
 class DynapointError(Exception):
-    """Root of all expected errors: what was found, what was wanted and what to do."""
+    """Base of all expected errors; each message says what was found, wanted, and what to do."""
 
 
 class InputError(DynapointError, ValueError):
@@ -10,20 +10,20 @@ class InputError(DynapointError, ValueError):
 
 
 class OutputError(DynapointError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the given path."""
 
 
 class ModelError(DynapointError):
-    """A model name is unknown or its weights cannot be found or loaded."""
+    """A model's name is unknown, or its weights cannot be found or loaded."""
 
 
 class ShapeError(DynapointError, ValueError):
-    """A tensor or array has another shape than the function needs."""
+    """A tensor or array has the wrong shape."""
 
 
 class ConfigError(DynapointError, ValueError):
-    """A configuration holds values that cannot work together."""
+    """An option has a value out of range, or two options contradict each other."""
 
 
 class SceneError(DynapointError):
-    """A stored scene or clip is missing parts, damaged, or of an unknown version."""
+    """A saved scene or clip lacks parts, is damaged, or has an unknown version."""

@@ -27,9 +27,10 @@ else:
 class Cameras:
     """Pinhole cameras of the frames of a clip.
 
-    `world_from_camera` (…, 4, 4): camera to world, the world being the camera of frame 0;
-    translations in the units of the points. `intrinsics` (…, 3, 3) in pixels of the images at
-    hand, pixel centres at half-integers.
+    Attributes:
+        world_from_camera: Camera to world; the world is the camera of frame 0. Translations are in
+            the units of the points.
+        intrinsics: In pixels of the images that the network saw, pixel centres at half-integers.
     """
 
     world_from_camera: Float[Tensor, "*batch frame 4 4"]
@@ -40,7 +41,9 @@ class Cameras:
 class PointMaps:
     """`points[frame i, time t]` for some frames and one time, in the camera of frame 0.
 
-    `points` are in scene units, one per pixel; `confidence` is positive, larger is better.
+    Attributes:
+        points: One point per pixel, in scene units.
+        confidence: Positive; larger is better.
     """
 
     points: Float[Tensor, "batch frame height width xyz=3"]

@@ -1,6 +1,7 @@
 """The command line. Every command loads what it needs when it runs, so that `--help` is quick."""
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -53,13 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Paths may hold what a terminal cannot show; that is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
-    if given == ["--version"]:
-        print(f"dynapoint {dynapoint.__version__}")
-        return 0
     try:
-        command = _parsed(given)
-        threads.before_torch(choose=not isinstance(command, Reconstruct))
-        return int(command.run())
+        return _run(given)
     except UsageError as error:
         named = [given[0]] if given and given[0] in COMMANDS else []
         print(
@@ -82,6 +78,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` has; Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(given: list[str]) -> int:
+    """Run a command or print the version; returns the exit code."""
+    code = 0
+    if given == ["--version"]:
+        print(f"dynapoint {dynapoint.__version__}")
+    else:
+        command = _parsed(given)
+        threads.before_torch(choose=not isinstance(command, Reconstruct))
+        code = int(command.run())
+    sys.stdout.flush()
+    return code
 
 
 def _parsed(given: list[str]) -> Any:

@@ -23,11 +23,11 @@ class _AnswerCommand(SceneCommand):
     """A question to a stored scene whose answer is a file of arrays."""
 
     output: OutputOption
-    """File to write; the suffix of its format is added where it is missing."""
+    """File to write; a missing suffix is added."""
     overwrite: Flag = False
-    """Replace the file if it is there."""
+    """Replace an existing file."""
     json: Flag = False
-    """Say what was found, and the file, in one JSON object."""
+    """Print the findings and the file in one JSON object."""
 
     def run(self) -> int:
         """Ask, write, and say in one line what was found."""
@@ -73,19 +73,19 @@ class _AnswerCommand(SceneCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks(_AnswerCommand):
-    """Where pixels of one frame are at all times, in 3D and in the images, and whether seen.
+    """Track pixels of one frame through the clip, in 3D and in the images, with visibility.
 
     NPZ: points (time, track, 3) in the world, xy in the original images, visible, confidence.
     """
 
     frame: _Index = 0
-    """Whose pixels."""
+    """The frame whose pixels are meant, by its index."""
     every: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Every N-th pixel of the map in both directions."""
+    """Track every N-th row and column of the map."""
     xy: Annotated[tuple[tuple[float, float], ...], optional("X Y")] = ()
-    """Places in original pixels instead, as many as are given."""
+    """Track these places (pixels of the original image) instead of a grid."""
     to: Literal["npz", "ply"] = "npz"
-    """ply: the ways of points as lines, where they are seen."""
+    """ply: the tracks as lines, where they are visible."""
 
     def check_usage(self) -> None:
         """Places or a grid."""
@@ -122,15 +122,15 @@ class Tracks(_AnswerCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Flow(_AnswerCommand):
-    """How the pixels of a frame move to another time: object, scene or optical flow.
+    """Compute the flow of a frame's pixels to another time: object, scene or optical flow.
 
     NPZ: flow in scene units (optical: flow_px in original pixels) and valid, for pixels of the map.
     """
 
     frame: _Index = 0
-    """Whose pixels."""
+    """The frame whose pixels are meant, by its index."""
     to_time: _Index = 1
-    """Until which time, given by the index of the frame seen then."""
+    """The time at which the motion ends, as a frame index."""
     kind: Literal["object", "scene", "optical"] = "object"
     """object: in the world; scene: as seen by the moving camera; optical: in the image."""
 
@@ -150,15 +150,15 @@ class Flow(_AnswerCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(_AnswerCommand):
-    """Which pixels of a frame move during the clip, or until one time.
+    """Segment the pixels of a frame that move during the clip, or until one time.
 
     NPZ: probability, displacement, expected_error, valid.
     """
 
     frame: _Index = 0
-    """Whose pixels."""
+    """The frame whose pixels are meant, by its index."""
     to_time: Annotated[int | None, optional("INDEX")] = None
-    """Only between the frame's own time and this one (the index of the frame seen then)."""
+    """Compare the frame's own time with this time alone, as a frame index."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Probability of motion."""
@@ -173,16 +173,16 @@ class Segment(_AnswerCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Match(_AnswerCommand):
-    """Where the pixels of a frame are in another one, moving parts included.
+    """Match the pixels of a frame to another frame, moving parts included.
 
     NPZ: xy_px in original pixels of the other frame, distance, mutual, valid, score, for pixels
     of the map.
     """
 
     frame: _Index = 0
-    """Whose pixels."""
+    """The frame whose pixels are meant, by its index."""
     to_frame: _Index = 1
-    """Frame in which they are searched for."""
+    """The frame in which they are searched for."""
 
     def ask(self, rec: "Reconstruction") -> _Asked:
         """Matches of all pixels."""
@@ -193,7 +193,7 @@ class Match(_AnswerCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Objects(_AnswerCommand):
-    """Masks of what moves, one number for one thing in all frames.
+    """Mask moving objects; an object has the same number in all frames.
 
     NPZ: instance (frame, map_height, map_width), 0 where nothing moves; score and pixels of each.
     """
@@ -207,17 +207,17 @@ class Objects(_AnswerCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Fuse(_AnswerCommand):
-    """All frames at one time as one cloud, motion undone, or what stands still alone.
+    """Fuse all frames into one cloud at one time with motion undone, or fuse the background.
 
     NPZ: points, colors, confidence, seen (point, frame) and the pixel that each point comes from.
     """
 
     time: Annotated[int | None, optional("INDEX")] = None
-    """At which time, given by the index of the frame seen then; 0 unless told."""
+    """The time, as a frame index (default: 0)."""
     static: Flag = False
-    """The background alone, without what moves."""
+    """Fuse the background alone, without what moves."""
     max_points: Annotated[int | None, optional("N")] = None
-    """At most so many points."""
+    """At most this many points."""
     to: Literal["npz", "ply"] = "npz"
     """ply: points, colours and confidence for any viewer of clouds."""
 

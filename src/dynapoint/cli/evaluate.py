@@ -12,7 +12,7 @@ from dynapoint.cli.common import Flag, optional, print_json, said_of_files
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score networks on clips with exact truth, beside the trivial answers."""
+    """Score networks on clips with exact ground truth, beside the trivial answers."""
 
     clips: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CLIPS")]
     """Folder of clips as `dynapoint synth` writes them."""

@@ -18,7 +18,7 @@ class Export(SceneCommand):
     """
 
     output: OutputOption
-    """File or folder to write; its suffix says the format unless --to does."""
+    """File or folder to write. Its suffix names the format, unless --to does."""
     to: Annotated[str | None, optional("FORMAT")] = None
     """ply, glb, usd, blender (a script), nuke (.chan), colmap, nerfstudio, rerun,
     tum, tapvid3d, depth (16-bit PNG), depth-exr, html,
@@ -28,18 +28,18 @@ class Export(SceneCommand):
     max_points: Annotated[int | None, optional("N")] = None
     """At most this many points; glb, html and mp4 choose for themselves without it."""
     confidence: Annotated[float, tyro.conf.arg(metavar="PERCENT")] = 0.0
-    """Leave out this share of the points, in percent: those of least confidence."""
+    """Drop this share of the points, in percent: the least confident."""
     hide_pixels: Literal["none", "black", "white"] = "none"
-    """Leave out points whose pixel is nearly black, or nearly white."""
+    """Drop points whose pixel is nearly black, or nearly white."""
     fps: Annotated[float | None, optional("N")] = None
-    """Times per second in animations; the default is as in the source."""
+    """Times per second in animations; the default is that of the source."""
     show: Literal["auto", "fused", "own"] = "auto"
     """Show all frames fused or each frame's own pixels (html, mp4, sheet, blender); auto fuses
-    unless frames disagree so much that things would be seen twice."""
+    unless frames disagree so much that surfaces would appear twice."""
     overwrite: Flag = False
     """Replace an earlier export."""
     json: Flag = False
-    """Say what was written in one JSON object."""
+    """Print the written files in one JSON object."""
 
     def run(self) -> int:
         """Write it and say where."""

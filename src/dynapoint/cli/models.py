@@ -10,7 +10,7 @@ from dynapoint.cli.common import Flag, print_json
 
 @dataclass(frozen=True, kw_only=True)
 class ListModels:
-    """List the models: parameters, size, licence, source, and where their weights are."""
+    """List the models: parameters, size, licence, source, and the place of their weights."""
 
     def run(self, *, as_json: bool) -> None:
         """Print the list."""
@@ -30,7 +30,7 @@ class GetModel:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Name of the model."""
     accept_license: Flag = False
-    """Say that you may use weights whose licence does not allow every use."""
+    """Confirm that you may use weights whose licence does not allow every use."""
 
     def run(self, *, as_json: bool) -> None:
         """Download the weights unless they are here."""
@@ -50,14 +50,14 @@ class GetModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the models that are known by name, or get the weights of one."""
+    """List the known models, or get the weights of one."""
 
     action: (
         Annotated[ListModels, tyro.conf.subcommand("list")]
         | Annotated[GetModel, tyro.conf.subcommand("get")]
     ) = field(default_factory=ListModels)
     json: Flag = False
-    """Say it in one JSON object."""
+    """Print one JSON object."""
 
     def run(self) -> int:
         """List unless told to get."""

@@ -41,25 +41,25 @@ class Reconstruct:
     model: str = "nano"
     """Name of the network."""
     frames: Annotated[int | None, optional("N")] = None
-    """At most this many evenly spaced frames are used, 24 unless told; with --fps or --stride this
-    many from the start, all unless told."""
+    """Use at most this many evenly spaced frames (24 by default). With --fps or --stride: stop
+    after this many."""
     fps: Annotated[float | None, optional("N")] = None
-    """Use this many frames of a video per second, by their own times."""
+    """Use this many frames per second of a video, by the frames' own times."""
     stride: Annotated[int | None, optional("N")] = None
-    """Use every so many-th frame."""
+    """Use every N-th frame."""
     start: Annotated[float | None, optional("SECONDS")] = None
-    """Leave out what a video shows earlier, counted from its first frame."""
+    """Skip the frames of a video before this time, counted from its first frame."""
     end: Annotated[float | None, optional("SECONDS")] = None
-    """Leave out what a video shows later."""
+    """Skip the frames of a video after this time."""
     times: Annotated[Path | None, optional("FILE")] = None
-    """Text file of when each image was taken, in seconds, one on a line, nan where not known: for
-    photographs of a moving scene in any order, and several cameras at one moment."""
+    """Text file with the time of each image in seconds, one per line, nan where unknown: for
+    photographs of a moving scene in any order, and for several cameras at one moment."""
     ignore_masks: Annotated[Path | None, optional("DIR")] = None
-    """Folder of images, not zero where frames are to be ignored, named like them or numbered."""
+    """Folder of masks, named like the frames or numbered; pixels that are not zero are ignored."""
     intrinsics: Annotated[str | None, optional("FILE|FX,FY,CX,CY")] = None
-    """Known intrinsics in original pixels, for all frames or for each (.json, .npy)."""
+    """Known intrinsics in original pixels, for all frames or for each frame (.json, .npy)."""
     lens: Literal["shared", "per-frame"] = "shared"
-    """One lens for all frames of one size, or each its own (a zoom, or several cameras)."""
+    """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[
         tuple[Literal["depth", "trajectory", "distance"], str] | None,
         optional("KIND VALUE"),
@@ -68,43 +68,43 @@ class Reconstruct:
     first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
     FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
     refine: Flag = False
-    """Make cameras, lens and depth agree with what the pictures say, and maps finer; small networks
-    get this unless told otherwise, large ones (vdpm, vggt) only if asked for."""
+    """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
+    is the default for small networks, not for large ones (vdpm, vggt)."""
     no_refine: Flag = False
-    """Leave the answer as the network gave it."""
+    """Keep the network's own answer."""
     weights: Annotated[Path | None, optional("FILE")] = None
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
-    """How images are brought to the network's size: by default whole, x and y scaled apart;
-    `published` as the public code of V-DPM and VGGT does it, which crops and pads."""
+    """How images are resized for the network. The default keeps them whole and scales x and y
+    separately; `published` crops and pads like the public code of V-DPM and VGGT."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
-    """Frame (of those used) in whose camera vdpm and vggt work; results are in frame 0's anyway."""
+    """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
-    """Compute with so many threads, as DYNAPOINT_THREADS=N does; by default as many as pay: one for
-    small networks, else one for each core that is free."""
+    """Compute with N threads, like DYNAPOINT_THREADS=N. By default: one thread for small networks,
+    else one for each free core."""
     device: Annotated[str | None, optional("DEVICE")] = None
-    """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
+    """Where to compute, e.g. cpu or cuda. The default is a GPU if there is one."""
     precision: Annotated[Literal["float32", "bfloat16"] | None, optional("{float32,bfloat16}")] = (
         None
     )
-    """Of the large networks' transformer blocks; the default is bfloat16 on a GPU and on a CPU
-    with instructions for it (AMX or AVX512-bf16)."""
+    """Precision of the large networks' transformer blocks. The default is bfloat16 on a GPU and on
+    a CPU with instructions for it (AMX or AVX512-bf16), else float32."""
     decoder_weights: Literal["float32", "bfloat16", "int8"] = "float32"
-    """How vdpm's or nano's time decoder is kept: in fewer bits its weights take less memory."""
+    """Type of the weights of vdpm's or nano's time decoder; fewer bits take less memory."""
     compile: Flag = False
-    """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
+    """Compile the large networks' blocks. It takes a minute or two; long or many clips gain."""
     lean: Flag = False
     """For thousands of clips: a quarter as large. Leave the network, what it keeps of the clip and
     the small pictures out of the scene, which then answers for frame 0 and for frames at their own
     time alone; maps in half precision, frames as smaller JPEGs."""
     overwrite: Flag = False
-    """Replace a scene that is already there (never anything else)."""
+    """Replace an existing scene (never anything else)."""
     json: Flag = False
-    """Say what matters in one JSON object at the end: where it is, its self-check, failures."""
+    """Print one JSON object at the end: the scene's folder, its self-check, failures."""
     json_full: Flag = False
-    """The same with all files and all signals of the self-check."""
+    """Print the same with all files and all signals of the self-check."""
     json_lines: Flag = False
-    """A line of JSON for each scene as soon as it is there or has failed."""
+    """Print one line of JSON for each scene as soon as it is saved or has failed."""
 
     def run(self) -> int:
         """Reconstruct every scene; one that fails does not stop the others."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from dynapoint.inference.scenes import ScenePlan
 
 _NANO = (
-    "nano is small: good for seeing what moves, where to and how the camera went, not for "
-    "measuring; for accuracy `dynapoint models get vdpm`, then add --model vdpm"
+    "nano is a small network: use it to see what moves, where to, and how the camera moves, not to "
+    "measure. For accuracy, run `dynapoint models get vdpm`, then add --model vdpm"
 )
 
 
@@ -29,7 +29,7 @@ class Report:
 
     def skipped(self, scene: "ScenePlan") -> None:
         """A scene that is there already."""
-        self.note(scene, f"{scene.output} is there already; --overwrite makes it anew")
+        self.note(scene, f"{scene.output} exists already, skipped; --overwrite replaces it")
         self._add({**_place(scene), "skipped": True, **self._files(scene)})
 
     def failed(self, label: str, error: DynapointError) -> None:
@@ -51,7 +51,7 @@ class Report:
         for line in check["lines"] if check else []:
             self.note(scene, line)
         self.note(scene, f"look at {scene.output / CONTACT_SHEET_FILE}")
-        self.note(scene, f"scene in {scene.output}: go on with `dynapoint view {scene.output}`")
+        self.note(scene, f"scene saved in {scene.output}; next: `dynapoint view {scene.output}`")
         if check and not self._full:
             check = {name: check[name] for name in ("grade", "lines")}
         self._add(
@@ -83,7 +83,7 @@ class Report:
             print_json({"model": model, "scenes": self._scenes, "failed": failed})
             return
         if failed and scene_count > 1:
-            print(f"{scene_count - len(failed)} of {scene_count} scenes are there; failed were:")
+            print(f"{scene_count - len(failed)} of {scene_count} scenes are saved; these failed:")
             for each in failed:
                 print(f"  {each['input']}: {each['error']}")
         made = any(not scene["skipped"] for scene in self._scenes)

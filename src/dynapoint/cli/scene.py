@@ -21,9 +21,9 @@ class SceneCommand:
     scene: SceneArgument
     """Folder that `dynapoint reconstruct` wrote."""
     weights: Annotated[Path | None, optional("FILE")] = None
-    """The network's weights file, where it is neither in the scene nor found by name."""
+    """The network's weights file, if the scene does not hold it and its name does not find it."""
     device: Annotated[str | None, optional("DEVICE")] = None
-    """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
+    """Where to compute, e.g. cpu or cuda. The default is a GPU if there is one."""
 
     def open(self, *, progress: bool = False) -> "Reconstruction":
         """The scene; raises SceneError where it cannot be opened."""
@@ -34,7 +34,7 @@ class SceneCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what a stored scene is, what it holds, and whether it can be asked more."""
+    """Describe a saved scene: its source, contents, self-check, and what it can answer."""
 
     scene: SceneArgument
     """Folder that `dynapoint reconstruct` wrote."""

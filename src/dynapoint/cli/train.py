@@ -12,7 +12,7 @@ from dynapoint.training.options import OPTIONS, Option, check_options
 
 @dataclass(frozen=True, kw_only=True)
 class Synth:
-    """Make clips with exact truth, and a video of each to look at."""
+    """Render clips with exact ground truth, and a video of each to look at."""
 
     output: OutputOption
     """Folder to write."""
@@ -30,7 +30,7 @@ class Synth:
     difficulty: float = 1.0
     """From 0 (few bodies, a still camera) to 1 (everything)."""
     json: Flag = False
-    """Say what was written in one JSON object."""
+    """Print the written files in one JSON object."""
 
     def run(self) -> int:
         """Write the clips."""

@@ -20,7 +20,7 @@ _USUAL_PORT = 8080
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Look at a stored scene in a browser, or without one give a page to upload a video to."""
+    """Show a saved scene in a browser; without a scene, serve a page to upload a video to."""
 
     scene: Annotated[
         tuple[Path, ...],
@@ -29,14 +29,14 @@ class View:
     ] = ()
     """Folder that `dynapoint reconstruct` wrote."""
     port: Annotated[int | None, optional("PORT")] = None
-    """Where the page is served, and nowhere else; 0 takes any free port. The default is 8080, or
-    any that is free where that is taken."""
+    """Port to listen on; 0 takes any free port. The default is 8080, or any free port if that is
+    taken."""
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
-    """The address to listen at; by default nobody but this machine reaches the page."""
+    """Address to listen on. By default only this machine reaches the page."""
     weights: Annotated[Path | None, optional("FILE")] = None
-    """The network's weights file, where it is neither in the scene nor found by name."""
+    """The network's weights file, if the scene does not hold it and its name does not find it."""
     device: Annotated[str | None, optional("DEVICE")] = None
-    """Where to compute, e.g. cpu or cuda; the default is a GPU where there is one."""
+    """Where to compute, e.g. cpu or cuda. The default is a GPU if there is one."""
 
     def run(self) -> int:
         """Serve until interrupted."""

@@ -55,7 +55,7 @@ def is_image_path(path: Path) -> bool:
 
 
 def images_in_folder(folder: Path) -> list[Path]:
-    """Image files of a folder in natural order; hidden files and other kinds are passed over.
+    """Image files of a folder in natural order; hidden files and other kinds are skipped.
 
     A subfolder named `images`, `image`, `rgb` or `frames` that holds images goes before the folder
     itself.

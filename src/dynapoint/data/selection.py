@@ -18,18 +18,20 @@ _ROUNDING_S = 1e-6
 class FrameSelection:
     """Which frames of a source are used.
 
-    Only frames from `start_s` to `end_s` (both included) are looked at. Of these, `fps` takes the
-    one nearest to every 1 / fps seconds by the frames' own times, each at most once, and `stride`
-    every so many-th; both begin with the first and stop after `max_frames`. Without the two,
-    `max_frames` evenly spaced ones are taken, the first and the last included.
+        dynapoint.reconstruct("walk.mp4", frames=dynapoint.FrameSelection(fps=5, end_s=4))
+
+    First, frames before `start_s` and after `end_s` are dropped. Then `fps` keeps the frame nearest
+    to every 1 / fps seconds, by the frames' own times and each at most once; `stride` keeps every
+    `stride`-th frame. Both begin with the first frame and stop after `max_frames`. Without the two,
+    `max_frames` evenly spaced frames are kept, the first and the last included.
 
     Attributes:
         max_frames: Upper limit; None is 24 evenly spaced frames, or no limit with `fps` or
             `stride`.
-        fps: Frames per second.
-        stride: Take every `stride`-th frame.
-        start_s: Seconds since the first frame of the source.
-        end_s: The same.
+        fps: Frames kept per second.
+        stride: Keep every `stride`-th frame.
+        start_s: First time kept, in seconds since the first frame of the source.
+        end_s: Last time kept, in the same seconds.
 
     Raises:
         ConfigError: A value is out of range, or two of them contradict each other.
@@ -62,17 +64,17 @@ class FrameSelection:
 
     @property
     def needs_times(self) -> bool:
-        """Whether it makes sense only for a source that has times."""
+        """Whether the selection needs a source with times: a video."""
         return any(value is not None for value in (self.fps, self.start_s, self.end_s))
 
     def choose(self, times_s: Float64[np.ndarray, " available"]) -> Int64[np.ndarray, " chosen"]:
-        """Indices, strictly increasing, of the frames used.
+        """The indices of the frames used, strictly increasing.
 
         Args:
             times_s: Seconds since the first frame of the source, increasing.
 
         Raises:
-            InputError: Not one frame lies between `start_s` and `end_s`.
+            InputError: No frame lies between `start_s` and `end_s`.
         """
         inside = np.arange(len(times_s))
         if self.start_s is not None:
@@ -94,10 +96,10 @@ class FrameSelection:
         return inside[: self.max_frames]
 
     def choose_without_times(self, count: int) -> Int64[np.ndarray, " chosen"]:
-        """Indices of the frames used of a source that has an order but no times.
+        """The indices of the frames used of a source without times, such as images.
 
         Raises:
-            ConfigError: The selection speaks of seconds.
+            ConfigError: The selection is in seconds.
         """
         if self.needs_times:
             raise ConfigError(
@@ -107,7 +109,7 @@ class FrameSelection:
         return self.choose(np.arange(count, dtype=np.float64))
 
     def note(self, chosen: Int64[np.ndarray, " chosen"], available: int) -> str | None:
-        """One line for people if not all frames are used."""
+        """A line for people that says which frames are used; None if all are."""
         used = len(chosen)
         if used == available:
             return None

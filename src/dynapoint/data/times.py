@@ -19,7 +19,7 @@ def frame_times(
     """Times in seconds of the frames used, NaN where one is not known.
 
     Args:
-        given: The times, or a text file with one on each line (what follows a # is passed over;
+        given: The times, or a text file with one on each line (what follows a # is skipped;
             `nan` where it is not known).
         index: Which frame of the source each frame used is.
         source_count: How many frames the source has.

@@ -21,7 +21,33 @@ def export_scene(
     show: Literal["auto", "fused", "own"] = "auto",
     overwrite: bool = False,
 ) -> Path:
-    """Write a scene in another program's format; arguments as of `Reconstruction.export`."""
+    """Write a scene in another program's format.
+
+        dynapoint.export(rec, "walk.glb")
+        dynapoint.export(rec, "for_splats", to="colmap")
+
+    Args:
+        rec: The scene.
+        path: The file or folder to write.
+        to: The format: ply, glb, usd, colmap, nerfstudio, rerun, tum, tapvid3d, depth, depth-exr,
+            html, mp4, sheet, blender or nuke. None takes it from the suffix of `path`.
+        time: Only this time, as a frame index; None for all.
+        max_points: At most this many points in a cloud; None leaves it to the format.
+        confidence_percentile: Drop this share of a cloud's points, in percent: the least confident.
+        hide_pixels: Drop points whose pixel is nearly black, or nearly white.
+        fps: Times per second in animations; None plays them as the source did.
+        show: "fused" shows all frames fused, "own" each frame's own pixels (html, mp4, sheet,
+            blender). "auto" fuses unless frames disagree so much that surfaces would appear twice.
+        overwrite: Replace an earlier export.
+
+    Returns:
+        The file or folder written.
+
+    Raises:
+        ConfigError: The format is unknown, or no format has the suffix.
+        InputError: `time` is not the index of a frame used.
+        OutputError: `path` exists or cannot be written, or the format needs a missing library.
+    """
     options = ExportOptions(
         time=time,
         max_points=max_points,

@@ -23,7 +23,7 @@ def pixel_centres(
 def mixing_step(least: int, width: int) -> int:
     """The first step from `least` on that shares no factor with a row's width.
 
-    Every so manieth pixel in row-major order then falls on all columns, not on a few of them.
+    Every n-th pixel in row-major order then falls on all columns, not on a few of them.
     """
     step = max(1, least)
     while math.gcd(step, width) > 1:

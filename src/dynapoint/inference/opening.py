@@ -29,19 +29,19 @@ def open_scene(
     device: str | None = None,
     progress: bool = False,
 ) -> Reconstruction:
-    """Open a stored scene as the reconstruction that was stored.
+    """Open a saved scene as the reconstruction that was saved.
 
-    Arrays are memory-mapped and read-only, images read on first use. The first question beyond what
-    is stored loads the network, which then answers as the fresh reconstruction did.
+    Arrays are memory-mapped and read-only; images are read on first use. The first question that
+    the arrays do not answer loads the network, which then answers as the fresh reconstruction did.
 
     Args:
         scene: A folder that `dynapoint reconstruct` or `rec.save` wrote.
-        weights: The network's file, where it is neither in the scene nor found by name.
-        device: Where further questions are computed; None takes a GPU where there is one.
-        progress: Show a bar on standard error while the tracks of a frame are worked out.
+        weights: The network's file, if the scene does not hold it and its name does not find it.
+        device: Where later questions are computed, e.g. "cuda"; None takes a GPU if there is one.
+        progress: Show a progress bar on standard error while a frame is tracked.
 
     Raises:
-        SceneError: It is no scene, of another version, damaged, or made with other weights.
+        SceneError: It is no scene, damaged, of an unknown version, or made with other weights.
     """
     folder = Path(scene)
     stored = read_arrays(folder)
@@ -137,7 +137,7 @@ class StoredDecoder:
 
         Raises:
             ModelError: Memory does not suffice, or there is no such device.
-            SceneError: The scene holds no network, or its network cannot be had.
+            SceneError: The scene holds no network, or its network cannot be loaded.
         """
         # What is asked for together is decoded together, so that answers are those of the network
         # to the last bit.

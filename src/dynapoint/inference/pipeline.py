@@ -54,29 +54,29 @@ def reconstruct(
     Args:
         source: A video file, a folder of images, one image, a glob pattern, a list of image files,
             an array (frame, height, width, 3), or a torch tensor (frame, 3, height, width).
-        model: The name of a network, or a network itself.
-        frames: At most this many evenly spaced ones, or a selection by rate, stride or span.
-        device: Where a network of that name computes, e.g. "cuda"; None is a GPU if there is one.
-        times_s: When images were taken, or a file of that (`data.times`).
-        ignore_masks: A folder of images, not zero where a frame is to be ignored (`data.masks`).
-        prepare: "default" neither crops nor pads; "published" is what the public code of V-DPM
-            and VGGT does, and takes images of different sizes.
-        reference: The frame (of those used) in whose camera the network works, for `vdpm` and
-            `vggt`. Results are in the camera of frame 0 all the same.
-        intrinsics: Known ones, or a file of them (`inference.known_cameras`).
-        lens: "shared" is one for all frames of one size; "per-frame" is for a zoom.
-        scale_from: What makes lengths metric (`inference.scale`): ("depth", FILE), ("trajectory",
-            FILE) or ("distance", "frame,x1,y1,x2,y2,metres").
-        refine: Whether cameras, lens and depth are to agree with the pictures, and maps to be
-            finer; None means so for the small networks that the package ships (docs/refinement.md).
-        progress: Show a bar on standard error while something takes its time.
+        model: The name of a network, or a network that `load_model` returned.
+        frames: Use at most this many evenly spaced frames, or select them by rate, stride or span.
+        device: Where the named network computes, e.g. "cuda"; None takes a GPU if there is one.
+        times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
+        ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
+        prepare: "default" scales frames and neither crops nor pads them. "published" does what the
+            public code of V-DPM and VGGT does, and accepts images of different sizes.
+        reference: Index of the frame in whose camera `vdpm` and `vggt` compute. Results are in the
+            camera of frame 0 all the same.
+        intrinsics: Known fx, fy, cx, cy or 3 × 3 matrices in original pixels, or a file of them.
+        lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
+        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
+            "frame,x1,y1,x2,y2,metres").
+        refine: Refine the answer by matches between the pictures; None does so for small networks.
+        progress: Show a progress bar on standard error.
 
     Returns:
-        Cameras, intrinsics in original pixels, and `query(frame=i, xy=xy, time=j)`.
+        The scene; it answers questions such as `rec.query(frame=0, xy=[[320, 200]])`.
 
     Raises:
-        DynapointError: ConfigError or InputError where the source, or what was given with it,
-            cannot be used; ModelError where the network cannot.
+        ConfigError: Two arguments contradict each other, or a value is out of range.
+        InputError: The source, or a file given with it, cannot be used.
+        ModelError: The network is unknown, or its weights or memory do not suffice.
     """
     _check_model(model, device)
     given: dict[str, Any] = {"one_size": prepare != "published", "times_s": times_s}
@@ -160,8 +160,8 @@ def reconstruct_frames(
 
     Raises:
         ConfigError: The preparation does not fit the frames.
-        InputError: The reference is no index of a frame used, or the intrinsics, or what the scale
-            is to be had from, cannot be used.
+        InputError: The reference is not the index of a frame used, or the intrinsics or the source
+            of the scale cannot be used.
         ModelError: The network's maps do not have the size of its images, it leaves no choice of
             reference, or memory does not suffice.
     """

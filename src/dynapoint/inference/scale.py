@@ -93,9 +93,7 @@ def check_scale(frames: Frames, scale_from: str, value: str | Path) -> None:
 
 def _check_kind(scale_from: str) -> None:
     if scale_from not in SCALE_SOURCES:
-        raise ConfigError(
-            f"the scale cannot be had from {scale_from!r}; give {', '.join(SCALE_SOURCES)}"
-        )
+        raise ConfigError(f"unknown scale source {scale_from!r}; give {', '.join(SCALE_SOURCES)}")
 
 
 def scaled(

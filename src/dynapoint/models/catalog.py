@@ -31,27 +31,26 @@ def load_model(
 ) -> Any:
     """Load a model by name, from its own weights or from a file of the same format.
 
-    The card's `loader` makes the network. Networks for pairs of frames come with what makes a video
-    of them.
+    The card's `loader` makes the network. A network for pairs of frames comes inside the aligner
+    that makes a clip of its pairs.
 
     Args:
         name: A name that `dynapoint models` lists.
-        weights: A file to use in place of the model's own.
-        device: Where to compute; None takes a GPU where there is one.
-        decoder_weights: How V-DPM's time decoder keeps its weights. "bfloat16" and "int8" take a
-            half and a quarter of the memory; docs/published.md says what they cost in accuracy.
-        precision: Of the large networks' transformer blocks; None is "bfloat16" on a GPU, as in
+        weights: A file to use instead of the model's own.
+        device: Where to compute, e.g. "cuda"; None takes a GPU if there is one.
+        decoder_weights: How V-DPM's time decoder stores its weights. "bfloat16" takes half of the
+            memory, "int8" a quarter; docs/notes/published.md tells the loss of accuracy.
+        precision: Of the large networks' transformer blocks. None is "bfloat16" on a GPU, as in
             the public code, and on a CPU with instructions for it, else "float32".
-        compile_blocks: Compile the large networks' blocks when they first run, which takes a
-            minute or two for each image size and pays for long clips and many of them.
+        compile_blocks: Compile the large networks' blocks when they first run. That takes a minute
+            or two for each image size and pays off for long clips or many clips.
 
     Returns:
-        A `protocol.PointMapModel`, of the class that the loader makes.
+        A `protocol.PointMapModel` for `reconstruct(source, network)`. Load it once for many clips.
 
     Raises:
-        ModelError: The name is unknown or retired, the weights of a large network are not on this
-            machine, the file cannot be used, there is no such device, or the network has one
-            precision only or no time decoder.
+        ModelError: The name is unknown, weights are missing or unusable, this machine has no such
+            device, or the network has only one precision or no time decoder.
     """
     path = require_weights(name, weights)
     card, place = find_card(name), _device(device)

@@ -22,8 +22,12 @@ _MOST_FACES = 48
 class OrientedBox:
     """A box in the frame and unit of its points.
 
-    `axes[k]` is the unit direction of side k, whose full length is `size[k]`; sides are sorted from
-    long to short and the axes right-handed.
+    Sides are sorted from long to short, and the axes are right-handed.
+
+    Attributes:
+        centre: The middle of the box.
+        axes: `axes[k]` is the unit direction of side k.
+        size: `size[k]` is the full length of side k.
     """
 
     centre: Float[np.ndarray, "xyz=3"]

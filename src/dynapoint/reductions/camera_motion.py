@@ -42,15 +42,17 @@ _SINGULAR = 1e-9
 class PnpCameraMotion(Generic[Array]):
     """Cameras under which own-time points fall on their pixels.
 
-    `world_from_camera` in the world and units of the points; frame 0 is solved like any other, so
-    that it is the identity only as far as the points say so. `inlier_share` counts the used pixels
-    whose points are projected within 1 % of the map's longer side (or 1 pixel) of
-    them; `residual_px` is the weighted median distance, in pixels of the map; `used` counts the
-    pixels (at most `intrinsics.MOST_PIXELS` of a frame).
-
     Where a frame's points determine no pose (fewer than four usable ones, all on one line or ray,
-    none in front, unusable intrinsics) the pose is the start pose, or else the identity, with an
+    none in front, unusable intrinsics), the pose is the start pose, or else the identity, with an
     inlier share of 0 and a residual of NaN.
+
+    Attributes:
+        world_from_camera: In the world and units of the points. Frame 0 is solved like any other,
+            so it is only nearly the identity.
+        inlier_share: Share of the used pixels whose points project within 1 % of the map's longer
+            side (or 1 pixel) of them.
+        residual_px: Weighted median distance, in pixels of the map.
+        used: Number of pixels used, at most `intrinsics.MOST_PIXELS` of a frame.
     """
 
     world_from_camera: Float[Array, "frame 4 4"]
@@ -63,14 +65,16 @@ class PnpCameraMotion(Generic[Array]):
 class ProcrustesCameraMotion(Generic[Array]):
     """Cameras that lay a frame's points in its own camera on the same points in the world.
 
-    `world_from_camera` are rigid, in units of the world; `scale` is by how much distances in the
-    world are larger (1 unless fitted). `inlier_share` counts the used pixels whose two places are
-    within 2 % of their distance from the camera; `residual` is the weighted median of what is left
-    between them, in units of the world; `used` counts the pixels (at most `intrinsics.MOST_PIXELS`
-    of a frame).
-
-    Where a frame's points determine no pose (fewer than three usable ones, or all on one line) the
+    Where a frame's points determine no pose (fewer than three usable ones, or all on one line), the
     pose is the identity, with an inlier share of 0 and a residual of NaN.
+
+    Attributes:
+        world_from_camera: Rigid, in units of the world.
+        scale: How much larger distances in the world are; 1 unless fitted.
+        inlier_share: Share of the used pixels whose two places are within 2 % of their distance
+            from the camera.
+        residual: Weighted median distance between the two places, in units of the world.
+        used: Number of pixels used, at most `intrinsics.MOST_PIXELS` of a frame.
     """
 
     world_from_camera: Float[Array, "frame 4 4"]
@@ -84,8 +88,11 @@ class ProcrustesCameraMotion(Generic[Array]):
 class CameraDisagreement(Generic[Array]):
     """How far two sets of cameras of the same frames differ, both seen from their first camera.
 
-    `rotation_deg` is the angle between the two rotations; `translation` the distance between the
-    two camera centres as a share of the scene's depth. NaN where a pose is not finite.
+    Both are NaN where a pose is not finite.
+
+    Attributes:
+        rotation_deg: The angle between the two rotations.
+        translation: The distance between the two camera centres, as a share of the scene's depth.
     """
 
     rotation_deg: Float[Array, " frame"]

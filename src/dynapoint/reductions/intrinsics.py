@@ -30,10 +30,15 @@ _SINGULAR = 1e-9
 class FittedIntrinsics(Generic[Array]):
     """Cameras fitted to point maps.
 
-    `intrinsics` are in pixels of the map, pixel centres at half-integers. `residual_px` is the
-    weighted median distance between the pixels and their projected points, over the `used` pixels
-    (at most `MOST_PIXELS` of a map). Intrinsics and residual are NaN where the points determine no
-    camera: no usable point, all of them on one ray, or a map that is turned inside out.
+    Intrinsics and residual are NaN where the points determine no camera: no usable point, all of
+    them on one ray, or a map that is turned inside out.
+
+    Attributes:
+        intrinsics: In pixels of the map (of the original images from `rec.fit_intrinsics`), pixel
+            centres at half-integers.
+        residual_px: Weighted median distance between pixels and their projected points, in pixels
+            of the map.
+        used: Number of pixels used, at most `MOST_PIXELS` of a map.
     """
 
     intrinsics: Float[Array, "*batch 3 3"]

@@ -22,12 +22,14 @@ TimeOfFrame = tuple[Float[Tensor, "height width xyz=3"], Float[Tensor, "height w
 class PixelTracks(Generic[Array]):
     """Tracks of some pixels of one frame; the k-th time is the k-th one given.
 
+    Places are in pixels of the maps here; `rec.track` gives pixels of the original images.
+
     Attributes:
-        source_xy: Centres of the pixels tracked, in pixels of the frame's map.
+        source_xy: The places tracked, in the frame's own picture.
         points: Positions in the world; NaN where unusable.
-        xy: Where they fall in each time's picture, in map pixels, seen or not; NaN where unusable
-            or not in front of the camera.
-        visible: Probability in [0, 1] that the camera of that time sees them; 0 where unusable.
+        xy: Places in each time's picture, seen or not; NaN where unusable or behind the camera.
+        visible: Probability in [0, 1] that the camera of that time sees the point; 0 where
+            unusable.
         confidence: Not negative, larger is better; 0 where unusable.
     """
 

@@ -80,16 +80,18 @@ class Findings:
     def lines(self) -> list[str]:
         """What was found, in plain words."""
         if self.start == "none":
-            return ["cameras are the network's: there was nothing to refine them by"]
-        share = f"{100 * self.explained:.0f} % of matches are explained"
-        before = f"by the network alone {100 * self.explained_before:.0f} %"
+            return ["cameras are the network's own: no matches to refine them by"]
+        share = f"{100 * self.explained:.0f} % of the matches"
+        before = f"the network's own {100 * self.explained_before:.0f} %"
         if not self.poses:
             return [
-                f"cameras are the network's: others were found, by which {share} over "
-                f"{100 * self.coverage:.0f} % of pixels, but are not sure enough"
+                f"cameras are the network's own: other cameras explain {share} (which cover "
+                f"{100 * self.coverage:.0f} % of pixels), but are too uncertain"
             ]
-        kept = "" if self.lens else f"; the lens is only known to {100 * self.lens_sigma:.0f} %"
-        return [f"refined {', '.join(self.changed)}: {share}, {before}{kept}"]
+        uncertain = f"; the focal length is uncertain by {100 * self.lens_sigma:.0f} %"
+        # Given intrinsics are certain.
+        kept = "" if self.lens or self.lens_sigma < 0.005 else uncertain
+        return [f"refined {', '.join(self.changed)}: cameras explain {share}, {before}{kept}"]
 
 
 def _rounded(value: Any) -> Any:

@@ -3,7 +3,7 @@
 Direct flow between two frames fails where things went far; flow from picture to picture does not,
 but its errors add up. Here both are made, and the better one is taken at every pixel:
 
-1. **Steps.** Pictures between two used frames are passed over while little moves
+1. **Steps.** Pictures between two used frames are skipped while little moves
    (`Following.step_px`): fewer steps drift less. The flow of a step, both ways, is OpenCV's DIS
    (Kroeger et al. 2016).
 2. **Chain.** Every pixel of a used frame is carried on by the flow at the place it has reached.
@@ -62,7 +62,7 @@ class Following:
     """How points are followed; lengths in pixels of the small pictures.
 
     Attributes:
-        step_px: Pictures are passed over until one pixel in twenty has moved as far.
+        step_px: Pictures are skipped until one pixel in twenty has moved as far.
         longest_step: No more pictures than this make one step.
         agreement_px: Where the way there and back ends this far from its beginning, the weight is
             1/e; at twice as much it is 0.

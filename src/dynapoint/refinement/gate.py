@@ -1,11 +1,11 @@
 """Whether what was found is to be believed: poses, lens and depth, each judged apart.
 
 Thresholds are from 78 clips (72 of the data engine, the bench) with one network and from 49 with
-another (`benchmarks/refinement_gate.py`, docs/refinement.md). What tells best is how far cameras
-may be turned before matches complain, and whether they explain more than the network's do when
-depths are the network's: depths that are free explain nearly anything. But a network whose cameras
-agree with its own wrong depths explains much by them; where matches hold cameras firmly and nearly
-all agree, that is no objection.
+another (`benchmarks/refinement_gate.py`, docs/notes/refinement.md). What tells best is how far
+cameras may be turned before matches complain, and whether they explain more than the network's do
+when depths are the network's: depths that are free explain nearly anything. But a network whose
+cameras agree with its own wrong depths explains much by them; where matches hold cameras firmly and
+nearly all agree, that is no objection.
 """
 
 from dataclasses import dataclass

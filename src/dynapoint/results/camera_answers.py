@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 def fit_intrinsics(
     scene: SceneMaps, *, shared: bool = True, principal_point: bool = False
 ) -> "FittedIntrinsics[np.ndarray]":
-    """The focal lengths under which own-time points fall on their pixels.
+    """Fit the focal lengths under which own-time points project onto their pixels.
 
     Args:
-        scene: Whose cameras.
-        shared: One answer for all frames whose pictures have one size. Pictures of different
-            sizes are not of one camera, or of one that was turned or zoomed.
-        principal_point: Fit it as well; by default it is that of the intrinsics at hand.
+        scene: The scene.
+        shared: Fit one lens to all frames whose images have one size. Images of different sizes
+            come from different cameras, or from one that was turned or zoomed.
+        principal_point: Fit the principal point too; by default that of `intrinsics` is kept.
 
     Returns:
-        Intrinsics in pixels of the ORIGINAL images, one per frame; the residual is in map
-        pixels.
+        Intrinsics in pixels of the original images, one per frame; the residual is in map pixels.
     """
     from dynapoint.reductions import intrinsics as fitting  # noqa: PLC0415
 
@@ -64,9 +63,9 @@ def fit_intrinsics(
 
 
 def camera_motion(scene: SceneMaps) -> "PnpCameraMotion[np.ndarray]":
-    """Cameras by robust perspective-n-point on every frame's own pixels at their own time.
+    """Solve each frame's pose by robust perspective-n-point on its own-time points.
 
-    Movers do no harm, because a frame sees all its pixels at one time.
+    Things that move do no harm, because a frame sees all its pixels at one time.
 
     Returns:
         `world_from_camera` (frame, 4, 4), translations in scene units; residuals in map pixels.
@@ -86,20 +85,20 @@ def camera_motion(scene: SceneMaps) -> "PnpCameraMotion[np.ndarray]":
 def camera_motion_by_procrustes(
     scene: SceneMaps, *, time: SupportsIndex = 0
 ) -> "ProcrustesCameraMotion[np.ndarray]":
-    """Cameras in the papers' form: still pixels of all frames at one time, laid on each other.
+    """Solve each frame's pose by Procrustes on still pixels at one common time (DPM, A.4).
 
-    The points in the frame's own camera are its own-time map seen from the estimated pose, so
-    this asks whether what the network says of one common time agrees with its cameras.
+    The points in a frame's own camera come from the estimated pose. The answer therefore tells
+    whether the network's points at the common time agree with its cameras.
 
     Args:
-        scene: Whose cameras.
-        time: The time at which all frames are laid on each other.
+        scene: The scene.
+        time: The common time, as a frame index.
 
     Returns:
         `world_from_camera` (frame, 4, 4), translations and residuals in scene units.
 
     Raises:
-        InputError: `time` is no index of a frame used.
+        InputError: `time` is not the index of a frame used.
     """
     from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
 
@@ -122,14 +121,15 @@ def camera_motion_by_procrustes(
 def camera_disagreement(
     scene: SceneMaps, *, method: Literal["pnp", "procrustes"] = "pnp"
 ) -> "CameraDisagreement[np.ndarray]":
-    """How far the cameras of the scene and those solved from its maps differ.
+    """Compare the scene's cameras with those solved from its maps.
 
     Args:
-        scene: Whose cameras.
-        method: `camera_motion` or `camera_motion_by_procrustes`.
+        scene: The scene.
+        method: "pnp" for `camera_motion`, "procrustes" for `camera_motion_by_procrustes`.
 
     Returns:
-        For each frame the angle in degrees, and the distance as a share of the scene's depth.
+        For each frame the rotation between the two in degrees, and the distance between their
+        centres as a share of the scene's depth.
     """
     from dynapoint.reductions import camera_motion as solving  # noqa: PLC0415
 

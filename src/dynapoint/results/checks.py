@@ -121,7 +121,7 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     if found.grade == 0.0:
         return ["trust 0.00 of 1: no pixel has a usable point"]
     lines = [
-        f"trust {found.grade:.2f} of 1: points may be off by about "
+        f"trust {found.grade:.2f} of 1: expect points to be off by "
         f"{_percent(expected_share(found.grade))} of their distance"
     ]
     return lines + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
@@ -137,16 +137,18 @@ def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
         )
     if found.reprojection_error > _REPROJECTION:
         lines.append(
-            f"cameras and points contradict each other by {_percent(found.reprojection_error)}"
-            " of the distance"
+            "own-time points contradict their cameras: the median reprojection error is "
+            f"{_percent(found.reprojection_error)} of the focal length"
         )
     if found.camera_jump > _JUMP:
-        lines.append(f"the camera jumps: its largest step is {found.camera_jump:.0f} usual ones")
+        lines.append(
+            f"the camera jumps: its largest step is {found.camera_jump:.0f} times the median step"
+        )
     low, high = _FIELD_OF_VIEW_DEG
     if not low <= found.field_of_view_deg <= high:
         lines.append(
-            f"a field of view of {found.field_of_view_deg:.0f} degrees is unlikely: "
-            "depth may be stretched or flat"
+            f"the field of view of {found.field_of_view_deg:.0f} degrees is unlikely: "
+            "depth may be stretched or flattened"
         )
     return lines
 
@@ -164,11 +166,12 @@ def _frame_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
             )
     if found.depth_disagreement > _FRAME_DISAGREES:
         lines.append(
-            f"frames see the same places at depths {_percent(found.depth_disagreement)} apart"
+            f"depths of the same place differ by {_percent(found.depth_disagreement)} "
+            "between frames"
         )
     if found.overlap < _OVERLAP:
         lines.append(
-            f"frames share only {_percent(found.overlap)} of their view: little could be checked"
+            f"frames overlap by only {_percent(found.overlap)}: the check could compare little"
         )
     return lines
 
@@ -177,21 +180,21 @@ def _part_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     lines = []
     if found.still_drift > _DRIFT:
         lines.append(
-            f"still background drifts by {_percent(found.still_drift)} of its distance: "
-            "small motions are not to be trusted"
+            f"the still background drifts by {_percent(found.still_drift)} of its distance: "
+            "do not trust small motions"
         )
     if found.moving_cycle_error > _MOVER_CYCLE:
         lines.append(
-            f"things that move come back {_percent(found.moving_cycle_error)} of their distance "
-            "beside their start: trust their direction at most"
+            "the forward-backward track error of moving points is "
+            f"{_percent(found.moving_cycle_error)} of depth: trust only their direction"
         )
     if found.edge_doubt > _EDGE_DOUBT:
         lines.append(
-            f"edges in depth: errors {found.edge_doubt:.1f} times those elsewhere are expected"
+            f"expected errors at depth edges are {found.edge_doubt:.1f} times those elsewhere"
         )
     if found.far_doubt > _FAR_DOUBT:
         lines.append(
-            f"far parts: errors {found.far_doubt:.1f} times those of near parts are expected"
+            f"expected errors of far parts are {found.far_doubt:.1f} times those of near parts"
         )
     return lines
 

@@ -21,21 +21,21 @@ def fuse(
     voxel_size: float | None = None,
     max_points: int | None = None,
 ) -> "FusedCloud[np.ndarray]":
-    """All frames at one time as one cloud, each piece of surface once, motion undone.
+    """Fuse all frames into one cloud at one time, with motion undone and no surface twice.
 
     Args:
-        scene: Whose points.
-        time: The time at which the points are placed.
-        voxel_size: Edge of the cubes of which each gives one point, in scene units; by default the
-            usual distance between neighbouring pixels' points.
+        scene: The scene.
+        time: The time at which the points are placed, as a frame index.
+        voxel_size: Edge of the voxels, in scene units. Each voxel gives one point. The default is
+            the usual distance between the points of neighbouring pixels.
         max_points: At most this many points; None for all.
 
     Returns:
-        Points in the world and scene units, colours (sRGB, 0 to 255), and the pixels they are of.
+        Points in the world and scene units, colours (sRGB, 0 to 255), and the pixel of each point.
 
     Raises:
         ConfigError: `voxel_size` is not positive and finite, or `max_points` is less than 1.
-        InputError: `time` is no index of a frame used.
+        InputError: `time` is not the index of a frame used.
     """
     from dynapoint.reductions import fusion  # noqa: PLC0415
 
@@ -55,17 +55,17 @@ def fuse(
 def background(
     scene: SceneMaps, *, voxel_size: float | None = None, max_points: int | None = None
 ) -> "FusedCloud[np.ndarray]":
-    """What stands still, of all frames, as one cloud.
+    """Fuse what stands still in all frames into one cloud.
 
-    A pixel's stillness is judged between its own time and the first and last times.
+    A pixel stands still if it does not move between its own time and the first and last times.
 
     Args:
-        scene: Whose points.
-        voxel_size: As of `fuse`.
+        scene: The scene.
+        voxel_size: Edge of the voxels, as for `fuse`.
         max_points: At most this many points; None for all.
 
     Returns:
-        As of `fuse`; each point is where it is at its frame's own time.
+        A cloud as from `fuse`; each point is at its place of its frame's own time.
 
     Raises:
         ConfigError: `voxel_size` is not positive and finite, or `max_points` is less than 1.

@@ -22,11 +22,11 @@ def object_flow(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "ObjectFlow[np.ndarray]":
-    """How the points of a frame's pixels move in the world between two times.
+    """Motion of each pixel's point in the world between two times.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
+        scene: The scene.
+        frame: The frame whose pixels are followed.
         to_time: The time at which the motion ends.
         from_time: The time at which it begins; the frame's own by default.
 
@@ -34,7 +34,7 @@ def object_flow(
         Flow in scene units, one vector for each pixel of the map.
 
     Raises:
-        InputError: An index is none of a frame used.
+        InputError: An index is not that of a frame used.
     """
     from dynapoint.reductions import flow  # noqa: PLC0415
 
@@ -51,20 +51,20 @@ def scene_flow(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "SceneFlow[np.ndarray]":
-    """How the points of a frame's pixels move as seen by the moving camera.
+    """Motion of each pixel's point as the moving camera sees it, between two times.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
+        scene: The scene.
+        frame: The frame whose pixels are followed.
         to_time: The time at which the motion ends.
         from_time: The time at which it begins; the frame's own by default.
 
     Returns:
-        Place in the camera of `to_time` less place in that of `from_time`, in scene units, one
-        vector for each pixel of the map.
+        Position in the camera of `to_time` minus position in the camera of `from_time`, in scene
+        units, one vector for each pixel of the map.
 
     Raises:
-        InputError: An index is none of a frame used.
+        InputError: An index is not that of a frame used.
     """
     from dynapoint.reductions import flow  # noqa: PLC0415
 
@@ -86,22 +86,22 @@ def scene_flow(
 def optical_flow(
     scene: SceneMaps, *, frame: SupportsIndex, to_time: SupportsIndex
 ) -> "OpticalFlow[np.ndarray]":
-    """Where the camera of a time sees the points of a frame's pixels, less the pixels.
+    """Motion of each pixel's point in the image, from a frame to another time.
 
-    Where the scene keeps pictures to measure it in, these say where points are seen, from where
-    the maps have them; else the maps do.
+    If the scene keeps pictures, flow is measured in them and starts from the projected points;
+    otherwise the points are projected.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
-        to_time: The time whose camera sees them.
+        scene: The scene.
+        frame: The frame whose pixels are followed.
+        to_time: The time whose image they are followed to.
 
     Returns:
-        Flow in pixels of the ORIGINAL images: the place in that time's, less the one in the
-        frame's own. One vector for each pixel of the map.
+        Flow in pixels of the original images: the place in the image of `to_time` minus the place
+        in the frame's own image. One vector for each pixel of the map.
 
     Raises:
-        InputError: An index is none of a frame used.
+        InputError: An index is not that of a frame used.
     """
     source = checked_index(frame, "frame", scene.frame_count)
     target = checked_index(to_time, "time", scene.frame_count)

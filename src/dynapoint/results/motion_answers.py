@@ -30,19 +30,19 @@ def motion_between(
     to_time: SupportsIndex,
     from_time: SupportsIndex | None = None,
 ) -> "MotionSegmentation[np.ndarray]":
-    """How likely each pixel's point moved in the world between two times.
+    """The probability that each pixel's point moved in the world between two times.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
+        scene: The scene.
+        frame: The frame whose pixels are judged.
         to_time: One time.
-        from_time: The other; the frame's own by default.
+        from_time: The other time; the frame's own by default.
 
     Returns:
         Probability in [0, 1] and displacement in scene units, for each pixel of the map.
 
     Raises:
-        InputError: An index is none of a frame used.
+        InputError: An index is not that of a frame used.
     """
     from dynapoint.reductions.segmentation import segment_pair  # noqa: PLC0415
 
@@ -59,17 +59,17 @@ def motion_between(
 
 
 def motion(scene: SceneMaps, *, frame: SupportsIndex = 0) -> "MotionSegmentation[np.ndarray]":
-    """How likely each pixel's point moved in the world at all during the clip.
+    """The probability that each pixel's point moved in the world at any time of the clip.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
+        scene: The scene.
+        frame: The frame whose pixels are judged.
 
     Returns:
         Probability in [0, 1] and displacement in scene units, for each pixel of the map.
 
     Raises:
-        InputError: An index is none of a frame used.
+        InputError: An index is not that of a frame used.
     """
     from dynapoint.reductions.segmentation import segment_clip  # noqa: PLC0415
 
@@ -114,21 +114,21 @@ def moving_at_ends(
 def objects(
     scene: SceneMaps, *, frames: Sequence[int] | None = None, time: SupportsIndex = 0
 ) -> "MovingObjects[np.ndarray]":
-    """Masks of what moves, with one id for one thing in all frames.
+    """Masks of moving objects; an object has the same id in all frames.
 
-    Frames are decoded together, once for every time. Of three and more frames, specks are left
-    out, and what only one of them finds if it is small or unsure.
+    Frames are decoded together, once for every time. With three frames or more, specks are
+    dropped, and so are small or doubtful objects that only one frame shows.
 
     Args:
-        scene: Whose points.
-        frames: In which frames things are looked for; all by default.
-        time: The time at which things of two frames are found to be one.
+        scene: The scene.
+        frames: The frames to search; all by default.
+        time: The time at which masks of two frames are compared, to join them to one object.
 
     Returns:
-        Ids (frame, map height, map width), 0 where nothing moves, with a score for each thing.
+        Ids (frame, map height, map width), 0 where nothing moves, and a score for each object.
 
     Raises:
-        InputError: No frame is given, or an index is none of a frame used.
+        InputError: No frame is given, or an index is not that of a frame used.
     """
     import torch  # noqa: PLC0415
 
@@ -172,21 +172,21 @@ def rigid_object(
     mask: Bool[np.ndarray, "map_height map_width"],
     fit_scale: bool = False,
 ) -> "RigidObject[np.ndarray]":
-    """How the thing under a mask of one frame moves as one, and a box that follows it.
+    """The rigid motion of the object under a mask, and a box that follows it.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels the mask marks.
-        mask: Which pixels of its map, e.g. one instance of `objects`.
-        fit_scale: Let it grow or shrink as well (Sim(3) instead of SE(3)).
+        scene: The scene.
+        frame: The frame that the mask belongs to.
+        mask: The object's pixels in the frame's map, e.g. one id of `objects`.
+        fit_scale: Let the object also grow or shrink (Sim(3) instead of SE(3)).
 
     Returns:
         Its motion from the frame's own time to every time, in the world and scene units, and a box
         at every time.
 
     Raises:
-        InputError: An index is none of a frame used.
-        ShapeError: The mask is not of the size of the maps.
+        InputError: `frame` is not the index of a frame used.
+        ShapeError: The mask does not have the size of the maps.
     """
     from dynapoint.reductions import rigid_objects  # noqa: PLC0415
 

@@ -26,23 +26,24 @@ def track(
     mask: Bool[np.ndarray, "map_height map_width"] | None = None,
     every: int = 1,
 ) -> "PixelTracks[np.ndarray]":
-    """Where places of one frame are at all times, in space and in each image.
+    """Track places of one frame through the clip, in 3D and in each image.
 
     Args:
-        scene: Whose points.
-        frame: Whose pixels.
-        xy: (n, 2) places in ORIGINAL pixels, between pixels too; instead of a mask.
-        mask: Which pixels of the frame's map; all if neither is given.
+        scene: The scene.
+        frame: The frame that the places are in.
+        xy: (n, 2) places in pixels of the original image, also between pixels; excludes `mask`.
+        mask: Pixels of the frame's map to track. All pixels are tracked if neither is given.
         every: Track every `every`-th row and column of the map.
 
     Returns:
-        Tracks: `points` (time, place, 3) in the world and scene units; `source_xy` and `xy` in
-        pixels of the ORIGINAL images.
+        Tracks: `points` (time, track, 3) in the world and scene units, and `source_xy` and `xy` in
+        pixels of the original images.
 
     Raises:
-        InputError: `frame` is no index of a frame used, or `xy` is not finite.
-        ShapeError: The mask is not of the size of the maps, or `xy` is no array of numbers of shape
-            (n, 2).
+        InputError: `frame` is not the index of a frame used, `xy` is not finite, or none of it lies
+            in the picture.
+        ShapeError: The mask does not have the size of the maps, or `xy` is not an array of numbers
+            of shape (n, 2).
     """
     if xy is not None:
         return _tracks_of_places(scene, frame, xy)
@@ -62,28 +63,27 @@ def match(
     xy: ArrayLike | None = None,
     time: SupportsIndex | None = None,
 ) -> "Correspondence[np.ndarray]":
-    """Where places of a frame are in another, moving parts included.
+    """Find places of frame a in frame b, also on things that move.
 
-    Where the scene keeps pictures, and the two meet at the time of frame b, a place is where
-    `optical_flow` leads, and a match is valid where the way back ends within two pixels of the
-    map, mutual within one. Else it is the nearest one in space.
+    If the scene keeps pictures and `time` is that of frame b, matches follow the optical flow: a
+    match is valid if the way there and back ends within two map pixels of the start, and mutual
+    if it ends within one. Otherwise a match is the nearest 3D point of frame b at the common time.
 
     Args:
-        scene: Whose frames.
+        scene: The scene.
         frame: Frame a, whose places are searched for.
-        to_frame: Frame b.
-        xy: (n, 2) places in ORIGINAL pixels of a, between pixels too; None for all pixels of
-            its map. Those that its map does not show match nothing.
-        time: The common time at which the two meet; that of frame b by default.
+        to_frame: Frame b, where they are searched for.
+        xy: (n, 2) places in pixels of a's original image, also between pixels; None for all pixels
+            of its map. Places outside the map match nothing.
+        time: The common time, as a frame index; that of frame b by default.
 
     Returns:
-        Places `xy_px` in ORIGINAL pixels of b; one answer for each place, or for each pixel of
-        the map.
+        Places `xy_px` in pixels of b's original image, for each place or for each pixel of the map.
 
     Raises:
-        InputError: `xy` is not finite or nowhere in the picture, or an index is none of a frame
-            used.
-        ShapeError: `xy` is no array of numbers of shape (n, 2).
+        InputError: `xy` is not finite, none of it lies in the picture, or an index is not that of a
+            frame used.
+        ShapeError: `xy` is not an array of numbers of shape (n, 2).
     """
     source = checked_index(frame, "frame", scene.frame_count)
     target = checked_index(to_frame, "frame", scene.frame_count)

@@ -49,20 +49,20 @@ _NOTEBOOK_WIDTH_PX = 1100
 
 @runtime_checkable
 class Served(Protocol):
-    """A page that is served until it is closed; a notebook shows the viewer in its cell.
+    """A viewer page that is served until `close()`; a notebook shows it in its cell.
 
     Attributes:
-        address: Where browsers of this machine find it.
+        address: The page's URL, for browsers on this machine.
     """
 
     address: str
 
     def close(self) -> None:
-        """Serve it no longer."""
+        """Stop the server."""
         ...
 
     def __enter__(self) -> "Served":
-        """Itself, to be closed at the end of a `with` block."""
+        """The page; the end of the `with` block closes it."""
         ...
 
     def __exit__(
@@ -72,17 +72,18 @@ class Served(Protocol):
         trace: TracebackType | None,
         /,
     ) -> None:
-        """Serve it no longer."""
+        """Stop the server."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Reconstruction(SceneMaps):
-    """A 4D scene: the frames used, their cameras, and points for every (frame, time).
+    """A 4D scene: frames, their cameras, and the 3D point of every pixel at every time.
 
-    The world is the camera of frame 0 (OpenCV axes); translations and points share one unit, which
-    is not metric. Pixels are those of the original images, centres at half-integers. Fields, and
-    what is said of points without any further work: `SceneMaps`.
+    The world is the camera of frame 0 (OpenCV axes: x right, y down, z forward). Points and camera
+    positions share one scene unit; it is a metre only if the scene was made metric. Pixels are
+    those of the original images, with centres at half-integers. Arguments `frame` and `time` are
+    indices of the frames used, from 0. Attributes: `SceneMaps`.
     """
 
     track = place_answers.track
@@ -102,7 +103,7 @@ class Reconstruction(SceneMaps):
     camera_disagreement = camera_answers.camera_disagreement
 
     def self_check(self) -> "SelfCheck[np.ndarray]":
-        """How far the scene agrees with itself, and a grade from 0 to 1, without ground truth."""
+        """Grade the scene from 0 to 1 by how well it agrees with itself; no ground truth needed."""
         return checks.check(self)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
@@ -111,14 +112,14 @@ class Reconstruction(SceneMaps):
         `dynapoint.open(path)` is the same reconstruction again, without the video.
 
         Args:
-            path: The folder; missing folders above it are made.
-            overwrite: Replace a scene that is there already. Anything else is never replaced.
+            path: The folder to write; missing parent folders are created.
+            overwrite: Replace an existing scene. Anything else is never replaced.
 
         Returns:
             The folder.
 
         Raises:
-            OutputError: `path` exists or cannot be written; nothing is left behind.
+            OutputError: `path` exists or cannot be written. No part of the scene is left on disk.
         """
         saving.save(self, path, overwrite=overwrite)
         return Path(path)
@@ -142,11 +143,11 @@ class Reconstruction(SceneMaps):
             path: The file or folder to write.
             to: The format: ply, glb, usd, blender, nuke, colmap, nerfstudio, rerun, tum, tapvid3d,
                 depth, depth-exr, html, mp4 or sheet. None takes it from the suffix of `path`.
-            time: Only this time; None for all.
+            time: Only this time, as a frame index; None for all.
             max_points: At most this many points in a cloud; None leaves it to the format.
-            confidence_percentile: This share of a cloud's points is left out, in percent: those of
-                least confidence.
-            hide_pixels: Leave out points whose pixel is nearly black, or nearly white.
+            confidence_percentile: Drop this share of a cloud's points, in percent: the least
+                confident.
+            hide_pixels: Drop points whose pixel is nearly black, or nearly white.
             fps: Times per second in animations; None plays them as the source did.
             show: What pictures of the cloud show: all frames "fused", each frame's "own" pixels, or
                 what the self-check advises.
@@ -156,9 +157,9 @@ class Reconstruction(SceneMaps):
             The file or folder written.
 
         Raises:
-            ConfigError: The format is unknown, or the suffix is that of none.
-            InputError: `time` is no index of a frame used.
-            OutputError: `path` exists or cannot be written, or a library is missing.
+            ConfigError: The format is unknown, or no format has the suffix.
+            InputError: `time` is not the index of a frame used.
+            OutputError: `path` exists or cannot be written, or the format needs a missing library.
         """
         return dynapoint.export(
             self,
@@ -174,28 +175,27 @@ class Reconstruction(SceneMaps):
         )
 
     def show(self, *, port: int = 0, open_browser: bool = True) -> Served:
-        """Serve the scene to this machine's browsers until the answer's `close`.
-
-        In a notebook the answer shows the viewer in its cell.
+        """Serve the scene to browsers on this machine, beside the running program.
 
         Args:
-            port: The port; 0 takes any that is free.
-            open_browser: Also open the page in the usual browser, where there is one.
+            port: The port to listen on; 0 takes any free port.
+            open_browser: Also open the page in the default browser, if there is one.
 
         Returns:
-            The page's `address`, and `close()`.
+            The page: `address` is its URL, `close()` stops the server. A notebook shows it in the
+            cell.
 
         Raises:
-            ConfigError: The port cannot be had.
+            ConfigError: The port is not available.
         """
         return dynapoint.view(self, port=port, open_browser=open_browser)
 
     def contact_sheet(self) -> Image:
-        """One picture of the scene that a person can judge."""
+        """Draw one picture of the scene to judge it by: frames, depth, tracks, motion."""
         return contact_sheet.draw(self)
 
     def __repr__(self) -> str:
-        """Three lines: what it is of, what was found, and what to do with it."""
+        """Three lines: the source, the lens and camera, and what to do next."""
         facts = summarize(self)
         height, width = facts.image_hw
         rows, columns = facts.map_hw

@@ -32,26 +32,25 @@ _SURFACES_KEPT = 16
 class SceneMaps:
     """The frames of a scene, their cameras, and points for every (frame, time).
 
-    `Reconstruction` is this with all that can be asked of it; functions that answer take this.
+    `Reconstruction` adds the answers; functions that compute an answer take a `SceneMaps`.
 
     Attributes:
         frames: The frames used.
         world_from_camera: Camera to world; `[0]` is exactly the identity.
-        intrinsics: In original pixels.
-        own_time_points: For each frame, its pixels' points at its own time, in the world, at the
-            resolution of the maps.
+        intrinsics: Camera matrices, in pixels of the original images.
+        own_time_points: The point of each map pixel at its frame's own time, in the world.
         own_time_confidence: Not negative, larger is better.
-        pixel_map: Where the pixels of the original images lie in the maps.
-        decoder: Gives points at further times on demand.
-        model_name: Which network made it.
-        weights_sha256: Hash of the network's weights where known.
-        progress: Whether to show a bar on standard error while tracks are worked out.
-        settings: How it was made, in names and plain values.
-        refinement: What refinement found and changed; None where none was asked for.
-        pictures: What the maps show of every frame, grey and of one size, for measuring where
-            points are seen (`results.seen_places`); None leaves that to the maps.
-        kept_tracks: Those of frame 0 where they are at hand, e.g. memory-mapped.
-        folder: The stored scene that it was opened from.
+        pixel_map: Converts between pixels of the original images and of the maps.
+        decoder: Computes points at other times on demand.
+        model_name: The network that made the scene.
+        weights_sha256: Hash of the network's weights, if known.
+        progress: Show a progress bar on standard error while a frame is tracked.
+        settings: The options that the scene was made with.
+        refinement: What refinement found and changed; None if the scene was not refined.
+        pictures: Grey pictures, all of one size, in which matches are measured
+            (`results.seen_places`); None if points are projected instead.
+        kept_tracks: Tracks of frame 0, if they are already computed, e.g. memory-mapped.
+        folder: The saved scene that was opened, if any.
     """
 
     frames: Frames
@@ -82,12 +81,12 @@ class SceneMaps:
 
     @property
     def source_frame_index(self) -> Int64[np.ndarray, " frame"]:
-        """Which frame of the source each frame is, from 0."""
+        """The index of each frame in the source, from 0."""
         return self.frames.source_frame_index
 
     @property
     def frame_count(self) -> int:
-        """How many frames, and so times, there are."""
+        """The number of frames, which is the number of times."""
         return self.frames.count
 
     @property
@@ -102,17 +101,14 @@ class SceneMaps:
 
     @cached_property
     def own_time_depth(self) -> Float32[np.ndarray, "frame map_height map_width"]:
-        """Depth along the axis of each frame's camera, at its own time, at map resolution.
-
-        0, which joins no surface, where a map shows nothing.
-        """
+        """Depth of each map pixel along its camera's axis, at its own time; 0 where unknown."""
         depth = np.empty(self.own_time_points.shape[:3], dtype=np.float32)
         for frame in range(self.frame_count):
             depth[frame] = self.depth_of(frame)
         return depth
 
     def depth_of(self, frame: int) -> Float32[np.ndarray, "map_height map_width"]:
-        """`own_time_depth` of one frame, without working out that of the others."""
+        """`own_time_depth` of one frame alone."""
         points = self.own_time_points[frame].astype(np.float64)
         depth = points_in_camera(points, self.world_from_camera[frame])[..., 2].astype(np.float32)
         depth[~self.pixel_map.shown_pixels(frame)] = 0.0
@@ -126,21 +122,24 @@ class SceneMaps:
         time: SupportsIndex | None = None,
         camera: SupportsIndex | None = None,
     ) -> QueryResult:
-        """Place points seen at pixels of one frame where they are at one time, or at all times.
+        """Track places of one frame: the 3D point of each, at one time or at all times.
 
-        Between pixels the answer is bilinear on one surface and the nearest pixel's across an edge
-        in depth, with the same weights for every time.
+        Between pixels, points are interpolated bilinearly on one surface; across an edge in depth,
+        the nearest pixel counts. The weights are the same for every time.
 
         Args:
-            frame: Which of the frames used, from 0.
-            xy: (n, 2) places in original pixels, (column, row), centres at half-integers.
-            time: Frame index of the time; None for all times, as a leading axis of all results.
-            camera: None for the world; an index for the camera of that frame at its own pose.
+            frame: The frame that the places are in.
+            xy: (n, 2) places in pixels of the original image: column, row.
+            time: The time, as a frame index; None for all times, as a leading axis of all results.
+            camera: None for points in the world; a frame index for points in that frame's camera.
+
+        Returns:
+            Points, their visibility and confidence.
 
         Raises:
-            InputError: `frame`, `time` or `camera` is no index of a frame used, `xy` is not
+            InputError: `frame`, `time` or `camera` is not the index of a frame used, `xy` is not
                 finite, or none of it lies in the picture.
-            ShapeError: `xy` is no array of numbers of shape (n, 2).
+            ShapeError: `xy` is not an array of numbers of shape (n, 2).
         """
         source = checked_index(frame, "frame", self.frame_count)
         count = self.frame_count
@@ -163,10 +162,10 @@ class SceneMaps:
         )
 
     def maps(self, *, frame: SupportsIndex, time: SupportsIndex) -> FrameMaps:
-        """Points (world) and confidence of all map pixels of `frame`, placed at `time`.
+        """Points (world) and confidence of all map pixels of one frame at one time.
 
         Raises:
-            InputError: `frame` or `time` is no index of a frame used.
+            InputError: `frame` or `time` is not the index of a frame used.
         """
         source = checked_index(frame, "frame", self.frame_count)
         return self._maps(source, checked_index(time, "time", self.frame_count))
@@ -177,13 +176,13 @@ class SceneMaps:
         Float32[np.ndarray, "frame map_height map_width xyz=3"],
         Float32[np.ndarray, "frame map_height map_width"],
     ]:
-        """Points (world) and confidence of all map pixels of all frames, placed at one `time`.
+        """Points (world) and confidence of all map pixels of all frames at one time.
 
-        A network with a decoder over all frames (vdpm) works these out in one pass, for which
-        `maps` of every frame would take as many passes as there are frames.
+        A network that decodes all frames together (vdpm) needs one pass for this; `maps` would need
+        one pass for each frame.
 
         Raises:
-            InputError: `time` is no index of a frame used.
+            InputError: `time` is not the index of a frame used.
         """
         moment = checked_index(time, "time", self.frame_count)
         everyone = range(self.frame_count)
@@ -191,10 +190,10 @@ class SceneMaps:
         return np.stack(points), confidence
 
     def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
-        """Where all map pixels of one frame are at all times.
+        """Track all map pixels of one frame, without their places in the images (`track`).
 
         Raises:
-            InputError: `frame` is no index of a frame used.
+            InputError: `frame` is not the index of a frame used.
         """
         if self.kept_tracks is not None and checked_index(frame, "frame", self.frame_count) == 0:
             return self.kept_tracks
@@ -217,14 +216,14 @@ class SceneMaps:
             Float32[np.ndarray, "map_height map_width"],
         ]
     ]:
-        """Points, visibility and confidence of `tracks`, one time after another.
+        """Yield points, visibility and confidence of `tracks`, one time after another.
 
         Args:
-            frame: Whose pixels.
-            keep: Whether what is decoded is to be kept, as it is for queries.
+            frame: The frame whose pixels are tracked.
+            keep: Keep the decoded maps for later questions.
 
         Raises:
-            InputError: `frame` is no index of a frame used.
+            InputError: `frame` is not the index of a frame used.
         """
         source = checked_index(frame, "frame", self.frame_count)
         kept = self.kept_tracks if source == 0 else None

@@ -27,15 +27,15 @@ class PointDecoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class QueryResult:
-    """The answer to a query; all four have a leading time axis if all times were asked for.
+    """The answer to a query. All arrays have a leading time axis if `time` was None.
 
     Attributes:
-        points: Finite positions in the world or the camera asked for, in scene units. Outside the
-            image they are those of the nearest place on its border and mean nothing.
-        valid: False only where the place asked for lies outside the image, or in a part of it that
-            was cropped away before the network saw it.
-        visible: Probability in [0, 1] that the point is seen by the camera of the frame whose time
-            was asked for: a depth test against that frame's own-time depth. 0 where not valid.
+        points: Positions in the world, or in the camera asked for, in scene units. They are always
+            finite, but mean nothing where not valid.
+        valid: False where a place lies outside the image, or in a part that was cropped away
+            before the network saw it.
+        visible: Probability in [0, 1] that the camera of that time sees the point, by a depth test
+            against that frame's own-time depth; 0 where not valid.
         confidence: Not negative, larger is better; 0 where not valid.
     """
 
@@ -47,7 +47,13 @@ class QueryResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTracks:
-    """Where the pixels of one frame are at all times, at the resolution of the maps."""
+    """Tracks of all pixels of one frame's map.
+
+    Attributes:
+        points: Position of each pixel's point at each time, in the world and scene units.
+        visible: Probability in [0, 1] that the camera of that time sees the point.
+        confidence: Not negative, larger is better; 0 where unusable.
+    """
 
     points: Float32[np.ndarray, "time height width xyz=3"]
     visible: Float32[np.ndarray, "time height width"]

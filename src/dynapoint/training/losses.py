@@ -193,7 +193,7 @@ def confidence_weighted_regression(
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of nano's terms (docs/nano.md)."""
+    """Weights of nano's terms (docs/notes/nano.md)."""
 
     own_time: float = 1.0
     log_distance: float = 0.5

@@ -61,7 +61,7 @@ class Trainee(Protocol):
         """What a run from nothing takes from elsewhere; `images` are some to calibrate on.
 
         Raises:
-            ModelError: It cannot be had.
+            ModelError: The weights cannot be found or loaded.
         """
         ...
 

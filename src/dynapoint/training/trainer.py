@@ -107,7 +107,7 @@ class Trainer:
         """Begin a new run from nothing, but for what its network takes from elsewhere.
 
         Raises:
-            ModelError: That cannot be had.
+            ModelError: The start weights cannot be found or loaded.
         """
         self.trainee.begin(self.network, self.stream.sample(0).images)
         self.average = self._fresh_average()

@@ -73,7 +73,7 @@ class Server:
         port: The port; 0 takes any that is free.
 
     Raises:
-        ConfigError: The port or the address cannot be had.
+        ConfigError: The port or the address is not available.
     """
 
     def __init__(self, answer: Callable[[Request], Answer], host: str, port: int) -> None:
@@ -88,7 +88,7 @@ class Server:
             self._http = kind((host, port), handler)
         except OSError as error:
             raise ConfigError(
-                f"port {port} of {host} cannot be had ({error.strerror or error}); give another "
+                f"port {port} on {host} is not available ({error.strerror or error}); give another "
                 "one with --port, or 0 for any that is free"
             ) from error
         name = f"[{host}]" if ":" in host else host

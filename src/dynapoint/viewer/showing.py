@@ -13,10 +13,10 @@ _CELL_HEIGHT_PX = 640
 
 
 class Shown:
-    """A page that is served until it is closed.
+    """A viewer page that is served until `close()`.
 
     Attributes:
-        address: Where browsers of this machine find it.
+        address: The page's URL, for browsers on this machine.
     """
 
     def __init__(self, rec: Reconstruction, port: int) -> None:
@@ -29,7 +29,7 @@ class Shown:
         self.address = self._server.address
 
     def close(self) -> None:
-        """Serve it no longer."""
+        """Stop the server."""
         self._server.close()
         self._site.close()
 
@@ -54,15 +54,21 @@ class Shown:
 
 
 def show(rec: Reconstruction, *, port: int = 0, open_browser: bool = True) -> Shown:
-    """Serve a scene to this machine's browsers.
+    """Serve a scene to browsers on this machine, beside the running program.
+
+        with dynapoint.view(rec) as page:
+            print(page.address)
 
     Args:
         rec: The scene.
-        port: The port; 0 takes any that is free.
-        open_browser: Also open the page in the usual browser, where there is one.
+        port: The port to listen on; 0 takes any free port.
+        open_browser: Also open the page in the default browser, if there is one.
+
+    Returns:
+        The page: `address` is its URL, `close()` stops the server. A notebook shows it in the cell.
 
     Raises:
-        ConfigError: The port cannot be had.
+        ConfigError: The port is not available.
     """
     shown = Shown(rec, port)
     if open_browser:

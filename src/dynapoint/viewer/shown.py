@@ -105,7 +105,7 @@ class ShownScene:
         """Work out which pixels of all frames move; clouds hold it from then on.
 
         Raises:
-            DynapointError: The network is needed and cannot be had.
+            DynapointError: The network is needed but cannot be loaded.
         """
 
         def make() -> dict[str, np.ndarray]:
@@ -121,7 +121,7 @@ class ShownScene:
         """The fused cloud: facts, places of still points, and paint of all points.
 
         Raises:
-            DynapointError: The network is needed and cannot be had.
+            DynapointError: The network is needed but cannot be loaded.
         """
 
         def make() -> dict[str, np.ndarray]:
@@ -155,7 +155,7 @@ class ShownScene:
         """Tracks of pixels within a part of a frame's map (left, top, right, bottom in shares).
 
         Raises:
-            DynapointError: The network is needed and cannot be had.
+            DynapointError: The network is needed but cannot be loaded.
         """
         tracks = web_scene.frame_tracks(self.rec, self._order, frame=self._order[frame], box=part)
         return with_facts({"count": tracks.points.shape[1]}, *track_arrays(tracks))

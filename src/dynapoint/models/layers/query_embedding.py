@@ -12,9 +12,9 @@ class QueryEmbedding(nn.Module):
     """Vectors added to the tokens of all frames before a backbone's first block.
 
     The query's starts at random as V-DPM's time token does: from zero it is hardly learned, since
-    blocks scarcely notice it (docs/dept3r.md). That of intrinsics starts at zero, so that a network
-    that learned without is left as it was. How the query is marked is part of the parameter's name:
-    weights of one kind do not fit another.
+    blocks scarcely notice it (docs/notes/dept3r.md). That of intrinsics starts at zero, so that a
+    network that learned without is left as it was. How the query is marked is part of the
+    parameter's name: weights of one kind do not fit another.
     """
 
     def __init__(self, config: QueryConfig, width: int) -> None:

@@ -13,7 +13,7 @@ from dynapoint.models.nano.matching import CELL_PX, Matcher
 from dynapoint.models.nano.placing import at_cells, place, to_cells
 
 POSE_HYPOTHESES = 16
-"""Starts tried for each camera's pose; more gained nothing (docs/nano.md)."""
+"""Starts tried for each camera's pose; more gained nothing (docs/notes/nano.md)."""
 
 
 def pose_encodings(

@@ -33,7 +33,7 @@ class MatcherConfig:
     hidden: int = 96
     # The frame block of this pair (counted from 1) gives tokens that join the stem's features. It
     # is best the first: global attention tells tokens where they are in other frames, and then
-    # matches are learned by position wherever the camera stands still (docs/nano.md).
+    # matches are learned by position wherever the camera stands still (docs/notes/nano.md).
     after_pair: int = 1
     temperature_init: float = 0.07
     missing_init: float = 0.0

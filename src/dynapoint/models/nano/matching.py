@@ -2,7 +2,7 @@
 
 `points[i, t]` at a pixel is the own-time point of frame t at the matching pixel wherever that point
 is visible, so matches nearly answer the question; the decoder refines them and fills what is
-hidden. This layer is an addition to the published design (docs/nano.md).
+hidden. This layer is an addition to the published design (docs/notes/nano.md).
 """
 
 from dataclasses import dataclass

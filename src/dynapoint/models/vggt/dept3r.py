@@ -5,8 +5,8 @@
                                                         │                   └─ motion head ─ M
                                                         └─ camera tokens ─ camera head ─ cameras
 
-No code or weights are public, and the paper was read through notes on it: docs/dept3r.md lists what
-is unstated and what was chosen.
+No code or weights are public, and the paper was read through notes on it: docs/notes/dept3r.md
+lists what is unstated and what was chosen.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ class Dept3rConfig:
 
     vggt: PublishedConfig
     # Told to the camera token alone, the query is not learned under the small layer scale of this
-    # network (docs/dept3r.md).
+    # network (docs/notes/dept3r.md).
     query: QueryConfig = field(default_factory=lambda: QueryConfig(into="frame"))
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class Dept3rConfig:
 
 
 def dept3r() -> Dept3rConfig:
-    """DePT3R on VGGT-1B, as far as its paper is known (docs/dept3r.md)."""
+    """DePT3R on VGGT-1B, as far as its paper is known (docs/notes/dept3r.md)."""
     return Dept3rConfig(vggt=replace(vggt(), name="dept3r"))
 
 

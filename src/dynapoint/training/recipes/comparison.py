@@ -1,4 +1,4 @@
-"""One size, one diet, three systems: the runs behind the table of docs/comparison.md.
+"""One size, one diet, three systems: the runs behind the table of docs/notes/comparison.md.
 
 `dpm-nano` and `dept3r-nano` are two of them, and what the package ships under these names.
 """

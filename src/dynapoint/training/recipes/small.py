@@ -11,7 +11,7 @@ MIXED = ((0.0, 0.15), (0.5, 0.35), (1.0, 0.5))
 
 
 def nano() -> TrainConfig:
-    """The recipe of `nano-2`; docs/nano.md holds the evidence for each choice.
+    """The recipe of `nano-2`; docs/notes/nano.md holds the evidence for each choice.
 
     Small pairs first, since samples count for more than pixels; the image encoder keeps the weights
     it comes with.
