@@ -94,9 +94,9 @@ class Reconstruct:
     compile: Flag = False
     """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
     lean: Flag = False
-    """For thousands of clips: a quarter as large. Leave the network, what it keeps of the clip and
+    """For thousands of clips: a seventh as large. Leave the network, what it keeps of the clip and
     the small pictures out of the scene, which then answers for frame 0 and for frames at their own
-    time alone; maps in half precision, frames as smaller JPEGs."""
+    time alone; maps in fewer bits, frames as smaller JPEGs."""
     overwrite: Flag = False
     """Replace a scene that is already there (never anything else)."""
     json: Flag = False
@@ -238,7 +238,6 @@ class Reconstruct:
         told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
         check_with_frames(frames, reference=self.reference, **told)
         with clock.stage("load model"):
-            from dynapoint.inference.lean import lean, shrink  # noqa: PLC0415
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
@@ -262,9 +261,7 @@ class Reconstruct:
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
-            write_all(lean(rec) if self.lean else rec, folder, say=clock.begin)
-            if self.lean:
-                shrink(folder)
+            write_all(rec, folder, lean=self.lean, say=clock.begin)
             clock.end()
         report.written(scene, frames, clock.seconds)
 

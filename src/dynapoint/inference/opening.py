@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.errors import ModelError, SceneError
-from dynapoint.inference.lean import LEFT_OUT
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.results.store import StoredArrays, read_arrays
+from dynapoint.results.store import LEFT_OUT, StoredArrays, read_arrays
 from dynapoint.results.stored_frames import open_frames
 from dynapoint.whole_file import sha256_of
 

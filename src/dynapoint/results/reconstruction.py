@@ -105,7 +105,7 @@ class Reconstruction(SceneMaps):
         """How far the scene agrees with itself, and a grade from 0 to 1, without ground truth."""
         return checks.check(self)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False, lean: bool = False) -> Path:
         """Save the whole scene as a folder: arrays, contact sheet, self-check and network.
 
         `dynapoint.open(path)` is the same reconstruction again, without the video.
@@ -113,6 +113,9 @@ class Reconstruction(SceneMaps):
         Args:
             path: The folder; missing folders above it are made.
             overwrite: Replace a scene that is there already. Anything else is never replaced.
+            lean: Write a small fraction of it, for thousands of clips: nothing of the network, maps
+                and frames in fewer bits. It then answers for frame 0 at all times and for all
+                frames at their own; docs/formats.md says how much is lost.
 
         Returns:
             The folder.
@@ -120,7 +123,7 @@ class Reconstruction(SceneMaps):
         Raises:
             OutputError: `path` exists or cannot be written; nothing is left behind.
         """
-        saving.save(self, path, overwrite=overwrite)
+        saving.save(self, path, overwrite=overwrite, lean=lean)
         return Path(path)
 
     def export(

@@ -196,17 +196,7 @@ class SceneMaps:
         Raises:
             InputError: `frame` is no index of a frame used.
         """
-        if self.kept_tracks is not None and checked_index(frame, "frame", self.frame_count) == 0:
-            return self.kept_tracks
-        shape = (self.frame_count, *self.map_hw)
-        tracks = FrameTracks(
-            points=np.empty((*shape, 3), dtype=np.float32),
-            visible=np.empty(shape, dtype=np.float32),
-            confidence=np.empty(shape, dtype=np.float32),
-        )
-        for time, now in enumerate(self.track_times(frame=frame, keep=True)):
-            tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
-        return tracks
+        return gathered_tracks(self, frame=frame, keep=True)
 
     def track_times(
         self, *, frame: SupportsIndex = 0, keep: bool = False
@@ -331,6 +321,27 @@ def maps_of_frames(
     if others:
         maps.update(zip(others, scene.decoder.decode(others, time, keep=keep), strict=True))
     return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
+
+
+def gathered_tracks(
+    scene: SceneMaps, *, frame: SupportsIndex = 0, keep: bool = False
+) -> FrameTracks:
+    """All that `track_times` gives, in memory; those of frame 0 at hand as they are.
+
+    Raises:
+        InputError: `frame` is no index of a frame used.
+    """
+    if scene.kept_tracks is not None and checked_index(frame, "frame", scene.frame_count) == 0:
+        return scene.kept_tracks
+    shape = (scene.frame_count, *scene.map_hw)
+    tracks = FrameTracks(
+        points=np.empty((*shape, 3), dtype=np.float32),
+        visible=np.empty(shape, dtype=np.float32),
+        confidence=np.empty(shape, dtype=np.float32),
+    )
+    for time, now in enumerate(scene.track_times(frame=frame, keep=keep)):
+        tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
+    return tracks
 
 
 def times_with_bar(scene: SceneMaps) -> Iterator[int]:
