@@ -47,8 +47,8 @@ def write_all(
         scene: What to write.
         folder: Where.
         lean: Write what it shows and nothing of the network, in fewer bits: for thousands of clips.
-            It then answers for frame 0 at all times and for all frames at their own, from the maps
-            alone. Opened, it lies in memory.
+            It then answers for frame 0 at all times and for all frames at their own. Opened, its
+            maps lie in memory.
         say: As of `save`.
 
     Raises:

@@ -17,7 +17,13 @@ from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.progress import steps
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
-from dynapoint.results.scene_points import FrameMaps, FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.scene_points import (
+    FrameMaps,
+    FrameTracks,
+    MeasuredPictures,
+    PointDecoder,
+    QueryResult,
+)
 from dynapoint.results.seen_surfaces import seen_probability, surface_of
 
 if TYPE_CHECKING:
@@ -66,7 +72,7 @@ class SceneMaps:
     progress: bool = False
     settings: Mapping[str, str | int] = field(default_factory=dict)
     refinement: Findings | None = None
-    pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
+    pictures: UInt8[np.ndarray, "frame tall wide"] | MeasuredPictures | None = None
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
 

@@ -235,8 +235,9 @@ def _write_whole(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
     count, map_hw = scene.frame_count, scene.map_hw
     entries |= {name: _entry(name, count, map_hw) for name in _LAYOUT if name not in entries}
     if scene.pictures is not None:
-        np.save(folder / f"{_PICTURES}.npy", scene.pictures)
-        entries[_PICTURES] = _pictures_entry(scene.pictures.shape)
+        pictures = np.stack([scene.pictures[frame] for frame in range(count)])
+        np.save(folder / f"{_PICTURES}.npy", pictures)
+        entries[_PICTURES] = _pictures_entry(pictures.shape)
     return entries
 
 
