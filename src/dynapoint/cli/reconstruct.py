@@ -94,7 +94,7 @@ class Reconstruct:
     compile: Flag = False
     """Compile large networks' blocks first: a minute or two that pays for long or many clips."""
     lean: Flag = False
-    """For thousands of clips: a seventh as large. Leave the network, what it keeps of the clip and
+    """For thousands of clips: a sixth as large. Leave the network, what it keeps of the clip and
     the small pictures out of the scene, which then answers for frame 0 and for frames at their own
     time alone; maps in fewer bits, frames as smaller JPEGs."""
     overwrite: Flag = False

@@ -92,7 +92,7 @@ def _read_start(
     if entry.scale is None:
         return stored[0].astype(np.float32)
     depth = from_codes(stored[:1], entry.scale)
-    return own_time_points(depth, scene.map_intrinsics, scene.world_from_camera)[0]
+    return own_time_points(depth, scene.map_intrinsics[:1], scene.world_from_camera[:1])[0]
 
 
 def _track_motion(
@@ -138,4 +138,8 @@ def _on_scale(
     dtype: type[np.unsignedinteger],
 ) -> tuple[str, np.ndarray, ArrayEntry]:
     codes = to_codes(values, scale, dtype)
-    return name, codes, ArrayEntry(shape=codes.shape, axes=axes, dtype=str(codes.dtype), scale=scale)
+    return (
+        name,
+        codes,
+        ArrayEntry(shape=codes.shape, axes=axes, dtype=str(codes.dtype), scale=scale),
+    )

@@ -151,7 +151,8 @@ def write_scene(
         files += [ENCODED_FILE, *([network.weights_file] if network.weights_file else [])]
     if contact_sheet is not None:
         files.append(CONTACT_SHEET_FILES[lean])
-        contact_sheet.save(folder / files[-1], **({"quality": 85} if lean else {}))
+        # Of the two formats only JPEG has a quality.
+        contact_sheet.save(folder / files[-1], quality=85)
     if self_check is not None:
         text = check_text(self_check, scene.refinement)
         (folder / CHECK_FILE).write_text(text, encoding="utf-8")
