@@ -120,9 +120,18 @@ class Reconstruct:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
+        from dynapoint.models.cards import check_asked  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
         require_weights(self.model, self.weights)
+        check_asked(
+            self.model,
+            self.weights,
+            reference=self.reference,
+            decoder_weights=self.decoder_weights,
+            precision=self.precision,
+            compile_blocks=self.compile,
+        )
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
             for name in ("times", "ignore_masks", "scale_from"):
@@ -180,7 +189,7 @@ class Reconstruct:
         """The scenes still to be made; of several, those that are there already are left alone.
 
         Raises:
-            OutputError: Not one of them can be written.
+            OutputError: It is one alone, and cannot be written.
         """
         from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
         from dynapoint.results.output_folder import check_output  # noqa: PLC0415
@@ -202,10 +211,10 @@ class Reconstruct:
                 failures.append((scene.label, error))
                 continue
             waiting.append(scene)
-        if len(failures) == len(scenes) and not self.json_lines:
+        if failures and len(scenes) == 1 and not self.json_lines:
             raise failures[0][1]
         for label, failure in failures:
-            print_error(failure, label)
+            print_error(failure, label if len(scenes) > 1 else None)
             report.failed(label, failure)
         return waiting
 
