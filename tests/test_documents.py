@@ -452,6 +452,8 @@ def test_formats_lists_every_array_of_a_scene():
     )
     known = store._LAYOUT | store._OPTIONAL
     assert dict(rows) == {name: dtype for name, (_, dtype) in known.items()}
+    lean = (ROOT / "docs/formats.md").read_text().partition("**Lean scenes**")[2]
+    assert all(f"| `{name}.npy` " in lean for name in store._LEAN)
 
 
 def test_the_picture_is_small_and_there():

@@ -111,6 +111,7 @@ def test_its_options_are_those_of_the_command(script, monkeypatch):
     asked = []
     monkeypatch.setattr(run_module, "train", lambda **given: asked.append(given) or Path("w"))
     monkeypatch.setattr(cli.train, "said_of_files", lambda *_: {})
+    monkeypatch.setattr(cli.train, "check_places", lambda **_: None)
     values = {int: "7", float: "0.25", Path: "some", str: "word", tuple[Path, ...]: "some"}
     for option in OPTIONS:
         if option.positional or option.name in ("output", "resume"):

@@ -94,9 +94,9 @@ class Reconstruct:
     compile: Flag = False
     """Compile the large networks' blocks. It takes a minute or two; long or many clips gain."""
     lean: Flag = False
-    """For thousands of clips: a quarter as large. Leave the network, what it keeps of the clip and
+    """For thousands of clips: a sixth as large. Leave the network, what it keeps of the clip and
     the small pictures out of the scene, which then answers for frame 0 and for frames at their own
-    time alone; maps in half precision, frames as smaller JPEGs."""
+    time alone; maps in fewer bits, frames as smaller JPEGs."""
     overwrite: Flag = False
     """Replace an existing scene (never anything else)."""
     json: Flag = False
@@ -120,9 +120,18 @@ class Reconstruct:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
+        from dynapoint.models.cards import check_asked  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
         require_weights(self.model, self.weights)
+        check_asked(
+            self.model,
+            self.weights,
+            reference=self.reference,
+            decoder_weights=self.decoder_weights,
+            precision=self.precision,
+            compile_blocks=self.compile,
+        )
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
             for name in ("times", "ignore_masks", "scale_from"):
@@ -180,7 +189,7 @@ class Reconstruct:
         """The scenes still to be made; of several, those that are there already are left alone.
 
         Raises:
-            OutputError: Not one of them can be written.
+            OutputError: It is one alone, and cannot be written.
         """
         from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
         from dynapoint.results.output_folder import check_output  # noqa: PLC0415
@@ -202,10 +211,10 @@ class Reconstruct:
                 failures.append((scene.label, error))
                 continue
             waiting.append(scene)
-        if len(failures) == len(scenes) and not self.json_lines:
+        if failures and len(scenes) == 1 and not self.json_lines:
             raise failures[0][1]
         for label, failure in failures:
-            print_error(failure, label)
+            print_error(failure, label if len(scenes) > 1 else None)
             report.failed(label, failure)
         return waiting
 
@@ -238,7 +247,6 @@ class Reconstruct:
         told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
         check_with_frames(frames, reference=self.reference, **told)
         with clock.stage("load model"):
-            from dynapoint.inference.lean import lean, shrink  # noqa: PLC0415
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
@@ -262,9 +270,7 @@ class Reconstruct:
                     between=lambda: load_between(source, frames, small),
                     progress=sys.stderr.isatty(),
                 )
-            write_all(lean(rec) if self.lean else rec, folder, say=clock.begin)
-            if self.lean:
-                shrink(folder)
+            write_all(rec, folder, lean=self.lean, say=clock.begin)
             clock.end()
         report.written(scene, frames, clock.seconds)
 

@@ -40,7 +40,7 @@ class Report:
     def written(self, scene: "ScenePlan", frames: "Frames", seconds: dict[str, float]) -> None:
         """A scene that is written: what was used, what it took, its self-check, where it is."""
         from dynapoint.results.checks import read_check  # noqa: PLC0415
-        from dynapoint.results.store import CONTACT_SHEET_FILE  # noqa: PLC0415
+        from dynapoint.results.store import contact_sheet_of  # noqa: PLC0415
 
         stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
         total = sum(seconds.values())
@@ -50,7 +50,7 @@ class Report:
         check = read_check(scene.output)
         for line in check["lines"] if check else []:
             self.note(scene, line)
-        self.note(scene, f"look at {scene.output / CONTACT_SHEET_FILE}")
+        self.note(scene, f"look at {contact_sheet_of(scene.output)}")
         self.note(scene, f"scene saved in {scene.output}; next: `dynapoint view {scene.output}`")
         if check and not self._full:
             check = {name: check[name] for name in ("grade", "lines")}
@@ -58,7 +58,7 @@ class Report:
             {
                 **_place(scene),
                 "skipped": False,
-                "contact_sheet": str(scene.output / CONTACT_SHEET_FILE),
+                "contact_sheet": str(contact_sheet_of(scene.output)),
                 **self._files(scene),
                 "frames": frames.count,
                 "note": frames.note,

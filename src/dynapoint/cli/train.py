@@ -7,7 +7,8 @@ import tyro
 
 from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
 from dynapoint.errors import ConfigError
-from dynapoint.training.options import OPTIONS, Option, check_options
+from dynapoint.training.options import OPTIONS, Option, check_options, check_places
+from dynapoint.training.recipes import check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,9 @@ class _Train:
             changes = check_options(given)
         except ConfigError as error:
             raise UsageError(str(error)) from error
+        check_name(given["recipe"])
+        check_places(bench=given["bench"], real=given["real"])
+        # What loads torch comes after all that can be refused without it.
         from dynapoint.training.run import train  # noqa: PLC0415
 
         run = {option.name: given[option.name] for option in OPTIONS if not option.changes_recipe}

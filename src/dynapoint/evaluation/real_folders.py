@@ -8,6 +8,7 @@ and 65535 are unknown. A `pose_source` that begins with "none" says that poses a
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8, UInt16
@@ -36,6 +37,18 @@ class RealClip:
     depth: UInt16[np.ndarray, "frame height width"] | None
 
 
+def check_real_folder(folder: Path) -> None:
+    """Refuse a folder that lacks its list of frames or all of these; no picture is read.
+
+    Raises:
+        InputError: It does.
+    """
+    try:
+        _frames_there(folder)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise _unreadable(folder, error) from error
+
+
 def read_real_clip(folder: Path, frames: int) -> RealClip:
     """At most so many evenly spaced frames of a folder.
 
@@ -43,10 +56,7 @@ def read_real_clip(folder: Path, frames: int) -> RealClip:
         InputError: The folder lacks a file, or one cannot be read.
     """
     try:
-        told = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))
-        there = [each for each in told["frames"] if (folder / each["file"]).is_file()]
-        if not there:
-            raise InputError(f"{folder} has none of the pictures that its cameras.json names")
+        told, there = _frames_there(folder)
         places = np.linspace(0, len(there) - 1, min(frames, len(there))).round().astype(int)
         chosen = [there[place] for place in places]
         images = np.stack([_picture(folder / each["file"]) for each in chosen])
@@ -56,10 +66,7 @@ def read_real_clip(folder: Path, frames: int) -> RealClip:
         if all("depth" in each for each in chosen):
             depth = np.stack([np.asarray(Image.open(folder / each["depth"])) for each in chosen])
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{folder} cannot be read as real pictures with truth ({error}); give a folder with "
-            "cameras.json and the pictures that it names"
-        ) from error
+        raise _unreadable(folder, error) from error
     measured = not str(told.get("pose_source", "none")).startswith("none")
     return RealClip(
         name=folder.name,
@@ -68,6 +75,22 @@ def read_real_clip(folder: Path, frames: int) -> RealClip:
         world_from_camera=np.linalg.inv(poses[0]) @ poses if measured else None,
         # 65535 says the same as 0: nothing was measured.
         depth=None if depth is None else np.where(depth == 65535, 0, depth).astype(np.uint16),
+    )
+
+
+def _frames_there(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `cameras.json` says, and the frames in it whose pictures are there."""
+    told = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))
+    there = [each for each in told["frames"] if (folder / each["file"]).is_file()]
+    if not there:
+        raise InputError(f"{folder} has none of the pictures that its cameras.json names")
+    return told, there
+
+
+def _unreadable(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder} cannot be read as real pictures with truth ({error}); give a folder with "
+        "cameras.json and the pictures that it names"
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from dynapoint.data.frames import Frames
 from dynapoint.data.masks import mask_files
 from dynapoint.data.times import read_times
-from dynapoint.errors import InputError, ModelError
+from dynapoint.errors import ModelError
+from dynapoint.results.checked import checked_index
 
 
 def check_given(
@@ -55,11 +56,7 @@ def check_with_frames(
     Raises:
         InputError: It speaks of other frames, places or sizes.
     """
-    if not 0 <= reference < frames.count:
-        raise InputError(
-            f"reference is {reference} but the {frames.count} frames used are 0 to "
-            f"{frames.count - 1}"
-        )
+    checked_index(reference, "reference", frames.count)
     if intrinsics is not None:
         from dynapoint.inference.known_cameras import known_intrinsics  # noqa: PLC0415
 

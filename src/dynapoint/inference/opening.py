@@ -2,19 +2,20 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
+from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
-from dynapoint.inference.lean import LEFT_OUT
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.results.store import StoredArrays, read_arrays
+from dynapoint.results.store import LEFT_OUT, StoredArrays, read_arrays
 from dynapoint.results.stored_frames import open_frames
 from dynapoint.whole_file import sha256_of
 
@@ -78,7 +79,7 @@ def open_scene(
         progress=progress,
         settings=manifest.settings,
         refinement=_findings(manifest.refinement),
-        pictures=stored.pictures,
+        pictures=_pictures(stored, frames),
         kept_tracks=_kept_tracks(stored),
         folder=folder,
     )
@@ -107,6 +108,38 @@ def _kept_tracks(stored: StoredArrays) -> FrameTracks:
         visible=stored.arrays["track_visible"],
         confidence=stored.arrays["track_confidence"],
     )
+
+
+class PicturesOfFrames:
+    """What a lean scene does not store: its frames as their maps show them, made on first use."""
+
+    def __init__(self, frames: Frames, pixel_map: PixelMap) -> None:
+        self._frames, self._pixel_map = frames, pixel_map
+
+    def __getitem__(self, frame: int, /) -> UInt8[np.ndarray, "tall wide"]:
+        """That of one frame, grey.
+
+        Raises:
+            SceneError: A frame's file is missing or damaged.
+        """
+        return self._all[frame]
+
+    @cached_property
+    def _all(self) -> UInt8[np.ndarray, "frame tall wide"]:
+        # What loads torch waits until something is asked.
+        from dynapoint.inference.refining import pictures_to_measure  # noqa: PLC0415
+
+        return pictures_to_measure(self._frames, self._pixel_map)
+
+
+def _pictures(
+    stored: StoredArrays, frames: Frames
+) -> UInt8[np.ndarray, "frame tall wide"] | PicturesOfFrames | None:
+    """Those in which it is measured where points are seen, if the answer was refined."""
+    manifest = stored.manifest
+    if manifest.lean and manifest.refinement is not None and manifest.frame_count > 1:
+        return PicturesOfFrames(frames, _pixel_map(stored))
+    return stored.pictures
 
 
 class StoredDecoder:

@@ -18,7 +18,7 @@ from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
-from dynapoint.models.cards import will_refine
+from dynapoint.models.cards import check_asked, will_refine
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.results.reconstruction import Reconstruction
@@ -103,6 +103,8 @@ def _reconstruct(
     """Load frames with what is given of them, and the network, and run it."""
     beside = {name: options[name] for name in ("intrinsics", "scale_from")}
     check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
+    if isinstance(model, str):
+        check_asked(model, reference=options["reference"])
     small = SmallPictures() if _will_refine(model, options["refine"]) else None
     loaded = load_frames(source, small=small, **given)
     check_with_frames(loaded, reference=options["reference"], **beside)

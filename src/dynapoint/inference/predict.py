@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
-from dynapoint.errors import InputError, ModelError
+from dynapoint.errors import ModelError
 from dynapoint.inference.cleaning import (
     clean_intrinsics,
     clean_maps,
@@ -41,6 +41,7 @@ from dynapoint.models.kept.finer_maps import doubted
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.models.layers.compute import is_out_of_memory, is_small
 from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
+from dynapoint.results.checked import checked_index
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
@@ -312,11 +313,7 @@ def _request(
     progress: bool,
 ) -> EncodeRequest:
     """What a network is asked beside the images; intrinsics are in pixels of these."""
-    if not 0 <= reference < frames.count:
-        raise InputError(
-            f"reference is {reference} but the {frames.count} frames used are 0 to "
-            f"{frames.count - 1}"
-        )
+    checked_index(reference, "reference", frames.count)
     across, along = pixel_map.scale.mean(axis=0)
     return EncodeRequest(
         reference=reference,

@@ -9,6 +9,13 @@ from dynapoint.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
+CANNOT = {
+    "reference": "leaves no choice of the reference frame; leave it at 0, or use vdpm or vggt",
+    "decoder_weights": "has no time decoder; leave decoder_weights out",
+    "precision": "computes in float32, uncompiled; leave precision and compile_blocks out",
+}
+"""What to say of networks that do not heed an option."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
@@ -31,6 +38,7 @@ class ModelCard:
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
         instead: Where no weights exist, what to do.
+        cannot: Those of `CANNOT` that are true of its network.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
         loader: Makes the network of a `models.source.ModelSource`; "module:function" where that is
             not to be imported before it is needed.
@@ -50,6 +58,7 @@ class ModelCard:
     free: bool = True
     remark: str | None = None
     instead: str | None = None
+    cannot: frozenset[str] = frozenset()
     refine: bool = False
 
 
@@ -63,6 +72,7 @@ NANO_2 = ModelCard(
     ),
     weights_file="nano-2.safetensors",
     loader="dynapoint.models.nano.weights:load",
+    cannot=frozenset({"reference", "precision"}),
     refine=True,
 )
 DPM_NANO_1 = ModelCard(
@@ -72,6 +82,7 @@ DPM_NANO_1 = ModelCard(
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dpm-nano-1.safetensors",
     loader="dynapoint.models.nano.weights:load",
+    cannot=frozenset(CANNOT),
     refine=True,
 )
 DEPT3R_NANO_1 = ModelCard(
@@ -81,6 +92,7 @@ DEPT3R_NANO_1 = ModelCard(
     source="trained by the dynapoint authors on the package's own data engine",
     weights_file="dept3r-nano-1.safetensors",
     loader="dynapoint.models.nano.weights:load",
+    cannot=frozenset(CANNOT),
     refine=True,
 )
 VDPM = ModelCard(
@@ -106,6 +118,7 @@ VGGT = ModelCard(
     source="Meta and VGG (CVPR 2025): huggingface.co/facebook/VGGT-1B, model.pt",
     weights_file="vggt.pt",
     loader="dynapoint.models.vggt.weights:load_vggt",
+    cannot=frozenset({"decoder_weights"}),
     hub=HubFile(repository="facebook/VGGT-1B", name="model.pt"),
     # The file also holds the track head's 65,941,396 parameters.
     bytes=4 * 1_256_537_516,
@@ -122,6 +135,7 @@ DPM = ModelCard(
     source="DPM (arXiv 2503.16318): two more heads on the network of DUSt3R (arXiv 2312.14132)",
     weights_file=None,
     loader="dynapoint.models.dust3r.weights:load",
+    cannot=frozenset({"reference", "decoder_weights"}),
     bytes=4 * 606_853_136,
     free=False,
     remark=(
@@ -143,6 +157,7 @@ DEPT3R = ModelCard(
     source="DePT3R (arXiv 2512.13122): a motion head and a query on VGGT (arXiv 2503.11651)",
     weights_file=None,
     loader="dynapoint.models.vggt.dept3r_weights:load",
+    cannot=frozenset({"reference", "decoder_weights"}),
     bytes=4 * 1_223_255_835,
     free=False,
     instead=(
@@ -195,3 +210,38 @@ def will_refine(name: str, refine: bool | None) -> bool:
         ModelError: The name is unknown or retired.
     """
     return find_card(name).refine if refine is None else refine
+
+
+def check_asked(
+    name: str,
+    weights: Path | str | None = None,
+    *,
+    reference: int = 0,
+    decoder_weights: str = "float32",
+    precision: str | None = None,
+    compile_blocks: bool = False,
+) -> None:
+    """Refuse what the network of that name is known not to heed, before it is loaded.
+
+    Args:
+        name: Of the model.
+        weights: A file to use in place of its own. Those of the small networks tell themselves
+            whether theirs has a time decoder.
+        reference: The frame in whose camera it is to work.
+        decoder_weights: How its time decoder is to be kept.
+        precision: Of its large parts.
+        compile_blocks: Whether these are to be compiled.
+
+    Raises:
+        ModelError: The name is unknown or retired, or one of these is refused.
+    """
+    card = find_card(name)
+    told_by_file = weights is not None and card.weights_file is not None and card.hub is None
+    asked = {
+        "reference": reference != 0,
+        "decoder_weights": decoder_weights != "float32" and not told_by_file,
+        "precision": compile_blocks or precision not in (None, "float32"),
+    }
+    for option, wanted in asked.items():
+        if wanted and option in card.cannot:
+            raise ModelError(f"model {name} {CANNOT[option]}")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynapoint.errors import ModelError
-from dynapoint.models.cards import ModelCard, find_card
+from dynapoint.models.cards import CANNOT, ModelCard, check_asked, find_card
 from dynapoint.models.layers.compact import WeightStorage, store_compactly
 from dynapoint.models.layers.compute import Precision, default_options
 from dynapoint.models.network import ComputesByOptions, Network
@@ -53,6 +53,7 @@ def load_model(
             device, or the network has only one precision or no time decoder.
     """
     path = require_weights(name, weights)
+    check_asked(name, weights, decoder_weights=decoder_weights, precision=precision)
     card, place = find_card(name), _device(device)
     source = ModelSource(
         name=name,
@@ -66,19 +67,22 @@ def load_model(
         options = replace(default_options(place), compile_blocks=compile_blocks)
         network.use(replace(options, precision=precision or options.precision))
     elif compile_blocks or precision not in (None, "float32"):
-        raise ModelError(
-            f"{name} computes in float32, uncompiled; leave precision and compile_blocks out"
-        )
-    decoder = network.time_decoder if isinstance(network, Network) else None
-    if decoder is not None:
-        store_compactly(decoder, decoder_weights)
-    elif decoder_weights != "float32":
-        raise ModelError(f"{name} has no time decoder; leave decoder_weights out")
+        raise ModelError(f"model {name} {CANNOT['precision']}")
+    _keep_compactly(network, name, decoder_weights)
     if isinstance(network, nn.Module):
         network.to(place)
     elif device is not None and place.type != "cpu":
         raise ModelError(f"{name} computes on the CPU only; leave device out")
     return PairwiseVideo(network) if isinstance(network, PairModel) else network
+
+
+def _keep_compactly(network: Any, name: str, decoder_weights: WeightStorage) -> None:
+    """Keep the weights of a network's time decoder as asked; ModelError where it has none."""
+    decoder = network.time_decoder if isinstance(network, Network) else None
+    if decoder is not None:
+        store_compactly(decoder, decoder_weights)
+    elif decoder_weights != "float32":
+        raise ModelError(f"model {name} {CANNOT['decoder_weights']}")
 
 
 def _hash_of(path: Path) -> str:

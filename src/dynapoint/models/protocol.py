@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ModelError
+from dynapoint.models.cards import CANNOT
 from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps
 
@@ -89,10 +90,7 @@ class EncodeRequest:
                 "use fewer frames (--frames, frames=)"
             )
         if self.reference != 0 and not info.takes_reference:
-            raise ModelError(
-                f"model {info.name} leaves no choice of the reference frame; leave it at 0, or "
-                "use vdpm or vggt"
-            )
+            raise ModelError(f"model {info.name} {CANNOT['reference']}")
         if self.intrinsics is not None and not info.takes_intrinsics:
             raise ModelError(f"model {info.name} takes no intrinsics; leave them out")
         if self.queries is not None and not info.takes_queries:

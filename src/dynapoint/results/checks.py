@@ -61,7 +61,14 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     if others:
         # Together, because this is one pass of a network whose decoder sees all frames. Not kept,
         # because maps decoded together differ in the last bit from those that questions ask for.
-        maps = scene.decoder.decode(others, 0, keep=False)
+        try:
+            maps = scene.decoder.decode(others, 0, keep=False)
+        except SceneError:
+            # Without its network a scene says of itself what it said when it was made.
+            found = None if scene.folder is None else _stored(scene.folder)
+            if found is None:
+                raise
+            return found
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
     found = self_check(
@@ -105,6 +112,31 @@ def read_check(folder: Path) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SceneError(f"{path} is damaged; reconstruct the scene again") from error
+
+
+def _stored(folder: Path) -> "SelfCheck[np.ndarray] | None":
+    """What `read_check` reads, as it was found; None where it is not there or of another version.
+
+    Raises:
+        SceneError: The file is damaged.
+    """
+    from dynapoint.reductions.self_check import SelfCheck  # noqa: PLC0415
+
+    content = read_check(folder)
+    names = {field.name for field in fields(SelfCheck)} - {"grade"}
+    if content is None or content["signals"].keys() != names:
+        return None
+    try:
+        signals: dict[str, Any] = {}
+        for name, value in content["signals"].items():
+            # Null becomes NaN.
+            number = np.asarray(value, np.float64)
+            signals[name] = number.astype(np.float32) if number.ndim else float(number)
+        return SelfCheck(grade=content["grade"], **signals)
+    except (TypeError, ValueError) as error:
+        raise SceneError(
+            f"{folder / CHECK_FILE} is damaged; reconstruct the scene again"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

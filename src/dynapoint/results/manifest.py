@@ -10,14 +10,21 @@ from typing import Any, TypeVar
 
 from dynapoint.errors import SceneError
 from dynapoint.refinement.findings import Findings
+from dynapoint.results.fewer_bits import Scale
 
 Entry = TypeVar("Entry")
 
 FORMAT_NAME = "dynapoint-scene"
 FORMAT_VERSION = 3
+LEAN_VERSION = 4
+"""That of lean scenes, whose arrays earlier versions of this package cannot read."""
+
 MANIFEST_FILE = "manifest.json"
 CACHE_FOLDER = "cache"
 """Where commands may keep what they have worked out; it can be deleted at any time."""
+
+OWN_TIME_DEPTH, TRACK_MOTION = "own_time_depth", "track_motion"
+"""Arrays of lean scenes: depth on the rays of pixels, and how far tracks are from their start."""
 
 ENCODED_FILE = "encoded.safetensors"
 WEIGHTS_FILES = ("weights.safetensors", "weights.pt")
@@ -42,11 +49,15 @@ CONVENTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayEntry:
-    """One array of a scene: its shape, with a word for every axis, and its element type."""
+    """One array of a scene: its shape, with a word for every axis, and its element type.
+
+    `scale` is what whole numbers stand for, where these are stored instead of what is answered.
+    """
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     dtype: str
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +116,20 @@ class Manifest:
     arrays: dict[str, ArrayEntry]
     files: tuple[str, ...]
 
+    @property
+    def lean(self) -> bool:
+        """Whether arrays follow from others, or are stored as numbers on a scale."""
+        return TRACK_MOTION in self.arrays
+
     def to_json(self) -> str:
         """The manifest as text, format and conventions first."""
-        head = {"format": FORMAT_NAME, "version": FORMAT_VERSION, "conventions": CONVENTIONS}
-        return json.dumps(head | asdict(self), indent=2) + "\n"
+        version = LEAN_VERSION if self.lean else FORMAT_VERSION
+        head = {"format": FORMAT_NAME, "version": version, "conventions": CONVENTIONS}
+        content = asdict(self)
+        for entry in content["arrays"].values():
+            if entry["scale"] is None:
+                del entry["scale"]
+        return json.dumps(head | content, indent=2) + "\n"
 
 
 def read_manifest(scene: Path) -> Manifest:
@@ -119,10 +140,11 @@ def read_manifest(scene: Path) -> Manifest:
     """
     path, content = scene / MANIFEST_FILE, _content(scene)
     version = content.get("version")
-    if version != FORMAT_VERSION or not isinstance(version, int):
+    if version not in (FORMAT_VERSION, LEAN_VERSION) or not isinstance(version, int):
         raise SceneError(
-            f"{path} has version {ascii(version)[:60]} but this dynapoint reads version "
-            f"{FORMAT_VERSION}; reconstruct the scene again or change the dynapoint version"
+            f"{path} has version {ascii(version)[:60]} but this dynapoint reads versions "
+            f"{FORMAT_VERSION} and {LEAN_VERSION}; reconstruct the scene again or change the "
+            "dynapoint version"
         )
     try:
         return _manifest(content)
@@ -240,7 +262,15 @@ def _array_entry(content: dict[str, Any]) -> ArrayEntry:
         shape=tuple(_whole(sides, index) for index in range(len(sides))),
         axes=_texts(content, "axes"),
         dtype=_text(content, "dtype"),
+        # Most arrays, and all of earlier scenes, have none.
+        scale=_optional(_scale, {"scale": None, **content}, "scale"),
     )
+
+
+def _scale(content: dict[str, Any], name: str) -> Scale:
+    entry = _table(content, name)
+    low, high = _number(entry, "low"), _number(entry, "high")
+    return Scale(low=low, high=high, ratios=_truth(entry, "ratios"))
 
 
 _Entries = dict[str, Any] | list[Any]
@@ -276,6 +306,13 @@ def _whole(content: _Entries, name: str | int, *, least: int = 0) -> int:
     value = _value(content, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise _wrong(name, value, f"a whole number from {least}")
+    return value
+
+
+def _number(content: dict[str, Any], name: str) -> float:
+    value = _value(content, name)
+    if not isinstance(value, float):
+        raise _wrong(name, value, "a number with a point")
     return value
 
 

@@ -106,7 +106,7 @@ class Reconstruction(SceneMaps):
         """Grade the scene from 0 to 1 by how well it agrees with itself; no ground truth needed."""
         return checks.check(self)
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+    def save(self, path: Path | str, *, overwrite: bool = False, lean: bool = False) -> Path:
         """Save the whole scene as a folder: arrays, contact sheet, self-check and network.
 
         `dynapoint.open(path)` is the same reconstruction again, without the video.
@@ -114,6 +114,9 @@ class Reconstruction(SceneMaps):
         Args:
             path: The folder to write; missing parent folders are created.
             overwrite: Replace an existing scene. Anything else is never replaced.
+            lean: Write a small fraction of it, for thousands of clips: nothing of the network, maps
+                and frames in fewer bits. It then answers for frame 0 at all times and for all
+                frames at their own; docs/formats.md says how much is lost.
 
         Returns:
             The folder.
@@ -121,7 +124,7 @@ class Reconstruction(SceneMaps):
         Raises:
             OutputError: `path` exists or cannot be written. No part of the scene is left on disk.
         """
-        saving.save(self, path, overwrite=overwrite)
+        saving.save(self, path, overwrite=overwrite, lean=lean)
         return Path(path)
 
     def export(

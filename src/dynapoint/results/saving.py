@@ -6,14 +6,19 @@ from pathlib import Path
 
 from dynapoint.results import checks, contact_sheet
 from dynapoint.results.output_folder import whole_folder
-from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.scene_maps import SceneMaps, gathered_tracks
 from dynapoint.results.store import write_scene, write_tracks
 
 Say = Callable[[str], None]
 
 
 def save(
-    scene: SceneMaps, output: Path | str, *, overwrite: bool = False, say: Say | None = None
+    scene: SceneMaps,
+    output: Path | str,
+    *,
+    overwrite: bool = False,
+    lean: bool = False,
+    say: Say | None = None,
 ) -> None:
     """Write a scene as the folder `output`, whatever its name ends in: whole or not at all.
 
@@ -23,29 +28,40 @@ def save(
             by name.
         output: The folder; missing folders above it are made.
         overwrite: Replace a scene that is there already. Anything else is never replaced.
+        lean: Write it small (`write_all`).
         say: Called with each stage as it begins: "tracks", "contact sheet", "self-check", "write".
 
     Raises:
         OutputError: `output` exists or cannot be written; nothing is left behind.
     """
     with whole_folder(Path(output), overwrite=overwrite) as folder:
-        write_all(scene, folder, say=say)
+        write_all(scene, folder, lean=lean, say=say)
 
 
-def write_all(scene: SceneMaps, folder: Path, *, say: Say | None = None) -> None:
+def write_all(
+    scene: SceneMaps, folder: Path, *, lean: bool = False, say: Say | None = None
+) -> None:
     """Write all of a scene into a folder that somebody else makes whole.
+
+    Args:
+        scene: What to write.
+        folder: Where.
+        lean: Write what it shows and nothing of the network, in fewer bits: for thousands of clips.
+            It then answers for frame 0 at all times and for all frames at their own. Opened, its
+            maps lie in memory.
+        say: As of `save`.
 
     Raises:
         OSError: `folder` cannot be written to.
     """
     tell: Say = say or (lambda _: None)
     tell("tracks")
-    tracks = write_tracks(scene, folder)
-    # Asked of the tracks on disk, not of the network again.
+    tracks = gathered_tracks(scene) if lean else write_tracks(scene, folder)
+    # Asked of these tracks, not of the network again.
     followed = replace(scene, kept_tracks=tracks)
     tell("contact sheet")
     sheet = contact_sheet.draw(followed, tracks)
     tell("self-check")
     found = checks.check(followed)
     tell("write")
-    write_scene(followed, folder, contact_sheet=sheet, self_check=found)
+    write_scene(followed, folder, contact_sheet=sheet, self_check=found, lean=lean)

@@ -17,7 +17,13 @@ from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.progress import steps
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
-from dynapoint.results.scene_points import FrameMaps, FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.scene_points import (
+    FrameMaps,
+    FrameTracks,
+    MeasuredPictures,
+    PointDecoder,
+    QueryResult,
+)
 from dynapoint.results.seen_surfaces import seen_probability, surface_of
 
 if TYPE_CHECKING:
@@ -65,7 +71,7 @@ class SceneMaps:
     progress: bool = False
     settings: Mapping[str, str | int] = field(default_factory=dict)
     refinement: Findings | None = None
-    pictures: UInt8[np.ndarray, "frame tall wide"] | None = None
+    pictures: UInt8[np.ndarray, "frame tall wide"] | MeasuredPictures | None = None
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
 
@@ -195,17 +201,7 @@ class SceneMaps:
         Raises:
             InputError: `frame` is not the index of a frame used.
         """
-        if self.kept_tracks is not None and checked_index(frame, "frame", self.frame_count) == 0:
-            return self.kept_tracks
-        shape = (self.frame_count, *self.map_hw)
-        tracks = FrameTracks(
-            points=np.empty((*shape, 3), dtype=np.float32),
-            visible=np.empty(shape, dtype=np.float32),
-            confidence=np.empty(shape, dtype=np.float32),
-        )
-        for time, now in enumerate(self.track_times(frame=frame, keep=True)):
-            tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
-        return tracks
+        return gathered_tracks(self, frame=frame, keep=True)
 
     def track_times(
         self, *, frame: SupportsIndex = 0, keep: bool = False
@@ -330,6 +326,27 @@ def maps_of_frames(
     if others:
         maps.update(zip(others, scene.decoder.decode(others, time, keep=keep), strict=True))
     return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
+
+
+def gathered_tracks(
+    scene: SceneMaps, *, frame: SupportsIndex = 0, keep: bool = False
+) -> FrameTracks:
+    """All that `track_times` gives, in memory; those of frame 0 at hand as they are.
+
+    Raises:
+        InputError: `frame` is no index of a frame used.
+    """
+    if scene.kept_tracks is not None and checked_index(frame, "frame", scene.frame_count) == 0:
+        return scene.kept_tracks
+    shape = (scene.frame_count, *scene.map_hw)
+    tracks = FrameTracks(
+        points=np.empty((*shape, 3), dtype=np.float32),
+        visible=np.empty(shape, dtype=np.float32),
+        confidence=np.empty(shape, dtype=np.float32),
+    )
+    for time, now in enumerate(scene.track_times(frame=frame, keep=keep)):
+        tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
+    return tracks
 
 
 def times_with_bar(scene: SceneMaps) -> Iterator[int]:

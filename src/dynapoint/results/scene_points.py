@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 FrameMaps: TypeAlias = tuple[
     Float32[np.ndarray, "map_height map_width xyz=3"], Float32[np.ndarray, "map_height map_width"]
@@ -22,6 +22,15 @@ class PointDecoder(Protocol):
 
         `keep` says whether the answer is to be kept in case it is asked for again.
         """
+        ...
+
+
+@runtime_checkable
+class MeasuredPictures(Protocol):
+    """What maps show of every frame, grey and of one size; an array is such, too."""
+
+    def __getitem__(self, frame: int, /) -> UInt8[np.ndarray, "tall wide"]:
+        """That of one frame."""
         ...
 
 

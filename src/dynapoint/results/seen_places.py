@@ -4,13 +4,14 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from dynapoint.errors import SceneError
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.geometry.between_pixels import flow_between_pixels
 from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both
 from dynapoint.results.scene_maps import SceneMaps, kept_flows
+from dynapoint.results.scene_points import MeasuredPictures
 
 if TYPE_CHECKING:
     from dynapoint.reductions.correspondence import Correspondence
@@ -58,7 +59,7 @@ def _projected(
 
 
 def _by_pictures(
-    scene: SceneMaps, pictures: UInt8[np.ndarray, "frame tall wide"], first: int, second: int
+    scene: SceneMaps, pictures: MeasuredPictures, first: int, second: int
 ) -> "dict[tuple[int, int], OpticalFlow[np.ndarray]]":
     """What the pictures say, which take the flow of the maps for a guess, there and back."""
     from dynapoint.refinement.measured_flow import Guess, measured_flow  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """Scenes on disk: a manifest, plain arrays and a contact sheet, written whole or not at all."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,13 @@ from PIL import Image
 import dynapoint
 from dynapoint.errors import SceneError
 from dynapoint.results.checks import CHECK_FILE, check_text
+from dynapoint.results.fewer_bits import in_single
+from dynapoint.results.lean_arrays import lean_arrays, with_points
 from dynapoint.results.manifest import (
     ENCODED_FILE,
     MANIFEST_FILE,
+    OWN_TIME_DEPTH,
+    TRACK_MOTION,
     ArrayEntry,
     Manifest,
     NetworkEntry,
@@ -31,7 +35,11 @@ from dynapoint.results.stored_frames import source_facts, write_frames
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
 
-CONTACT_SHEET_FILE = "contact_sheet.png"
+CONTACT_SHEET_FILES = ("contact_sheet.png", "contact_sheet.jpg")
+"""Those of whole scenes and of lean ones."""
+
+LEFT_OUT = "left out"
+"""What the settings of a lean scene say of the network."""
 
 # A word for every axis of every array of a scene, and its element type.
 _LAYOUT: dict[str, tuple[tuple[str, ...], str]] = {
@@ -54,6 +62,13 @@ _PICTURES = "pictures"
 _OPTIONAL: dict[str, tuple[tuple[str, ...], str]] = {
     _PICTURES: (("frame", "tall", "wide"), "uint8"),
 }
+# In lean scenes two of these take the place of the points, and no pictures of the maps are stored.
+_LEAN: dict[str, tuple[tuple[str, ...], str]] = {
+    OWN_TIME_DEPTH: (("frame", "height", "width"), "float32"),
+    TRACK_MOTION: (("time", "height", "width", "xyz"), "float32"),
+}
+# What lean scenes hold in place of float32: half precision, or numbers on a scale.
+_HALF, _CODES = ("float16",), ("uint8", "uint16")
 _TRACKS = ("track_points", "track_visible", "track_confidence")
 
 
@@ -72,7 +87,7 @@ class StorableDecoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredArrays:
-    """What a scene's manifest says, and its arrays by name: memory-mapped and read-only.
+    """What a scene's manifest says, and its arrays by name: read-only, memory-mapped where whole.
 
     `pictures` are those in which it is measured where points are seen; most scenes have them.
     """
@@ -109,6 +124,7 @@ def write_scene(
     *,
     contact_sheet: Image.Image | None = None,
     self_check: "SelfCheck[np.ndarray] | None" = None,
+    lean: bool = False,
 ) -> None:
     """Write all of a scene but its tracks, which `write_tracks` has written into the same folder.
 
@@ -117,28 +133,26 @@ def write_scene(
         folder: Where they are.
         contact_sheet: A picture to put beside the arrays.
         self_check: What `results.checks.check` found, to put beside them too.
+        lean: Leave out the network, what it keeps of the clip and the pictures to measure in; write
+            all else, the tracks too, in fewer bits (`results.lean_arrays`).
 
     Raises:
         OSError: `folder` cannot be written to.
     """
-    for name, array in _small_arrays(scene).items():
-        np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
-    np.save(folder / "motion_probability.npy", motion(scene, frame=0).probability)
-    # Large and of their type on disk already, so that nothing is copied.
-    np.save(folder / "own_time_points.npy", scene.own_time_points)
-    np.save(folder / "own_time_confidence.npy", scene.own_time_confidence)
-    files = [MANIFEST_FILE, *(f"{name}.npy" for name in _LAYOUT)]
-    if scene.pictures is not None:
-        np.save(folder / f"{_PICTURES}.npy", scene.pictures)
-        files.append(f"{_PICTURES}.npy")
-    files += write_frames(scene.frames, folder)
-    decoder = scene.decoder
-    network = decoder.store(folder) if isinstance(decoder, StorableDecoder) else None
+    entries = _write_lean(scene, folder) if lean else _write_whole(scene, folder)
+    files = [MANIFEST_FILE, *(f"{name}.npy" for name in entries)]
+    files += write_frames(scene.frames, folder, small=lean)
+    settings, network = dict(scene.settings), None
+    if lean:
+        settings["network"] = LEFT_OUT
+    elif isinstance(scene.decoder, StorableDecoder):
+        network = scene.decoder.store(folder)
     if network is not None:
         files += [ENCODED_FILE, *([network.weights_file] if network.weights_file else [])]
     if contact_sheet is not None:
-        contact_sheet.save(folder / CONTACT_SHEET_FILE)
-        files.append(CONTACT_SHEET_FILE)
+        files.append(CONTACT_SHEET_FILES[lean])
+        # Of the two formats only JPEG has a quality.
+        contact_sheet.save(folder / files[-1], quality=85)
     if self_check is not None:
         text = check_text(self_check, scene.refinement)
         (folder / CHECK_FILE).write_text(text, encoding="utf-8")
@@ -154,13 +168,19 @@ def write_scene(
         map_hw=scene.map_hw,
         note=scene.frames.note,
         source=source_facts(scene.frames),
-        settings=dict(scene.settings),
+        settings=settings,
         refinement=None if found is None else found.to_plain(),
         network=network,
-        arrays=_entries(scene),
+        arrays=entries,
         files=tuple(files),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def contact_sheet_of(scene: Path) -> Path:
+    """Where the contact sheet of a stored scene lies."""
+    places = [scene / name for name in CONTACT_SHEET_FILES]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def read_arrays(scene: Path | str) -> StoredArrays:
@@ -174,16 +194,19 @@ def read_arrays(scene: Path | str) -> StoredArrays:
     manifest = read_manifest(folder)
     for name in manifest.files:
         # A contact sheet is for people, who may have moved it.
-        if name != CONTACT_SHEET_FILE and not os.path.isfile(folder / name):
+        if name not in CONTACT_SHEET_FILES and not os.path.isfile(folder / name):
             raise SceneError(f"{folder / name} is missing; reconstruct the scene again")
-    arrays = {name: _open_array(folder, name, manifest) for name in _LAYOUT}
+    layout = _layout(lean=manifest.lean, names=manifest.arrays.keys())
+    arrays = {name: _open_array(folder, name, manifest) for name in layout}
     _check_values(folder, manifest, arrays)
+    if manifest.lean:
+        arrays = with_points(arrays)
     pictures = _open_pictures(folder, manifest) if _PICTURES in manifest.arrays else None
     return StoredArrays(manifest=manifest, arrays=arrays, pictures=pictures)
 
 
 def _small_arrays(scene: SceneMaps) -> dict[str, np.ndarray]:
-    """All arrays of a scene by name, but for its own-time maps and tracks."""
+    """The arrays of a scene that are one or a few numbers for each frame, by name."""
     return {
         "world_from_camera": scene.world_from_camera,
         "intrinsics": scene.intrinsics,
@@ -191,20 +214,50 @@ def _small_arrays(scene: SceneMaps) -> dict[str, np.ndarray]:
         "picture_hw": scene.pixel_map.picture_hw,
         "timestamps_s": scene.timestamps_s,
         "source_frame_index": scene.source_frame_index,
-        "images": map_pictures(scene),
     }
 
 
-def _entries(scene: SceneMaps) -> dict[str, ArrayEntry]:
-    """What the manifest says of each array of a scene."""
+def _write_small(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
+    """Write the small arrays; returns what the manifest says of them."""
+    arrays = _small_arrays(scene)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array.astype(_LAYOUT[name][1]), allow_pickle=False)
+    return {name: _entry(name, scene.frame_count, scene.map_hw) for name in arrays}
+
+
+def _write_whole(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
+    """Write all arrays but the tracks; returns what the manifest says of all."""
+    entries = _write_small(scene, folder)
+    np.save(folder / "images.npy", map_pictures(scene))
+    np.save(folder / "motion_probability.npy", motion(scene, frame=0).probability)
+    # Large and of their type on disk already, so that nothing is copied.
+    np.save(folder / "own_time_points.npy", scene.own_time_points)
+    np.save(folder / "own_time_confidence.npy", scene.own_time_confidence)
     count, map_hw = scene.frame_count, scene.map_hw
-    entries = {
-        name: ArrayEntry(shape=_shape(name, count, map_hw), axes=axes, dtype=dtype)
-        for name, (axes, dtype) in _LAYOUT.items()
-    }
+    entries |= {name: _entry(name, count, map_hw) for name in _LAYOUT if name not in entries}
     if scene.pictures is not None:
-        entries[_PICTURES] = _pictures_entry(scene.pictures.shape)
+        pictures = np.stack([scene.pictures[frame] for frame in range(count)])
+        np.save(folder / f"{_PICTURES}.npy", pictures)
+        entries[_PICTURES] = _pictures_entry(pictures.shape)
     return entries
+
+
+def _write_lean(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
+    """Write all arrays of a lean scene, tracks too; returns what the manifest says of them."""
+    entries = _write_small(scene, folder)
+    for name, array, entry in lean_arrays(scene):
+        np.save(folder / f"{name}.npy", array)
+        entries[name] = entry
+    return entries
+
+
+def _layout(*, lean: bool, names: Collection[str]) -> tuple[str, ...]:
+    """The arrays that a scene needs to have."""
+    if not lean:
+        return tuple(_LAYOUT)
+    own_time = OWN_TIME_DEPTH if OWN_TIME_DEPTH in names else "own_time_points"
+    absent = ("images", "own_time_points", "track_points")
+    return (*(name for name in _LAYOUT if name not in absent), own_time, TRACK_MOTION)
 
 
 @contextmanager
@@ -224,11 +277,7 @@ def _growing_array(
 
 def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:
     """Memory-map one array and check it against the manifest and the layout."""
-    axes, dtype = _LAYOUT[name]
-    wanted = ArrayEntry(
-        shape=_shape(name, manifest.frame_count, manifest.map_hw), axes=axes, dtype=dtype
-    )
-    return _opened(folder, name, manifest, wanted)
+    return _opened(folder, name, manifest, _entry(name, manifest.frame_count, manifest.map_hw))
 
 
 def _open_pictures(folder: Path, manifest: Manifest) -> UInt8[np.ndarray, "frame tall wide"]:
@@ -240,6 +289,14 @@ def _open_pictures(folder: Path, manifest: Manifest) -> UInt8[np.ndarray, "frame
             f"{manifest.frame_count} frames; reconstruct the scene again"
         )
     return _opened(folder, _PICTURES, manifest, _pictures_entry(shape))
+
+
+def _entry(name: str, frame_count: int, map_hw: tuple[int, int]) -> ArrayEntry:
+    """What is wanted of an array of a scene."""
+    axes, dtype = (_LAYOUT | _LEAN)[name]
+    side = 4 if name == "world_from_camera" else 3
+    shape = _shape(axes, frame_count, map_hw, side)
+    return ArrayEntry(shape=shape, axes=axes, dtype=dtype)
 
 
 def _pictures_entry(shape: tuple[int, ...]) -> ArrayEntry:
@@ -260,27 +317,22 @@ def _opened(folder: Path, name: str, manifest: Manifest, wanted: ArrayEntry) -> 
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{path} is damaged ({reason}); reconstruct the scene again") from error
-    if entry.dtype == "float16" and array.dtype == np.float16 and wanted == _single(entry):
-        # A lean scene's; half as large on disk, and no longer mapped.
-        array, entry = array.astype(np.float32), wanted
-        array.flags.writeable = False
-    found = ArrayEntry(shape=array.shape, axes=wanted.axes, dtype=str(array.dtype))
-    if found != wanted:
+    stored = wanted
+    if wanted.dtype == "float32" and entry.dtype in (_HALF if entry.scale is None else _CODES):
+        stored = replace(wanted, dtype=entry.dtype, scale=entry.scale)
+    found = replace(stored, shape=array.shape, dtype=str(array.dtype))
+    if found != stored:
         raise SceneError(
-            f"{path} holds {found.dtype} {found.shape} but the scene needs {wanted.dtype} "
-            f"{wanted.shape}; reconstruct the scene again"
+            f"{path} holds {found.dtype} {found.shape} but the scene needs {stored.dtype} "
+            f"{stored.shape}; reconstruct the scene again"
         )
-    if entry != wanted:
+    if entry != stored:
         raise SceneError(
             f"{folder / MANIFEST_FILE} says {entry.dtype} {entry.shape} {entry.axes} of {name} but "
-            f"its file is {wanted.dtype} {wanted.shape} {wanted.axes}; reconstruct the scene again"
+            f"its file is {stored.dtype} {stored.shape} {stored.axes}; reconstruct the scene again"
         )
-    return array
-
-
-def _single(entry: ArrayEntry) -> ArrayEntry:
-    """An entry as of single precision."""
-    return replace(entry, dtype="float32")
+    # A lean scene's is no longer mapped.
+    return array if stored == wanted else in_single(array, stored.scale)
 
 
 def _check_values(folder: Path, manifest: Manifest, arrays: dict[str, np.ndarray]) -> None:
@@ -303,9 +355,10 @@ def _check_values(folder: Path, manifest: Manifest, arrays: dict[str, np.ndarray
             )
 
 
-def _shape(name: str, frame_count: int, map_hw: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of an array of a scene."""
-    side = 4 if name == "world_from_camera" else 3
+def _shape(
+    axes: tuple[str, ...], frame_count: int, map_hw: tuple[int, int], side: int
+) -> tuple[int, ...]:
+    """The shape of an array with these axes; `side` is that of its matrices."""
     lengths = {
         "frame": frame_count,
         "time": frame_count,
@@ -317,4 +370,4 @@ def _shape(name: str, frame_count: int, map_hw: tuple[int, int]) -> tuple[int, .
         "xyz": 3,
         "hw": 2,
     }
-    return tuple(lengths[axis] for axis in _LAYOUT[name][0])
+    return tuple(lengths[axis] for axis in axes)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import SceneError
@@ -20,6 +21,8 @@ FRAMES_FOLDER = "frames"
 
 # Colours at full resolution: splats and textures are made from these files.
 _JPEG = {"quality": 95, "subsampling": "4:4:4"}
+# Of lean scenes: good to look at.
+_SMALL_JPEG = {"quality": 85, "subsampling": "4:2:0"}
 
 
 def frame_file(index: int) -> str:
@@ -43,10 +46,16 @@ def source_facts(frames: Frames) -> dict[str, Any]:
     }
 
 
-def write_frames(frames: Frames, folder: Path) -> tuple[str, ...]:
+def write_frames(frames: Frames, folder: Path, *, small: bool = False) -> tuple[str, ...]:
     """Write every frame as a JPEG of its own size; returns their names in the folder.
 
-    Frames that come from another stored scene are copied as they are.
+    Frames that come from another stored scene are copied as they are, unless they are to become
+    smaller.
+
+    Args:
+        frames: The frames.
+        folder: The folder of the scene.
+        small: Write smaller JPEGs, of less quality and with half the colours' resolution.
 
     Raises:
         OSError: They cannot be written.
@@ -54,11 +63,11 @@ def write_frames(frames: Frames, folder: Path) -> tuple[str, ...]:
     (folder / FRAMES_FOLDER).mkdir()
     names = tuple(frame_file(index) for index in range(frames.count))
     for index, (name, (height, width)) in enumerate(zip(names, frames.picture_hw, strict=True)):
-        if isinstance(frames, StoredFrames):
+        if isinstance(frames, StoredFrames) and not (small and _is_whole(frames.scene / name)):
             (folder / name).write_bytes((frames.scene / name).read_bytes())
         else:
             picture = Image.fromarray(frames.images[index, :height, :width])
-            picture.save(folder / name, "JPEG", **_JPEG)
+            picture.save(folder / name, "JPEG", **(_SMALL_JPEG if small else _JPEG))
     if frames.ignore is None:
         return names
     for index, mask in enumerate(frames.ignore):
@@ -156,6 +165,12 @@ def open_frames(
         scene=scene,
         canvas_hw=canvas_hw,
     )
+
+
+def _is_whole(jpeg: Path) -> bool:
+    """Whether a JPEG has colours in full resolution, as those of lean scenes have not."""
+    with Image.open(jpeg) as image:
+        return get_sampling(image) == 0
 
 
 def _read(path: Path, picture_hw: tuple[int, int]) -> UInt8[np.ndarray, "height width rgb=3"]:

@@ -144,3 +144,22 @@ def check_options(given: Mapping[str, Any]) -> dict[str, Plain]:
     }
     check_values(changes)
     return changes
+
+
+def check_places(*, bench: Path | None, real: tuple[Path, ...]) -> None:
+    """Refuse folders to validate on that hold nothing of the kind; no picture is read.
+
+    Raises:
+        InputError: A folder of real pictures lacks its list of frames or all of these.
+        SceneError: There are no rendered clips.
+    """
+    # Both need Pillow, which a machine that only trains may lack.
+    if bench is not None:
+        from dynapoint.evaluation.clips import find_clips  # noqa: PLC0415
+
+        find_clips(bench)
+    if real:
+        from dynapoint.evaluation.real_folders import check_real_folder  # noqa: PLC0415
+
+        for folder in real:
+            check_real_folder(folder)

@@ -17,7 +17,7 @@ from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
-from dynapoint.training.options import Plain
+from dynapoint.training.options import Plain, check_places
 from dynapoint.training.recipes import recipe as find_recipe
 from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
@@ -53,8 +53,10 @@ def train(
             to start from.
         ModelError: there is nothing to resume or to start from, or it is damaged or does not fit.
         OutputError: the folder cannot be made, or holds a run and `resume` is false.
+        InputError, SceneError: there is nothing to validate on in `real` or `bench`.
     """
     config = find_recipe(recipe)
+    check_places(bench=bench, real=real)
     if resume:
         config = resumed(config, changes or {}, load_state(output))
     else:
