@@ -71,7 +71,7 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
             return found
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
-    found = self_check(
+    graded = self_check(
         torch.from_numpy(scene.own_time_points.copy()),
         torch.from_numpy(scene.own_time_confidence.copy()),
         torch.from_numpy(map_pictures(scene)),
@@ -79,7 +79,7 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
         torch.from_numpy(scene.map_intrinsics.copy()),
         decoded=decoded,
     )
-    return replace(as_numpy(found), **asdict(check_cameras(scene)))
+    return replace(as_numpy(graded), **asdict(check_cameras(scene)))
 
 
 def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
