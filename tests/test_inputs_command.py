@@ -235,7 +235,10 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "a place outside": ([video, "--scale-from", "distance", "0,1,1,999,2,1"], "lies outside"),
         "depth of others": ([video, "--scale-from", "depth", folder / "two.npy"], "of 2 frames"),
         "a way of two": ([video, "--scale-from", "trajectory", folder / "way"], "of 0 of 6 frames"),
-        "a frame as reference": ([video, "--reference", 6], "are 0 to 5"),
+        "a frame as reference": (
+            [video, "--reference", 6, "--model", "vggt", "--weights", folder / "prose"],
+            "are 0 to 5",
+        ),
         "no weights": ([video, "--weights", folder / "none"], "no weights file at"),
         "a cut index": ([folder / "cut.mp4"], "cut.mp4"),
         "zeros": ([folder / "blank.mp4"], "blank.mp4"),

@@ -42,7 +42,11 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
             at some times, and of those frames at time 0.
 
     Returns:
-        Signals and grade, with NumPy arrays.
+        Signals and grade, with NumPy arrays; of an opened scene without its network those that were
+        stored.
+
+    Raises:
+        SceneError: There is no network to decode with, and none are stored.
     """
     import torch  # noqa: PLC0415 - opening a scene does without torch.
 
@@ -65,10 +69,10 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
             maps = scene.decoder.decode(others, 0, keep=False)
         except SceneError:
             # Without its network a scene says of itself what it said when it was made.
-            found = None if scene.folder is None else _stored(scene.folder)
-            if found is None:
+            told = None if scene.folder is None else _stored(scene.folder)
+            if told is None:
                 raise
-            return found
+            return told
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
     graded = self_check(
