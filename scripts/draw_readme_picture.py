@@ -13,7 +13,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 import dynapoint
-from dynapoint.geometry.arrays import typical_depth
 from dynapoint.results.panels import depth_panels, image_panel, motion_panels, track_panel
 
 TIMES = (0, 4, 8)
@@ -30,8 +29,7 @@ def draw(scene: Path) -> Image.Image:
     height, width = rec.frames.image_hw
     size = (PANEL_WIDTH, round(PANEL_WIDTH * height / width))
     depth = depth_panels(rec.own_time_depth[times])
-    typical = typical_depth(rec.own_time_depth[0])
-    motion = motion_panels(tracks, times, typical_depth=typical)
+    motion = motion_panels(tracks, times)
     step = (size[0] + MARGIN, size[1] + MARGIN)
     picture = Image.new("RGB", (4 * step[0] + MARGIN, LABEL + len(times) * step[1]), PAPER)
     pen = ImageDraw.Draw(picture)

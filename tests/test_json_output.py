@@ -117,10 +117,20 @@ def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_few_frames_have_a_self_check_too(tmp_path, small, count):
+def test_few_frames_have_a_self_check_too(tmp_path, small, count, capsys):
     video = write_video(tmp_path / "a.mp4", frames=count)
     assert cli.main(["reconstruct", str(video), "-o", str(tmp_path / "out")]) == 0
-    assert 0 <= read_check(tmp_path / "out")["grade"] <= 1
+    found = read_check(tmp_path / "out")
+    if count > 1:
+        assert 0 <= found["grade"] <= 1
+        return
+    # Nothing can contradict a single picture.
+    assert found["grade"] is None and found["lines"][0].startswith("no grade")
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "no grade" in printed and "trust" not in printed and "one camera" in printed
+    assert said(capsys, "info", tmp_path / "out")["self_check"]["grade"] is None
 
 
 def test_all_other_frames_come_in_one_pass_to_be_checked():

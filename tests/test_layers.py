@@ -18,6 +18,7 @@ RANKS = {
     "types": 1,
     "whole_file": 1,
     "threads": 1,
+    "progress": 1,
     "geometry": 2,
     "reductions": 3,
     "models": 3,

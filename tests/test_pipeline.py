@@ -21,7 +21,6 @@ from dynapoint.inference.prepare import network_images, network_size
 from dynapoint.models.protocol import PLAIN, ModelInfo
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.published import PublishedNetwork
-from dynapoint.results import progress
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.types import PointMaps
 from fake_model import FakeModel, picture_array
@@ -180,12 +179,13 @@ def test_reconstruct_refuses_before_the_network_is_needed(tmp_path):
 
 
 def test_progress_changes_nothing(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "QUIET_S", 0.0)
+    monkeypatch.setattr("dynapoint.progress._NEW_LEAST_S", 0.0)
+    monkeypatch.setattr("dynapoint.progress._NEW_SHARE", 0.0)
     pictures = picture_array(3, 32, 32)
     loud = dynapoint.reconstruct(pictures, FakeModel(), progress=True)
     quiet = dynapoint.reconstruct(pictures, FakeModel())
     assert np.array_equal(loud.tracks(frame=1).points, quiet.tracks(frame=1).points)
-    assert "0 of 3 done" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == ["read", "network", "time 1 of 3"]
     quiet.tracks()
     assert capsys.readouterr().err == ""
 

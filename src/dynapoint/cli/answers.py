@@ -8,6 +8,7 @@ import tyro
 
 from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
+from dynapoint.progress import begin, shown
 
 if TYPE_CHECKING:
     from dynapoint.results.reconstruction import Reconstruction
@@ -31,14 +32,17 @@ class _AnswerCommand(SceneCommand):
 
     def run(self) -> int:
         """Ask, write, and say in one line what was found."""
-        import sys  # noqa: PLC0415
-
         from dynapoint.exports.outputs import check_free  # noqa: PLC0415
 
         self.check_usage()
         check_free(self.output, f".{self.file_format}", overwrite=self.overwrite)
-        answer, said, numbers = self.ask(self.open(progress=sys.stderr.isatty()))
-        file = self.write(answer)
+        with shown(name=self.scene.name):
+            begin("open")
+            rec = self.open()
+            begin(type(self).__name__.lower())
+            answer, said, numbers = self.ask(rec)
+            begin("write")
+            file = self.write(answer)
         if self.json:
             print_json(
                 {

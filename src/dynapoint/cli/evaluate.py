@@ -1,6 +1,5 @@
 """`dynapoint evaluate`."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,11 +30,7 @@ class Evaluate:
         from dynapoint.evaluation.score import evaluate_paths  # noqa: PLC0415
 
         rows = evaluate_paths(
-            self.clips,
-            self.model,
-            self.output,
-            weights=self.weights,
-            progress=sys.stderr.isatty(),
+            self.clips, self.model, self.output, weights=self.weights, progress=True
         )
         if self.json:
             written = said_of_files(*([self.output] if self.output else []))

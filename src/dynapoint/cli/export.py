@@ -7,6 +7,7 @@ import tyro
 
 from dynapoint.cli.common import Flag, OutputOption, UsageError, optional, print_json, said_of_files
 from dynapoint.cli.scene import SceneCommand
+from dynapoint.progress import begin, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,11 @@ class Export(SceneCommand):
             )
         except ConfigError as error:
             raise UsageError(str(error)) from error
-        rec = self.open(progress=not self.json)
-        path = export(rec, to, self.output, options)
+        with shown(not self.json, name=self.scene.name):
+            begin("open")
+            rec = self.open()
+            begin(to)
+            path = export(rec, to, self.output, options)
         if self.json:
             print_json(
                 {

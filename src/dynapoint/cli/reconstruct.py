@@ -1,11 +1,8 @@
 """`dynapoint reconstruct`."""
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +11,7 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
+from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
 if TYPE_CHECKING:
@@ -155,9 +153,10 @@ class Reconstruct:
         )
         waiting = self._waiting(scenes, failures, report)
         loader = _ModelLoader(self)
-        for scene in waiting:
+        for number, scene in enumerate(waiting, 1):
+            which = f"clip {number} of {len(waiting)}: " if len(scenes) > 1 else ""
             try:
-                self._run_scene(scene, selection, loader, report)
+                self._run_scene(scene, selection, loader, report, name=which + scene.label)
             except DynapointError as error:
                 print_error(error, scene.label if len(scenes) > 1 else None)
                 report.failed(scene.label, error)
@@ -224,6 +223,8 @@ class Reconstruct:
         selection: "FrameSelection",
         load_model: "Callable[[], PointMapModel]",
         report: Report,
+        *,
+        name: str,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
         from dynapoint.data.between import load_between  # noqa: PLC0415
@@ -233,8 +234,9 @@ class Reconstruct:
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
-        clock, small = _Stages(), SmallPictures() if will_refine(self.model, refine) else None
-        with clock.stage("read"):
+        small = SmallPictures() if will_refine(self.model, refine) else None
+        with shown(name=name, plan=(*RECONSTRUCTING, *SAVING)) as work:
+            begin("read")
             source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
             frames = load_frames(
                 source,
@@ -244,20 +246,18 @@ class Reconstruct:
                 ignore_masks=self.ignore_masks,
                 small=small,
             )
-        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
-        check_with_frames(frames, reference=self.reference, **told)
-        with clock.stage("load model"):
+            told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+            check_with_frames(frames, reference=self.reference, **told)
+            begin("load model")
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
-            from dynapoint.results.saving import write_all  # noqa: PLC0415
 
             model = load_model()
             settle(chosen_threads(small=is_small(model)))
-        if frames.note:
-            report.note(scene, frames.note)
-        with whole_folder(scene.output, overwrite=self.overwrite) as folder:
-            with clock.stage("network"):
+            if frames.note:
+                report.note(scene, frames.note)
+            with whole_folder(scene.output, overwrite=self.overwrite) as folder:
                 rec = reconstruct_frames(
                     frames,
                     model,
@@ -268,38 +268,9 @@ class Reconstruct:
                     lens=self.lens,
                     refine=refine,
                     between=lambda: load_between(source, frames, small),
-                    progress=sys.stderr.isatty(),
                 )
-            write_all(rec, folder, lean=self.lean, say=clock.begin)
-            clock.end()
-        report.written(scene, frames, clock.seconds)
-
-
-@dataclass
-class _Stages:
-    """Wall-clock seconds of named stages."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _running: tuple[str, float] | None = None
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        self.begin(name)
-        yield
-        self.end()
-
-    def begin(self, name: str) -> None:
-        """A stage begins, and the one before it, if any, is over."""
-        self.end()
-        self._running = (name, time.perf_counter())
-
-    def end(self) -> None:
-        """The stage that runs is over."""
-        if self._running is not None:
-            name, start = self._running
-            self.seconds[name] = time.perf_counter() - start
-            self._running = None
+                write_all(rec, folder, lean=self.lean)
+        report.written(scene, frames, work.seconds)
 
 
 class _ModelLoader:

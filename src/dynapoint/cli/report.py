@@ -4,14 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 from dynapoint.cli.common import print_json, said_of_files
 from dynapoint.errors import DynapointError
+from dynapoint.progress import say
 
 if TYPE_CHECKING:
     from dynapoint.data.frames import Frames
     from dynapoint.inference.scenes import ScenePlan
 
 _NANO = (
-    "nano is a small network: use it to see what moves, where to, and how the camera moves, not to "
-    "measure. For accuracy, run `dynapoint models get vdpm`, then add --model vdpm"
+    "nano is small: good for seeing what moves, where to and how the camera went, not for "
+    "measuring; for accuracy `dynapoint models get vdpm` ({gigabytes:.1f} GB, not for commercial "
+    "use), then add --model vdpm: {frames} frames would take about {time} and {memory:.1f} GB of "
+    "memory here{have}"
 )
 
 
@@ -21,11 +24,12 @@ class Report:
     def __init__(self, *, as_json: bool, as_lines: bool = False, full: bool = False) -> None:
         self._as_json, self._as_lines, self._full = as_json, as_lines, full
         self._scenes: list[dict[str, Any]] = []
+        self._made: list[Frames] = []
 
     def note(self, scene: "ScenePlan", words: str) -> None:
         """Something that people want to know at once; JSON has it among the facts."""
         if not (self._as_json or self._as_lines):
-            print(f"{scene.label}: {words}", flush=True)
+            say(f"{scene.label}: {words}")
 
     def skipped(self, scene: "ScenePlan") -> None:
         """A scene that is there already."""
@@ -42,6 +46,7 @@ class Report:
         from dynapoint.results.checks import read_check  # noqa: PLC0415
         from dynapoint.results.store import contact_sheet_of  # noqa: PLC0415
 
+        self._made.append(frames)
         stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
         total = sum(seconds.values())
         self.note(
@@ -86,9 +91,10 @@ class Report:
             print(f"{scene_count - len(failed)} of {scene_count} scenes are saved; these failed:")
             for each in failed:
                 print(f"  {each['input']}: {each['error']}")
-        made = any(not scene["skipped"] for scene in self._scenes)
-        if made and find_card(model).name.startswith("nano"):
-            print(_NANO)
+        if self._made and find_card(model).name.startswith("nano"):
+            advice = _advice(self._made)
+            if advice is not None:
+                print(advice)
 
     def _add(self, said: dict[str, Any]) -> None:
         self._scenes.append(said)
@@ -99,6 +105,26 @@ class Report:
         """The files of a scene and their bytes; how many they are suffices for most."""
         said = said_of_files(scene.output)
         return said if self._full else {"files": len(said["files"]), "bytes": said["bytes"]}
+
+
+def _advice(made: "list[Frames]") -> str | None:
+    """To take the large network, and what that costs here; None where its weights are here."""
+    from dynapoint.models.cards import VDPM  # noqa: PLC0415
+    from dynapoint.models.vggt import cost  # noqa: PLC0415
+    from dynapoint.models.weight_files import find_weights  # noqa: PLC0415
+
+    if find_weights(VDPM) is not None:
+        return None
+    costs = [cost.cost_of(frames.count, frames.image_hw) for frames in made]
+    seconds = sum(each.operations for each in costs) / cost.operations_a_second()
+    there = cost.machine_bytes()
+    return _NANO.format(
+        gigabytes=(VDPM.bytes or 0) / 1e9,
+        frames="the same" if len(made) > 1 else f"these {made[0].count}",
+        time=cost.duration_words(seconds),
+        memory=max(each.memory_bytes for each in costs) / 1e9,
+        have="" if there is None else f" (it has {there / 1e9:.0f})",
+    )
 
 
 def _failure(label: str, error: DynapointError) -> dict[str, str]:

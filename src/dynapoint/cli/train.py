@@ -7,6 +7,7 @@ import tyro
 
 from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
 from dynapoint.errors import ConfigError
+from dynapoint.progress import shown
 from dynapoint.training.options import OPTIONS, Option, check_options, check_places
 from dynapoint.training.recipes import check_name
 
@@ -44,14 +45,15 @@ class Synth:
             raise UsageError(f"--difficulty is {self.difficulty}; give a value from 0 to 1")
         from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
 
-        folders = synthesize(
-            self.output,
-            clips=self.clips,
-            seed=self.seed,
-            image_hw=(self.height, self.width),
-            frames=self.frames,
-            difficulty=self.difficulty,
-        )
+        with shown(name="synth"):
+            folders = synthesize(
+                self.output,
+                clips=self.clips,
+                seed=self.seed,
+                image_hw=(self.height, self.width),
+                frames=self.frames,
+                difficulty=self.difficulty,
+            )
         if self.json:
             print_json(
                 {

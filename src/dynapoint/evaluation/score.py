@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +38,7 @@ from dynapoint.evaluation.scores import (
     MarginScores,
     Scores,
 )
-
-Item = TypeVar("Item")
+from dynapoint.progress import steps
 
 
 def evaluate(clips: Iterable[TruthClip], predictor: Predictor, *, progress: bool = False) -> Scores:
@@ -55,7 +54,7 @@ def evaluate_together(
     Clips are taken one by one, so that a generator needs the memory of one clip only.
     """
     scored: dict[str, list[ClipScores]] = {name: [] for name in predictors}
-    for clip in _with_bar(clips, progress=progress):
+    for clip in steps(clips, "clip", wanted=True) if progress else clips:
         for name, scores in _score_clip(clip, predictors).items():
             scored[name].append(scores)
     return {name: _pool(of_clips) for name, of_clips in scored.items()}
@@ -77,7 +76,7 @@ def evaluate_paths(
         output: a JSON file for all scores, of every clip and pooled; replaced if it exists.
         weights: weights files to load instead of the models' own, one for each of `models`; rows
             then have their names.
-        progress: show a progress bar on stderr.
+        progress: show on standard error which clip it is at.
 
     Raises:
         ConfigError: there are not as many weights as models, or a model is given twice.
@@ -104,7 +103,7 @@ def evaluate_paths(
         label: load_model(model, weights=file)
         for label, model, file in zip(labels, models, files, strict=True)
     }
-    clips = (read_clip(path) for path in _with_bar(paths, progress=progress))
+    clips = (read_clip(path) for path in steps(paths, "clip", wanted=progress))
     rows = evaluate_together(clips, {**model_answers(networks), **trivial_answers()})
     if output is not None:
         write_json(rows, output)
@@ -214,15 +213,6 @@ def _checked(
         frames=len(frames),
     )
     return prediction
-
-
-def _with_bar(items: Iterable[Item], *, progress: bool) -> Iterable[Item]:
-    if not progress:
-        return items
-    # Only the command line wants a bar.
-    from tqdm import tqdm  # noqa: PLC0415
-
-    return tqdm(items, desc="evaluate", unit="clip")
 
 
 def _pool(of_clips: Sequence[ClipScores]) -> Scores:

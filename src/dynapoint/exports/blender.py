@@ -18,7 +18,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder, readable_name
 from dynapoint.exports.web_page import asset
 from dynapoint.exports.y_up import linear_from_srgb, nearest_quaternions
-from dynapoint.results.progress import steps
+from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 SCRIPT, FACTS, POINTS, PICTURES = "make_scene.py", "scene.json", "points.npz", "pictures"
@@ -69,7 +69,7 @@ def write_blender(rec: Reconstruction, path: Path, options: ExportOptions) -> No
     with export_folder(path, "blender", overwrite=options.overwrite) as folder:
         (folder / PICTURES).mkdir()
         pictures = []
-        for place, time in enumerate(steps(times, "pictures", shown=rec.progress), start=1):
+        for place, time in enumerate(steps(times, "pictures", wanted=rec.progress), start=1):
             height, width = rec.frames.picture_hw[time]
             pictures.append(f"{PICTURES}/{place:04d}.png")
             image = Image.fromarray(rec.images[time, :height, :width])
@@ -145,7 +145,7 @@ def _points(rec: Reconstruction, times: list[int], options: ExportOptions) -> di
     none = np.zeros((0, 3), dtype=np.float32)
     if options.shows_own(rec):
         _add(arrays, "still", none, none.astype(np.uint8), none[:, 0])
-        for place, time in enumerate(steps(times, "clouds", shown=rec.progress)):
+        for place, time in enumerate(steps(times, "clouds", wanted=rec.progress)):
             cloud = own_time_cloud(rec, time, options.with_points(_MOST_OWN))
             apart = own_spacing(rec, time, cloud.points)
             _add(arrays, f"time_{place:04d}", cloud.points, cloud.colors, apart)

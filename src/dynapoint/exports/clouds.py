@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import points_in_camera
+from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor
 from dynapoint.results.pictures import map_pictures
-from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.scene_maps import maps_of_frames
 from dynapoint.results.time_order import moments_s, order_of_times
@@ -118,7 +118,7 @@ def moving_cloud(
     count = len(fused.points)
     points = np.empty((len(times), count, 3), dtype=np.float32)
     usable = np.empty((len(times), count), dtype=bool)
-    for index, time in enumerate(steps(times, "points", shown=rec.progress)):
+    for index, time in enumerate(steps(times, "points", wanted=rec.progress)):
         now, confidence = _maps_at(rec, sources, time)
         for chosen, frame in zip(of_frame, now, strict=True):
             points[index, chosen] = frame[pixel[1][chosen], pixel[2][chosen]]

@@ -12,7 +12,7 @@ from dynapoint.exports.clouds import units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder, require
 from dynapoint.geometry.arrays import pixel_centres
-from dynapoint.results.progress import steps
+from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
 
@@ -114,7 +114,7 @@ def _image_depths(
     rec: Reconstruction, frames: list[int], options: ExportOptions
 ) -> Iterator[tuple[int, Float32[np.ndarray, "height width"]]]:
     """Depth of frames, each of its own picture's size: bilinear on surfaces, sharp at edges."""
-    for frame in steps(frames, "depth", shown=rec.progress):
+    for frame in steps(frames, "depth", wanted=rec.progress):
         height, width = (int(side) for side in rec.frames.picture_hw[frame])
         rows_at_once = max(1, _BAND // width)
         coarse = _map_depth(rec, frame, options)

@@ -19,8 +19,8 @@ from dynapoint.exports.web_bytes import fused_paint, grid_certainty, grid_motion
 from dynapoint.exports.web_packing import Box, TextBuffer
 from dynapoint.exports.web_page import asset, filled_page, page_facts
 from dynapoint.exports.web_scene import GridCloud, SplitCloud, TrackSet
+from dynapoint.progress import steps
 from dynapoint.results.motion_answers import moving_at_ends
-from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -152,7 +152,7 @@ def _grid_clouds(
     moving = moving_at_ends(rec, times)
     return [
         web_scene.grid_cloud(rec, time, options, grid, farthest=farthest, motion=motion)
-        for time, motion in zip(steps(times, "clouds", shown=rec.progress), moving, strict=True)
+        for time, motion in zip(steps(times, "clouds", wanted=rec.progress), moving, strict=True)
     ]
 
 

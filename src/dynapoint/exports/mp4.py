@@ -14,7 +14,7 @@ from dynapoint.exports.discs import draw_points
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.geometry.arrays import typical_depth
-from dynapoint.results.progress import steps
+from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 _RATE = 24
@@ -87,7 +87,7 @@ def _pictures(
     """The pictures of the video."""
     focal_px = float(rec.intrinsics[0, 0, 0] / rec.frames.picture_hw[0, 1] * image_hw[1])
     views = list(zip(shown, poses, strict=True))
-    for index, pose in steps(views, "pictures of the video", shown=rec.progress):
+    for index, pose in steps(views, "pictures of the video", wanted=rec.progress):
         yield draw_points(
             moments[index].points,
             moments[index].colors,

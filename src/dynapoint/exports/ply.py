@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped, UInt8
 from dynapoint.exports.clouds import Cloud, fused_cloud, own_time_cloud, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, export_folder
-from dynapoint.results.progress import steps
+from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 # What all vertices are: a place and a colour.
@@ -42,7 +42,7 @@ def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
             )
         return
     with export_folder(path, "ply", overwrite=options.overwrite) as folder:
-        for time in steps(options.times(rec), "clouds", shown=rec.progress):
+        for time in steps(options.times(rec), "clouds", wanted=rec.progress):
             cloud = own_time_cloud(rec, time, options)
             (folder / f"time_{time:04d}.ply").write_bytes(
                 ply_bytes(cloud, _moment(rec, time), unit=units(rec))

@@ -12,8 +12,8 @@ from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.splat_training import still_scene
 from dynapoint.exports.tracks import moved_points
 from dynapoint.geometry.arrays import typical_depth
+from dynapoint.progress import steps
 from dynapoint.results.colors import hue_colors
-from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import moments_s, order_of_times
 
@@ -86,7 +86,7 @@ def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions
     tracked = moving_cloud(rec, options, max_points=_TRACKED_POINTS)
     chosen = moved_points(tracked, _TRACKS)
     colors = hue_colors(np.arange(len(chosen)) / max(1, len(chosen)))
-    for index, time in enumerate(steps(times, "frames", shown=rec.progress)):
+    for index, time in enumerate(steps(times, "frames", wanted=rec.progress)):
         stream.set_time("frame", sequence=places.index(time))
         stream.set_time("seconds", duration=float(seconds[index]))
         _log_camera(rr, stream, rec, time)

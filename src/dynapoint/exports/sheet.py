@@ -12,10 +12,10 @@ from dynapoint.exports.clouds import own_spacing, own_time_cloud
 from dynapoint.exports.discs import draw_points
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
+from dynapoint.progress import steps
 from dynapoint.results.colors import HEAT, hue_colors
 from dynapoint.results.drawing import FAINT, INK, PAPER, font
 from dynapoint.results.panels import image_panel, track_panel
-from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -76,7 +76,7 @@ def draw_sheet(rec: Reconstruction, moment: int, *, own: bool = False) -> Image.
         ),
         ("what stands still, alone", lambda: _still_panel(rec, size)),
     ]
-    drawn = [(title, draw()) for title, draw in steps(panels, "panels", shown=rec.progress)]
+    drawn = [(title, draw()) for title, draw in steps(panels, "panels", wanted=rec.progress)]
     return _arranged(rec, drawn, size)
 
 

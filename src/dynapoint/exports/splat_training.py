@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float32, UInt8
 
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
+from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_numpy
 from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.pictures import map_pictures
-from dynapoint.results.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 
 IMAGES, MASKS = "images", "masks"
@@ -68,7 +68,7 @@ def write_pictures(rec: Reconstruction, scene: StillScene, folder: Path) -> None
     (folder / IMAGES).mkdir()
     (folder / MASKS).mkdir()
     pairs = list(zip(scene.frames, scene.moving, strict=True))
-    for frame, moving in steps(pairs, "images and masks", shown=rec.progress):
+    for frame, moving in steps(pairs, "images and masks", wanted=rec.progress):
         height, width = rec.frames.picture_hw[frame]
         image = rec.images[frame, :height, :width]
         _write_png(folder / IMAGES / image_name(frame), image[..., ::-1])

@@ -9,7 +9,7 @@ from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file
 from dynapoint.geometry.arrays import points_in_camera
-from dynapoint.results.progress import steps
+from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
 
@@ -45,7 +45,7 @@ def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray
     places = [int(place) for place in evenly_spaced(rec.frame_count, _QUERY_FRAMES)]
     per_frame = max(1, (max_points or _DEFAULT_TRACKS) // len(places))
     queries, points, visible = [], [], []
-    for place in steps(places, "tracks", shown=rec.progress):
+    for place in steps(places, "tracks", wanted=rec.progress):
         frame = order[place]
         xy = _grid(rec, frame, per_frame)
         answer = rec.query(frame=frame, xy=xy)

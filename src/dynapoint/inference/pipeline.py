@@ -21,6 +21,7 @@ from dynapoint.inference.scale import ScaleSource, make_metric
 from dynapoint.models.cards import check_asked, will_refine
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
+from dynapoint.progress import RECONSTRUCTING, begin, shown
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing
 
@@ -79,17 +80,14 @@ def reconstruct(
         ModelError: The network is unknown, or its weights or memory do not suffice.
     """
     _check_model(model, device)
-    given: dict[str, Any] = {"one_size": prepare != "published", "times_s": times_s}
-    given |= {"ignore_masks": ignore_masks}
-    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
-    options |= {
-        "lens": checked_rule(lens),
-        "intrinsics": intrinsics,
-        "scale_from": scale_from,
-        "progress": progress,
-    }
     selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
-    return _reconstruct(source, model, given | {"selection": selection}, options, device=device)
+    given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
+    given |= {"one_size": prepare != "published", "selection": selection}
+    options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
+    options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
+    options |= {"scale_from": scale_from, "progress": progress}
+    with shown(progress, plan=RECONSTRUCTING):
+        return _reconstruct(source, model, given, options, device=device)
 
 
 def _reconstruct(
@@ -106,6 +104,7 @@ def _reconstruct(
     if isinstance(model, str):
         check_asked(model, reference=options["reference"])
     small = SmallPictures() if _will_refine(model, options["refine"]) else None
+    begin("read")
     loaded = load_frames(source, small=small, **given)
     check_with_frames(loaded, reference=options["reference"], **beside)
     if loaded.note:
@@ -114,6 +113,7 @@ def _reconstruct(
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
+        begin("load model")
         network = load_model(model, device=device)
         return reconstruct_frames(loaded, network, model_name=model, **options)
     return reconstruct_frames(loaded, model, **options)
@@ -169,7 +169,7 @@ def reconstruct_frames(
     """
     check_model(model)
     known = None if intrinsics is None else known_intrinsics(intrinsics, frames)
-    with computing(chosen_threads(small=is_small(model))):
+    with computing(chosen_threads(small=is_small(model))), shown(progress):
         reconstruction = predict(
             frames,
             model,

@@ -41,6 +41,7 @@ from dynapoint.models.kept.finer_maps import doubted
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.models.layers.compute import is_out_of_memory, is_small
 from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
+from dynapoint.progress import begin
 from dynapoint.results.checked import checked_index
 from dynapoint.results.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
@@ -212,7 +213,7 @@ def predict(
         lens: Whether frames of one size have one lens, where intrinsics are not known.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
-        progress: Passed on to the result, and to what takes its time.
+        progress: Passed on to the result, and to the network.
 
     Raises:
         ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames` has it.
@@ -222,14 +223,15 @@ def predict(
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
     told = known if info.takes_intrinsics else None
+    begin("network")
     request = _request(frames, pixel_map, told, reference=reference, progress=progress)
     encoded = _encode(model, prepared, request)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
     answer = _cleaned(encoded, frames, pixel_map, known, info.name, one_lens=one_lens)
     if refine:
-        given: dict[str, Any] = {"known_lens": known is not None, "one_lens": one_lens}
-        given |= {"between": between, "progress": progress}
-        answer, found = refined_answer(answer, frames, pixel_map, **given)
+        begin("refine")
+        given: dict[str, Any] = {"known_lens": known is not None, "between": between}
+        answer, found = refined_answer(answer, frames, pixel_map, one_lens=one_lens, **given)
         answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
         frames=frames,

@@ -52,7 +52,6 @@ def refined_answer(
     known_lens: bool,
     one_lens: bool,
     between: Callable[[], Between] | None = None,
-    progress: bool = False,
 ) -> tuple[CleanedAnswer, Findings]:
     """Make an answer agree with the pictures, as far as they tell anything, and say what they told.
 
@@ -63,9 +62,8 @@ def refined_answer(
         known_lens: Whether intrinsics were given.
         one_lens: Whether one camera took all frames.
         between: Gives the pictures between the frames, which points are followed through.
-        progress: Show a bar on standard error.
     """
-    followed = None if between is None else followed_flow(between, pixel_map, progress)
+    followed = None if between is None else followed_flow(between, pixel_map)
     refined = refine(
         small_pictures(frames, pixel_map),
         Answer(
@@ -78,7 +76,6 @@ def refined_answer(
         one_lens=one_lens,
         neighbours=None if followed is None or not followed.far else followed.neighbours,
         detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
-        progress=progress,
     )
     if not refined.found.poses:
         return answer, refined.found
@@ -126,9 +123,7 @@ class FollowedFlow:
     far: bool
 
 
-def followed_flow(
-    between: Callable[[], Between], pixel_map: PixelMap, progress: bool = False
-) -> FollowedFlow | None:
+def followed_flow(between: Callable[[], Between], pixel_map: PixelMap) -> FollowedFlow | None:
     """Flow from each frame to the next and back, by way of the pictures between them, if any.
 
     None where frames have no order in time, or where the maps do not show whole pictures, as flow
@@ -140,7 +135,7 @@ def followed_flow(
     pictures = between()
     if not pictures.in_order or len(pictures.used) < 2:
         return None
-    found = follow(pictures.pictures, pictures.used, progress=progress)
+    found = follow(pictures.pictures, pictures.used)
     return FollowedFlow(
         neighbours=list(zip(found.forward, found.backward, strict=True)),
         far=pictures.count > len(pictures.used),

@@ -55,8 +55,8 @@ class SelfCheck(Generic[Array]):
     """Signals, each NaN where there was nothing to look at, and the grade made of them.
 
     Attributes:
-        grade: From 0 to 1, larger is better; one half stands for points that are off by about a
-            fifth of their distance.
+        grade: From 0 to 1, larger is better; .5 stands for points off by about a fifth of their
+            distance. None for a single picture, which nothing can contradict.
         expected_error: Mean of 1 / confidence over own-time pixels. The losses of this family
             teach confidence to be inverse to the error, in a unit of their own.
         depth_disagreement: Median |log ratio| of the depths at which two frames see one place at
@@ -86,7 +86,7 @@ class SelfCheck(Generic[Array]):
         path_roughness: Mean second difference of the cameras' places over their mean step.
     """
 
-    grade: float
+    grade: float | None
     expected_error: float
     depth_disagreement: float
     reprojection_error: float
@@ -160,7 +160,7 @@ def self_check(
             and (t, i), with i ≠ t. `chosen_pairs` names those that suffice.
 
     Returns:
-        The signals; a grade of 0 where no pixel is usable.
+        The signals; a grade of 0 where no pixel is usable, none for one frame without `second`.
     """
     clip = _clip(points, confidence, images, world_from_camera, intrinsics)
     signals = {
@@ -170,7 +170,8 @@ def self_check(
         **_time_signals(clip, decoded),
     }
     grade = grade_of({k: v for k, v in signals.items() if isinstance(v, float)})
-    return SelfCheck(grade=grade, **signals)  # type: ignore[arg-type]
+    alone = grade > 0.0 and len(points) == 1 and second is None
+    return SelfCheck(grade=None if alone else grade, **signals)  # type: ignore[arg-type]
 
 
 def chosen_pairs(frame_count: int, *, most: int = 5) -> list[tuple[int, int]]:
@@ -252,8 +253,7 @@ def _frame_signals(clip: _Clip) -> dict[str, float | Tensor]:
     focal = clip.intrinsics[:, 0, 0] if width >= height else clip.intrinsics[:, 1, 1]
     position = invert_rigid(clip.camera_from_world)[:, :3, 3]
     step = position.diff(dim=0).norm(dim=-1)
-    # Steps far below the scene's size are noise.
-    floor = 0.01 * float(depth.nanmedian())
+    floor = 0.01 * float(depth.nanmedian())  # steps far below the scene's size are noise
     return {
         "reprojection_error": float(miss.flatten().nanmedian()),
         "scale_change": float(typical.std()) if len(typical) > 1 else math.nan,
@@ -358,7 +358,7 @@ def _means(
 ) -> Float[Tensor, " pair"]:
     """Mean of each row where `where`; NaN where it is hardly anywhere."""
     found = torch.where(where, values, torch.nan).nanmean(dim=1)
-    return torch.where(where.sum(dim=1) >= _FEWEST, found, torch.nan)
+    return found.where(where.sum(dim=1) >= _FEWEST, torch.nan)
 
 
 def grade_of(signals: Mapping[str, float]) -> float:

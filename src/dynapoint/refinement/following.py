@@ -27,9 +27,9 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
-from tqdm import tqdm
 
 from dynapoint.errors import ShapeError
+from dynapoint.progress import steps
 from dynapoint.refinement.flow import FlowField, pixel_indices, warped
 
 # DIS finds nothing in smaller pictures; they are continued at their edges up to this.
@@ -98,7 +98,6 @@ def follow(
     *,
     settings: Following | None = None,
     threads: int | None = None,
-    progress: bool = False,
 ) -> Followed:
     """Follow all pixels from each used frame to its neighbours, through the pictures between.
 
@@ -110,7 +109,6 @@ def follow(
         settings: How.
         threads: Pairs that are worked on at once; the number of processors unless it is given.
             The result is the same for any.
-        progress: Show a bar on standard error.
 
     Raises:
         ShapeError: `used` are no strictly increasing indices of pictures.
@@ -124,8 +122,7 @@ def follow(
     gaps = [pictures[first : last + 1] for first, last in pairwise(used.tolist())]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         found = pool.map(lambda gap: _follow_pair(gap, settings), gaps)
-        bar = tqdm(found, total=len(gaps), desc="following", unit="pair", disable=not progress)
-        pairs = list(bar)
+        pairs = list(steps(found, "following", total=len(gaps)))
     return Followed(
         forward=tuple(pair[0] for pair in pairs),
         backward=tuple(pair[1] for pair in pairs),

@@ -78,7 +78,6 @@ def refine(
     one_lens: bool = True,
     neighbours: Sequence[tuple[FlowField, FlowField]] | None = None,
     detailed: Callable[[], UInt8[np.ndarray, "frame tall wide"]] | None = None,
-    progress: bool = False,
 ) -> Refined:
     """Refine what a network says of frames by what their pictures say.
 
@@ -92,12 +91,11 @@ def refine(
             was measured elsewhere.
         detailed: Makes larger grey pictures, asked only where flow leads nowhere; None looks for
             features in the small ones.
-        progress: Show a bar on standard error.
     """
     setting = prepare(colors, answer, one_lens=one_lens and not known_lens)
     if setting.frames < 2 or not setting.meter.possible or not setting.usable.any():
         return unchanged(answer, Findings())
-    clock = Clock(progress=progress)
+    clock = Clock()
     work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
     attempt = work.from_flow(neighbours)
     stood = attempt.found.start == STILL_CAMERA
@@ -109,11 +107,9 @@ def refine(
         # Much of the picture moves one way or another: perhaps it is the camera after all.
         attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses:
-        clock.close()
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
     with clock.stage("depth"):
         solved, parallax = _depths(setting, attempt.solution, attempt.first)
-    clock.close()
     verdict = attempt.verdict
     found = replace(
         attempt.found,

@@ -87,7 +87,10 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
 
 
 def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
-    """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown)."""
+    """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown).
+
+    The grade of a single picture is null too.
+    """
     signals = {
         field.name: _plain(np.asarray(getattr(found, field.name)).tolist())
         for field in fields(found)
@@ -110,7 +113,7 @@ def read_check(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            "grade": float(content["grade"]),
+            "grade": None if content["grade"] is None else float(content["grade"]),
             "lines": [str(line) for line in content["lines"]],
             "signals": dict(content["signals"]),
         }
@@ -151,16 +154,20 @@ def _plain(value: Any) -> Any:
 
 
 def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
-    """The check in plain words: the grade first, then every place not to trust."""
+    """The check in plain words: grades first, a line each, then every place not to trust."""
     from dynapoint.reductions.self_check import expected_share  # noqa: PLC0415
 
     if found.grade == 0.0:
         return ["trust 0.00 of 1: no pixel has a usable point"]
-    lines = [
-        f"trust {found.grade:.2f} of 1: expect points to be off by "
-        f"{_percent(expected_share(found.grade))} of their distance"
-    ]
-    return lines + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
+    if found.grade is None:
+        grades = ["no grade: a single image has no other to be checked against"]
+    else:
+        grades = [
+            f"trust {found.grade:.2f} of 1: points may be off by about "
+            f"{_percent(expected_share(found.grade))} of their distance"
+        ]
+    # A grade of the cameras would be the second line.
+    return grades + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
 
 
 def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:

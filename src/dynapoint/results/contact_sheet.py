@@ -4,32 +4,43 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dynapoint.data.selection import evenly_spaced
-from dynapoint.results.drawing import FAINT, INK, PAPER, font
+from dynapoint.results.drawing import FAINT, INK, PAPER, font, line_height, wrapped, write_lines
 from dynapoint.results.panels import (
+    MOTION_SCALE,
     Scaled,
     confidence_panels,
     depth_panels,
     image_panel,
     legend,
     motion_panels,
-    path_panel,
     track_panel,
 )
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.summary import SceneSummary, summarize
 from dynapoint.results.time_order import order_of_times
+from dynapoint.results.views import View, view_panel
 
 _ROWS = 4
 _PANEL_AREA = 320 * 184
 _MARGIN = 8
-_LABEL_HEIGHT = 20
+_HEADING, _TITLE, _SMALL = 16, 13, 12
+_VIEW_HEIGHT = 320
+_BAR_HEIGHT = 10
+_BAR = " | "
 _TITLES = (
     "input",
     "depth at its own time",
     "confidence",
-    "frame 0's motion until then",
+    f"frame 0's motion (white: {100 * MOTION_SCALE:.0f} % of distance)",
     "frame 0's points and their ways",
+)
+_VIEWS: tuple[tuple[View, str], ...] = (
+    (
+        "above",
+        "from above, ahead is right: frame 0's points, cameras (white: earliest, orange: latest)",
+    ),
+    ("side", "the same from the right side"),
 )
 
 
@@ -37,8 +48,9 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     """Draw a contact sheet: four frames, each with depth, confidence, motion and tracks.
 
     Rows are evenly spaced times. Motion shows, on the pixels of frame 0, how far their points have
-    moved until then; tracks show points of frame 0 in the row's frame with the way they came, faint
-    where hidden. Below are the colour scales and the camera's path seen from above.
+    moved until then, as a share of their distance and on one scale for all scenes; tracks show
+    points of frame 0 in the row's frame with the way they came, faint where hidden. Below are the
+    colour scales and the cameras' path seen from above and from the side.
 
     Args:
         scene: The scene.
@@ -48,42 +60,77 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     order = order_of_times(scene.timestamps_s)
     times = [order[place] for place in evenly_spaced(scene.frame_count, _ROWS)]
     size = _panel_size(scene)
-    summary = summarize(scene)
     scaled = (
         depth_panels(scene.own_time_depth[times]),
         confidence_panels(scene.own_time_confidence[times]),
-        motion_panels(tracks, times, typical_depth=summary.typical_depth),
+        motion_panels(tracks, times),
     )
     width = 5 * (size[0] + _MARGIN) + _MARGIN
-    heading = _wrapped(_heading(scene, summary), width - 2 * _MARGIN)
-    top = _MARGIN + 22 * len(heading) + _LABEL_HEIGHT
-    row_height = size[1] + _LABEL_HEIGHT
-    path_height = max(200, min(300, size[1]))
-    below = top + len(times) * row_height
-    sheet = Image.new("RGB", (width, below + 62 + path_height + _MARGIN), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for line, text in enumerate(heading):
-        pen.text((_MARGIN, _MARGIN + 22 * line), text, fill=INK, font=font(16))
-    left = [_MARGIN + column * (size[0] + _MARGIN) for column in range(5)]
-    for column, title in enumerate(_TITLES):
-        pen.text((left[column], top - _LABEL_HEIGHT), title, fill=FAINT, font=font(13))
+    bands = [
+        _text_band(_heading(scene, summarize(scene)), width, size=_HEADING, color=INK),
+        _in_columns([_text(title, size[0], _TITLE) for title in _TITLES], width, size[0]),
+    ]
     for row, time in enumerate(times):
-        y = top + row * row_height
         panels = [
             image_panel(scene, time, size),
             *(maps.panel(row, size) for maps in scaled),
             track_panel(scene, tracks, time=time, size=size),
         ]
-        for x, panel in zip(left, panels, strict=True):
-            sheet.paste(panel, (x, y))
-        pen.text((left[0], y + size[1] + 2), _row_label(scene, time), fill=FAINT, font=font(12))
-    for column, maps in enumerate(scaled, start=1):
-        _paste_legend(sheet, maps, (left[column], below + 4), size[0])
-    path_size = (width - 2 * _MARGIN, path_height)
-    sheet.paste(path_panel(scene, size=path_size), (_MARGIN, below + 62))
-    caption = "from above: points of frame 0, camera path (white: earliest, orange: latest camera)"
-    pen.text((_MARGIN, below + 44), caption, fill=FAINT, font=font(12))
+        bands.append(_in_columns(panels, width, size[0]))
+        bands.append(_text_band([_row_label(scene, time)], width, size=_SMALL, color=FAINT))
+    legends = [Image.new("RGB", (1, 1), PAPER), *(_legend(maps, size[0]) for maps in scaled)]
+    bands.append(_in_columns(legends, width, size[0]))
+    bands.append(_views(scene, width))
+    return _stacked(bands, width)
+
+
+def _views(scene: SceneMaps, width: int) -> Image.Image:
+    """The scene from above and from the side, each with its words."""
+    half = (width - 3 * _MARGIN) // 2
+    parts = [
+        _stacked([_text(words, half, _SMALL), view_panel(scene, view, within=(half, _VIEW_HEIGHT))])
+        for view, words in _VIEWS
+    ]
+    return _in_columns(parts, width, half)
+
+
+def _stacked(bands: list[Image.Image], width: int | None = None) -> Image.Image:
+    """Pictures below each other; on a sheet of a width, with a margin above and below."""
+    margin = 0 if width is None else _MARGIN
+    wide = max(band.width for band in bands) if width is None else width
+    sheet = Image.new("RGB", (wide, sum(band.height for band in bands) + 2 * margin), PAPER)
+    top = margin
+    for band in bands:
+        sheet.paste(band, (0, top))
+        top += band.height
     return sheet
+
+
+def _in_columns(parts: list[Image.Image], width: int, column: int) -> Image.Image:
+    """Pictures beside each other, in columns of one width."""
+    band = Image.new("RGB", (width, max(part.height for part in parts)), PAPER)
+    for index, part in enumerate(parts):
+        band.paste(part, (_MARGIN + index * (column + _MARGIN), 0))
+    return band
+
+
+def _text(words: str, width: int, size: int) -> Image.Image:
+    """Faint words in as many lines as they need."""
+    # Letters may reach a pixel to the left of where they are put.
+    lines = wrapped(words, size, width - 2)
+    part = Image.new("RGB", (width, len(lines) * line_height(size) + 3), PAPER)
+    write_lines(ImageDraw.Draw(part), (1, 0), lines, size=size, color=FAINT)
+    return part
+
+
+def _text_band(
+    texts: list[str], width: int, *, size: int, color: tuple[int, int, int]
+) -> Image.Image:
+    """Words over the whole width of the sheet, each text on lines of its own."""
+    lines = [line for text in texts for line in wrapped(text, size, width - 2 * _MARGIN, at=_BAR)]
+    band = Image.new("RGB", (width, len(lines) * line_height(size) + 5), PAPER)
+    write_lines(ImageDraw.Draw(band), (_MARGIN, 2), lines, size=size, color=color)
+    return band
 
 
 def _panel_size(scene: SceneMaps) -> tuple[int, int]:
@@ -99,14 +146,14 @@ def _heading(scene: SceneMaps, summary: SceneSummary) -> list[str]:
     map_height, map_width = scene.map_hw
     parts = [
         summary.name,
-        f"{summary.frames} frames of {scene.frames.size_words}",
+        f"{summary.frames} frame{'s' * (summary.frames != 1)} of {scene.frames.size_words}",
         f"maps {map_width}x{map_height}",
         f"model {summary.model}",
         summary.lens_words,
         f"median depth {summary.typical_depth:.3g}",
         summary.camera_words,
     ]
-    return [" | ".join(parts), *([summary.note] if summary.note else [])]
+    return [_BAR.join(parts), *([summary.note] if summary.note else [])]
 
 
 def _row_label(scene: SceneMaps, time: int) -> str:
@@ -115,27 +162,18 @@ def _row_label(scene: SceneMaps, time: int) -> str:
     return f"frame {time} (source {source}{f', {seconds:.2f} s' if np.isfinite(seconds) else ''})"
 
 
-def _wrapped(lines: list[str], width: int) -> list[str]:
-    """Lines broken at spaces to fit a width in pixels."""
-    letters = font(16)
-    fitted: list[str] = []
-    for line in lines:
-        current = ""
-        for word in line.split(" "):
-            longer = f"{current} {word}" if current else word
-            if current and letters.getlength(longer) > width:
-                fitted.append(current)
-                longer = word
-            current = longer
-        fitted.append(current)
-    return fitted
-
-
-def _paste_legend(sheet: Image.Image, scaled: Scaled, corner: tuple[int, int], width: int) -> None:
-    """A colour bar with the words for its ends below it."""
-    x, y = corner
-    sheet.paste(legend(scaled, size=(width, 10)), corner)
-    pen, small = ImageDraw.Draw(sheet), font(12)
-    pen.text((x, y + 13), scaled.low_label, fill=FAINT, font=small)
-    label_width = small.getlength(scaled.high_label)
-    pen.text((x + width - label_width, y + 13), scaled.high_label, fill=FAINT, font=small)
+def _legend(scaled: Scaled, width: int) -> Image.Image:
+    """A colour bar with the words for its ends below it, below each other where both need room."""
+    low, high = scaled.low_label, scaled.high_label
+    letters, apart = font(_SMALL), line_height(_SMALL)
+    lines = [low, *wrapped(high, _SMALL, width - 2)]
+    beside = letters.getlength(f"{low}  {high}") <= width - 2
+    height = 4 + _BAR_HEIGHT + 3 + (1 if beside else len(lines)) * apart + 6
+    part = Image.new("RGB", (width, height), PAPER)
+    part.paste(legend(scaled, size=(width, _BAR_HEIGHT)), (0, 4))
+    pen, top = ImageDraw.Draw(part), 4 + _BAR_HEIGHT + 3
+    pen.text((1, top), low, fill=FAINT, font=letters)
+    for row, line in enumerate(lines[1:], 0 if beside else 1):
+        left = width - 1 - letters.getlength(line)
+        pen.text((left, top + row * apart), line, fill=FAINT, font=letters)
+    return part

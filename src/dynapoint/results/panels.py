@@ -1,4 +1,4 @@
-"""The pictures on a contact sheet: depth, confidence, motion, tracks and the camera's path."""
+"""The pictures on a contact sheet: depth, confidence, motion and tracks."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,9 @@ from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.time_order import order_of_times
+
+MOTION_SCALE = 0.1
+"""What is drawn lightest has moved by this share of its distance, in all scenes."""
 
 # Lines are drawn this much larger and made smaller afterwards, which smooths them.
 _OVERSAMPLING = 2
@@ -62,21 +65,22 @@ def confidence_panels(confidence: Float[np.ndarray, "map height width"]) -> Scal
     )
 
 
-def motion_panels(tracks: FrameTracks, times: list[int], *, typical_depth: float) -> Scaled:
-    """How far frame 0's points have moved from where they were, at each of `times`.
+def motion_panels(tracks: FrameTracks, times: list[int]) -> Scaled:
+    """How far frame 0's points have moved at each of `times`, as a share of their distance.
 
-    Where there is no confidence, as in padding, nothing is shown to move.
+    The scale is the same for all scenes, so that still ones are dark. Where there is no confidence,
+    as in padding, nothing is shown to move.
     """
-    distance = np.linalg.norm(tracks.points[times].astype(np.float64) - tracks.points[0], axis=-1)
-    distance[tracks.confidence[times] == 0] = 0.0
-    # Less than two percent of the scene's depth is not worth a full scale of colours.
-    largest = max(float(np.percentile(distance, 99)), 0.02 * typical_depth)
-    percent = 100 * largest / typical_depth
+    start = tracks.points[0].astype(np.float64)
+    moved = np.linalg.norm(tracks.points[times].astype(np.float64) - start, axis=-1)
+    # The world is the camera of frame 0.
+    share = moved / np.maximum(np.linalg.norm(start, axis=-1), np.finfo(np.float64).tiny)
+    share[tracks.confidence[times] == 0] = 0.0
     return Scaled(
-        shares=distance / largest,
+        shares=share / MOTION_SCALE,
         scale=HEAT,
         low_label="still",
-        high_label=f"{largest:.2g} ({percent:.0f} % of depth)",
+        high_label=f"{100 * MOTION_SCALE:.0f} % of the distance or more",
     )
 
 
@@ -113,59 +117,6 @@ def track_panel(
         .convert("RGB")
         .resize(size, Image.Resampling.LANCZOS)
     )
-
-
-def path_panel(scene: SceneMaps, *, size: tuple[int, int]) -> Image.Image:
-    """The scene from above: points of frame 0 and the path of the camera in the order of time.
-
-    Of the height of `size` and no wider; x to the right and z up, or turned clockwise by a quarter
-    where that shows it larger. The picture is as wide as the scene then is.
-    """
-    wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
-    shown = scene.pixel_map.shown_pixels(0)
-    points = scene.own_time_points[0][shown].astype(np.float64)
-    colors = np.asarray(picture_in_map(scene, 0, scene.map_hw[::-1], Image.Resampling.BOX))[shown]
-    poses = scene.world_from_camera[order_of_times(scene.timestamps_s)]
-    centers = poses[:, :3, 3]
-    far = np.percentile(points[:, 2], 95)
-    low = np.minimum(np.percentile(points, 3, axis=0), centers.min(axis=0))
-    top = np.maximum(np.percentile(points, 97, axis=0), centers.max(axis=0))
-    low_xz, top_xz = np.array([low[0], low[2]]), np.array([top[0], min(top[2], far)])
-    extent = np.maximum(top_xz - low_xz, 1e-6)
-    upright, turned = (
-        _FILLED * min(wide / across, high / along) for across, along in (extent, extent[::-1])
-    )
-    pixels_per_unit = max(upright, turned)
-    axes, signs = ([0, 2], [1.0, -1.0]) if upright >= turned else ([2, 0], [1.0, 1.0])
-    middle = ((low_xz + top_xz) / 2)[[axis // 2 for axis in axes]]
-    filled = extent[axes[0] // 2] * pixels_per_unit / _FILLED
-    wide = int(np.clip(filled, min(wide, high), wide)) // _OVERSAMPLING * _OVERSAMPLING
-
-    def place(world: Float64[np.ndarray, "entries xyz=3"]) -> Float64[np.ndarray, "entries xy=2"]:
-        offset = (world[:, axes] - middle) * pixels_per_unit
-        return np.array([wide / 2, high / 2]) + offset * signs
-
-    canvas = np.array(Image.new("RGB", (wide, high), (20, 20, 26)))
-    xy = np.floor(place(points)).astype(np.int64)
-    for shift in np.ndindex(2, 2):
-        shifted = xy + shift
-        inside = ((shifted >= 0) & (shifted < [wide, high])).all(axis=1)
-        canvas[shifted[inside, 1], shifted[inside, 0]] = colors[inside]
-    picture = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(picture)
-    path = place(centers)
-    reach = 0.06 * min(wide, high) / pixels_per_unit
-    for index in sorted({0, scene.frame_count - 1}):
-        rotation = poses[index, :3, :3]
-        corners = np.array([[-0.5, 0, 1.0], [0.5, 0, 1.0]]) * reach
-        wedge = place(
-            np.vstack([centers[index : index + 1], centers[index] + corners @ rotation.T])
-        )
-        color = (255, 255, 255) if index == 0 else (255, 170, 60)
-        pen.polygon([tuple(corner) for corner in wedge], outline=color, width=3)
-    if scene.frame_count > 1:
-        pen.line([tuple(center) for center in path], fill=(255, 90, 90), width=4)
-    return picture.resize((wide // _OVERSAMPLING, size[1]), Image.Resampling.LANCZOS)
 
 
 def legend(scaled: Scaled, *, size: tuple[int, int]) -> Image.Image:

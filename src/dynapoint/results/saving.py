@@ -1,15 +1,13 @@
 """From a reconstruction to a complete folder: one recipe for Python, the command and the page."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from dynapoint.progress import SAVING, begin, shown
 from dynapoint.results import checks, contact_sheet
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.scene_maps import SceneMaps, gathered_tracks
 from dynapoint.results.store import write_scene, write_tracks
-
-Say = Callable[[str], None]
 
 
 def save(
@@ -18,7 +16,6 @@ def save(
     *,
     overwrite: bool = False,
     lean: bool = False,
-    say: Say | None = None,
 ) -> None:
     """Write a scene as the folder `output`, whatever its name ends in: whole or not at all.
 
@@ -29,18 +26,19 @@ def save(
         output: The folder; missing folders above it are made.
         overwrite: Replace a scene that is there already. Anything else is never replaced.
         lean: Write it small (`write_all`).
-        say: Called with each stage as it begins: "tracks", "contact sheet", "self-check", "write".
 
     Raises:
         OutputError: `output` exists or cannot be written; nothing is left behind.
     """
-    with whole_folder(Path(output), overwrite=overwrite) as folder:
-        write_all(scene, folder, lean=lean, say=say)
+    name = scene.frames.name
+    with (
+        whole_folder(Path(output), overwrite=overwrite) as folder,
+        shown(scene.progress, name=name, plan=SAVING),
+    ):
+        write_all(scene, folder, lean=lean)
 
 
-def write_all(
-    scene: SceneMaps, folder: Path, *, lean: bool = False, say: Say | None = None
-) -> None:
+def write_all(scene: SceneMaps, folder: Path, *, lean: bool = False) -> None:
     """Write all of a scene into a folder that somebody else makes whole.
 
     Args:
@@ -49,19 +47,17 @@ def write_all(
         lean: Write what it shows and nothing of the network, in fewer bits: for thousands of clips.
             It then answers for frame 0 at all times and for all frames at their own. Opened, its
             maps lie in memory.
-        say: As of `save`.
 
     Raises:
         OSError: `folder` cannot be written to.
     """
-    tell: Say = say or (lambda _: None)
-    tell("tracks")
+    begin("tracks")
     tracks = gathered_tracks(scene) if lean else write_tracks(scene, folder)
     # Asked of these tracks, not of the network again.
     followed = replace(scene, kept_tracks=tracks)
-    tell("contact sheet")
+    begin("contact sheet")
     sheet = contact_sheet.draw(followed, tracks)
-    tell("self-check")
+    begin("self-check")
     found = checks.check(followed)
-    tell("write")
+    begin("write")
     write_scene(followed, folder, contact_sheet=sheet, self_check=found, lean=lean)

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.geometry.arrays import points_in_camera
+from dynapoint.progress import steps
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
-from dynapoint.results.progress import steps
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
 from dynapoint.results.scene_points import (
     FrameMaps,
@@ -350,8 +350,8 @@ def gathered_tracks(
 
 
 def times_with_bar(scene: SceneMaps) -> Iterator[int]:
-    """All times of a scene, with a progress bar if it wants one."""
-    return steps(range(scene.frame_count), scene.frames.name, shown=scene.progress)
+    """All times of a scene, shown as a loop if it wants that."""
+    return steps(range(scene.frame_count), "time", wanted=scene.progress)
 
 
 def seen_surface(scene: SceneMaps, time: int) -> "SeenSurface":

@@ -17,7 +17,8 @@ class SceneSummary:
         view_deg: Field of view of frame 0, (across, down).
         typical_depth: Median depth of frame 0 along the axis, in scene units; 1 if nothing lies
             before the camera.
-        camera_path: Length of the camera's path in scene units.
+        camera_path: Length of the camera's path in scene units, every step of it added up.
+        largest_displacement: The largest distance of a camera from that of frame 0.
         largest_turn_deg: The largest angle between a camera and that of frame 0.
         duration_s: From the first to the last time of a frame used; None where none is known.
     """
@@ -32,6 +33,7 @@ class SceneSummary:
     view_deg: tuple[float, float]
     typical_depth: float
     camera_path: float
+    largest_displacement: float
     largest_turn_deg: float
     note: str | None
 
@@ -45,11 +47,13 @@ class SceneSummary:
 
     @property
     def camera_words(self) -> str:
-        """How the camera moved, for people."""
-        share = 100 * self.camera_path / self.typical_depth
+        """How the camera moved, for people: how far from where it began comes first."""
+        if self.frames == 1:
+            return "one camera"
+        share = 100 * self.largest_displacement / self.typical_depth
         return (
-            f"camera path {self.camera_path:.2g} ({share:.0f} % of depth), turned up to "
-            f"{self.largest_turn_deg:.1f} deg"
+            f"camera path up to {self.largest_displacement:.2g} from its start ({share:.0f} % of "
+            f"depth), {self.camera_path:.2g} summed, turned up to {self.largest_turn_deg:.1f} deg"
         )
 
 
@@ -62,7 +66,8 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         for side, focal in ((width, focal_x), (height, focal_y))
     )
     times_s = scene.timestamps_s[np.isfinite(scene.timestamps_s)]
-    steps = np.diff(scene.world_from_camera[:, :3, 3], axis=0)
+    positions = scene.world_from_camera[:, :3, 3]
+    steps = np.diff(positions, axis=0)
     rotations = scene.world_from_camera[:, :3, :3]
     turns = np.degrees(rotation_angle_rad(rotations[:1], rotations))
     return SceneSummary(
@@ -76,6 +81,7 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         view_deg=(across, down),
         typical_depth=typical_depth(scene.own_time_depth[0]),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
+        largest_displacement=float(np.linalg.norm(positions - positions[0], axis=1).max()),
         largest_turn_deg=float(turns.max()),
         note=scene.frames.note,
     )

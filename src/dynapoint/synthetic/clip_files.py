@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
-from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
+from dynapoint.progress import steps
 from dynapoint.whole_file import new_folder
 
 from .clip import ClipBatch
@@ -57,7 +57,7 @@ def synthesize(
             )
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for index, folder in enumerate(tqdm(folders, desc="clips", unit="clip", disable=None)):
+        for index, folder in enumerate(steps(folders, "clip")):
             scene = random_scene(seed + index, config, aspect=image_hw[1] / image_hw[0])
             clip = render_clips([scene], image_hw=image_hw, seed=seed + index)
             _write_whole(clip, folder, float32_points=float32_points)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from tqdm import tqdm
 
 from dynapoint.errors import ConfigError, OutputError
 from dynapoint.models.nano.config import NetworkConfig
+from dynapoint.progress import advance, shown, steps
 from dynapoint.training.changes import changed, resumed
 from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.data_stream import image_size
@@ -122,18 +122,11 @@ def train_config(
     # Reading pictures needs Pillow, which a machine that only trains may lack.
     clips = _real_clips(real) if real and processes.rank == 0 else []
     deadline = time.monotonic() + max_seconds if max_seconds else None
-    with tqdm(
-        total=config.steps,
-        initial=trainer.step,
-        unit="step",
-        # None: a bar where people look, none in a file.
-        disable=processes.rank > 0 or None,
-    ) as bar:
+    first = processes.rank == 0
+    with shown(first, name="train: step", total=config.steps, done=trainer.step) as work:
 
         def on_step(report: StepReport) -> None:
-            bar.update()
-            if report.step % 10 == 0:
-                bar.set_postfix_str(f"{report.losses['total']:.3f}, {report.samples} samples")
+            advance(work, words=f"loss {report.losses['total']:.3f}, {report.samples} samples")
             log.step(report)
 
         trainer.run(
@@ -203,13 +196,13 @@ def _validate(
     log: RunLog,
 ) -> None:
     network = trainer.averaged_network()
-    for name, groups in sets.items():
+    for name, groups in steps(sets.items(), "validation"):
         log.validation(trainer.step, trainer.samples, name, validate(network, groups))
     if clips:
         from dynapoint.training.real_validation import score_real_clip  # noqa: PLC0415
 
         pixels, multiple = trainer.config.validation_pixels, trainer.config.patch_size
-        for clip in clips:
+        for clip in steps(clips, "real clip"):
             scores = score_real_clip(network, clip, pixels=pixels, multiple=multiple)
             log.scores(trainer.step, trainer.samples, clip.name, vars(scores))
     trainer.trainee.save(network, trainer.folder / WEIGHTS_FILE, training_record(trainer))

@@ -20,6 +20,7 @@ from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import InputError, OutputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
+from dynapoint.progress import begin, shown
 from dynapoint.results.output_folder import whole_folder
 from dynapoint.results.saving import write_all
 from dynapoint.viewer.jobs import Report
@@ -120,8 +121,12 @@ def _require_room(folder: Path, size: int) -> None:
         )
 
 
-# What is said of each stage of saving, and the share of the work done before it.
+# What is said of each stage, and the share of the work done before it.
 _SAID = {
+    "read": (0.0, "Reading"),
+    "load model": (0.2, "Loading the network"),
+    "network": (0.4, "Running the network"),
+    "refine": (0.45, "Comparing with the pictures"),
     "tracks": (0.6, "Following points"),
     "contact sheet": (0.75, "Drawing"),
     "self-check": (0.85, "Checking"),
@@ -142,16 +147,16 @@ def make_scene(source: Any, scene: Path, *, frames: int, device: str | None, say
     Raises:
         DynapointError: The source cannot be used, or there is no room.
     """
-    say(0.0, "Reading")
-    small = SmallPictures()
-    loaded = load_frames(source, FrameSelection(max_frames=frames), small=small)
-    say(0.2, "Loading the network")
-    model = load_model(MODEL, device=device)
-    with whole_folder(scene, overwrite=True) as folder:
-        say(0.4, "Running the network")
-        between = partial(load_between, source, loaded, small)
-        rec = reconstruct_frames(loaded, model, model_name=MODEL, between=between)
-        write_all(rec, folder, say=lambda stage: say(*_SAID[stage]))
+    with shown(tell=lambda stage: say(*_SAID[stage])):
+        begin("read")
+        small = SmallPictures()
+        loaded = load_frames(source, FrameSelection(max_frames=frames), small=small)
+        begin("load model")
+        model = load_model(MODEL, device=device)
+        with whole_folder(scene, overwrite=True) as folder:
+            between = partial(load_between, source, loaded, small)
+            rec = reconstruct_frames(loaded, model, model_name=MODEL, between=between)
+            write_all(rec, folder)
 
 
 def unpack_images(archive: Path, folder: Path) -> list[Path]:

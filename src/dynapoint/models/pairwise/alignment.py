@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from dynapoint.errors import ConfigError
 from dynapoint.models.layers.pose_encoding import (
@@ -15,6 +14,7 @@ from dynapoint.models.layers.pose_encoding import (
 from dynapoint.models.pairwise.objective import data_term, frame_points, smoothness
 from dynapoint.models.pairwise.observations import PairObservations
 from dynapoint.models.pairwise.start import AlignmentState, spanning_tree_start
+from dynapoint.progress import steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +107,7 @@ def refine(
         optimiser = torch.optim.Adam(parameters.free, lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         best, best_loss = parameters.copy(), float("inf")
-        steps = range(config.iterations + 1)
-        for step in tqdm(steps, desc="align", unit="step", leave=False, disable=not progress):
+        for step in steps(range(config.iterations + 1), "aligning", wanted=progress):
             loss = _backward(given, parameters, config)
             losses.append(loss)
             if loss < best_loss:

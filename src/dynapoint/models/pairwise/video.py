@@ -1,5 +1,6 @@
 """Any pair network as a model of video: pairs of a graph, aligned; further pairs on demand."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dynapoint.errors import ShapeError
 from dynapoint.geometry.similarity import split_similarity
@@ -31,6 +31,7 @@ from dynapoint.models.protocol import (
     PairModel,
     info_of,
 )
+from dynapoint.progress import steps
 from dynapoint.types import Cameras, PointMaps
 
 _PAIRS_AT_ONCE = 4
@@ -207,17 +208,15 @@ class PairwiseVideo(nn.Module):
     ) -> PairMaps:
         """Decode all pairs into a collector; returns the maps of the first pair."""
         first: PairMaps | None = None
-        with tqdm(
-            total=len(pairs), desc="pairs", unit="pair", leave=False, disable=not progress
-        ) as bar:
-            for part, maps in self._decoded(features, pairs):
-                collector.add(maps)
-                bar.update(len(part))
-                if first is None:
-                    first = PairMaps(
-                        points=at_least_float32(maps.points[:1]).clone(),
-                        confidence=at_least_float32(maps.confidence[:1]).clone(),
-                    )
+        parts = math.ceil(len(pairs) / _PAIRS_AT_ONCE)
+        decoded = self._decoded(features, pairs)
+        for _, maps in steps(decoded, "some pairs", total=parts, wanted=progress):
+            collector.add(maps)
+            if first is None:
+                first = PairMaps(
+                    points=at_least_float32(maps.points[:1]).clone(),
+                    confidence=at_least_float32(maps.confidence[:1]).clone(),
+                )
         assert first is not None
         return first
 

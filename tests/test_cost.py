@@ -1,0 +1,42 @@
+"""What the large network would cost here: the counts of docs/published.md, and plain words."""
+
+import pytest
+
+from dynapoint.models.vggt import cost
+from dynapoint.models.vggt.cost import cost_of, duration_words, operations_a_second
+
+
+@pytest.mark.parametrize(
+    ("frames", "image_hw", "tera"),
+    # Tracks of frame 0 by PyTorch's counter, images with a longer side of 518 (docs/published.md).
+    [(2, (280, 518), 13.7), (64, (294, 518), 25_852), (64, (518, 294), 25_852)],
+)
+def test_operations_are_those_counted(frames, image_hw, tera):
+    assert cost_of(frames, image_hw).operations == pytest.approx(1e12 * tera, rel=0.05)
+
+
+def test_memory_is_more_than_the_weights_and_grows_with_the_clip():
+    few, many = cost_of(10, (280, 518)), cost_of(64, (280, 518))
+    assert 7.4e9 < few.memory_bytes < 8.2e9 < many.memory_bytes < 1.2e10
+
+
+def test_the_rate_is_that_of_a_product(monkeypatch):
+    """A clock that ticks by a hundredth of a second tells of 859 GFLOP/s, less what is lost."""
+    now = iter(range(100))
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(now) / 100)
+    assert operations_a_second() == pytest.approx(0.85 * 2 * 512 * 2048 * 4096 * 100)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (47.0, "47 s"),
+        (100.0, "2 minutes"),
+        (5000.0, "83 minutes"),
+        (20_000.0, "6 hours"),
+        (200_000.0, "2 days"),
+    ],
+)
+def test_durations_are_said_as_people_do(seconds, words):
+    assert duration_words(seconds) == words
