@@ -100,7 +100,7 @@ def test_tracks_are_drawn_where_points_project():
     lit = picture.max(axis=-1) > 60
     # One dot in each cell of the grid, and at frame 0's own time every dot sits on its own pixel.
     assert 0.02 < lit.mean() < 0.2
-    rows, columns = panels._grid((64, 64))
+    rows, columns = panels.grid_of((64, 64))
     assert lit[rows * 4 + 2, columns * 4 + 2].all()
 
 
@@ -214,7 +214,7 @@ def test_the_cameras_way_is_its_largest_displacement_and_its_sum():
 def test_points_of_the_grid_lie_in_the_map_whatever_its_size():
     for height in range(8, 130):
         for width in (16, 96, 112, 128, 518):
-            rows, columns = panels._grid((height, width))
+            rows, columns = panels.grid_of((height, width))
             assert len(rows) == len(columns) > 0
             assert 0 <= rows.min() and rows.max() < height
             assert 0 <= columns.min() and columns.max() < width

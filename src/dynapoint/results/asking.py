@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.geometry.arrays import points_in_camera
-from dynapoint.results.scene_maps import SceneMaps, maps_of_frames
+from dynapoint.results.scene_maps import SceneMaps, maps_of_frames, times_with_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ def maps_of_both(
 
 def maps_at_all_times(scene: SceneMaps, frame: SupportsIndex) -> "tuple[Tensor, Tensor]":
     """Points (time, height, width, 3) and confidence of one frame, without their visibility."""
-    maps = [scene.maps(frame=frame, time=time) for time in range(scene.frame_count)]
+    maps = [scene.maps(frame=frame, time=time) for time in times_with_bar(scene)]
     points, confidence = (np.stack(part) for part in zip(*maps, strict=True))
     return as_tensor(points), as_tensor(confidence)
 
@@ -85,7 +85,7 @@ def frames_at_all_times(
         some = chosen[first : first + group]
         points = np.empty((len(some), count, height, width, 3), dtype=np.float32)
         confidence = np.empty(points.shape[:-1], dtype=np.float32)
-        for time in range(count):
+        for time in times_with_bar(scene):
             maps, known = maps_of_frames(scene, some, time, keep=False)
             confidence[:, time] = known
             for place, each in zip(points, maps, strict=True):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from dynapoint.errors import InputError
+from dynapoint.progress import steps
 from dynapoint.results.asking import (
     as_numpy,
     as_tensor,
@@ -141,7 +142,7 @@ def objects(
         raise InputError("no frame is given to look for objects in; give at least one")
     moment = checked_index(time, "time", scene.frame_count)
     regions, likely, points, confidence = [], [], [], []
-    for frame, maps, known in frames_at_all_times(scene, chosen):
+    for frame, maps, known in steps(frames_at_all_times(scene, chosen), "frame", total=len(chosen)):
         pose = as_tensor(scene.world_from_camera[frame].astype(np.float32))
         probability = segment_clip(
             maps, own_time=frame, world_from_camera=pose, confidence=known

@@ -95,7 +95,7 @@ def track_panel(
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     backdrop = picture_in_map(scene, time, (wide, high), Image.Resampling.BILINEAR)
     backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
-    rows, columns = _grid(scene.map_hw)
+    rows, columns = grid_of(scene.map_hw)
     shown = scene.pixel_map.shown_pixels(0)[rows, columns]
     rows, columns = rows[shown], columns[shown]
     order = order_of_times(scene.timestamps_s)
@@ -130,7 +130,7 @@ def image_panel(scene: SceneMaps, frame: int, size: tuple[int, int]) -> Image.Im
     return picture_in_map(scene, frame, size, Image.Resampling.LANCZOS)
 
 
-def _grid(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def grid_of(map_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a square grid of map pixels, away from the border."""
     step = max(2.0, max(map_hw) / _GRID_POINTS_ALONG_LONGER_SIDE)
     # Whole numbers of steps: a range that ends at the side may, by rounding, reach it. A side that

@@ -29,6 +29,7 @@ from dynapoint.results import (
     checks,
     cloud_answers,
     contact_sheet,
+    figure,
     flow_answers,
     motion_answers,
     place_answers,
@@ -196,6 +197,8 @@ class Reconstruction(SceneMaps):
     def contact_sheet(self) -> Image:
         """Draw one picture of the scene to judge it by: frames, depth, tracks, motion."""
         return contact_sheet.draw(self)
+
+    figure = figure.figure
 
     def __repr__(self) -> str:
         """Three lines: the source, the lens and camera, and what to do next."""
