@@ -25,6 +25,8 @@ IN_REDUCTIONS = {
     for name, value in vars(importlib.import_module(f"dynapoint.reductions.{module.name}")).items()
     if dataclasses.is_dataclass(value)
 }
+# Of a library that figures alone need.
+FIGURE = type("Figure", (), {})
 METHODS = [
     name
     for name in dir(Reconstruction)
@@ -39,7 +41,7 @@ PROPERTIES = [
 
 def hints(function: Callable) -> dict[str, object]:
     """Types of a function's parameters and of its answer."""
-    return typing.get_type_hints(function, localns=IN_REDUCTIONS)
+    return typing.get_type_hints(function, localns={**IN_REDUCTIONS, "Figure": FIGURE})
 
 
 def is_seen(hint: object) -> bool:

@@ -252,6 +252,7 @@ class Reconstruct:
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
             from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
+            from dynapoint.results.saving import write_all  # noqa: PLC0415
 
             model = load_model()
             settle(chosen_threads(small=is_small(model)))

@@ -223,7 +223,6 @@ def predict(
     pixel_map = prepared.pixel_map
     known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
     told = known if info.takes_intrinsics else None
-    begin("network")
     request = _request(frames, pixel_map, told, reference=reference, progress=progress)
     encoded = _encode(model, prepared, request)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
@@ -327,6 +326,7 @@ def _request(
 
 def _encode(model: PointMapModel, prepared: PreparedImages, request: EncodeRequest) -> Any:
     """Encode images on the device of the network."""
+    begin("network")
     images, device = prepared.images, device_of(model)
     count, _, height, width = images.shape[1:]
     if request.intrinsics is not None:

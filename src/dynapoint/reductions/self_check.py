@@ -160,7 +160,7 @@ def self_check(
             and (t, i), with i ≠ t. `chosen_pairs` names those that suffice.
 
     Returns:
-        The signals; a grade of 0 where no pixel is usable, none for one frame without `second`.
+        The signals; a grade of 0 where no pixel is usable, none for one frame.
     """
     clip = _clip(points, confidence, images, world_from_camera, intrinsics)
     signals = {
@@ -170,7 +170,7 @@ def self_check(
         **_time_signals(clip, decoded),
     }
     grade = grade_of({k: v for k, v in signals.items() if isinstance(v, float)})
-    alone = grade > 0.0 and len(points) == 1 and second is None
+    alone = grade > 0.0 and len(points) == 1
     return SelfCheck(grade=None if alone else grade, **signals)  # type: ignore[arg-type]
 
 
