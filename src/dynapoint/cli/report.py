@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from dynapoint.inference.scenes import ScenePlan
 
 _NANO = (
-    "nano is small: good for seeing what moves, where to and how the camera went, not for "
-    "measuring; for accuracy `dynapoint models get vdpm` ({gigabytes:.1f} GB, not for commercial "
-    "use), then add --model vdpm: {frames} frames would take about {time} and {memory:.1f} GB of "
-    "memory here{have}"
+    "nano is a small network: use it to see what moves, where to, and how the camera moves, not to "
+    "measure. For accuracy, run `dynapoint models get vdpm` ({gigabytes:.1f} GB, not for "
+    "commercial use), then add --model vdpm: {frames} frames would take about {time} and "
+    "{memory:.1f} GB of memory here{have}"
 )
 
 
