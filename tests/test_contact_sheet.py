@@ -140,7 +140,7 @@ def test_the_view_from_above_fills_its_frame_whatever_the_scene(seed, seen_from)
     assert width > 497 or height > 297
     rows, columns = np.nonzero(~background(picture))
     filled = np.ptp(columns) / width, np.ptp(rows) / height
-    assert min(filled) > 0.8 and max(filled) > 0.9, filled
+    assert min(filled) > 0.75 and max(filled) > 0.85, filled
     assert (~background(picture)).mean() > 0.15
 
 

@@ -17,7 +17,7 @@ _OVERSAMPLING = 2
 _BACKDROP = (20, 20, 26)
 _FIRST, _LAST, _PATH = (255, 255, 255), (255, 170, 60), (255, 90, 90)
 # Room around the scene and the size of cameras, as shares of the picture's shorter side.
-_MARGIN, _CAMERA = 0.04, 0.07
+_MARGIN, _CAMERA = 0.06, 0.07
 # Width over height of pictures; scenes that are longer or slimmer leave room beside them.
 _SLIMMEST, _WIDEST = 0.4, 4.0
 # Dots of the points, in pixels before they are made smaller.
