@@ -125,6 +125,8 @@ def things(tmp_path_factory):
         if index < 3:
             Image.fromarray(picture).save(folder / "shots" / f"{index}.jpg")
     (folder / "seconds.txt").write_text("0\n0.5\nnan\n")
+    lens = {"fx": 520, "fy": 520, "cx": 320, "cy": 240, "distortion": [-0.25, 0.06, 0, 0]}
+    (folder / "lens.json").write_text(json.dumps(lens))
     arguments = ["-o", str(folder / "walk.4d"), "--frames", "4"]
     assert cli.main(["reconstruct", str(folder / "walk.mp4"), *arguments]) == 0
     arguments = "--clips 2 --seed 1000000000 --height 48 --width 64 --frames 3".split()

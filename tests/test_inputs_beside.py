@@ -14,7 +14,7 @@ from dynapoint.data.frames import load_frames
 from dynapoint.data.masks import read_ignore_masks
 from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import InputError
-from dynapoint.inference.known_cameras import known_intrinsics, poses_of_known_cameras
+from dynapoint.inference.known_cameras import known_cameras, poses_of_known_cameras
 from dynapoint.inference.opening import open_scene
 from dynapoint.inference.prepare import ignored_pixels, prepare_images
 from dynapoint.inference.scale import make_metric
@@ -244,14 +244,14 @@ def test_forms_of_intrinsics(tmp_path):
         np.save(tmp_path / name, array)
     forms = [tmp_path / name for name in (*files, *arrays)]
     for given in (*forms, str(forms[0]), "30, 31,15,12", numbers, matrix, arrays["h.npy"]):
-        assert np.array_equal(known_intrinsics(given, frames), np.stack([matrix] * 3))
+        assert np.array_equal(known_cameras(given, frames).intrinsics, np.stack([matrix] * 3))
 
 
 def test_intrinsics_of_each_frame_go_with_the_frames_selected():
     frames = load_frames(picture_array(5, 24, 32), FrameSelection(stride=2))
     focals = np.array([[10 + index, 20, 16, 12] for index in range(5)])
-    assert known_intrinsics(focals, frames)[:, 0, 0].tolist() == [10, 12, 14]
-    assert known_intrinsics(focals[:3], frames)[:, 0, 0].tolist() == [10, 11, 12]
+    assert known_cameras(focals, frames).intrinsics[:, 0, 0].tolist() == [10, 12, 14]
+    assert known_cameras(focals[:3], frames).intrinsics[:, 0, 0].tolist() == [10, 11, 12]
 
 
 def test_intrinsics_that_cannot_be_used(tmp_path):
@@ -273,10 +273,10 @@ def test_intrinsics_that_cannot_be_used(tmp_path):
         (np.tile([30, 30, 16, 12], (2, 1)), "intrinsics of 2 frames"),
     ):
         with pytest.raises(InputError, match=words):
-            known_intrinsics(given, frames)
+            known_cameras(given, frames)
 
 
-def test_poses_are_solved_for_known_intrinsics():
+def test_poses_are_solved_for_known_cameras():
     """Exact points seen by known cameras: poses and world come back, whatever the start."""
     height, width, count = 24, 32, 3
     rng = np.random.default_rng(0)
@@ -440,9 +440,9 @@ def test_what_is_given_in_pixels_of_a_file_goes_with_its_picture(tmp_path):
     frames = load_frames(pictures_of_two_sizes(tmp_path))
     assert "1 images brought to 64x48" in frames.note
     each = [[60, 60, 32, 24], [120, 120, 64, 48], [61, 61, 32, 24]]
-    found = known_intrinsics(each, frames)
+    found = known_cameras(each, frames).intrinsics
     assert found[:, 0, 0].tolist() == [60, 60, 61] and found[:, 1, 2].tolist() == [24, 24, 24]
-    assert known_intrinsics(each[0], frames)[:, 0, 0].tolist() == [60, 60, 60]
+    assert known_cameras(each[0], frames).intrinsics[:, 0, 0].tolist() == [60, 60, 60]
     plain = dynapoint.reconstruct([tmp_path / f"{k}.png" for k in range(3)], FakeModel(64))
     at_home = make_metric(plain, "distance", "0,10.5,10.5,50.5,40.5,3")
     large = make_metric(plain, "distance", "1,21,21,101,81,3")

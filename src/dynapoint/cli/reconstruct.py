@@ -55,7 +55,9 @@ class Reconstruct:
     ignore_masks: Annotated[Path | None, optional("DIR")] = None
     """Folder of masks, named like the frames or numbered; pixels that are not zero are ignored."""
     intrinsics: Annotated[str | None, optional("FILE|FX,FY,CX,CY")] = None
-    """Known intrinsics in original pixels, for all frames or for each frame (.json, .npy)."""
+    """Known intrinsics in original pixels, for all frames or for each frame (.json, .npy), and the
+    distortion of a lens that is no pinhole (.json; COLMAP's cameras.txt, nerfstudio's
+    transforms.json, OpenCV's .yml or .xml)."""
     lens: Literal["shared", "per-frame"] = "shared"
     """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[

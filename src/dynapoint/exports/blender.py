@@ -20,6 +20,7 @@ from dynapoint.exports.web_page import asset
 from dynapoint.exports.y_up import linear_from_srgb, nearest_quaternions
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.undistorted import as_pinholes
 
 SCRIPT, FACTS, POINTS, PICTURES = "make_scene.py", "scene.json", "points.npz", "pictures"
 # Blender's world has z up and y forward; its cameras look along -z with y up.
@@ -53,14 +54,16 @@ def write_blender(rec: Reconstruction, path: Path, options: ExportOptions) -> No
 
     That is `scene.json` (camera, timeline), `points.npz` and `pictures/`. The world has z up and
     frame 0 looks along y. The camera has the place, focal length and principal point of each frame,
-    and the frames' pictures behind it. What stands still is one object, what moves one for each
-    time; each frame's own pixels where the options say so. The timeline begins with 1 and has a
-    frame for each time of a video; its rate is that of the times or `options.fps`.
+    and the frames' pictures behind it, undistorted where lenses distort. What stands still is one
+    object, what moves one for each time; each frame's own pixels where the options say so. The
+    timeline begins with 1 and has a frame for each time of a video; its rate is that of the times
+    or `options.fps`.
 
     Raises:
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written.
     """
+    rec = as_pinholes(rec)
     times = options.times(rec)
     begins_s = play_times_s(rec, options)
     rate = float(1 / np.median(np.diff(begins_s)))

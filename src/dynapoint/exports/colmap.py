@@ -19,9 +19,10 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_folder
 from dynapoint.exports.splat_training import StillScene, image_name, still_scene, write_pictures
 from dynapoint.geometry.arrays import pixel_centres, points_in_camera, project
+from dynapoint.geometry.distortion import Distortion
 from dynapoint.results.reconstruction import Reconstruction
 
-_PINHOLE = 1
+_MODEL_IDS = {"PINHOLE": 1, "OPENCV": 4, "OPENCV_FISHEYE": 5, "FULL_OPENCV": 6}
 _STILL = 0.5
 # A frame sees a point if its own surface is there, to within this share of depth.
 _SAME_DEPTH = 0.05
@@ -34,8 +35,9 @@ class SparseModel:
     Attributes:
         names: Of the image files.
         camera_of_image: Which camera took each.
+        camera_model: COLMAP's name of each camera's model.
         camera_hw: (height, width) of the cameras' images.
-        camera_params: fx, fy, cx, cy in pixels.
+        camera_params: fx, fy, cx, cy in pixels, and what its model has beside.
         quaternion_wxyz: Camera from world.
         translation: Camera from world.
         points: World, scene units.
@@ -50,8 +52,9 @@ class SparseModel:
 
     names: list[str]
     camera_of_image: Int64[np.ndarray, " image"]
+    camera_model: list[str]
     camera_hw: Int64[np.ndarray, "camera hw=2"]
-    camera_params: Float64[np.ndarray, "camera params=4"]
+    camera_params: list[list[float]]
     quaternion_wxyz: Float64[np.ndarray, "image wxyz=4"]
     translation: Float64[np.ndarray, "image xyz=3"]
     points: Float64[np.ndarray, "point xyz=3"]
@@ -66,11 +69,11 @@ class SparseModel:
 def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
     """Write a folder: `images/`, `masks/IMAGE_NAME.png` (white = still), `sparse/0/`.
 
-    The model is there as text and as binary: a PINHOLE camera for each different one, in pixels of
-    the original images; an image per frame; and what stands still as points, thinned to
-    `max_points` (100000), with their observations in all frames that see them. What only one frame
-    sees is a point without observations: good as a seed, and COLMAP's bundle adjustment, which
-    refuses models with tracks of one image, goes on without it. A scene in which
+    The model is there as text and as binary: a camera for each different one, in pixels of the
+    original images, PINHOLE unless its lens distorts; an image per frame; and what stands still as
+    points, thinned to `max_points` (100000), with their observations in all frames that see them.
+    What only one frame sees is a point without observations: good as a seed, and COLMAP's bundle
+    adjustment, which refuses models with tracks of one image, goes on without it. A scene in which
     everything moves has no points. With `options.time`, of that frame only.
 
     Raises:
@@ -89,7 +92,7 @@ def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> Non
 
 def sparse_model(rec: Reconstruction, scene: StillScene) -> SparseModel:
     """What stands still and its observations."""
-    camera_of_image, camera_hw, camera_params = _cameras(rec, scene.frames)
+    camera_of_image, cameras = _cameras(rec, scene.frames)
     poses = rec.world_from_camera[scene.frames]
     turns = Rotation.from_matrix(poses[:, :3, :3]).inv()
     image, point, xy, off_px = _observations(rec, scene)
@@ -104,8 +107,9 @@ def sparse_model(rec: Reconstruction, scene: StillScene) -> SparseModel:
     return SparseModel(
         names=[image_name(frame) for frame in scene.frames],
         camera_of_image=camera_of_image,
-        camera_hw=camera_hw,
-        camera_params=camera_params,
+        camera_model=[model for model, _, _ in cameras],
+        camera_hw=np.array([hw for _, hw, _ in cameras], dtype=np.int64),
+        camera_params=[list(params) for _, _, params in cameras],
         quaternion_wxyz=turns.as_quat()[:, [3, 0, 1, 2]],
         translation=-turns.apply(poses[:, :3, 3]),
         points=np.asarray(scene.seeds.points)[kept].astype(np.float64),
@@ -118,20 +122,39 @@ def sparse_model(rec: Reconstruction, scene: StillScene) -> SparseModel:
     )
 
 
+_Camera = tuple[str, tuple[int, int], tuple[float, ...]]
+
+
 def _cameras(
     rec: Reconstruction, frames: list[int]
-) -> tuple[
-    Int64[np.ndarray, " image"],
-    Int64[np.ndarray, "camera hw=2"],
-    Float64[np.ndarray, "camera params=4"],
-]:
-    """Which camera took each image, and the different ones' sizes and parameters."""
-    size = rec.frames.picture_hw[frames]
-    params = rec.intrinsics[frames][:, [0, 1, 0, 1], [0, 1, 2, 2]]
-    different, index = np.unique(
-        np.concatenate([size.astype(np.float64), params], axis=1), axis=0, return_inverse=True
-    )
-    return index.reshape(-1).astype(np.int64), different[:, :2].astype(np.int64), different[:, 2:]
+) -> tuple[Int64[np.ndarray, " image"], list[_Camera]]:
+    """Which camera took each image, and the different ones' models, sizes and parameters."""
+    each: list[_Camera] = []
+    for frame in frames:
+        height, width = rec.frames.picture_hw[frame].tolist()
+        pinhole = rec.intrinsics[frame][[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+        bent = None if rec.distortion is None else rec.distortion[frame]
+        name, coefficients = _lens_of(bent)
+        each.append((name, (height, width), (*pinhole, *coefficients)))
+    different = sorted(set(each), key=lambda camera: (camera[1], camera[2]))
+    return np.array([different.index(camera) for camera in each], dtype=np.int64), different
+
+
+def _lens_of(distortion: Distortion | None) -> tuple[str, tuple[float, ...]]:
+    """COLMAP's name of a lens, and the coefficients that it writes, whose order is ours."""
+    if distortion is None or distortion.is_none:
+        return "PINHOLE", ()
+    if distortion.model == "fisheye":
+        return "OPENCV_FISHEYE", distortion.coefficients
+    if any(distortion.coefficients[4:]):
+        return "FULL_OPENCV", distortion.coefficients
+    return "OPENCV", distortion.coefficients[:4]
+
+
+def _cameras_of(model: SparseModel) -> list[tuple[str, list[int], list[float]]]:
+    """The cameras of a model one after another."""
+    sizes = model.camera_hw.tolist()
+    return list(zip(model.camera_model, sizes, model.camera_params, strict=True))
 
 
 def _observations(
@@ -162,7 +185,7 @@ def _observations(
             map_coordinates(misfit[..., k], row_column, order=1, mode="nearest") for k in (0, 1)
         ]
         xy = projected - np.stack(shift, axis=1)
-        xy[own] = (centre - rec.pixel_map.offset[frame]) / rec.pixel_map.scale[frame]
+        xy[own] = rec.pixel_map.to_picture(frame, centre)
         seen = (at_home | own) & np.isfinite(projected).all(axis=1)
         seen &= rec.pixel_map.shows(frame, xy)
         point = np.flatnonzero(seen)
@@ -180,7 +203,7 @@ def _projections(
 ) -> tuple[Float64[np.ndarray, "point xy=2"], np.ndarray]:
     """Where points project in a frame's picture, and which lie on its own still surface there."""
     in_camera = points_in_camera(points.astype(np.float64), rec.world_from_camera[frame])
-    projected = project(in_camera, rec.intrinsics[frame])
+    projected = rec.pixel_map.distorted(frame, project(in_camera, rec.intrinsics[frame]))
     inside = rec.pixel_map.shows(frame, projected)
     column, row = np.floor(rec.pixel_map.to_map(frame, np.nan_to_num(projected))).astype(int).T
     depth = rec.own_time_depth[frame][row, column]
@@ -192,18 +215,17 @@ def _misfit(rec: Reconstruction, frame: int) -> Float64[np.ndarray, "map_height 
     """How far from its pixel each own-time point projects, in pixels of the picture."""
     pose, points = rec.world_from_camera[frame], rec.own_time_points[frame].astype(np.float64)
     pixel = rec.pixel_map.to_picture(frame, pixel_centres(rec.map_hw))
-    off = project(points_in_camera(points, pose), rec.intrinsics[frame]) - pixel
+    projected = project(points_in_camera(points, pose), rec.intrinsics[frame])
+    off = rec.pixel_map.distorted(frame, projected) - pixel
     known = np.isfinite(off).all(axis=-1) & (rec.own_time_confidence[frame] > 0)
     return np.where(known[..., None], off, 0.0)
 
 
 def _write_text(model: SparseModel, folder: Path) -> None:
     """Write `cameras.txt`, `images.txt` and `points3D.txt`."""
-    lines = ["# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy"]
-    for index, (size, params) in enumerate(
-        zip(model.camera_hw.tolist(), model.camera_params.tolist(), strict=True), 1
-    ):
-        lines.append(f"{index} PINHOLE {size[1]} {size[0]} {_words(params)}")
+    lines = ["# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy, then the lens's coefficients if any"]
+    for index, (name, size, params) in enumerate(_cameras_of(model), 1):
+        lines.append(f"{index} {name} {size[1]} {size[0]} {_words(params)}")
     _write_lines(folder / "cameras.txt", lines)
     lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then X Y POINT3D_ID of all points"]
     places, point_ids = model.xy.tolist(), (model.point + 1).tolist()
@@ -233,8 +255,9 @@ def _write_text(model: SparseModel, folder: Path) -> None:
 def _write_binary(model: SparseModel, folder: Path) -> None:
     """Write `cameras.bin`, `images.bin` and `points3D.bin`, all little endian."""
     parts = [struct.pack("<Q", len(model.camera_hw))]
-    for index, (size, params) in enumerate(zip(model.camera_hw, model.camera_params, strict=True)):
-        parts.append(struct.pack("<IiQQ4d", index + 1, _PINHOLE, size[1], size[0], *params))
+    for index, (name, size, params) in enumerate(_cameras_of(model), 1):
+        head = struct.pack("<IiQQ", index, _MODEL_IDS[name], size[1], size[0])
+        parts.append(head + struct.pack(f"<{len(params)}d", *params))
     (folder / "cameras.bin").write_bytes(b"".join(parts))
     seen = np.empty(len(model.point), dtype=[("xy", "<f8", 2), ("point", "<u8")])
     seen["xy"], seen["point"] = model.xy, model.point + 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
 
 def _about(rec: Reconstruction, frames: list[int]) -> dict[str, Any]:
     """What holds for both kinds of files."""
+    bent = rec.distortion
     stamps = [float(stamp) for stamp in rec.timestamps_s[frames]]
     return {
         "image_hw": rec.frames.picture_hw[frames].tolist(),
@@ -95,6 +97,7 @@ def _about(rec: Reconstruction, frames: list[int]) -> dict[str, Any]:
         "frames": frames,
         "timestamps_s": [stamp if np.isfinite(stamp) else None for stamp in stamps],
         "intrinsics": rec.intrinsics[frames].tolist(),
+        "distortion": None if bent is None else [asdict(bent[frame]) for frame in frames],
         "pixels": "centres at half-integers",
     }
 

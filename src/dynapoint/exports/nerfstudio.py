@@ -18,7 +18,9 @@ from dynapoint.exports.splat_training import (
     write_pictures,
 )
 from dynapoint.exports.y_up import Y_UP_FROM_OPENCV
+from dynapoint.geometry.distortion import COEFFICIENTS
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.undistorted import as_pinholes
 
 _SEEDS, _DEPTH = "sparse_pc.ply", "depth"
 # By what nerfstudio multiplies depth unless it is told otherwise.
@@ -31,7 +33,9 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
     """Write `transforms.json`, `images/`, `masks/` (white = keep), `depth/`, `sparse_pc.ply`.
 
     Depth is .npy of the maps' size in thousandths of a scene unit, which is what nerfstudio takes
-    it for, and only where maps show whole pictures. A lens that all frames share stands once.
+    it for, and only where maps show whole pictures, which they do not where lenses distort. A lens
+    that all frames share stands once. It is PINHOLE, OPENCV or OPENCV_FISHEYE; with lenses of other
+    kinds, or of several, images are undistorted.
 
     Poses and cloud are in a world with z up, which `applied_transform` leads to from ours. The
     cloud is what stands still, thinned to `max_points` (100000); without points where
@@ -41,14 +45,17 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written.
     """
+    if _camera_model(rec) is None:
+        rec = as_pinholes(rec)
     with export_folder(path, "nerfstudio", overwrite=options.overwrite) as folder:
         scene = still_scene(rec, options)
         write_pictures(rec, scene, folder)
         _write_depth(rec, scene.frames, folder)
         sizes, lenses = rec.frames.picture_hw[scene.frames], rec.intrinsics[scene.frames]
         shared = bool((sizes == sizes[0]).all() and (lenses == lenses[0]).all())
+        shared &= rec.distortion is None or len(set(rec.distortion)) == 1
         about = {
-            "camera_model": "PINHOLE",
+            "camera_model": _camera_model(rec),
             **(_lens(rec, scene.frames[0]) if shared else {}),
             "applied_transform": _SAVED_FROM_WORLD[:3].tolist(),
             "ply_file_path": _SEEDS,
@@ -85,6 +92,12 @@ def _lens(rec: Reconstruction, frame: int) -> dict[str, Any]:
     """A frame's lens and size."""
     height, width = rec.frames.picture_hw[frame].tolist()
     intrinsics = rec.intrinsics[frame].tolist()
+    coefficients = {}
+    if rec.distortion is not None:
+        bent = rec.distortion[frame]
+        named = zip(COEFFICIENTS[bent.model], bent.coefficients, strict=True)
+        # Its k4 to k6 are none of a lens of OpenCV's, which are 0 here.
+        coefficients = dict(list(named)[:5])
     return {
         "fl_x": intrinsics[0][0],
         "fl_y": intrinsics[1][1],
@@ -92,11 +105,26 @@ def _lens(rec: Reconstruction, frame: int) -> dict[str, Any]:
         "cy": intrinsics[1][2],
         "w": width,
         "h": height,
+        **coefficients,
     }
+
+
+def _camera_model(rec: Reconstruction) -> str | None:
+    """The name that nerfstudio has for the lenses; None where it has none."""
+    if rec.distortion is None:
+        return "PINHOLE"
+    if all(bent.model == "fisheye" for bent in rec.distortion):
+        return "OPENCV_FISHEYE"
+    plain = all(
+        bent.model == "opencv" and not any(bent.coefficients[5:]) for bent in rec.distortion
+    )
+    return "OPENCV" if plain else None
 
 
 def _shows_all(rec: Reconstruction, frame: int) -> bool:
     """Whether a frame's map shows its whole picture and nothing else, as nerfstudio takes it to."""
+    if rec.distortion is not None:
+        return False
     low, high = rec.pixel_map.picture_box(frame)
     whole = not low.any() and np.array_equal(high, rec.frames.picture_hw[frame, ::-1])
     return bool(whole and rec.pixel_map.shown_pixels(frame).all())

@@ -16,6 +16,7 @@ from dynapoint.progress import steps
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import moments_s, order_of_times
+from dynapoint.results.undistorted import as_pinholes
 
 _POINTS_PER_TIME = 50_000
 _TRACKED_POINTS, _TRACKS = 4000, 500
@@ -33,14 +34,15 @@ def write_rerun(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     Entities: `world/camera` (pose and pinhole) and `world/camera/image`; `world/points`, each
     frame's pixels at its own time, thinned to `max_points` (50000); `world/static`, the still
     background of all frames; `world/tracks`, trails of up to 500 points that move. The world is
-    OpenCV's (y down), which is declared, so that up is up in the viewer. With `options.time`, of
-    that frame only.
+    OpenCV's (y down), which is declared, so that up is up in the viewer. Images of lenses that
+    distort are undistorted. With `options.time`, of that frame only.
 
     Raises:
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written, or rerun-sdk is not installed.
     """
     rr = require("rerun", extra="rerun", format_name="rerun")
+    rec = as_pinholes(rec)
     with export_file(path, ".rrd", overwrite=options.overwrite) as partial:
         stream = rr.RecordingStream("dynapoint")
         # When it was written is nothing to scrub through.

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from dynapoint.exports.clouds import shown_weight
 from dynapoint.exports.options import ExportOptions
+from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_numpy
@@ -19,6 +20,7 @@ from dynapoint.results.reconstruction import Reconstruction
 IMAGES, MASKS = "images", "masks"
 _DEFAULT_SEEDS = 100_000
 _STILL = 0.5
+_PIXELS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ def still_mask(
     import cv2  # noqa: PLC0415 - only exports of pictures need it.
 
     height, width = (int(side) for side in rec.frames.picture_hw[frame])
+    if rec.distortion is not None:
+        return _distorted_still_mask(rec, frame, moving)
     matrix = rec.pixel_map.map_from_image[frame, :2].copy()
     # OpenCV counts from the centre of the first pixel, in both pictures.
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
@@ -101,6 +105,33 @@ def still_mask(
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     still &= ((rows >= low[1]) & (rows <= high[1]))[:, None]
     still &= (columns >= low[0]) & (columns <= high[0])
+    if rec.frames.ignore is not None:
+        still &= ~rec.frames.ignore[frame, :height, :width]
+    return still
+
+
+def _distorted_still_mask(
+    rec: Reconstruction, frame: int, moving: Float32[np.ndarray, "map_height map_width"]
+) -> Bool[np.ndarray, "height width"]:
+    """`still_mask` of a lens that is no pinhole, whose picture is distorted."""
+    import cv2  # noqa: PLC0415 - only exports of pictures need it.
+
+    height, width = (int(side) for side in rec.frames.picture_hw[frame])
+    still = np.zeros((height, width), dtype=bool)
+    rows_at_once = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows_at_once):
+        rows = slice(top, min(height, top + rows_at_once))
+        xy = pixel_centres((rows.stop - top, width)) + np.array([0, top])
+        place = rec.pixel_map.to_map(frame, xy.reshape(-1, 2)).reshape(xy.shape) - 0.5
+        probability = cv2.remap(
+            moving,
+            place[..., 0].astype(np.float32),
+            place[..., 1].astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        shown = rec.pixel_map.shows(frame, xy.reshape(-1, 2)).reshape(xy.shape[:2])
+        still[rows] = (probability < _STILL) & shown
     if rec.frames.ignore is not None:
         still &= ~rec.frames.ignore[frame, :height, :width]
     return still

@@ -12,6 +12,7 @@ from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.time_order import order_of_times
+from dynapoint.results.undistorted import as_pinholes
 
 _DEFAULT_TRACKS = 1024
 _QUERY_FRAMES = 4
@@ -26,13 +27,13 @@ def write_tapvid3d(rec: Reconstruction, path: Path, options: ExportOptions) -> N
     pixels (centres at half-integers) and frame; `tracks_XYZ` (frame, track, 3) in the CAMERA of
     each frame, scene units; `visibility` (frame, track); `fx_fy_cx_cy` (4) medians over frames, in
     pixels of the frames; `extrinsics_w2c` (frame, 4, 4) camera from world; and, beyond the format,
-    `intrinsics` (frame, 3, 3).
+    `intrinsics` (frame, 3, 3). Frames of lenses that distort are undistorted.
 
     Raises:
         OutputError: `path` exists or cannot be written.
     """
     with export_file(path, ".npz", overwrite=options.overwrite) as partial:
-        arrays = _arrays(rec, options.max_points)
+        arrays = _arrays(as_pinholes(rec), options.max_points)
         with partial.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

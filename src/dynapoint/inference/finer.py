@@ -48,10 +48,10 @@ def finer_answer(
         None if correction is None else correction.evidence.cpu().numpy(),
     )
     growth = np.array([width, height]) / pixel_map.map_hw[::-1]
-    fine_map = PixelMap(
+    fine_map = replace(
+        pixel_map,
         scale=pixel_map.scale * growth,
         offset=pixel_map.offset * growth,
-        picture_hw=pixel_map.picture_hw,
         map_hw=(height, width),
     )
     ignored = ignored_pixels(frames, fine_map)

@@ -33,9 +33,9 @@ def check_given(
     if ignore_masks is not None:
         mask_files(Path(ignore_masks))
     if intrinsics is not None:
-        from dynapoint.inference.known_cameras import read_intrinsics  # noqa: PLC0415
+        from dynapoint.inference.camera_files import read_cameras  # noqa: PLC0415
 
-        read_intrinsics(intrinsics)
+        read_cameras(intrinsics)
     if scale_from is not None:
         from dynapoint.inference.scale import read_scale  # noqa: PLC0415
 
@@ -58,9 +58,9 @@ def check_with_frames(
     """
     checked_index(reference, "reference", frames.count)
     if intrinsics is not None:
-        from dynapoint.inference.known_cameras import known_intrinsics  # noqa: PLC0415
+        from dynapoint.inference.known_cameras import known_cameras  # noqa: PLC0415
 
-        known_intrinsics(intrinsics, frames)
+        known_cameras(intrinsics, frames)
     if scale_from is not None:
         from dynapoint.inference.scale import check_scale  # noqa: PLC0415
 

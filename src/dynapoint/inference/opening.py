@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
+from dynapoint.geometry.distortion import DistortedLens
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
@@ -93,7 +94,17 @@ def _pixel_map(stored: StoredArrays) -> PixelMap:
         offset=map_from_image[:, :2, 2],
         picture_hw=np.array(stored.arrays["picture_hw"]),
         map_hw=stored.manifest.map_hw,
+        lenses=_lenses(stored),
     )
+
+
+def _lenses(stored: StoredArrays) -> tuple[DistortedLens, ...] | None:
+    """How each frame's lens distorts; None for pinholes."""
+    distortion, intrinsics = stored.manifest.distortion, stored.arrays["intrinsics"]
+    if distortion is None:
+        return None
+    each = distortion * len(intrinsics) if len(distortion) == 1 else distortion
+    return tuple(DistortedLens.of(*pair) for pair in zip(intrinsics, each, strict=True))
 
 
 def _findings(entry: dict[str, Any] | None) -> Findings | None:

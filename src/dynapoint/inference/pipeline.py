@@ -1,7 +1,7 @@
 """`reconstruct`: from any source to a reconstruction."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ConfigError
 from dynapoint.inference.given import check_given, check_with_frames
-from dynapoint.inference.known_cameras import known_intrinsics
+from dynapoint.inference.known_cameras import known_cameras
 from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
@@ -41,7 +41,7 @@ def reconstruct(
     ignore_masks: "Path | str | None" = None,
     prepare: "Preparation" = "default",
     reference: int = 0,
-    intrinsics: "ArrayLike | Path | str | None" = None,
+    intrinsics: "ArrayLike | Mapping[str, Any] | Path | str | None" = None,
     lens: "LensRule" = "shared",
     scale_from: "tuple[ScaleSource, str | Path] | None" = None,
     refine: bool | None = None,
@@ -64,7 +64,7 @@ def reconstruct(
             public code of V-DPM and VGGT does, and accepts images of different sizes.
         reference: Index of the frame in whose camera `vdpm` and `vggt` compute. Results are in the
             camera of frame 0 all the same.
-        intrinsics: Known fx, fy, cx, cy or 3 × 3 matrices in original pixels, or a file of them.
+        intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
         scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
             "frame,x1,y1,x2,y2,metres").
@@ -149,7 +149,7 @@ def reconstruct_frames(
     model_name: str | None = None,
     prepare: Preparation = "default",
     reference: int = 0,
-    intrinsics: ArrayLike | Path | str | None = None,
+    intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
     lens: LensRule = "shared",
     scale_from: tuple[ScaleSource, str | Path] | None = None,
     refine: bool | None = None,
@@ -168,7 +168,7 @@ def reconstruct_frames(
             reference, or memory does not suffice.
     """
     check_model(model)
-    known = None if intrinsics is None else known_intrinsics(intrinsics, frames)
+    known = None if intrinsics is None else known_cameras(intrinsics, frames)
     with computing(chosen_threads(small=is_small(model))), shown(progress):
         reconstruction = predict(
             frames,
@@ -177,7 +177,7 @@ def reconstruct_frames(
             info=info_of(model, model_name),
             prepare=prepare,
             reference=reference,
-            intrinsics=known,
+            known=known,
             lens=lens,
             refine=_will_refine(model, refine),
             between=between,

@@ -22,7 +22,7 @@ from dynapoint.inference.cleaning import (
     clean_poses,
 )
 from dynapoint.inference.finer import finer_answer
-from dynapoint.inference.known_cameras import poses_of_known_cameras
+from dynapoint.inference.known_cameras import KnownCameras, poses_of_known_cameras
 from dynapoint.inference.lens import LensRule, with_square_lens
 from dynapoint.inference.prepare import (
     Preparation,
@@ -194,7 +194,7 @@ def predict(
     info: ModelInfo,
     prepare: Preparation = "default",
     reference: int = 0,
-    intrinsics: Float64[np.ndarray, "frame 3 3"] | None = None,
+    known: KnownCameras | None = None,
     lens: LensRule = "shared",
     refine: bool = False,
     between: Callable[[], Between] | None = None,
@@ -208,9 +208,8 @@ def predict(
         info: What it says of itself (`protocol.info_of`).
         prepare: See `inference.prepare`.
         reference: The frame in whose camera the network works, where it leaves a choice.
-        intrinsics: In original pixels, where known: networks that can are told, and poses are
-            solved again on the own-time maps.
-        lens: Whether frames of one size have one lens, where intrinsics are not known.
+        known: Cameras that are known: pictures are undistorted, and poses solved again.
+        lens: Whether frames of one size have one lens, where it is not known.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
         progress: Passed on to the result, and to the network.
@@ -218,15 +217,16 @@ def predict(
     Raises:
         ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames` has it.
     """
-    side, patch = model.image_side, model.patch_size
-    prepared = prepare_images(frames, how=prepare, image_side=side, patch_size=patch)
+    sides = {"image_side": model.image_side, "patch_size": model.patch_size}
+    lenses = None if known is None else known.lenses
+    prepared = prepare_images(frames, how=prepare, lenses=lenses, **sides)
     pixel_map = prepared.pixel_map
-    known = None if intrinsics is None else pixel_map.map_from_image @ intrinsics
-    told = known if info.takes_intrinsics else None
+    in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
+    told = in_maps if info.takes_intrinsics else None
     request = _request(frames, pixel_map, told, reference=reference, progress=progress)
     encoded = _encode(model, prepared, request)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
-    answer = _cleaned(encoded, frames, pixel_map, known, info.name, one_lens=one_lens)
+    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name, one_lens=one_lens)
     if refine:
         begin("refine")
         given: dict[str, Any] = {"known_lens": known is not None, "between": between}
@@ -235,7 +235,7 @@ def predict(
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,
-        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ answer.map_intrinsics,
+        intrinsics=_in_pictures(answer, pixel_map, known),
         own_time_points=answer.points,
         own_time_confidence=answer.confidence,
         pixel_map=pixel_map,
@@ -247,6 +247,16 @@ def predict(
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
         settings={**_settings_of(model, info, known, prepare, lens), "reference": reference},
     )
+
+
+def _in_pictures(
+    answer: CleanedAnswer, pixel_map: PixelMap, known: KnownCameras | None
+) -> Float64[np.ndarray, "frame 3 3"]:
+    """Intrinsics in pixels of the pictures."""
+    if known is not None and known.lenses is not None:
+        # To the last bit those with which pictures are undistorted, as an opened scene has them.
+        return known.intrinsics
+    return np.linalg.inv(pixel_map.map_from_image) @ answer.map_intrinsics
 
 
 def _cleaned(

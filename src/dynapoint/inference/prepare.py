@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ConfigError
+from dynapoint.geometry.distortion import DistortedLens
 from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.undistorted import undistorted_picture
 
 Preparation = Literal["default", "published"]
 PREPARATIONS: tuple[str, ...] = get_args(Preparation)
@@ -35,7 +37,12 @@ class PreparedImages:
 
 
 def prepare_images(
-    frames: Frames, *, how: Preparation = "default", image_side: int, patch_size: int
+    frames: Frames,
+    *,
+    how: Preparation = "default",
+    image_side: int,
+    patch_size: int,
+    lenses: tuple[DistortedLens, ...] | None = None,
 ) -> PreparedImages:
     """Bring frames to the size a network works at.
 
@@ -44,26 +51,32 @@ def prepare_images(
         how: "default" or "published" (see the module).
         image_side: The longer side, or the width, that the network works best at, in pixels.
         patch_size: Both sides of the result are multiples of this.
+        lenses: Of each frame, where they are no pinholes: pictures are undistorted.
 
     Raises:
         ConfigError: `how` is something else, a size is not positive, or sizes differ by default.
     """
     if how == "published":
-        return _published(frames, image_side=image_side, patch_size=patch_size)
+        return _published(frames, lenses, image_side=image_side, patch_size=patch_size)
     if how != "default":
         raise ConfigError(f"preparation {how!r} is not known; give {' or '.join(PREPARATIONS)}")
     if frames.sizes_hw is not None:
         raise ConfigError("the frames differ in size; prepare them as 'published'")
     network_hw = network_size(frames.image_hw, image_side=image_side, patch_size=patch_size)
-    return PreparedImages(
-        images=network_images(frames.images, network_hw),
-        pixel_map=_pixel_map(
-            frames,
-            resized_hw=np.tile(network_hw, (frames.count, 1)),
-            top=np.zeros(frames.count),
-            network_hw=network_hw,
-        ),
+    pixel_map = _pixel_map(
+        frames,
+        resized_hw=np.tile(network_hw, (frames.count, 1)),
+        top=np.zeros(frames.count),
+        network_hw=network_hw,
+        lenses=lenses,
     )
+    pictures = frames.images
+    if lenses is not None:
+        side = max(network_hw)
+        pictures = np.stack(
+            [undistorted_picture(frames, k, pixel_map, side=side) for k in range(frames.count)]
+        )
+    return PreparedImages(images=network_images(pictures, network_hw), pixel_map=pixel_map)
 
 
 def network_size(image_hw: tuple[int, int], *, image_side: int, patch_size: int) -> tuple[int, int]:
@@ -112,24 +125,45 @@ def ignored_pixels(
         # Sums over all pixels above and to the left: those over a box follow from its corners.
         sums = np.zeros((height + 1, width + 1), dtype=np.int64)
         sums[1:, 1:] = frames.ignore[frame, :height, :width].cumsum(axis=0).cumsum(axis=1)
-        edges = []
-        for axis, (side, map_side) in enumerate(
-            ((width, pixel_map.map_hw[1]), (height, pixel_map.map_hw[0]))
-        ):
-            place = (np.arange(map_side + 1) - pixel_map.offset[frame, axis]) / (
-                pixel_map.scale[frame, axis]
-            )
-            place = np.round(place, 6)
-            low, high = np.floor(place[:-1]), np.ceil(place[1:])
-            edges.append([np.clip(edge, 0, side).astype(np.int64) for edge in (low, high)])
-        (left, right), (top, bottom) = edges
-        inside = sums[bottom][:, right] - sums[top][:, right]
-        inside -= sums[bottom][:, left] - sums[top][:, left]
+        low, high = _seen_boxes(pixel_map, frame)
+        left, top = (low[..., k].clip(0, (width, height)[k]).astype(np.int64) for k in (0, 1))
+        right, bottom = (high[..., k].clip(0, (width, height)[k]).astype(np.int64) for k in (0, 1))
+        inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         ignored[frame] = inside > 0
     return ignored
 
 
-def _published(frames: Frames, *, image_side: int, patch_size: int) -> PreparedImages:
+def _seen_boxes(
+    pixel_map: PixelMap, frame: int
+) -> tuple[
+    Float64[np.ndarray, "map_height map_width xy=2"],
+    Float64[np.ndarray, "map_height map_width xy=2"],
+]:
+    """First and last edges of the picture's pixels that each pixel of a map shows any part of.
+
+    What a distorted pixel shows is bounded by its corners and the middles of its sides.
+    """
+    height, width = pixel_map.map_hw
+    steps = 1 if pixel_map.lenses is None else 2
+    across, down = np.arange(steps * width + 1) / steps, np.arange(steps * height + 1) / steps
+    place = pixel_map.to_picture(frame, np.stack(np.meshgrid(across, down), axis=-1))
+    # Where no lens sees, nothing is shown.
+    place = np.round(np.nan_to_num(place, nan=-1.0), 6)
+    around = [
+        place[row : row + steps * height : steps, column : column + steps * width : steps]
+        for row in range(steps + 1)
+        for column in range(steps + 1)
+    ]
+    return np.floor(np.min(around, axis=0)), np.ceil(np.max(around, axis=0))
+
+
+def _published(
+    frames: Frames,
+    lenses: tuple[DistortedLens, ...] | None,
+    *,
+    image_side: int,
+    patch_size: int,
+) -> PreparedImages:
     """The preparation of the public code, bit for bit (load_fn.py of VGGT, mode "crop")."""
     width = round(image_side / patch_size) * patch_size
     resized = np.array(
@@ -143,21 +177,18 @@ def _published(frames: Frames, *, image_side: int, patch_size: int) -> PreparedI
     kept = np.minimum(resized[:, 0], width)
     height = int(kept.max())
     cropped, added = (resized[:, 0] - kept) // 2, (height - kept) // 2
+    pixel_map = _pixel_map(
+        frames, resized_hw=resized, top=added - cropped, network_hw=(height, width), lenses=lenses
+    )
     images = torch.ones(1, frames.count, 3, height, width)
     for index in range(frames.count):
-        high, wide = frames.picture_hw[index]
-        picture = Image.fromarray(frames.images[index, :high, :wide])
         size = (width, int(resized[index, 0]))
+        picture = Image.fromarray(undistorted_picture(frames, index, pixel_map, side=max(size)))
         pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC))
         part = torch.from_numpy(pixels[cropped[index] : cropped[index] + kept[index]])
         place = images[0, index, :, added[index] : added[index] + kept[index]]
         place.copy_(part.permute(2, 0, 1).to(torch.float32) / 255)
-    return PreparedImages(
-        images=images,
-        pixel_map=_pixel_map(
-            frames, resized_hw=resized, top=added - cropped, network_hw=(height, width)
-        ),
-    )
+    return PreparedImages(images=images, pixel_map=pixel_map)
 
 
 def _pixel_map(
@@ -166,6 +197,7 @@ def _pixel_map(
     resized_hw: np.ndarray,
     top: np.ndarray,
     network_hw: tuple[int, int],
+    lenses: tuple[DistortedLens, ...] | None,
 ) -> PixelMap:
     """The map for pictures resized to `resized_hw`, whose first row then lies at row `top`."""
     picture_hw = frames.picture_hw
@@ -177,4 +209,5 @@ def _pixel_map(
         offset=offset,
         picture_hw=picture_hw,
         map_hw=network_hw,
+        lenses=lenses,
     )

@@ -19,6 +19,7 @@ from dynapoint.refinement.paths import at_places
 from dynapoint.refinement.refine import refine
 from dynapoint.refinement.setting import PICTURE_SIDE, Answer
 from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.undistorted import undistorted, undistorted_picture
 
 # Features are looked for in pictures of this longer side.
 _DETAILED_SIDE = 640
@@ -127,15 +128,23 @@ def followed_flow(between: Callable[[], Between], pixel_map: PixelMap) -> Follow
     """Flow from each frame to the next and back, by way of the pictures between them, if any.
 
     None where frames have no order in time, or where the maps do not show whole pictures, as flow
-    between those does.
+    between those does. Pictures of a lens that distorts are undistorted first; None where frames
+    have several.
     """
+    lenses = set(pixel_map.lenses or ())
+    if len(lenses) > 1:
+        return None
     shown = pixel_map.scale * pixel_map.picture_hw[:, ::-1]
     if pixel_map.offset.any() or not np.allclose(shown, pixel_map.map_hw[::-1], atol=0.5):
         return None
     pictures = between()
     if not pictures.in_order or len(pictures.used) < 2:
         return None
-    found = follow(pictures.pictures, pictures.used)
+    small = pictures.pictures
+    for lens in lenses:
+        hw, side = pixel_map.picture_hw[0], max(small.shape[1:])
+        small = np.stack([undistorted(picture, lens, hw, side=side) for picture in small])
+    found = follow(small, pictures.used)
     return FollowedFlow(
         neighbours=list(zip(found.forward, found.backward, strict=True)),
         far=pictures.count > len(pictures.used),
@@ -190,11 +199,11 @@ def small_pictures(
     width, height = np.maximum(np.round(shown * (side / shown.max())), 1).astype(int).tolist()
     small = np.full((frames.count, height, width, 3), 255, dtype=np.uint8)
     for frame in range(frames.count):
-        picture = frames.picture(frame)
+        picture = undistorted_picture(frames, frame, pixel_map, side=max(width, height))
         scale = pixel_map.scale[frame] * [width, height] / map_size
         left, top = np.round(pixel_map.offset[frame] * [width, height] / map_size).astype(int)
-        size = np.maximum(np.round(scale * picture.shape[1::-1]), 1).astype(int)
-        way = cv2.INTER_AREA if (scale < 1).all() else cv2.INTER_LINEAR
+        size = np.maximum(np.round(scale * pixel_map.picture_hw[frame, ::-1]), 1).astype(int)
+        way = cv2.INTER_AREA if (size < picture.shape[1::-1]).all() else cv2.INTER_LINEAR
         resized = cv2.resize(picture, size.tolist(), interpolation=way)
         part = resized[max(-top, 0) :, max(-left, 0) :][
             : height - max(top, 0), : width - max(left, 0)

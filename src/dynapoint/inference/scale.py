@@ -13,7 +13,7 @@ from dynapoint.data.depths import measured_depth
 from dynapoint.data.frames import Frames
 from dynapoint.data.images import is_image_path, open_image, same_aspect
 from dynapoint.errors import ConfigError, InputError
-from dynapoint.geometry.arrays import typical_depth
+from dynapoint.geometry.arrays import pixel_centres, typical_depth
 from dynapoint.geometry.similarity import (
     fit_similarity_robustly,
     split_similarity,
@@ -270,19 +270,19 @@ def _depth_at_map_pixels(
 ) -> Float64[np.ndarray, "map_height map_width"]:
     """The true depth at the centres of a map's pixels; NaN where the map shows nothing."""
     pixel_map = reconstruction.pixel_map
-    (map_height, map_width), (height, width) = pixel_map.map_hw, true_depth.shape
+    height, width = true_depth.shape
     picture_height, picture_width = pixel_map.picture_hw[frame].tolist()
     if not same_aspect((height, width), (picture_height, picture_width)):
         raise InputError(
             f"{path} holds depths of {width}x{height} for frames of {picture_width}x"
             f"{picture_height}; give depths of the frames' aspect"
         )
-    (scale_x, scale_y), (left, top) = pixel_map.scale[frame], pixel_map.offset[frame]
-    x = (np.arange(map_width) + 0.5 - left) / scale_x * width / picture_width
-    y = (np.arange(map_height) + 0.5 - top) / scale_y * height / picture_height
+    place = np.nan_to_num(pixel_map.to_picture(frame, pixel_centres(pixel_map.map_hw)))
+    x = place[..., 0] * width / picture_width
+    y = place[..., 1] * height / picture_height
     columns = np.clip(np.floor(x).astype(np.int64), 0, width - 1)
     rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
-    there = measured_depth(true_depth[rows[:, None], columns])
+    there = measured_depth(true_depth[rows, columns])
     return np.where(pixel_map.shown_pixels(frame), there, np.nan)
 
 

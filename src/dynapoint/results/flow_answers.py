@@ -108,5 +108,12 @@ def optical_flow(
     flow = seen_flow(scene, source, target)
     start = pixel_centres(scene.map_hw)
     end = scene.pixel_map.to_picture(target, start + flow.flow_px)
-    moved = np.where(flow.valid[..., None], end - scene.pixel_map.to_picture(source, start), 0.0)
+    moved = end - scene.pixel_map.to_picture(source, start)
+    if scene.distortion is not None:
+        # No lens sees what lies too far beside it.
+        seen = np.isfinite(moved).all(axis=-1)
+        width_height = scene.pixel_map.picture_hw[target, ::-1]
+        inside = flow.inside & ((end >= 0) & (end <= width_height)).all(axis=-1)
+        flow = replace(flow, valid=flow.valid & seen, inside=inside)
+    moved = np.where(flow.valid[..., None], moved, 0.0)
     return replace(flow, flow_px=moved.astype(np.float32))

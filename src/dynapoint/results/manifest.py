@@ -1,6 +1,7 @@
 """The manifest of a stored scene: what it is, how it was made and which arrays it holds."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dynapoint.errors import SceneError
+from dynapoint.geometry.distortion import COEFFICIENTS, Distortion
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.fewer_bits import Scale
 
@@ -40,8 +42,9 @@ CONVENTIONS = {
     "axes": "OpenCV: x right, y down, z forward",
     "world": "the camera of frame 0; world_from_camera[0] is the identity",
     "pixels": "xy is (column, row), centres at half-integers; intrinsics in original pixels",
-    "maps": "map_from_image leads from (x, y, 1) in a frame's image to its map; what a map shows "
-    "beyond the image has confidence 0",
+    "maps": "map_from_image leads from (x, y, 1) in a frame's image (undistorted, where there is a "
+    "distortion, by OpenCV's model of that name) to its map; what a map shows beyond the image has "
+    "confidence 0",
     "frames": "frames/NUMBER.jpg are the frames used, upright, in original resolution, from 000000",
     "units": "scene units, the same for points and translations; metres only where settings say so",
 }
@@ -97,6 +100,7 @@ class Manifest:
         settings: How the scene was made.
         refinement: What refinement found and changed; None where none was asked for.
         network: What answers questions beyond the arrays; None where nothing does.
+        distortion: How lenses distort, one for all frames or one for each; None for pinholes.
         arrays: Each array's name (file `NAME.npy`) and its entry.
         files: All files of the scene, relative to it.
     """
@@ -115,6 +119,7 @@ class Manifest:
     network: NetworkEntry | None
     arrays: dict[str, ArrayEntry]
     files: tuple[str, ...]
+    distortion: tuple[Distortion, ...] | None = None
 
     @property
     def lean(self) -> bool:
@@ -202,6 +207,8 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         network=_optional(_network_entry, content, "network"),
         arrays={name: _array_entry(_table(arrays, name)) for name in arrays},
         files=_texts(content, "files"),
+        # Scenes of earlier versions are of pinholes.
+        distortion=_distortion(content, frame_count) if content.get("distortion") else None,
     )
 
 
@@ -237,6 +244,24 @@ def _refinement(content: dict[str, Any]) -> dict[str, Any] | None:
         return Findings.from_plain(entry).to_plain()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _wrong("refinement", entry, "what refinement says of a scene") from error
+
+
+def _distortion(content: dict[str, Any], frame_count: int) -> tuple[Distortion, ...]:
+    """How lenses distort: one for all frames, or one for each."""
+    entries, found = _list(content, "distortion"), []
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise _wrong("distortion", entry, "an object")
+        model = _one_of(entry, "model", *COEFFICIENTS)
+        numbers = _list(entry, "coefficients")
+        real = [type(number) in (int, float) and math.isfinite(number) for number in numbers]
+        if not all(real) or len(numbers) != len(COEFFICIENTS[model]):
+            wanted = f"{len(COEFFICIENTS[model])} finite numbers"
+            raise _wrong("coefficients", numbers, wanted)
+        found.append(Distortion.of(model, numbers))
+    if len(found) not in (1, frame_count):
+        raise ValueError(f"distortion is that of {len(found)} lenses for {frame_count} frames")
+    return tuple(found)
 
 
 def _network_entry(content: dict[str, Any], name: str) -> NetworkEntry:

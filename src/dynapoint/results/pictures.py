@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.undistorted import undistorted_picture
 
 
 def picture_in_map(
@@ -14,7 +15,7 @@ def picture_in_map(
 ) -> Image.Image:
     """What the maps of a frame show of its picture, as a picture of `size` (width, height).
 
-    Cropped as the maps are, and white where they show nothing of it.
+    Cropped and undistorted as the maps are, and white where they show nothing of it.
     """
     left, top, right, bottom = np.concatenate(scene.pixel_map.picture_box(frame)).tolist()
     factor = np.array(size) / scene.map_hw[::-1]
@@ -22,8 +23,13 @@ def picture_in_map(
     corner = (int(low[0]), int(low[1]))
     extent = (max(1, int(high[0] - low[0])), max(1, int(high[1] - low[1])))
     # Without the canvas around it, which would bleed into it.
-    picture = Image.fromarray(scene.frames.picture(frame))
-    picture = picture.resize(extent, resampling, box=(left, top, right, bottom))
+    pixels = undistorted_picture(scene.frames, frame, scene.pixel_map, side=max(extent))
+    picture = Image.fromarray(pixels)
+    height, width = scene.frames.picture_hw[frame].tolist()
+    box = (left, top, right, bottom)
+    if picture.size != (width, height):
+        box = tuple(np.array(box) * np.tile(np.array(picture.size) / [width, height], 2))
+    picture = picture.resize(extent, resampling, box=box)
     if extent == size:
         return picture
     canvas = Image.new("RGB", size, (255, 255, 255))

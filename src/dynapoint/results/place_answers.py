@@ -147,10 +147,10 @@ def _tracks_of_places(
     found = scene.query(frame=frame, xy=xy)
     known = found.confidence > 0
     points = np.where(known[..., None], found.points, np.float32(np.nan))
-    places = [
-        project(points_in_camera(here.astype(np.float64), pose), lens)
-        for here, pose, lens in zip(points, scene.world_from_camera, scene.intrinsics, strict=True)
-    ]
+    places = []
+    for time, here in enumerate(points):
+        inside = points_in_camera(here.astype(np.float64), scene.world_from_camera[time])
+        places.append(scene.pixel_map.distorted(time, project(inside, scene.intrinsics[time])))
     if scene.pictures is not None:
         start = scene.pixel_map.to_map(int(frame), np.asarray(xy, dtype=np.float64))
         for time, projected in enumerate(places):

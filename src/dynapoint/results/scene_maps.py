@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.frames import Frames
 from dynapoint.geometry.arrays import points_in_camera
+from dynapoint.geometry.distortion import Distortion
 from dynapoint.progress import steps
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.checked import checked_index, checked_xy
@@ -43,7 +44,8 @@ class SceneMaps:
     Attributes:
         frames: The frames used.
         world_from_camera: Camera to world; `[0]` is exactly the identity.
-        intrinsics: Camera matrices, in pixels of the original images.
+        intrinsics: Camera matrices, in pixels of the original images; of a lens that distorts,
+            those of the undistorted picture of the same size.
         own_time_points: The point of each map pixel at its frame's own time, in the world.
         own_time_confidence: Not negative, larger is better.
         pixel_map: Converts between pixels of the original images and of the maps.
@@ -99,6 +101,12 @@ class SceneMaps:
     def map_hw(self) -> tuple[int, int]:
         """(height, width) of the maps: the network's, or finer (`inference.finer`)."""
         return self.pixel_map.map_hw
+
+    @property
+    def distortion(self) -> tuple[Distortion, ...] | None:
+        """How each frame's lens distorts, where that was given; None for pinholes."""
+        lenses = self.pixel_map.lenses
+        return None if lenses is None else tuple(lens.distortion for lens in lenses)
 
     @cached_property
     def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:

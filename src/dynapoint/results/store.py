@@ -13,6 +13,7 @@ from PIL import Image
 
 import dynapoint
 from dynapoint.errors import SceneError
+from dynapoint.geometry.distortion import Distortion
 from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.fewer_bits import in_single
 from dynapoint.results.lean_arrays import lean_arrays, with_points
@@ -173,6 +174,7 @@ def write_scene(
         network=network,
         arrays=entries,
         files=tuple(files),
+        distortion=_few(scene.distortion),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
@@ -181,6 +183,11 @@ def contact_sheet_of(scene: Path) -> Path:
     """Where the contact sheet of a stored scene lies."""
     places = [scene / name for name in CONTACT_SHEET_FILES]
     return next((place for place in places if place.is_file()), places[0])
+
+
+def _few(distortion: tuple[Distortion, ...] | None) -> tuple[Distortion, ...] | None:
+    """One lens where all frames have the same."""
+    return distortion[:1] if distortion and len(set(distortion)) == 1 else distortion
 
 
 def read_arrays(scene: Path | str) -> StoredArrays:

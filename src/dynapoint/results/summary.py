@@ -14,7 +14,8 @@ class SceneSummary:
 
     Attributes:
         focal_px: (x, y) of frame 0, in original pixels.
-        view_deg: Field of view of frame 0, (across, down).
+        view_deg: Field of view of frame 0, (across, down); undistorted where the lens distorts.
+        lens_model: "pinhole", or the model of frame 0's distortion.
         typical_depth: Median depth of frame 0 along the axis, in scene units; 1 if nothing lies
             before the camera.
         camera_path: Length of the camera's path in scene units, every step of it added up.
@@ -31,6 +32,7 @@ class SceneSummary:
     duration_s: float | None
     focal_px: tuple[float, float]
     view_deg: tuple[float, float]
+    lens_model: str
     typical_depth: float
     camera_path: float
     largest_displacement: float
@@ -40,10 +42,11 @@ class SceneSummary:
     @property
     def lens_words(self) -> str:
         """The focal length and field of view, for people."""
-        return (
+        words = (
             f"focal {self.focal_px[0]:.0f} px (view {self.view_deg[0]:.0f}x{self.view_deg[1]:.0f} "
             "deg)"
         )
+        return words if self.lens_model == "pinhole" else f"{words}, {self.lens_model} undistorted"
 
     @property
     def camera_words(self) -> str:
@@ -79,6 +82,7 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         duration_s=float(np.ptp(times_s)) if len(times_s) else None,
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
+        lens_model="pinhole" if scene.distortion is None else scene.distortion[0].model,
         typical_depth=typical_depth(scene.own_time_depth[0]),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
         largest_displacement=float(np.linalg.norm(positions - positions[0], axis=1).max()),
