@@ -1,4 +1,4 @@
-"""What the number of threads costs beside other busy processes (docs/machines.md).
+"""What the number of threads costs beside other busy processes (docs/notes/machines.md).
 
     python benchmarks/threads.py CLIP [--loads 0 1 3 12] [--frames 24] [--rounds 2]
 

@@ -4,7 +4,7 @@
 
 RUN is a folder that `dynapoint train` wrote, or a weights file, such as those that come back from a
 lent GPU (docs/notes/gpu.md). The record holds the hash, the licence and how the weights came about;
-`tests/test_shipped_weights.py` checks both against each other.
+`tests/models/test_shipped_weights.py` checks both against each other.
 """
 
 import argparse

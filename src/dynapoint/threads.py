@@ -120,7 +120,7 @@ def chosen_threads(*, small: bool) -> int | None:
     """How many threads are to compute; None leaves that as the user has set it.
 
     The environment's number goes first. A user who has set OpenMP's number has chosen. A small
-    network gets one: more of them bring a twentieth on an idle machine (docs/machines.md).
+    network gets one: more of them bring a twentieth on an idle machine (docs/notes/machines.md).
 
     Args:
         small: Whether a small network computes.

@@ -193,7 +193,7 @@ class Reconstruct:
             OutputError: It is one alone, and cannot be written.
         """
         from dynapoint.inference.scenes import finished, other_clip  # noqa: PLC0415
-        from dynapoint.results.output_folder import check_output  # noqa: PLC0415
+        from dynapoint.results.on_disk.output_folder import check_output  # noqa: PLC0415
         from dynapoint.whole_file import restore  # noqa: PLC0415
 
         waiting = []
@@ -253,8 +253,8 @@ class Reconstruct:
             begin("load model")
             from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
             from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
-            from dynapoint.results.output_folder import whole_folder  # noqa: PLC0415
-            from dynapoint.results.saving import write_all  # noqa: PLC0415
+            from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
+            from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
 
             model = load_model()
             settle(chosen_threads(small=is_small(model)))

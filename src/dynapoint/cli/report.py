@@ -44,7 +44,7 @@ class Report:
     def written(self, scene: "ScenePlan", frames: "Frames", seconds: dict[str, float]) -> None:
         """A scene that is written: what was used, what it took, its self-check, where it is."""
         from dynapoint.results.checks import read_check  # noqa: PLC0415
-        from dynapoint.results.store import contact_sheet_of  # noqa: PLC0415
+        from dynapoint.results.on_disk.store import contact_sheet_of  # noqa: PLC0415
 
         self._made.append(frames)
         stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())

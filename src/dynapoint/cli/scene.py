@@ -55,7 +55,7 @@ def _facts(scene: Path) -> dict[str, Any]:
     """All that `info` says, as JSON would have it."""
     from dynapoint.inference.opening import StoredDecoder, open_scene  # noqa: PLC0415
     from dynapoint.results.checks import read_check  # noqa: PLC0415
-    from dynapoint.results.manifest import read_manifest  # noqa: PLC0415
+    from dynapoint.results.on_disk.manifest import read_manifest  # noqa: PLC0415
     from dynapoint.results.summary import summarize  # noqa: PLC0415
 
     rec = open_scene(scene)

@@ -10,7 +10,7 @@ from typing import Any
 
 import dynapoint
 from dynapoint.errors import OutputError
-from dynapoint.results.output_folder import whole_folder
+from dynapoint.results.on_disk.output_folder import whole_folder
 from dynapoint.whole_file import whole_file
 
 EXPORT_FILE = "export.json"

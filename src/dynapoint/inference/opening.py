@@ -13,11 +13,11 @@ from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
 from dynapoint.geometry.distortion import DistortedLens
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.manifest import ENCODED_FILE, NetworkEntry
+from dynapoint.results.on_disk.manifest import ENCODED_FILE, NetworkEntry
+from dynapoint.results.on_disk.store import LEFT_OUT, StoredArrays, read_arrays
+from dynapoint.results.on_disk.stored_frames import open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.results.store import LEFT_OUT, StoredArrays, read_arrays
-from dynapoint.results.stored_frames import open_frames
 from dynapoint.whole_file import sha256_of
 
 if TYPE_CHECKING:

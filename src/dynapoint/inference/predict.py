@@ -43,7 +43,7 @@ from dynapoint.models.layers.compute import is_out_of_memory, is_small
 from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
 from dynapoint.progress import begin
 from dynapoint.results.checked import checked_index
-from dynapoint.results.manifest import NetworkEntry
+from dynapoint.results.on_disk.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing

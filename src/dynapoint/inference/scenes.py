@@ -9,8 +9,8 @@ from dynapoint.data.identity import identity_of
 from dynapoint.data.images import is_image_path
 from dynapoint.data.names import readable
 from dynapoint.errors import InputError, OutputError, SceneError
-from dynapoint.results import store
-from dynapoint.results.manifest import Manifest
+from dynapoint.results.on_disk import store
+from dynapoint.results.on_disk.manifest import Manifest
 
 SCENE_SUFFIX = ".4d"
 

@@ -9,7 +9,7 @@ from typing import Any
 from dynapoint.errors import ModelError
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
-from dynapoint.results.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
+from dynapoint.results.on_disk.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
 from dynapoint.whole_file import sha256_of
 
 LARGEST_WEIGHTS_BYTES = 32 * 1024**2

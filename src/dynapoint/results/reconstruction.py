@@ -33,8 +33,8 @@ from dynapoint.results import (
     flow_answers,
     motion_answers,
     place_answers,
-    saving,
 )
+from dynapoint.results.on_disk import saving
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks, PointDecoder, QueryResult
 from dynapoint.results.summary import summarize

@@ -10,7 +10,7 @@ import numpy as np
 
 import dynapoint
 from dynapoint.errors import OutputError
-from dynapoint.results.manifest import CACHE_FOLDER, MANIFEST_FILE
+from dynapoint.results.on_disk.manifest import CACHE_FOLDER, MANIFEST_FILE
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.whole_file import sha256_of, whole_file
 

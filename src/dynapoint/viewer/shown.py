@@ -25,8 +25,8 @@ from dynapoint.exports.web_bytes import (
 )
 from dynapoint.exports.web_page import page_facts
 from dynapoint.exports.web_scene import SplitCloud
-from dynapoint.results.manifest import CACHE_FOLDER
 from dynapoint.results.motion_answers import moving_at_ends
+from dynapoint.results.on_disk.manifest import CACHE_FOLDER
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.viewer.cache import cached
 from dynapoint.viewer.jobs import Report

@@ -21,8 +21,8 @@ from dynapoint.errors import InputError, OutputError
 from dynapoint.inference.pipeline import reconstruct_frames
 from dynapoint.models.catalog import load_model
 from dynapoint.progress import begin, shown
-from dynapoint.results.output_folder import whole_folder
-from dynapoint.results.saving import write_all
+from dynapoint.results.on_disk.output_folder import whole_folder
+from dynapoint.results.on_disk.saving import write_all
 from dynapoint.viewer.jobs import Report
 
 MODEL = "nano"
