@@ -278,6 +278,8 @@ def test_the_network_sees_what_a_pinhole_sees_and_answers_are_in_original_pixels
     np.testing.assert_allclose(rec.world_from_camera[2, :3, 3], [0.2, 0, 0], atol=1e-3)
     # To disk and back.
     rec.save(tmp_path / "a.4d")
+    # Earlier versions would take the lens for a pinhole: they are to refuse the scene.
+    assert json.loads((tmp_path / "a.4d" / "manifest.json").read_text())["version"] == 4
     again = dynapoint.open(tmp_path / "a.4d")
     assert again.distortion == rec.distortion
     assert f"deg), {bent.model} undistorted;" in repr(again)
@@ -330,6 +332,7 @@ def test_pinholes_are_as_before_by_the_bit(tmp_path):
     del manifest["distortion"]
     (tmp_path / "a.4d" / "manifest.json").write_text(json.dumps(manifest))
     assert dynapoint.open(tmp_path / "a.4d").distortion is None
+    assert json.loads((tmp_path / "a.4d" / "manifest.json").read_text())["version"] == 3
 
 
 @pytest.mark.parametrize("bent", [LENSES["barrel"], LENSES["fisheye"]], ids=["barrel", "fisheye"])

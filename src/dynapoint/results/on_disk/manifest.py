@@ -18,8 +18,9 @@ Entry = TypeVar("Entry")
 
 FORMAT_NAME = "dynapoint-scene"
 FORMAT_VERSION = 3
-LEAN_VERSION = 4
-"""That of lean scenes, whose arrays earlier versions of this package cannot read."""
+NEWEST_VERSION = 4
+"""That of scenes which earlier versions of this package would read wrongly: lean ones, and those of
+lenses that distort."""
 
 MANIFEST_FILE = "manifest.json"
 CACHE_FOLDER = "cache"
@@ -128,7 +129,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text, format and conventions first."""
-        version = LEAN_VERSION if self.lean else FORMAT_VERSION
+        misread = self.lean or self.distortion is not None
+        version = NEWEST_VERSION if misread else FORMAT_VERSION
         head = {"format": FORMAT_NAME, "version": version, "conventions": CONVENTIONS}
         content = asdict(self)
         for entry in content["arrays"].values():
@@ -145,10 +147,10 @@ def read_manifest(scene: Path) -> Manifest:
     """
     path, content = scene / MANIFEST_FILE, _content(scene)
     version = content.get("version")
-    if version not in (FORMAT_VERSION, LEAN_VERSION) or not isinstance(version, int):
+    if version not in (FORMAT_VERSION, NEWEST_VERSION) or not isinstance(version, int):
         raise SceneError(
             f"{path} has version {ascii(version)[:60]} but this dynapoint reads versions "
-            f"{FORMAT_VERSION} and {LEAN_VERSION}; reconstruct the scene again or change the "
+            f"{FORMAT_VERSION} and {NEWEST_VERSION}; reconstruct the scene again or change the "
             "dynapoint version"
         )
     try:
