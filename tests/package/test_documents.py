@@ -462,3 +462,14 @@ def test_formats_lists_every_array_of_a_scene():
 def test_the_picture_is_small_and_there():
     pictures = [path for path in (ROOT / "docs" / "pictures").iterdir() if path.is_file()]
     assert pictures and all(path.stat().st_size <= 250_000 for path in pictures)
+
+
+def test_documents_that_code_names_exist():
+    code = [path for part in ("src", "scripts", "benchmarks") for path in (ROOT / part).rglob("*")]
+    named = {
+        name
+        for path in code
+        if path.suffix in (".py", ".sh", ".js")
+        for name in re.findall(r"\bdocs/[\w/]+\.md\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10 and [name for name in sorted(named) if not (ROOT / name).is_file()] == []
