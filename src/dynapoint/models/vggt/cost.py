@@ -1,6 +1,6 @@
 """What the published network would cost on this machine, without loading it.
 
-Its arithmetic was counted (docs/published.md): with N frames of T tokens, the encoder needs
+Its arithmetic was counted (docs/notes/published.md): with N frames of T tokens, the encoder needs
 N T (c + a N T) operations, and each of the N target times N T (d + a N T) for all frames, where a
 is what attention over the whole clip takes for a pair of tokens. A product of matrices of the
 network's width says how fast this machine is.
