@@ -1,4 +1,4 @@
-"""What the large network would cost here: the counts of docs/notes/published.md, and plain words."""
+"""What the large network would cost here: the counts of docs/notes/published.md, in words."""
 
 import pytest
 
