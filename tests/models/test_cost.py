@@ -8,7 +8,7 @@ from dynapoint.models.vggt.cost import cost_of, duration_words, operations_a_sec
 
 @pytest.mark.parametrize(
     ("frames", "image_hw", "tera"),
-    # Tracks of frame 0 by PyTorch's counter, images with a longer side of 518 (docs/notes/published.md).
+    # Tracks of frame 0 by PyTorch's counter, longer sides of 518 (docs/notes/published.md).
     [(2, (280, 518), 13.7), (64, (294, 518), 25_852), (64, (518, 294), 25_852)],
 )
 def test_operations_are_those_counted(frames, image_hw, tera):
