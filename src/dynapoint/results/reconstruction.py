@@ -29,10 +29,12 @@ from dynapoint.results import (
     checks,
     cloud_answers,
     contact_sheet,
-    figure,
     flow_answers,
     motion_answers,
     place_answers,
+)
+from dynapoint.results import (
+    figure as figures,
 )
 from dynapoint.results.on_disk import saving
 from dynapoint.results.scene_maps import SceneMaps
@@ -198,7 +200,7 @@ class Reconstruction(SceneMaps):
         """Draw one picture of the scene to judge it by: frames, depth, tracks, motion."""
         return contact_sheet.draw(self)
 
-    figure = figure.figure
+    figure = figures.figure
 
     def __repr__(self) -> str:
         """Three lines: the source, the lens and camera, and what to do next."""
