@@ -33,9 +33,7 @@ from dynapoint.results import (
     motion_answers,
     place_answers,
 )
-from dynapoint.results import (
-    figure as figures,
-)
+from dynapoint.results import figure as figures
 from dynapoint.results.on_disk import saving
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks, PointDecoder, QueryResult
