@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import dynapoint
-from dynapoint.reductions.camera_grade import camera_error, grade_of_cameras, path_roughness
+from dynapoint.reductions.camera_grade import camera_error, path_roughness
+from dynapoint.reductions.grades import grade_of_error
 from dynapoint.refinement.agreement import agreement
 from fake_model import FakeModel, picture_array
 from refinement_cases import rendered
@@ -48,9 +49,9 @@ def test_worse_signals_never_grade_higher():
             missed=missed + rng.uniform(),
             roughness=roughness + rng.uniform(),
         )
-        assert 0 < error <= worse and grade_of_cameras(worse) <= grade_of_cameras(error) < 1
-    assert grade_of_cameras(0.2) == pytest.approx(0.5)
-    assert math.isnan(grade_of_cameras(camera_error(explained=math.nan, missed=0.0, roughness=0.0)))
+        assert 0 < error <= worse and grade_of_error(worse) <= grade_of_error(error) < 1
+    assert grade_of_error(0.2) == pytest.approx(0.5)
+    assert math.isnan(grade_of_error(camera_error(explained=math.nan, missed=0.0, roughness=0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_true_cameras_agree_with_the_pictures_and_wrong_ones_do_not(clip):
     off = agreement(colors, replace(truth, world_from_camera=wrong))
     assert off.explained < 0.5 * true.explained and off.missed > 5 * true.missed
     grades = [
-        grade_of_cameras(
+        grade_of_error(
             camera_error(
                 explained=found.explained,
                 missed=found.missed,

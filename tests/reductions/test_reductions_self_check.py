@@ -10,11 +10,11 @@ import torch
 import dynapoint
 from dynapoint.geometry.pinhole import pixel_centres, unproject
 from dynapoint.geometry.rigid import transform_points
+from dynapoint.reductions.grades import error_of_grade
 from dynapoint.reductions.self_check import (
     _EXPONENTS,
     SelfCheck,
     chosen_pairs,
-    expected_share,
     grade_of,
     self_check,
 )
@@ -227,7 +227,7 @@ def test_the_grade_falls_with_every_signal_and_stays_within_its_bounds():
         assert grades == sorted(grades, reverse=True) and grades[1] > grades[3]
         assert 0 <= grades[-1] and grades[0] <= 1
         assert name == "expected_error" or grade_of({**usual, name: math.nan}) == grade_of(usual)
-    assert expected_share(0.5) == pytest.approx(0.2)
+    assert error_of_grade(0.5) == pytest.approx(0.2)
 
 
 def test_nothing_usable_has_no_grade():

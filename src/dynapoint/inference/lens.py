@@ -68,10 +68,9 @@ def with_square_lens(answer: CleanedAnswer, pixel_map: PixelMap, *, shared: bool
     differ = _differ(answer.map_intrinsics, lenses)
     if not differ.any():
         return answer
-    lenses[~differ] = answer.map_intrinsics[~differ]
-    if shared:
-        # One lens to the last bit, for files that list cameras.
-        lenses[:] = lenses[np.argmax(differ)]
+    if not shared:
+        # A shared one is the same to the last bit, for files that list cameras.
+        lenses[~differ] = answer.map_intrinsics[~differ]
     points = answer.points.copy()
     for frame in np.flatnonzero(differ):
         pose = answer.world_from_camera[frame]

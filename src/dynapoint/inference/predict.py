@@ -68,6 +68,7 @@ class NetworkDecoder:
         own_time_confidence: Float32[np.ndarray, "frame height width"],
     ) -> None:
         self._model = model
+        self._small = is_small(model)
         self._placed = PlacedEncoding.of(encoded, len(own_time_points))
         self.own_time_points = own_time_points
         self._own_time_confidence = own_time_confidence
@@ -133,7 +134,7 @@ class NetworkDecoder:
         frames = [frame for frame in frames if frame not in decoded]
         if not frames:
             return decoded
-        threads = computing(chosen_threads(small=is_small(self._model)))
+        threads = computing(chosen_threads(small=self._small))
         with torch.inference_mode(), _advice_on_memory(f"to decode time {time}"), threads:
             maps = self._model.decode(self._placed.encoded, time=time, frames=frames)
             if not isinstance(maps, PointMaps):

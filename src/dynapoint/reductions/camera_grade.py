@@ -18,7 +18,6 @@ from jaxtyping import Float64
 _MISSED, _ROUGH, _UNEXPLAINED = 0.28, 0.97, 1.67
 _LEAST_ERROR = 0.03
 _LEAST_MISSED, _MOST_MISSED, _ROUGHEST = 0.02, 1.0, 1.5
-_HALF_GRADE_ERROR = 0.2
 # Shorter steps, as a share of depth, are noise.
 _SHORTEST_STEP = 1e-3
 
@@ -54,8 +53,3 @@ def camera_error(*, explained: float, missed: float, roughness: float) -> float:
         + _UNEXPLAINED * (1 - explained)
     )
     return _LEAST_ERROR * math.exp(exponent)
-
-
-def grade_of_cameras(error: float) -> float:
-    """From 0 to 1: 2 to the power of -error / one fifth; NaN where the error is."""
-    return 2.0 ** (-error / _HALF_GRADE_ERROR)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dynapoint.geometry.pinhole import pixel_centres, project
 from dynapoint.geometry.rigid import invert_rigid, transform_points
+from dynapoint.reductions.grades import grade_of_error
 from dynapoint.types import Array
 
 _SAMPLES = 3000  # pixels of a map looked at, on a regular grid
@@ -47,7 +48,6 @@ _EXPONENTS = {
 _USUAL_ERROR = 0.231
 # Signals below this are as good as none.
 _SMALLEST = 1e-4
-_HALF_GRADE_ERROR = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,9 +373,4 @@ def grade_of(signals: Mapping[str, float]) -> float:
     for name, (weight, usual) in _EXPONENTS.items():
         if not math.isnan(signals[name]):
             exponent += weight * math.log(max(signals[name], _SMALLEST) / usual)
-    return 2.0 ** (-_USUAL_ERROR * math.exp(exponent) / _HALF_GRADE_ERROR)
-
-
-def expected_share(grade: float) -> float:
-    """The error, as a share of the distance, that a grade above 0 stands for."""
-    return -_HALF_GRADE_ERROR * math.log2(grade)
+    return grade_of_error(_USUAL_ERROR * math.exp(exponent))

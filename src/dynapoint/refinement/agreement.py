@@ -6,12 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-from dynapoint.refinement.matches import RELIABLE, match_grid, share_within, spanning_pairs
+from dynapoint.refinement.matches import (
+    EXPLAINED_PX,
+    RELIABLE,
+    match_grid,
+    share_within,
+    spanning_pairs,
+)
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.solution import coarse_views, measure_between
 from dynapoint.refinement.stillness import offsets_px
 
-_EXPLAINED_PX = 3.0
 # Matches that go less far than this tell nothing of cameras: they err by as much.
 _NOISE_PX = 0.5
 # So many pairs of neighbouring frames suffice.
@@ -57,7 +62,7 @@ def agreement(colors: UInt8[np.ndarray, "frame height width rgb=3"], answer: Ans
     start = setting.grid.xy_px[setting.coarse]
     gone = np.linalg.norm(matches.place_px - start, axis=-1)[reliable]
     return Agreement(
-        explained=share_within(off, matches.weight, _EXPLAINED_PX),
+        explained=share_within(off, matches.weight, EXPLAINED_PX),
         missed=float(np.median(off[reliable]) / (np.median(gone) + _NOISE_PX)),
         coverage=matches.coverage,
     )

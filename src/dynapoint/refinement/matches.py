@@ -10,6 +10,8 @@ from dynapoint.refinement.flow import FlowField, sample
 
 # A match that weighs less is not counted among those that a solution should explain.
 RELIABLE = 0.3
+# A match this near to where a solution puts its point is explained by it (pictures of 256).
+EXPLAINED_PX = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

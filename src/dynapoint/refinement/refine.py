@@ -17,7 +17,7 @@ from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
 from dynapoint.refinement.lens import LENS_SIGMA, free_lens
-from dynapoint.refinement.matches import match_grid, share_within, spanning_pairs
+from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
@@ -43,7 +43,6 @@ from dynapoint.refinement.stillness import (
 )
 from dynapoint.refinement.views import Views
 
-_EXPLAINED_PX = 3.0
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
@@ -231,7 +230,7 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
     """Share of reliable matches of coarse pixels that views explain."""
     matches = solution.matches.at(setting.coarse)
     off = offsets_px(setting, views, matches, setting.coarse)
-    return share_within(off, matches.weight, _EXPLAINED_PX)
+    return share_within(off, matches.weight, EXPLAINED_PX)
 
 
 def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid, float]:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dynapoint.geometry.arrays import typical_depth
-from dynapoint.reductions.camera_grade import camera_error, grade_of_cameras, path_roughness
-from dynapoint.results.pictures import map_pictures
+from dynapoint.reductions.camera_grade import camera_error, path_roughness
+from dynapoint.reductions.grades import grade_of_error
 from dynapoint.results.scene_maps import SceneMaps
 
 # The longer side of pictures that are matched.
@@ -34,15 +34,20 @@ class CameraCheck:
     path_roughness: float = math.nan
 
 
-def check_cameras(scene: SceneMaps) -> CameraCheck:
-    """Match frames with their neighbours and grade the cameras; a single frame has no grade."""
+def check_cameras(
+    scene: SceneMaps, pictures: UInt8[np.ndarray, "frame map_height map_width rgb=3"]
+) -> CameraCheck:
+    """Match frames with their neighbours and grade the cameras; a single frame has no grade.
+
+    `pictures` are what the maps show (`results.pictures.map_pictures`).
+    """
     from dynapoint.refinement.agreement import agreement  # noqa: PLC0415 - loads OpenCV.
     from dynapoint.refinement.setting import Answer  # noqa: PLC0415
 
     if scene.frame_count < 2:
         return CameraCheck()
     found = agreement(
-        _small(map_pictures(scene)),
+        _small(pictures),
         Answer(
             world_from_camera=scene.world_from_camera,
             intrinsics=scene.map_intrinsics,
@@ -50,10 +55,10 @@ def check_cameras(scene: SceneMaps) -> CameraCheck:
             confidence=np.asarray(scene.own_time_confidence),
         ),
     )
-    rough = path_roughness(scene.world_from_camera, typical_depth(scene.own_time_depth[0]))
+    rough = path_roughness(scene.world_from_camera, typical_depth(scene.depth_of(0)))
     error = camera_error(explained=found.explained, missed=found.missed, roughness=rough)
     return CameraCheck(
-        cameras_grade=grade_of_cameras(error),
+        cameras_grade=grade_of_error(error),
         matches_explained=found.explained,
         matches_missed=found.missed,
         path_roughness=rough,

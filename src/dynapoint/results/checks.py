@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dynapoint.errors import SceneError
+from dynapoint.reductions.grades import error_of_grade
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.asking import as_numpy
 from dynapoint.results.camera_check import check_cameras
@@ -75,15 +76,16 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
             return told
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
+    pictures = map_pictures(scene)
     graded = self_check(
         torch.from_numpy(scene.own_time_points.copy()),
         torch.from_numpy(scene.own_time_confidence.copy()),
-        torch.from_numpy(map_pictures(scene)),
+        torch.from_numpy(pictures),
         torch.from_numpy(scene.world_from_camera.copy()),
         torch.from_numpy(scene.map_intrinsics.copy()),
         decoded=decoded,
     )
-    return replace(as_numpy(graded), **asdict(check_cameras(scene)))
+    return replace(as_numpy(graded), **asdict(check_cameras(scene, pictures)))
 
 
 def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
@@ -155,8 +157,6 @@ def _plain(value: Any) -> Any:
 
 def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     """The check in plain words: grades first, a line each, then every place not to trust."""
-    from dynapoint.reductions.self_check import expected_share  # noqa: PLC0415
-
     if found.grade == 0.0:
         return ["trust 0.00 of 1: no pixel has a usable point"]
     if found.grade is None:
@@ -164,7 +164,7 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     else:
         grades = [
             f"trust {found.grade:.2f} of 1: points may be off by about "
-            f"{_percent(expected_share(found.grade))} of their distance"
+            f"{_percent(error_of_grade(found.grade))} of their distance"
         ]
     # A grade of the cameras would be the second line.
     return grades + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
