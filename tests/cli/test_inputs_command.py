@@ -12,7 +12,7 @@ from dynapoint import cli
 from dynapoint.data.identity import identity_of
 from dynapoint.errors import SceneError
 from dynapoint.inference.opening import open_scene
-from dynapoint.inference.scenes import is_finished
+from dynapoint.inference.scenes import finished
 from dynapoint.models import catalog
 from dynapoint.models.cards import find_card
 from dynapoint.models.weight_files import find_weights
@@ -81,9 +81,9 @@ def test_finished_scenes_of_many_are_left_alone(tmp_path, loads, capsys):
     assert run(*videos[:2], "-o", out) == 0
     before = (out / "a.4d" / "manifest.json").stat().st_mtime_ns
     # One that is broken is made again only when it may be replaced.
-    assert is_finished(out / "b.4d")
+    assert finished(out / "b.4d")
     (out / "b.4d" / "own_time_points.npy").write_bytes(b"torn")
-    assert not is_finished(out / "b.4d") and not is_finished(tmp_path / "none")
+    assert not finished(out / "b.4d") and not finished(tmp_path / "none")
     capsys.readouterr()
     assert run(*videos, "-o", out) == 1
     printed = capsys.readouterr()
@@ -91,9 +91,9 @@ def test_finished_scenes_of_many_are_left_alone(tmp_path, loads, capsys):
     assert len(printed.err.splitlines()) == 1 and "b.4d" in printed.err
     assert "2 of 3 scenes are saved; these failed:\n  b.mp4: " in printed.out
     assert (out / "a.4d" / "manifest.json").stat().st_mtime_ns == before
-    assert is_finished(out / "c.4d") and loads == ["nano", "nano"]
+    assert finished(out / "c.4d") and loads == ["nano", "nano"]
     assert run(*videos, "-o", out, "--overwrite") == 0
-    assert is_finished(out / "b.4d")
+    assert finished(out / "b.4d")
     loads.clear()
     assert run(*videos, "-o", out) == 0 and loads == []
 
@@ -110,7 +110,7 @@ def test_the_scene_of_another_clip_is_not_taken_for_this_ones(tmp_path, loads, c
     new = write_video(tmp_path / "tuesday" / "c.mp4", frames=2)
     assert run(*days["tuesday"], new, "-o", out) == 1
     printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 2 and is_finished(out / "c.4d")
+    assert len(printed.err.splitlines()) == 2 and finished(out / "c.4d")
     assert all("holds the scene of another clip" in line for line in printed.err.splitlines())
     assert open_scene(out / "a.4d").frame_count == 3
     # A copy of the same clip, of another time, is the same clip.

@@ -18,7 +18,7 @@ import pytest
 
 import dynapoint
 from dynapoint import cli
-from dynapoint.inference.scenes import is_finished
+from dynapoint.inference.scenes import finished
 from test_open import weights_of
 from video_files import write_video
 
@@ -73,7 +73,7 @@ def check_scenes(out: Path, names: list[str]) -> set[str]:
             assert any(path.name.startswith(f".{name}.") for name in names), path
             continue
         assert path.name in names, path
-        assert is_finished(path), f"{path} is not whole"
+        assert finished(path), f"{path} is not whole"
         rec = dynapoint.open(path)
         assert np.isfinite(rec.own_time_points).all() and np.isfinite(rec.tracks().points).all()
         assert rec.images.shape[0] == 4
@@ -145,7 +145,7 @@ def test_exports_killed_at_random_moments(tmp_path, clips, to):
         for path in out.iterdir():
             if not path.name.startswith("."):
                 assert sizes(path) == whole, f"{path} is half-written"
-        assert check_scenes(tmp_path / "none", []) == set() and is_finished(scene)
+        assert check_scenes(tmp_path / "none", []) == set() and finished(scene)
     assert killed >= MOMENTS // 2
     for turn in range(3):
         assert in_child(command(*run, out / f"{turn}"))[0] == 0
@@ -187,7 +187,7 @@ def test_killed_between_the_two_renames_of_a_replacement(tmp_path, clips, step):
     assert out.exists() == (step == "put in place") and hidden(tmp_path)
     # Without --overwrite what is there is refused, and so is what has been put back.
     assert in_child(command(*words))[0] == 1
-    assert hidden(tmp_path) == [] and is_finished(out)
+    assert hidden(tmp_path) == [] and finished(out)
     assert json.loads((out / "manifest.json").read_text())["files"] == manifest["files"]
 
 
@@ -206,8 +206,8 @@ def test_a_kill_while_what_is_replaced_is_removed_leaves_the_new(tmp_path, clips
         return command(*words, "--overwrite")()
 
     assert in_child(run)[0] == -signal.SIGKILL
-    assert is_finished(out) and hidden(tmp_path)
+    assert finished(out) and hidden(tmp_path)
     # The rest of the old scene is not put back, even where the new one is gone.
     out.rename(tmp_path / "elsewhere")
     assert in_child(command(*words))[0] == 0
-    assert hidden(tmp_path) == [] and is_finished(out)
+    assert hidden(tmp_path) == [] and finished(out)

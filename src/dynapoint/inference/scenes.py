@@ -63,11 +63,6 @@ def finished(output: Path) -> Manifest | None:
         return None
 
 
-def is_finished(output: Path) -> bool:
-    """Whether a whole scene lies there."""
-    return finished(output) is not None
-
-
 def other_clip(plan: ScenePlan) -> OutputError:
     """What to say where the scene of another clip lies in a scene's place."""
     return OutputError(
