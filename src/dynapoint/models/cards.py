@@ -40,6 +40,8 @@ class ModelCard:
         instead: Where no weights exist, what to do.
         cannot: Those of `CANNOT` that are true of its network.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
+        window: How many frames it sees at once at most; longer clips are cut into such windows.
+        overlap: How many frames of a window the next one sees again.
         loader: Makes the network of a `models.source.ModelSource`; "module:function" where that is
             not to be imported before it is needed.
         kinds: Names, for ever, of the dataclasses in what its `encode` gives, so that scenes can
@@ -60,6 +62,8 @@ class ModelCard:
     instead: str | None = None
     cannot: frozenset[str] = frozenset()
     refine: bool = False
+    window: int = 24
+    overlap: int = 8
 
 
 NANO_2 = ModelCard(
@@ -87,6 +91,8 @@ DPM_NANO_1 = ModelCard(
 )
 DEPT3R_NANO_1 = ModelCard(
     name="dept3r-nano-1",
+    window=10,
+    overlap=5,
     parameters=1_520_580,
     licence="Apache-2.0",
     source="trained by the dynapoint authors on the package's own data engine",
@@ -97,6 +103,8 @@ DEPT3R_NANO_1 = ModelCard(
 )
 VDPM = ModelCard(
     name="vdpm",
+    window=20,
+    overlap=10,
     parameters=1_661_508_918,
     # The code beside them is MIT, with parts under VGGT's licence, which covers derived works.
     licence=(
@@ -111,6 +119,8 @@ VDPM = ModelCard(
 )
 VGGT = ModelCard(
     name="vggt",
+    window=20,
+    overlap=10,
     parameters=1_190_596_120,
     licence=(
         "non-commercial; of these authors' checkpoints only VGGT-1B-Commercial allows other use"
@@ -149,6 +159,8 @@ DPM = ModelCard(
 )
 DEPT3R = ModelCard(
     name="dept3r",
+    window=10,
+    overlap=5,
     parameters=1_223_255_835,
     licence=(
         "that of the weights which are given: what is trained from VGGT-1B is non-commercial, as "

@@ -26,6 +26,7 @@ from dynapoint.results.scene_points import (
     QueryResult,
 )
 from dynapoint.results.seen_surfaces import seen_probability, surface_of
+from dynapoint.windows.spans import Segment
 
 if TYPE_CHECKING:
     from dynapoint.reductions.flow import OpticalFlow
@@ -59,6 +60,8 @@ class SceneMaps:
             (`results.seen_places`); None if points are projected instead.
         kept_tracks: Tracks of frame 0, if they are already computed, e.g. memory-mapped.
         folder: The saved scene that was opened, if any.
+        segments: The parts of a long clip that are worlds of their own, in order; `()` where all
+            frames share one. `world_from_camera` of each one's first frame is the identity.
     """
 
     frames: Frames
@@ -76,6 +79,7 @@ class SceneMaps:
     pictures: UInt8[np.ndarray, "frame tall wide"] | MeasuredPictures | None = None
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
+    segments: tuple[Segment, ...] = ()
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:

@@ -1,0 +1,1 @@
+"""Videos of any length: windows of frames, what each says, and how they become one scene."""
