@@ -36,7 +36,11 @@ def checked_rule(lens: str) -> LensRule:
 
 
 def square_lenses(
-    map_intrinsics: Float64[np.ndarray, "frame 3 3"], pixel_map: PixelMap, *, shared: bool
+    map_intrinsics: Float64[np.ndarray, "frame 3 3"],
+    pixel_map: PixelMap,
+    *,
+    shared: bool,
+    focal_px: float | None = None,
 ) -> Float64[np.ndarray, "frame 3 3"]:
     """Lenses with one focal length along x and y in the pictures, in pixels of the maps.
 
@@ -45,6 +49,8 @@ def square_lenses(
         pixel_map: Where pictures' pixels lie in the maps.
         shared: All frames get the median of the logarithms of their focal lengths, and of their
             principal points; only for pictures of one size.
+        focal_px: The focal length of all frames, in pixels of the pictures, where other frames of
+            the camera told it.
     """
     in_pictures = np.linalg.inv(pixel_map.map_from_image) @ map_intrinsics
     log_focal = np.log(in_pictures[:, [0, 1], [0, 1]]).mean(axis=1)
@@ -52,19 +58,23 @@ def square_lenses(
     if shared:
         log_focal = np.full(len(log_focal), np.median(log_focal))
         centre = np.tile(np.median(centre, axis=0), (len(centre), 1))
+    if focal_px is not None:
+        log_focal = np.full(len(log_focal), np.log(focal_px))
     square = np.tile(np.eye(3), (len(log_focal), 1, 1))
     square[:, [0, 1], [0, 1]] = np.exp(log_focal)[:, None]
     square[:, :2, 2] = centre
     return pixel_map.map_from_image @ square
 
 
-def with_square_lens(answer: CleanedAnswer, pixel_map: PixelMap, *, shared: bool) -> CleanedAnswer:
+def with_square_lens(
+    answer: CleanedAnswer, pixel_map: PixelMap, *, shared: bool, focal_px: float | None = None
+) -> CleanedAnswer:
     """An answer whose lenses are `square_lenses`, with maps that agree with them.
 
     Every point projects where it did and is as deep as it was. Frames whose lens stays keep their
     points to the last bit.
     """
-    lenses = square_lenses(answer.map_intrinsics, pixel_map, shared=shared)
+    lenses = square_lenses(answer.map_intrinsics, pixel_map, shared=shared, focal_px=focal_px)
     differ = _differ(answer.map_intrinsics, lenses)
     if not differ.any():
         return answer

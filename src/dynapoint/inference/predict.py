@@ -106,6 +106,11 @@ class NetworkDecoder:
         known.update(fresh)
         return [known[frame] for frame in frames]
 
+    @property
+    def placed(self) -> PlacedEncoding:
+        """What the network keeps of the clip, and what became of it since."""
+        return self._placed
+
     def store(self, folder: Path) -> NetworkEntry | None:
         """Write the network and what it keeps of the clip; None unless `load_model` made it.
 
@@ -197,6 +202,7 @@ def predict(
     reference: int = 0,
     known: KnownCameras | None = None,
     lens: LensRule = "shared",
+    focal_px: float | None = None,
     refine: bool = False,
     between: Callable[[], Between] | None = None,
     progress: bool = False,
@@ -211,6 +217,8 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         known: Cameras that are known: pictures are undistorted, and poses solved again.
         lens: Whether frames of one size have one lens, where it is not known.
+        focal_px: The focal length, in pixels of the pictures, where other frames of the same camera
+            told it; it is left as it is.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
         progress: Passed on to the result, and to the network.
@@ -227,10 +235,13 @@ def predict(
     request = _request(frames, pixel_map, told, reference=reference, progress=progress)
     encoded = _encode(model, prepared, request)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
-    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name, one_lens=one_lens)
+    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name)
+    if known is None:
+        answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
         begin("refine")
-        given: dict[str, Any] = {"known_lens": known is not None, "between": between}
+        told_lens = known is not None or focal_px is not None
+        given: dict[str, Any] = {"known_lens": told_lens, "between": between}
         answer, found = refined_answer(answer, frames, pixel_map, one_lens=one_lens, **given)
         answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
@@ -266,8 +277,6 @@ def _cleaned(
     pixel_map: PixelMap,
     known: Float64[np.ndarray, "frame 3 3"] | None,
     model_name: str,
-    *,
-    one_lens: bool,
 ) -> CleanedAnswer:
     """Cameras and own-time maps: finite, rigid, doubted where asked, for lenses that can be."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
@@ -296,7 +305,7 @@ def _cleaned(
         poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
         placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
         points = placed.moved(points)
-    answer = CleanedAnswer(
+    return CleanedAnswer(
         world_from_camera=poses,
         network_intrinsics=predicted,
         map_intrinsics=map_intrinsics,
@@ -304,7 +313,6 @@ def _cleaned(
         confidence=read_only(confidence),
         placed=placed,
     )
-    return answer if known is not None else with_square_lens(answer, pixel_map, shared=one_lens)
 
 
 def _settings_of(

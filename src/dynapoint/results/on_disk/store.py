@@ -1,14 +1,14 @@
 """Scenes on disk: a manifest, plain arrays and a contact sheet, written whole or not at all."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 import dynapoint
@@ -17,6 +17,7 @@ from dynapoint.geometry.distortion import Distortion
 from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.motion_answers import motion
 from dynapoint.results.on_disk.fewer_bits import in_single
+from dynapoint.results.on_disk.large_arrays import GrowingArray, let_go, save_array
 from dynapoint.results.on_disk.lean_arrays import lean_arrays, with_points
 from dynapoint.results.on_disk.manifest import (
     ENCODED_FILE,
@@ -31,7 +32,7 @@ from dynapoint.results.on_disk.manifest import (
 from dynapoint.results.on_disk.stored_frames import source_facts, write_frames
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.scene_maps import SceneMaps
-from dynapoint.results.scene_points import FrameTracks
+from dynapoint.results.scene_points import FrameTracks, MeasuredPictures
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
@@ -70,6 +71,8 @@ _LEAN: dict[str, tuple[tuple[str, ...], str]] = {
 }
 # What lean scenes hold in place of float32: half precision, or numbers on a scale.
 _HALF, _CODES = ("float16",), ("uint8", "uint16")
+# How many times of tracks are written before what was read for them is let go of.
+_LET_GO_EVERY = 32
 _TRACKS = ("track_points", "track_visible", "track_confidence")
 
 
@@ -107,14 +110,15 @@ def write_tracks(scene: SceneMaps, folder: Path) -> FrameTracks:
     shape = (scene.frame_count, *scene.map_hw)
     paths = [folder / f"{name}.npy" for name in _TRACKS]
     with ExitStack() as files:
-        points, visible, confidence = (
-            files.enter_context(_growing_array(path, array_shape))
+        growing = [
+            files.enter_context(GrowingArray(path, array_shape))
             for path, array_shape in zip(paths, ((*shape, 3), shape, shape), strict=True)
-        )
-        for now in scene.track_times():
-            points(now[0])
-            visible(now[1])
-            confidence(now[2])
+        ]
+        for time, now in enumerate(scene.track_times()):
+            for array, rows in zip(growing, now, strict=True):
+                array.append(rows)
+            if time % _LET_GO_EVERY == 0:
+                let_go(scene.own_time_points, scene.own_time_confidence)
     mapped = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
     return FrameTracks(points=mapped[0], visible=mapped[1], confidence=mapped[2])
 
@@ -235,18 +239,32 @@ def _write_small(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
 def _write_whole(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
     """Write all arrays but the tracks; returns what the manifest says of all."""
     entries = _write_small(scene, folder)
-    np.save(folder / "images.npy", map_pictures(scene))
+    with GrowingArray(folder / "images.npy", (scene.frame_count, *scene.map_hw, 3), "u1") as array:
+        for frame in range(scene.frame_count):
+            array.append(map_pictures(scene, [frame]))
     np.save(folder / "motion_probability.npy", motion(scene, frame=0).probability)
     # Large and of their type on disk already, so that nothing is copied.
-    np.save(folder / "own_time_points.npy", scene.own_time_points)
-    np.save(folder / "own_time_confidence.npy", scene.own_time_confidence)
+    save_array(folder / "own_time_points.npy", scene.own_time_points)
+    save_array(folder / "own_time_confidence.npy", scene.own_time_confidence)
     count, map_hw = scene.frame_count, scene.map_hw
     entries |= {name: _entry(name, count, map_hw) for name in _LAYOUT if name not in entries}
     if scene.pictures is not None:
-        pictures = np.stack([scene.pictures[frame] for frame in range(count)])
-        np.save(folder / f"{_PICTURES}.npy", pictures)
-        entries[_PICTURES] = _pictures_entry(pictures.shape)
+        entries[_PICTURES] = _write_pictures(scene.pictures, count, folder)
     return entries
+
+
+def _write_pictures(
+    pictures: UInt8[np.ndarray, "frame tall wide"] | MeasuredPictures, count: int, folder: Path
+) -> ArrayEntry:
+    """Write the pictures to measure in; returns what the manifest says of them."""
+    path, shape = folder / f"{_PICTURES}.npy", (count, *pictures[0].shape)
+    if isinstance(pictures, np.ndarray):
+        save_array(path, pictures)
+    else:
+        with GrowingArray(path, shape, "u1") as array:
+            for frame in range(count):
+                array.append(pictures[frame])
+    return _pictures_entry(shape)
 
 
 def _write_lean(scene: SceneMaps, folder: Path) -> dict[str, ArrayEntry]:
@@ -265,21 +283,6 @@ def _layout(*, lean: bool, names: Collection[str]) -> tuple[str, ...]:
     own_time = OWN_TIME_DEPTH if OWN_TIME_DEPTH in names else "own_time_points"
     absent = ("images", "own_time_points", "track_points")
     return (*(name for name in _LAYOUT if name not in absent), own_time, TRACK_MOTION)
-
-
-@contextmanager
-def _growing_array(
-    path: Path, shape: tuple[int, ...]
-) -> Iterator[Callable[[Float32[np.ndarray, "..."]], None]]:
-    """Give a function that appends to a .npy file of float32; never holds more than it is given."""
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-
-        def append(rows: Float32[np.ndarray, "..."]) -> None:
-            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
-
-        yield append
 
 
 def _open_array(folder: Path, name: str, manifest: Manifest) -> np.ndarray:

@@ -1,0 +1,173 @@
+"""What a window leaves on disk when it is finished, whole or not at all."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dynapoint.errors import SceneError
+from dynapoint.inference.predict import NetworkDecoder
+from dynapoint.models.kept.encoded_files import write_encoded
+from dynapoint.models.kept.finer_maps import nearest_places
+from dynapoint.models.kept.placed_encoding import PlacedEncoding
+from dynapoint.refinement.findings import Findings
+from dynapoint.results.on_disk.manifest import ENCODED_FILE
+from dynapoint.results.pictures import map_pictures
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.whole_file import new_folder
+from dynapoint.windows.spans import Window
+from dynapoint.windows.window_maps import WindowMaps
+
+WINDOWS_FOLDER = "windows"
+WINDOW_FILE = "window.json"
+
+# Kept for good; the others are gone once the scene is assembled.
+_MAPS = ("world_from_camera", "map_intrinsics", "points", "confidence")
+_FOR_ASSEMBLY = ("evidence", "images", "pictures", "intrinsics")
+
+
+def window_folder(index: int) -> str:
+    """Where a window lies in its scene."""
+    return f"{WINDOWS_FOLDER}/{index:05d}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinishedWindow:
+    """A window as it was written.
+
+    Attributes:
+        window: Which frames it holds.
+        maps: What it says of them.
+        findings: What refinement found; None where none was asked for.
+        focal_px: The focal length of its frames in pixels of the pictures (the median).
+        folder: Where it lies.
+    """
+
+    window: Window
+    maps: WindowMaps
+    findings: Findings | None
+    focal_px: float
+    folder: Path
+
+    def images(self) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
+        """What its maps show of the pictures; only until the scene is assembled."""
+        return _opened(self.folder, "images")
+
+    def pictures(self) -> UInt8[np.ndarray, "frame tall wide"] | None:
+        """Grey pictures to measure in, if there are any; only until the scene is assembled."""
+        there = (self.folder / "pictures.npy").is_file()
+        return _opened(self.folder, "pictures") if there else None
+
+    def intrinsics(self) -> Any:
+        """Of its frames, in pixels of the pictures; only until the scene is assembled."""
+        return _opened(self.folder, "intrinsics")
+
+
+def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: bool) -> None:
+    """Write what a window's reconstruction says of its frames.
+
+    Args:
+        rec: The window as a clip of its own, fresh from the network.
+        window: Which frames of the clip these are.
+        folder: What becomes the window's folder; the one above it has to be there.
+        lean: Leave out what answers further questions.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with new_folder(folder) as part:
+        arrays: dict[str, np.ndarray] = {
+            "world_from_camera": rec.world_from_camera,
+            "map_intrinsics": rec.map_intrinsics,
+            "points": rec.own_time_points,
+            "confidence": rec.own_time_confidence,
+            "images": map_pictures(rec),
+            "intrinsics": rec.intrinsics,
+        }
+        evidence = _evidence(rec)
+        if evidence is not None:
+            arrays["evidence"] = evidence
+        if rec.pictures is not None and not lean:
+            arrays["pictures"] = np.stack([rec.pictures[k] for k in range(rec.frame_count)])
+        for name, array in arrays.items():
+            np.save(part / f"{name}.npy", array, allow_pickle=False)
+        if not lean and isinstance(rec.decoder, NetworkDecoder):
+            write_encoded(rec.decoder.placed, part / ENCODED_FILE)
+        found = rec.refinement
+        facts = {
+            "frames": list(window.frames),
+            "segment": window.segment,
+            "closes_loop": window.closes_loop,
+            "findings": None if found is None else found.to_plain(),
+        }
+        (part / WINDOW_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def read_window(folder: Path) -> FinishedWindow:
+    """A window that was written, its maps memory-mapped.
+
+    Raises:
+        SceneError: A file is missing or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / WINDOW_FILE).read_text(encoding="utf-8"))
+        window = Window(
+            frames=tuple(int(frame) for frame in facts["frames"]),
+            segment=int(facts["segment"]),
+            closes_loop=bool(facts["closes_loop"]),
+        )
+        found = facts["findings"]
+        findings = None if found is None else Findings.from_plain(found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SceneError(
+            f"{folder / WINDOW_FILE} is missing or damaged; reconstruct the scene again"
+        ) from error
+    maps = {name: _opened(folder, name) for name in _MAPS}
+    there = (folder / "evidence.npy").is_file()
+    lens = _opened(folder, "intrinsics")
+    return FinishedWindow(
+        window=window,
+        maps=WindowMaps(
+            frames=window.frames,
+            evidence=_opened(folder, "evidence") if there else None,
+            **maps,
+        ),
+        findings=findings,
+        focal_px=float(np.exp(np.median(np.log(lens[:, [0, 1], [0, 1]])))),
+        folder=folder,
+    )
+
+
+def drop_what_was_for_assembly(folder: Path) -> None:
+    """Delete what a window's folder holds for the assembly of the scene alone."""
+    for name in _FOR_ASSEMBLY:
+        (folder / f"{name}.npy").unlink(missing_ok=True)
+
+
+def _evidence(rec: Reconstruction) -> UInt8[np.ndarray, "frame height width"] | None:
+    """What refinement found of every pixel of the maps; None where nothing was asked."""
+    if not isinstance(rec.decoder, NetworkDecoder):
+        return None
+    placed: PlacedEncoding = rec.decoder.placed
+    if placed.correction is None:
+        return None
+    coarse = placed.correction.evidence.cpu().numpy()
+    rows, columns = (
+        nearest_places(count, side)
+        for count, side in zip(rec.map_hw, coarse.shape[1:], strict=True)
+    )
+    found: UInt8[np.ndarray, "frame height width"] = coarse[:, rows[:, None], columns[None]]
+    return found
+
+
+def _opened(folder: Path, name: str) -> Any:
+    """An array of a window, memory-mapped."""
+    path = folder / f"{name}.npy"
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    # Damaged headers are refused by errors of many kinds, of Python's parser too.
+    except Exception as error:
+        raise SceneError(f"{path} is missing or damaged; reconstruct the scene again") from error

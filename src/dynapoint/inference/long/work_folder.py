@@ -1,0 +1,139 @@
+"""Where a long clip is worked on: finished windows stay when the process is killed."""
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynapoint.errors import OutputError, SceneError
+from dynapoint.inference.long.window_files import (
+    WINDOWS_FOLDER,
+    FinishedWindow,
+    read_window,
+    window_folder,
+)
+from dynapoint.results.on_disk.stored_frames import FRAMES_FOLDER
+from dynapoint.whole_file import whole_file
+
+_FACTS_FILE, _LOCK_FILE = "made_with.json", "lock"
+
+Facts = Mapping[str, str | int | float | None]
+"""All that what a window says depends on, beside the window's number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkFolder:
+    """The folder of a clip that is being worked on.
+
+    Attributes:
+        path: Where it is.
+        resumed: How many windows an earlier process left finished.
+    """
+
+    path: Path
+    resumed: int = 0
+
+    def finished(self, index: int) -> FinishedWindow | None:
+        """A window that was finished before, if it was; one that is damaged is deleted."""
+        folder = self.path / window_folder(index)
+        if not folder.is_dir():
+            return None
+        try:
+            return read_window(folder)
+        except SceneError:
+            shutil.rmtree(folder)
+            return None
+
+    def make(self) -> None:
+        """Make the folders in it."""
+        (self.path / WINDOWS_FOLDER).mkdir(exist_ok=True)
+        (self.path / FRAMES_FOLDER).mkdir(exist_ok=True)
+
+
+def unfinished_folder(output: Path) -> Path:
+    """Where a clip is worked on that becomes the scene `output`."""
+    output = Path(os.path.realpath(output))
+    return output.parent / f".{output.name}.unfinished"
+
+
+@contextmanager
+def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
+    """The work folder of a scene to be written; deleted if the block succeeds, else kept.
+
+    What an earlier process left there is taken up if it was made with the same facts, else it is
+    deleted.
+
+    Args:
+        output: What becomes the scene.
+        facts: What windows depend on.
+
+    Raises:
+        OutputError: Another process works on the same scene, or nothing can be written.
+    """
+    path = unfinished_folder(output)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
+        with _locked(path, output):
+            told = json.dumps(dict(facts), indent=1, sort_keys=True) + "\n"
+            facts_file = path / _FACTS_FILE
+            same = facts_file.is_file() and facts_file.read_text(encoding="utf-8") == told
+            if not same:
+                _empty(path)
+                with whole_file(facts_file) as part:
+                    part.write_text(told, encoding="utf-8")
+            work = WorkFolder(path=path, resumed=_finished_count(path))
+            work.make()
+            yield work
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be written ({error.strerror or error}); what is finished stays in "
+            f"{path}: make room and run the same command again, or delete it"
+        ) from error
+
+
+def passing_work_folder(owner: object) -> WorkFolder:
+    """A work folder among temporary files that goes when `owner` is no longer used."""
+    path = Path(tempfile.mkdtemp(prefix="dynapoint-"))
+    weakref.finalize(owner, shutil.rmtree, path, ignore_errors=True)
+    work = WorkFolder(path=path)
+    work.make()
+    return work
+
+
+def _finished_count(path: Path) -> int:
+    """How many windows are finished; those half written have hidden names."""
+    windows = path / WINDOWS_FOLDER
+    return sum(each.name.isdigit() for each in windows.iterdir()) if windows.is_dir() else 0
+
+
+def _empty(path: Path) -> None:
+    """Delete all that lies in a work folder but its lock."""
+    for each in path.iterdir():
+        if each.name == _LOCK_FILE:
+            continue
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+@contextmanager
+def _locked(path: Path, output: Path) -> Iterator[None]:
+    """Hold a work folder for this process; the lock of one that is killed is free again."""
+    try:
+        import fcntl  # noqa: PLC0415 - not everywhere.
+    except ImportError:
+        yield
+        return
+    with (path / _LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{output} is being written by another process; wait for it, or give another path"
+            ) from None
+        yield
