@@ -175,6 +175,20 @@ def give_usual_rights(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
+def hand_on(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where that cannot be.
+
+    For files that nobody writes into, such as those of scenes.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -1,6 +1,5 @@
 """Opening a stored scene: what it holds is there at once, its network comes when it is needed."""
 
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +11,19 @@ from jaxtyping import Float32, UInt8
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
 from dynapoint.geometry.distortion import DistortedLens
+from dynapoint.inference.storing import check_file
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.on_disk.manifest import ENCODED_FILE, NetworkEntry
+from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER, NetworkEntry
 from dynapoint.results.on_disk.store import LEFT_OUT, StoredArrays, read_arrays
 from dynapoint.results.on_disk.stored_frames import open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
-from dynapoint.whole_file import sha256_of
+from dynapoint.whole_file import hand_on, sha256_of
 
 if TYPE_CHECKING:
+    from dynapoint.inference.long.long_decoder import LongDecoder
     from dynapoint.inference.predict import NetworkDecoder
+    from dynapoint.models.protocol import PointMapModel
 
 
 def open_scene(
@@ -83,6 +85,8 @@ def open_scene(
         pictures=_pictures(stored, frames),
         kept_tracks=_kept_tracks(stored),
         folder=folder,
+        segments=manifest.segments,
+        joining=manifest.joining,
     )
 
 
@@ -170,7 +174,7 @@ class StoredDecoder:
         self._stored = stored
         self._weights = weights
         self._device = device
-        self._network: NetworkDecoder | None = None
+        self._network: NetworkDecoder | LongDecoder | None = None
 
     def decode(
         self, frames: Sequence[int], time: int, *, keep: bool = True
@@ -198,9 +202,12 @@ class StoredDecoder:
             OSError: They cannot be copied.
         """
         entry = self._stored.manifest.network
-        if entry is not None:
-            for name in (ENCODED_FILE, *([entry.weights_file] if entry.weights_file else [])):
-                shutil.copyfile(self._folder / name, folder / name)
+        if entry is None:
+            return None
+        names = [name for name in self._stored.manifest.files if _is_of_network(name, entry)]
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            hand_on(self._folder / name, folder / name)
         return entry
 
     def further_questions(self) -> tuple[bool, str]:
@@ -229,46 +236,75 @@ class StoredDecoder:
             return arrays["own_time_points"][frame], arrays["own_time_confidence"][frame]
         return arrays["track_points"][time], arrays["track_confidence"][time]
 
-    def _load(self) -> "NetworkDecoder":
+    def _load(self) -> "NetworkDecoder | LongDecoder":
         """The network and what it kept of the clip, both checked."""
         entry = self._stored.manifest.network
         if entry is None:
             raise SceneError(_without_network(self._folder, self._stored))
-        _check_file(self._folder / ENCODED_FILE, entry.encoded_sha256)
-        weights = self._weights
-        if weights is None and entry.weights_file is not None:
-            weights = self._folder / entry.weights_file
-            _check_file(weights, entry.weights_sha256)
+        if entry.encoded_sha256 is None:
+            from dynapoint.inference.long.long_decoder import long_decoder_of  # noqa: PLC0415
+
+            return long_decoder_of(
+                self._stored,
+                self._folder,
+                np.array(self._target_of_frame),
+                lambda: load_stored_network(
+                    self._folder, self._stored, weights=self._weights, device=self._device
+                ),
+            )
+        check_file(self._folder / ENCODED_FILE, entry.encoded_sha256)
+        model = load_stored_network(
+            self._folder, self._stored, weights=self._weights, device=self._device
+        )
         # Loading torch takes longer than all that the scene answers itself.
         from dynapoint.inference.predict import NetworkDecoder, device_of  # noqa: PLC0415
-        from dynapoint.models.catalog import load_model  # noqa: PLC0415
         from dynapoint.models.kept.encoded_files import read_encoded  # noqa: PLC0415
-        from dynapoint.models.protocol import info_of  # noqa: PLC0415
-        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
-        try:
-            weights = require_weights(entry.name, weights)
-        except ModelError as error:
-            raise SceneError(
-                f"{self._folder} was made by {self._stored.manifest.model} and does not hold its "
-                f"weights, which further questions need: {error} (weights=FILE)"
-            ) from error
-        model = load_model(
-            entry.name,
-            weights=weights,
-            device=self._device,
-            decoder_weights=entry.decoder_weights,  # type: ignore[arg-type]
-            precision=entry.precision,  # type: ignore[arg-type]
-        )
-        found = info_of(model).weights_sha256
-        if found != entry.weights_sha256:
-            raise SceneError(_other_weights(weights, self._folder, entry, found))
         return NetworkDecoder(
             model,
             read_encoded(self._folder / ENCODED_FILE, device_of(model)),
             self._stored.arrays["own_time_points"],
             self._stored.arrays["own_time_confidence"],
         )
+
+
+def load_stored_network(
+    folder: Path, stored: StoredArrays, *, weights: Path | None, device: str | None
+) -> "PointMapModel":
+    """The network that made a scene.
+
+    Raises:
+        SceneError: Its weights are damaged, others, or nowhere.
+        ModelError: There is no such device.
+    """
+    entry = stored.manifest.network
+    if entry is None:
+        raise SceneError(_without_network(folder, stored))
+    if weights is None and entry.weights_file is not None:
+        weights = folder / entry.weights_file
+        check_file(weights, entry.weights_sha256)
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415
+    from dynapoint.models.protocol import info_of  # noqa: PLC0415
+    from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
+
+    try:
+        weights = require_weights(entry.name, weights)
+    except ModelError as error:
+        raise SceneError(
+            f"{folder} was made by {stored.manifest.model} and does not hold its weights, which "
+            f"further questions need: {error} (weights=FILE)"
+        ) from error
+    model = load_model(
+        entry.name,
+        weights=weights,
+        device=device,
+        decoder_weights=entry.decoder_weights,  # type: ignore[arg-type]
+        precision=entry.precision,  # type: ignore[arg-type]
+    )
+    found = info_of(model).weights_sha256
+    if found != entry.weights_sha256:
+        raise SceneError(_other_weights(weights, folder, entry, found))
+    return model
 
 
 def _check_weights(weights: Path, folder: Path, stored: StoredArrays) -> None:
@@ -283,19 +319,9 @@ def _check_weights(weights: Path, folder: Path, stored: StoredArrays) -> None:
         raise SceneError(_other_weights(weights, folder, entry, found))
 
 
-def _check_file(path: Path, sha256: str) -> None:
-    """Refuse a file of the scene that has changed since it was written."""
-    try:
-        found = sha256_of(path)
-    except OSError as error:
-        raise SceneError(
-            f"{path} cannot be read ({error.strerror}); reconstruct the scene again"
-        ) from error
-    if found != sha256:
-        raise SceneError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...; reconstruct "
-            "the scene again"
-        )
+def _is_of_network(name: str, entry: NetworkEntry) -> bool:
+    """Whether a file of a scene belongs to its network and what that keeps of the clip."""
+    return name in (ENCODED_FILE, entry.weights_file) or name.startswith(f"{WINDOWS_FOLDER}/")
 
 
 def _without_network(folder: Path, stored: StoredArrays) -> str:

@@ -257,7 +257,7 @@ def predict(
         progress=progress,
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
-        settings={**_settings_of(model, info, known, prepare, lens), "reference": reference},
+        settings={**settings_of(model, info, known, prepare, lens), "reference": reference},
     )
 
 
@@ -315,7 +315,7 @@ def _cleaned(
     )
 
 
-def _settings_of(
+def settings_of(
     model: PointMapModel, info: ModelInfo, known: object, prepare: Preparation, lens: LensRule
 ) -> dict[str, str]:
     """Where a network computes and in what, and what it was given."""

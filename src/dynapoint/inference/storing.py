@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dynapoint.errors import ModelError
+from dynapoint.errors import ModelError, SceneError
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
@@ -34,7 +34,7 @@ def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEnt
         name=source.name,
         weights_sha256=source.weights_sha256,
         weights_bytes=source.weights.stat().st_size if there else 0,
-        weights_file=_copy_weights(source, folder) if there else None,
+        weights_file=copy_weights(source, folder) if there else None,
         decoder_weights=source.decoder_weights,
         precision=source.precision,
         encoded_sha256=sha256_of(path),
@@ -42,7 +42,7 @@ def store_network(encoded: Any, source: ModelSource, folder: Path) -> NetworkEnt
     )
 
 
-def _copy_weights(source: ModelSource, folder: Path) -> str | None:
+def copy_weights(source: ModelSource, folder: Path) -> str | None:
     """Copy a small weights file that has not changed since; returns its name in the scene."""
     if source.weights.stat().st_size > LARGEST_WEIGHTS_BYTES:
         return None
@@ -69,3 +69,18 @@ def _link_from_neighbour(source: ModelSource, copy: Path) -> bool:
                 os.link(other, copy)
                 return True
     return False
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Refuse a file of the scene that has changed since it was written."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise SceneError(
+            f"{path} cannot be read ({error.strerror}); reconstruct the scene again"
+        ) from error
+    if found != sha256:
+        raise SceneError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...; reconstruct "
+            "the scene again"
+        )

@@ -26,6 +26,7 @@ from dynapoint.results.scene_points import (
     QueryResult,
 )
 from dynapoint.results.seen_surfaces import seen_probability, surface_of
+from dynapoint.windows.joining import Joining
 from dynapoint.windows.spans import Segment
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class SceneMaps:
         folder: The saved scene that was opened, if any.
         segments: The parts of a long clip that are worlds of their own, in order; `()` where all
             frames share one. `world_from_camera` of each one's first frame is the identity.
+        joining: How windows became the scene; None where the network saw all frames at once.
     """
 
     frames: Frames
@@ -80,6 +82,7 @@ class SceneMaps:
     kept_tracks: FrameTracks | None = None
     folder: Path | None = None
     segments: tuple[Segment, ...] = ()
+    joining: Joining | None = None
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:

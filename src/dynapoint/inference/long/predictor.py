@@ -11,7 +11,7 @@ from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.inference.known_cameras import known_cameras
 from dynapoint.inference.lens import LensRule
-from dynapoint.inference.predict import predict
+from dynapoint.inference.predict import predict, settings_of
 from dynapoint.inference.prepare import Preparation
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import ModelInfo, PointMapModel
@@ -45,6 +45,13 @@ class WindowPredictor:
     def finds_lens(self) -> bool:
         """Whether one lens is to be found for all windows together."""
         return self.intrinsics is None and self.lens == "shared"
+
+    def settings(self) -> dict[str, str | int]:
+        """What the manifest of a scene says of how it was made."""
+        return {
+            **settings_of(self.model, self.info, self.intrinsics, self.prepare, self.lens),
+            "reference": self.reference,
+        }
 
     def predict(
         self,

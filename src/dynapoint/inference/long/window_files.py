@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from dynapoint.errors import SceneError
 from dynapoint.inference.predict import NetworkDecoder
@@ -14,19 +14,18 @@ from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.kept.finer_maps import nearest_places
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
-from dynapoint.results.on_disk.manifest import ENCODED_FILE
+from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.whole_file import new_folder
+from dynapoint.whole_file import new_folder, sha256_of
 from dynapoint.windows.spans import Window
 from dynapoint.windows.window_maps import WindowMaps
 
-WINDOWS_FOLDER = "windows"
 WINDOW_FILE = "window.json"
 
 # Kept for good; the others are gone once the scene is assembled.
 _MAPS = ("world_from_camera", "map_intrinsics", "points", "confidence")
-_FOR_ASSEMBLY = ("evidence", "images", "pictures", "intrinsics")
+_FOR_ASSEMBLY = ("evidence", "images", "pictures", "intrinsics", "map_from_image")
 
 
 def window_folder(index: int) -> str:
@@ -42,15 +41,21 @@ class FinishedWindow:
         window: Which frames it holds.
         maps: What it says of them.
         findings: What refinement found; None where none was asked for.
-        focal_px: The focal length of its frames in pixels of the pictures (the median).
         folder: Where it lies.
+        encoded_sha256: The hash of what the network keeps of it; None for nothing.
     """
 
     window: Window
     maps: WindowMaps
     findings: Findings | None
-    focal_px: float
     folder: Path
+    encoded_sha256: str | None
+
+    @property
+    def focal_px(self) -> float:
+        """The focal length of its frames in pixels of the pictures: the median of logarithms."""
+        lens = np.array(_opened(self.folder, "intrinsics"))
+        return float(np.exp(np.median(np.log(lens[:, [0, 1], [0, 1]]))))
 
     def images(self) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
         """What its maps show of the pictures; only until the scene is assembled."""
@@ -61,9 +66,9 @@ class FinishedWindow:
         there = (self.folder / "pictures.npy").is_file()
         return _opened(self.folder, "pictures") if there else None
 
-    def intrinsics(self) -> Any:
-        """Of its frames, in pixels of the pictures; only until the scene is assembled."""
-        return _opened(self.folder, "intrinsics")
+    def map_from_image(self) -> Float64[np.ndarray, "frame 3 3"]:
+        """From pixels of its pictures to those of its maps; only until the scene is assembled."""
+        return np.array(_opened(self.folder, "map_from_image"))
 
 
 def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: bool) -> None:
@@ -86,6 +91,7 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             "confidence": rec.own_time_confidence,
             "images": map_pictures(rec),
             "intrinsics": rec.intrinsics,
+            "map_from_image": rec.pixel_map.map_from_image,
         }
         evidence = _evidence(rec)
         if evidence is not None:
@@ -94,14 +100,17 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             arrays["pictures"] = np.stack([rec.pictures[k] for k in range(rec.frame_count)])
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", array, allow_pickle=False)
+        encoded_sha256 = None
         if not lean and isinstance(rec.decoder, NetworkDecoder):
             write_encoded(rec.decoder.placed, part / ENCODED_FILE)
+            encoded_sha256 = sha256_of(part / ENCODED_FILE)
         found = rec.refinement
         facts = {
             "frames": list(window.frames),
             "segment": window.segment,
             "closes_loop": window.closes_loop,
             "findings": None if found is None else found.to_plain(),
+            "encoded_sha256": encoded_sha256,
         }
         (part / WINDOW_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -121,13 +130,13 @@ def read_window(folder: Path) -> FinishedWindow:
         )
         found = facts["findings"]
         findings = None if found is None else Findings.from_plain(found)
+        encoded_sha256 = None if facts["encoded_sha256"] is None else str(facts["encoded_sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SceneError(
             f"{folder / WINDOW_FILE} is missing or damaged; reconstruct the scene again"
         ) from error
     maps = {name: _opened(folder, name) for name in _MAPS}
     there = (folder / "evidence.npy").is_file()
-    lens = _opened(folder, "intrinsics")
     return FinishedWindow(
         window=window,
         maps=WindowMaps(
@@ -136,8 +145,8 @@ def read_window(folder: Path) -> FinishedWindow:
             **maps,
         ),
         findings=findings,
-        focal_px=float(np.exp(np.median(np.log(lens[:, [0, 1], [0, 1]])))),
         folder=folder,
+        encoded_sha256=encoded_sha256,
     )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.inference.long.window_files import (
-    WINDOWS_FOLDER,
     FinishedWindow,
     read_window,
     window_folder,
 )
+from dynapoint.results.on_disk.manifest import WINDOWS_FOLDER
 from dynapoint.results.on_disk.stored_frames import FRAMES_FOLDER
 from dynapoint.whole_file import whole_file
 
@@ -33,10 +33,12 @@ class WorkFolder:
     Attributes:
         path: Where it is.
         resumed: How many windows an earlier process left finished.
+        frames_written: So many frames it has written, of which windows are finished.
     """
 
     path: Path
     resumed: int = 0
+    frames_written: int = 0
 
     def finished(self, index: int) -> FinishedWindow | None:
         """A window that was finished before, if it was; one that is damaged is deleted."""
@@ -87,7 +89,7 @@ def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
                 _empty(path)
                 with whole_file(facts_file) as part:
                     part.write_text(told, encoding="utf-8")
-            work = WorkFolder(path=path, resumed=_finished_count(path))
+            work = _taken_up(path)
             work.make()
             yield work
         shutil.rmtree(path, ignore_errors=True)
@@ -107,10 +109,19 @@ def passing_work_folder(owner: object) -> WorkFolder:
     return work
 
 
-def _finished_count(path: Path) -> int:
-    """How many windows are finished; those half written have hidden names."""
-    windows = path / WINDOWS_FOLDER
-    return sum(each.name.isdigit() for each in windows.iterdir()) if windows.is_dir() else 0
+def _taken_up(path: Path) -> WorkFolder:
+    """A work folder with what an earlier process finished in it, from the first window on."""
+    resumed = frames = 0
+    while (path / window_folder(resumed)).is_dir():
+        try:
+            window = read_window(path / window_folder(resumed)).window
+        except SceneError:
+            break
+        if window.closes_loop:
+            break
+        frames = max(frames, window.stop)
+        resumed += 1
+    return WorkFolder(path=path, resumed=resumed, frames_written=frames)
 
 
 def _empty(path: Path) -> None:

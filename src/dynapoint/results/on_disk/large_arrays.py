@@ -1,15 +1,14 @@
 """Arrays larger than memory: written row by row, handed on without being read, and let go of."""
 
 import mmap
-import os
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from dynapoint.whole_file import hand_on
 
 
 class GrowingArray:
@@ -56,10 +55,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     if source is None:
         np.save(path, array, allow_pickle=False)
         return
-    with suppress(OSError):
-        os.link(source, path)
-        return
-    shutil.copyfile(source, path)
+    hand_on(source, path)
 
 
 def let_go(*arrays: Any) -> None:

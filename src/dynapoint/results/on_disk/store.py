@@ -24,6 +24,7 @@ from dynapoint.results.on_disk.manifest import (
     MANIFEST_FILE,
     OWN_TIME_DEPTH,
     TRACK_MOTION,
+    WINDOWS_FOLDER,
     ArrayEntry,
     Manifest,
     NetworkEntry,
@@ -153,7 +154,8 @@ def write_scene(
     elif isinstance(scene.decoder, StorableDecoder):
         network = scene.decoder.store(folder)
     if network is not None:
-        files += [ENCODED_FILE, *([network.weights_file] if network.weights_file else [])]
+        files += [network.weights_file] if network.weights_file else []
+        files += [ENCODED_FILE] if network.encoded_sha256 is not None else _window_files(folder)
     if contact_sheet is not None:
         files.append(CONTACT_SHEET_FILES[lean])
         # Of the two formats only JPEG has a quality.
@@ -179,8 +181,17 @@ def write_scene(
         arrays=entries,
         files=tuple(files),
         distortion=_few(scene.distortion),
+        segments=scene.segments,
+        windows=0 if scene.joining is None else scene.joining.windows,
+        joining=scene.joining,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _window_files(folder: Path) -> list[str]:
+    """The files of all windows of a scene, relative to it."""
+    found = (folder / WINDOWS_FOLDER).rglob("*")
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
 
 
 def contact_sheet_of(scene: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
@@ -66,13 +66,38 @@ def write_frames(frames: Frames, folder: Path, *, small: bool = False) -> tuple[
         if isinstance(frames, StoredFrames) and not (small and _is_whole(frames.scene / name)):
             (folder / name).write_bytes((frames.scene / name).read_bytes())
         else:
-            picture = Image.fromarray(frames.images[index, :height, :width])
-            picture.save(folder / name, "JPEG", **(_SMALL_JPEG if small else _JPEG))
+            write_frame(frames.images[index, :height, :width], folder, index, small=small)
     if frames.ignore is None:
         return names
     for index, mask in enumerate(frames.ignore):
         Image.fromarray(mask).save(folder / ignore_file(index))
     return names + tuple(ignore_file(index) for index in range(frames.count))
+
+
+def write_frame(
+    picture: UInt8[np.ndarray, "height width rgb=3"],
+    folder: Path,
+    index: int,
+    *,
+    ignore: Bool[np.ndarray, "height width"] | None = None,
+    small: bool = False,
+) -> None:
+    """Write one frame into a scene's folder, in which there is a folder for them.
+
+    Args:
+        picture: The frame.
+        folder: The folder of the scene.
+        index: Which frame it is.
+        ignore: Its ignored pixels, if any were masked out.
+        small: See `write_frames`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    style = _SMALL_JPEG if small else _JPEG
+    Image.fromarray(picture).save(folder / frame_file(index), "JPEG", **style)
+    if ignore is not None:
+        Image.fromarray(ignore).save(folder / ignore_file(index))
 
 
 @dataclass(frozen=True, kw_only=True)

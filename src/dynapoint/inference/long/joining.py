@@ -1,0 +1,182 @@
+"""How the windows of a clip become one scene: registration, graph, adjustment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+
+from dynapoint.inference.long.window_files import FinishedWindow
+from dynapoint.progress import begin, steps
+from dynapoint.windows.graph import GraphEdge, solve_graph
+from dynapoint.windows.joining import Joining
+from dynapoint.windows.placing import Placements, camera_of, with_gauge
+from dynapoint.windows.plan import owners
+from dynapoint.windows.registration import Registration, register
+from dynapoint.windows.spans import Segment, WindowSizes
+
+# So many doubtful seams are named.
+_NAMED = 4
+# Windows that share fewer frames are not registered with each other, unless they are neighbours.
+_FEWEST_SHARED = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seam:
+    """How a window lies to an earlier one that shares frames with it."""
+
+    first: int
+    second: int
+    found: Registration
+    closes_loop: bool = False
+
+    @property
+    def edge(self) -> GraphEdge:
+        """As the graph takes it."""
+        return GraphEdge(
+            first=self.first,
+            second=self.second,
+            first_from_second=self.found.first_from_second,
+            information=self.found.information,
+            is_closure=self.closes_loop,
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class Joiner:
+    """Registers windows as they come and places them all in the end.
+
+    Attributes:
+        windows: All windows so far.
+        seams: How they lie to each other.
+        world_from_window: Where they lie by their neighbours alone.
+    """
+
+    windows: list[FinishedWindow] = field(default_factory=list)
+    seams: list[Seam] = field(default_factory=list)
+    world_from_window: list[Float64[np.ndarray, "4 4"]] = field(default_factory=list)
+
+    def add(self, window: FinishedWindow) -> Seam | None:
+        """Register the next window with the one before it; None where a segment begins."""
+        last = self.windows[-1] if self.windows else None
+        self.windows.append(window)
+        if last is None or last.window.segment != window.window.segment:
+            self.world_from_window.append(np.eye(4))
+            return None
+        index = len(self.windows) - 1
+        found = register(last.maps, window.maps)
+        seam = Seam(first=index - 1, second=index, found=found)
+        self.seams.append(seam)
+        self.world_from_window.append(self.world_from_window[-1] @ found.first_from_second)
+        return seam
+
+    def add_extra(self, window: FinishedWindow) -> list[Seam]:
+        """Register a window that spans others with all of these."""
+        index = len(self.windows)
+        self.windows.append(window)
+        self.world_from_window.append(np.eye(4))
+        new = []
+        for other, known in enumerate(self.windows[:index]):
+            if known.window.segment != window.window.segment or known.window.closes_loop:
+                continue
+            if len(known.maps.shared_with(window.maps)) >= _FEWEST_SHARED:
+                found = register(known.maps, window.maps)
+                new.append(
+                    Seam(
+                        first=other,
+                        second=index,
+                        found=found,
+                        closes_loop=window.window.closes_loop,
+                    )
+                )
+        self.seams += new
+        return new
+
+
+def place(
+    joiner: Joiner, segments: Sequence[Segment], frame_count: int, sizes: WindowSizes
+) -> tuple[Placements, Joining]:
+    """Place all windows and frames, and say how.
+
+    Args:
+        joiner: All windows and seams.
+        segments: All segments.
+        frame_count: How many frames the clip has.
+        sizes: Of windows.
+    """
+    begin("join")
+    windows = [each.window for each in joiner.windows]
+    solved = solve_graph(len(windows), [seam.edge for seam in joiner.seams])
+    placed = solved.world_from_window
+    owner = owners(windows, frame_count)
+    placements = with_cameras(joiner.windows, placed, owner, segments)
+    refused = {solved_edge for solved_edge in solved.refused}
+    closing = [k for k, window in enumerate(windows) if window.closes_loop]
+    taken = [
+        k
+        for k in closing
+        if any(seam.second == k and edge not in refused for edge, seam in enumerate(joiner.seams))
+    ]
+    return placements, Joining(
+        windows=len(windows),
+        window=sizes.window,
+        overlap=sizes.overlap,
+        refined=sum(each.findings is not None and each.findings.poses for each in joiner.windows),
+        seam_turn_deg=_median([seam.found.residual_deg for seam in joiner.seams]),
+        seam_depth=_median([seam.found.residual_log_depth for seam in joiner.seams]),
+        doubted=_doubted(joiner),
+        closures=len(taken),
+        closures_refused=len(closing) - len(taken),
+    )
+
+
+def with_cameras(
+    windows: Sequence[FinishedWindow],
+    world_from_window: Float64[np.ndarray, "window 4 4"],
+    owner: np.ndarray,
+    segments: Sequence[Segment],
+) -> Placements:
+    """Placements whose cameras are those of the windows that own them."""
+    count = len(owner)
+    cameras = np.tile(np.eye(4), (count, 1, 1))
+    lenses = np.tile(windows[0].maps.map_intrinsics[0], (count, 1, 1))
+    for frame in steps(range(count), "frame"):
+        index = int(owner[frame])
+        if index < 0:
+            continue
+        maps = windows[index].maps
+        [local] = maps.local([frame])
+        cameras[frame] = camera_of(world_from_window[index], maps.world_from_camera[local])
+        lenses[frame] = maps.map_intrinsics[local]
+    for segment in segments:
+        if segment.kind == "frozen":
+            # One picture: one camera.
+            cameras[segment.start : segment.stop] = cameras[segment.start]
+            lenses[segment.start : segment.stop] = lenses[segment.start]
+    placements = Placements(
+        world_from_window=np.array(world_from_window),
+        world_from_camera=cameras,
+        map_intrinsics=lenses,
+        owner=owner,
+    )
+    placed, cameras = with_gauge(placements, segments)
+    return Placements(
+        world_from_window=placed, world_from_camera=cameras, map_intrinsics=lenses, owner=owner
+    )
+
+
+def _doubted(joiner: Joiner) -> tuple[str, ...]:
+    """What is to be said of seams, a line each."""
+    said = [
+        f"frames {seam.found.frames[0]} to {seam.found.frames[-1]}: {seam.found.doubt}"
+        for seam in joiner.seams
+        if seam.found.doubt is not None and seam.found.frames
+    ]
+    if len(said) > _NAMED:
+        said = [*said[: _NAMED - 1], f"{len(said) - _NAMED + 1} more"]
+    return tuple(said)
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else 0.0

@@ -1,0 +1,141 @@
+"""From a stream of any length to one reconstruction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynapoint.data.frame_stream import FrameStream
+from dynapoint.inference.long.assembling import assemble
+from dynapoint.inference.long.joining import Joiner, place
+from dynapoint.inference.long.long_decoder import LongDecoder
+from dynapoint.inference.long.predictor import WindowPredictor
+from dynapoint.inference.long.run import LongRun
+from dynapoint.inference.long.shared_lens import find_focal
+from dynapoint.inference.long.window_files import FinishedWindow
+from dynapoint.inference.long.work_folder import WorkFolder
+from dynapoint.inference.windowed_decoder import ClipMaps
+from dynapoint.progress import begin
+from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
+from dynapoint.results.pixel_map import PixelMap
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.windows.spans import WindowSizes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LongSource:
+    """Where the frames of a long clip come from.
+
+    Attributes:
+        open: Opens the source from its beginning.
+        again: Whether it can be opened more than once.
+    """
+
+    open: Callable[[], FrameStream]
+    again: bool = True
+
+
+def reconstruct_long(
+    source: LongSource,
+    predictor: WindowPredictor,
+    sizes: WindowSizes,
+    work: WorkFolder,
+    *,
+    lean: bool = False,
+    progress: bool = False,
+) -> Reconstruction:
+    """Reconstruct a clip of any length in windows.
+
+    Args:
+        source: Its frames.
+        predictor: The network and how it is asked.
+        sizes: How many frames a window has, and how many the next one sees again.
+        work: Where everything is kept meanwhile; the result's arrays lie there.
+        lean: Leave out what answers further questions.
+        progress: Passed on to the result.
+
+    Raises:
+        ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
+        OSError: Nothing can be written.
+    """
+    focal_px = _focal(source, predictor, sizes)
+    joiner = Joiner()
+    with source.open() as stream:
+        run = LongRun(predictor, work, sizes, focal_px=focal_px, lean=lean)
+        for window in run.windows(stream):
+            joiner.add(window)
+        frames = _frames(run, stream, work)
+    placements, joining = place(joiner, run.segments, frames.count, sizes)
+    begin("assemble")
+    arrays = assemble(joiner.windows, placements, run.segments, work.path)
+    pixel_map = _pixel_map(joiner.windows[0], frames)
+    clip = ClipMaps(
+        world_from_camera=placements.world_from_camera,
+        map_intrinsics=placements.map_intrinsics,
+        points=arrays.own_time_points,
+        confidence=arrays.own_time_confidence,
+        target_of_frame=frames.target_of_frame,
+    )
+    return Reconstruction(
+        frames=frames,
+        world_from_camera=placements.world_from_camera,
+        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ placements.map_intrinsics,
+        own_time_points=arrays.own_time_points,
+        own_time_confidence=arrays.own_time_confidence,
+        pixel_map=pixel_map,
+        decoder=LongDecoder(
+            clip, run.segments, work.path, len(joiner.windows), lambda: predictor.model
+        ),
+        model_name=predictor.info.name,
+        weights_sha256=predictor.info.weights_sha256,
+        progress=progress,
+        settings=predictor.settings(),
+        pictures=arrays.pictures,
+        segments=run.segments if len(run.segments) > 1 else (),
+        joining=joining,
+    )
+
+
+def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -> float | None:
+    """The focal length of the whole clip, where it is to be found and can be beforehand."""
+    if not (predictor.finds_lens and source.again):
+        return None
+    with source.open() as stream:
+        count = stream.frame_count
+    if count is None or count <= sizes.window:
+        return None
+    return find_focal(source.open, count, predictor, sizes.window)
+
+
+def _frames(run: LongRun, stream: FrameStream, work: WorkFolder) -> StoredFrames:
+    """All frames that came, from their pictures on disk."""
+    seen, image_hw = run.seen, stream.image_hw
+    assert image_hw is not None  # A window is finished, so that a frame has come.
+    return open_frames(
+        work.path,
+        timestamps_s=np.array(seen.timestamps_s, dtype=np.float64),
+        source_frame_index=np.array(seen.source_index, dtype=np.int64),
+        picture_hw=np.tile(np.array(image_hw, dtype=np.int64), (seen.count, 1)),
+        canvas_hw=image_hw,
+        name=stream.name,
+        note=stream.note,
+        source={
+            "source_count": stream.source_count,
+            "file_names": seen.file_names or None,
+            "from_video": stream.from_video,
+            "masked": seen.masked,
+            "identity": stream.identity,
+        },
+    )
+
+
+def _pixel_map(window: FinishedWindow, frames: StoredFrames) -> PixelMap:
+    """Where the pixels of all frames lie in the maps: as those of the first window do."""
+    matrix = window.map_from_image()[0]
+    count = frames.count
+    return PixelMap(
+        scale=np.tile(matrix[[0, 1], [0, 1]], (count, 1)),
+        offset=np.tile(matrix[:2, 2], (count, 1)),
+        picture_hw=frames.picture_hw,
+        map_hw=(window.maps.confidence.shape[1], window.maps.confidence.shape[2]),
+    )

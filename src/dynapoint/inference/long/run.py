@@ -1,0 +1,212 @@
+"""Predicting a clip window by window, as its frames come."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dynapoint.data.frame_stream import FrameStream, StreamedFrame, between_of, frames_of
+from dynapoint.data.frames import Frames
+from dynapoint.errors import InputError
+from dynapoint.inference.long.predictor import WindowPredictor
+from dynapoint.inference.long.window_files import (
+    FinishedWindow,
+    read_window,
+    window_folder,
+    write_window,
+)
+from dynapoint.inference.long.work_folder import WorkFolder
+from dynapoint.progress import begin, part
+from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
+from dynapoint.windows.plan import StreamPlanner
+from dynapoint.windows.spans import Segment, Window, WindowSizes
+
+
+@dataclass(kw_only=True, eq=False)
+class SeenFrames:
+    """What is kept of every frame of a clip beside its picture on disk.
+
+    Attributes:
+        timestamps_s: As `Frames.timestamps_s`.
+        source_index: As `Frames.source_frame_index`.
+        file_names: As `Frames.file_names`.
+        masked: Whether pixels were masked out.
+    """
+
+    timestamps_s: list[float] = field(default_factory=list)
+    source_index: list[int] = field(default_factory=list)
+    file_names: list[str] = field(default_factory=list)
+    masked: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many frames came so far."""
+        return len(self.timestamps_s)
+
+    def add(self, frame: StreamedFrame) -> None:
+        """Note the next frame."""
+        self.timestamps_s.append(frame.timestamp_s)
+        self.source_index.append(frame.source_index)
+        if frame.file_name is not None:
+            self.file_names.append(frame.file_name)
+        self.masked |= frame.ignore is not None
+
+
+class LongRun:
+    """Predicts the windows of a clip and keeps what they say on disk.
+
+    Memory holds the frames of one window and a few more. What an earlier process finished in the
+    same folder is taken as it is.
+
+    Attributes:
+        seen: What is known of the frames that came so far.
+        planner: Plans segments and windows.
+    """
+
+    def __init__(
+        self,
+        predictor: WindowPredictor,
+        work: WorkFolder,
+        sizes: WindowSizes,
+        *,
+        focal_px: float | None = None,
+        lean: bool = False,
+    ) -> None:
+        """Hold what every window is predicted with.
+
+        Args:
+            predictor: The network.
+            work: Where windows and frames are written.
+            sizes: How many frames a window has.
+            focal_px: The focal length of all frames, where it was found before; else that of the
+                first window is kept for all.
+            lean: Leave out what answers further questions.
+        """
+        self.seen = SeenFrames()
+        self.planner = StreamPlanner(sizes)
+        self._predictor = predictor
+        self._work = work
+        self._sizes = sizes
+        self._focal_px = focal_px
+        self._lean = lean
+        self._held: deque[tuple[int, StreamedFrame]] = deque()
+        self._windows = 0
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments, once the stream has ended."""
+        return self.planner.finder.segments
+
+    @property
+    def window_count(self) -> int:
+        """How many windows are finished."""
+        return self._windows
+
+    def windows(self, stream: FrameStream) -> Iterator[FinishedWindow]:
+        """Predict each window as soon as its frames are there.
+
+        Raises:
+            ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
+            OSError: Nothing can be written.
+        """
+        for number, frame in enumerate(stream.frames()):
+            self._keep(number, frame)
+            self._held.append((number, frame))
+            for window in self.planner.look(frame.image, frame.timestamp_s):
+                yield self._finished(window, stream)
+            self._let_go()
+        if not self.seen.count:
+            raise InputError(f"{stream.name} has no frame; give a source with frames")
+        for window in self.planner.finish():
+            yield self._finished(window, stream)
+        self._held.clear()
+
+    def predict_stored(self, windows: Sequence[Window], frames: Frames) -> list[FinishedWindow]:
+        """Predict windows of frames that came before, from their pictures on disk.
+
+        Args:
+            windows: Windows of any frames.
+            frames: All frames of the clip, read when they are wanted.
+        """
+        found = []
+        for window in windows:
+            index = self._windows
+            done = self._done(index, window)
+            if done is None:
+                chosen = _of_disk(frames, window)
+                rec = self._predictor.predict(chosen, focal_px=self._focal_px)
+                done = self._written(index, window, rec)
+            self._windows += 1
+            found.append(done)
+        return found
+
+    def _finished(self, window: Window, stream: FrameStream) -> FinishedWindow:
+        """A window, predicted unless it was before."""
+        index = self._windows
+        done = self._done(index, window)
+        if done is None:
+            begin("windows")
+            wanted = set(window.frames)
+            held = [frame for number, frame in self._held if number in wanted]
+            total = stream.frame_count
+            with part(_words(index, total, self._sizes)):
+                rec = self._predictor.predict(
+                    frames_of(held, stream),
+                    focal_px=self._focal_px,
+                    between=lambda: between_of(held),
+                )
+                done = self._written(index, window, rec)
+        self._windows += 1
+        if self._focal_px is None and self._predictor.finds_lens:
+            self._focal_px = done.focal_px
+        return done
+
+    def _done(self, index: int, window: Window) -> FinishedWindow | None:
+        """A window that an earlier process finished."""
+        done = self._work.finished(index)
+        return done if done is not None and done.window == window else None
+
+    def _written(self, index: int, window: Window, rec: object) -> FinishedWindow:
+        """Write a window and read it back, so that a resumed run goes on from the same bytes."""
+        folder = self._work.path / window_folder(index)
+        write_window(rec, window, folder, lean=self._lean)  # type: ignore[arg-type]
+        return read_window(folder)
+
+    def _keep(self, number: int, frame: StreamedFrame) -> None:
+        """Write a frame's picture, unless it lies in a window that was finished before."""
+        self.seen.add(frame)
+        there = number < self._work.frames_written
+        if not (there and (self._work.path / frame_file(number)).is_file()):
+            write_frame(frame.image, self._work.path, number, ignore=frame.ignore, small=self._lean)
+
+    def _let_go(self) -> None:
+        """Drop frames that no window can need any more."""
+        known = self.planner.finder.open
+        settled = known.stop if known is not None else 0
+        while self._held and self._held[0][0] < settled - 1 - self._sizes.window:
+            self._held.popleft()
+
+
+def _words(index: int, frame_count: int | None, sizes: WindowSizes) -> str:
+    """Which window it is."""
+    if frame_count is None:
+        return f"window {index + 1}"
+    step = sizes.window - sizes.overlap
+    total = max(1, -(-(frame_count - sizes.overlap) // step))
+    return f"window {index + 1} of {total}"
+
+
+def _of_disk(frames: Frames, window: Window) -> Frames:
+    """Frames of a window, from the pictures on disk."""
+    index = np.array(window.frames)
+    ignore = None if frames.ignore is None else frames.ignore[index]
+    return Frames(
+        images=np.stack([frames.picture(each) for each in window.frames]),
+        timestamps_s=frames.timestamps_s[index],
+        source_frame_index=frames.source_frame_index[index],
+        name=frames.name,
+        source_count=frames.source_count,
+        from_video=frames.from_video,
+        ignore=ignore,
+    )
