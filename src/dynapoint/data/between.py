@@ -8,13 +8,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int64, Shaped, UInt8
 
-from dynapoint.data.frames import Frames, array_of, expand_pattern, to_8_bits
+from dynapoint.data.frames import Frames
 from dynapoint.data.images import images_in_folder, is_image_path, read_image, same_aspect
 from dynapoint.data.names import readable
 from dynapoint.data.picture_sequences import PictureSequence, pictures_in, sequence_in
 from dynapoint.data.small_pictures import SmallPictures, indices_between
+from dynapoint.data.sources import PictureArray, expand_pattern, to_8_bits
 from dynapoint.errors import InputError
 
 _Picture = UInt8[np.ndarray, "height width rgb=3"]
@@ -184,14 +185,21 @@ def _reader_of_array(source: Any) -> _Reader | None:
     """What takes the picture of a number from an array."""
     if not hasattr(source, "__array__"):
         return None
-    array = array_of(source)
+    try:
+        array = PictureArray(source)
+    except InputError:
+        return None
 
     def read(number: int) -> _Picture | None:
-        picture = array[number]
-        known = picture.dtype in (np.uint8, np.uint16) or np.isfinite(picture).all()
-        return to_8_bits(picture) if known else None
+        picture = array.given(number) if number < array.count else None
+        return None if picture is None or not has_values(picture) else to_8_bits(picture)
 
     return read
+
+
+def has_values(picture: Shaped[np.ndarray, "height width rgb=3"]) -> bool:
+    """Whether all values of a picture are numbers."""
+    return picture.dtype in (np.uint8, np.uint16) or bool(np.isfinite(picture).all())
 
 
 def _image_files(source: Any) -> list[Path]:
