@@ -209,7 +209,7 @@ def _from_sequence(path: Path, several: PictureSequence, selection: FrameSelecti
         timestamps_s=times_s,
         source_frame_index=index,
         name=path.stem,
-        note=selection.note(index, count),
+        note=selection.note(len(index), count),
         source_count=count,
         from_video=several.times_s is not None,
     )
@@ -221,7 +221,7 @@ def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | No
     from dynapoint.data.video import read_video  # noqa: PLC0415 - pictures do without FFmpeg.
 
     video = read_video(path, selection, small)
-    selected = selection.note(video.source_frame_index, video.readable_count)
+    selected = selection.note(len(video.source_frame_index), video.readable_count)
     notes = [*video.remarks, *([selected] if selected else [])]
     return Frames(
         images=video.images,
@@ -257,7 +257,7 @@ def _from_image_files(files: ImageFiles, selection: FrameSelection, one_size: bo
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name=files.name,
-        note=selection.note(index, len(files.paths)),
+        note=selection.note(len(index), len(files.paths)),
         source_count=len(files.paths),
         file_names=tuple(path.name for path in chosen),
     )
@@ -278,6 +278,6 @@ def _from_array(array: PictureArray, selection: FrameSelection) -> Frames:
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name="array",
-        note=selection.note(index, array.count),
+        note=selection.note(len(index), array.count),
         source_count=array.count,
     )
