@@ -55,17 +55,30 @@ class FirstSize:
         self._said.append(picture.remarks)
         return _fit_to_first(picture.pixels, self._first[1], path, self._first[0])
 
-    def check(self, path: Path) -> None:
+    def check(self, path: Path, *, skipped: bool = False) -> None:
         """Refuse a file whose picture would be refused when it is read, mostly by its head alone.
+
+        Args:
+            path: The file.
+            skipped: It will not be read, and is counted here.
 
         Raises:
             InputError: Its head cannot be read, or its picture has another aspect than the first.
         """
         size = image_size(path)
-        if self._first is None or same_aspect(size, self._first[1].shape[:2]):
-            return
-        # Its head may not say that it lies on its side.
-        _fit_to_first(read_picture(path).pixels, self._first[1], path, self._first[0])
+        if self._first is not None and not same_aspect(size, self._first[1].shape[:2]):
+            # Its head may not say that it lies on its side.
+            picture = read_picture(path).pixels
+            size = (picture.shape[0], picture.shape[1])
+            _fit_to_first(picture, self._first[1], path, self._first[0])
+        if skipped:
+            self._sizes.append(size)
+            self._said.append(())
+
+    @property
+    def last_hw(self) -> tuple[int, int]:
+        """How high and wide the picture read last is in its file."""
+        return self._sizes[-1]
 
     @property
     def given_hw(self) -> Int64[np.ndarray, "frame hw=2"] | None:

@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64, UInt8
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
-from dynapoint.data.video_decoding import examine
+from dynapoint.data.video_decoding import Verdict, examine
 from dynapoint.data.video_pass import Showing, VideoPass
 from dynapoint.data.video_timeline import (
     PacketList,
@@ -83,17 +83,35 @@ def read_video(
             if not (found.sound and found.jumped):
                 break
         del found
+    verdict = examine_some(path, listed)
+    timeline = timeline_of(listed, verdict.good)
+    wanted = selection.choose(timeline.times_s)
+    found = _decode(path, listed, timeline, wanted, small=small, jump=False, known_good=True)
+    damage = damage_of(path, listed, timeline, verdict.lost)
+    return _chosen(path, found, timeline, wanted, damage=damage)
+
+
+def examine_some(path: Path, listed: PacketList) -> Verdict:
+    """Decode all of a video and say which frames are whole (`video_decoding.examine`).
+
+    Raises:
+        InputError: There are none.
+    """
     verdict = examine(path, listed)
     if not len(verdict.good):
         raise InputError(
             f"video {path} was opened but not one of its frames could be decoded; "
             "give an undamaged video file"
         )
-    timeline = timeline_of(listed, verdict.good)
-    wanted = selection.choose(timeline.times_s)
-    found = _decode(path, listed, timeline, wanted, small=small, jump=False, known_good=True)
-    damage = damage_of(path, listed, timeline, verdict.lost)
-    return _chosen(path, found, timeline, wanted, damage=damage)
+    return verdict
+
+
+def other_frames(path: Path) -> InputError:
+    """What to say of a video that changed while it was read."""
+    return InputError(
+        f"video {path} gave other frames when it was decoded again; give an undamaged video "
+        "file that nothing writes to"
+    )
 
 
 def look_again(path: Path, wanted: Sequence[int], small: SmallPictures) -> None:
@@ -132,10 +150,7 @@ def _chosen(
 ) -> VideoFrames:
     """The frames of a pass with their times, and a line on all there is to say."""
     if len(found.images) != len(wanted):
-        raise InputError(
-            f"video {path} gave other frames when it was decoded again; give an undamaged video "
-            "file that nothing writes to"
-        )
+        raise other_frames(path)
     return VideoFrames(
         images=found.images,
         timestamps_s=timeline.times_s[wanted],
