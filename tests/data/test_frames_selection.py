@@ -130,7 +130,7 @@ def test_a_stride_is_for_arrays_too():
 def test_the_note_says_what_was_left_out():
     def note(count, **options):
         selection = FrameSelection(**options)
-        return selection.note(selection.choose(np.arange(count) / 10), count)
+        return selection.note(len(selection.choose(np.arange(count) / 10)), count)
 
     assert note(10) is None
     assert note(100) == "24 of 100 frames used, evenly spaced"

@@ -8,13 +8,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int64, Shaped, UInt8
 
-from dynapoint.data.frames import Frames, array_of, expand_pattern, to_8_bits
+from dynapoint.data.frames import Frames
 from dynapoint.data.images import images_in_folder, is_image_path, read_image, same_aspect
 from dynapoint.data.names import readable
 from dynapoint.data.picture_sequences import PictureSequence, pictures_in, sequence_in
-from dynapoint.data.small_pictures import SmallPictures, indices_between
+from dynapoint.data.small_pictures import SmallPictures, indices_between, small_size
+from dynapoint.data.sources import PictureArray, expand_pattern, to_8_bits
 from dynapoint.errors import InputError
 
 _Picture = UInt8[np.ndarray, "height width rgb=3"]
@@ -151,12 +152,22 @@ def _of_pictures(source: Any, frames: Frames, small: SmallPictures) -> _Found | 
     found = dict(_own(frames, small))
     for index in indices_between(used.tolist(), small.most).tolist():
         picture = None if index in found else read(index)
+        shrunk = None if picture is None else shrunk_like(picture, small, frames.image_hw)
         # One that cannot be read, or has another shape, is no reason to give up on the others.
-        if picture is not None and same_aspect(picture.shape[:2], frames.image_hw):
-            shrunk = small.shrunk(picture)
-            size = found[int(used[0])].shape
-            found[index] = shrunk if shrunk.shape == size else cv2.resize(shrunk, size[::-1])
+        if shrunk is not None:
+            found[index] = shrunk
     return found
+
+
+def shrunk_like(
+    picture: _Picture, small: SmallPictures, image_hw: tuple[int, int]
+) -> UInt8[np.ndarray, "height width"] | None:
+    """A small picture as large as that of a frame; None if it has another aspect."""
+    if not same_aspect(picture.shape[:2], image_hw):
+        return None
+    shrunk = small.shrunk(picture)
+    size_wh = small_size(image_hw[::-1], small.longer_side)
+    return shrunk if shrunk.shape[::-1] == size_wh else cv2.resize(shrunk, size_wh)
 
 
 def _reader_of_files(source: Any, frames: Frames) -> _Reader | None:
@@ -184,14 +195,21 @@ def _reader_of_array(source: Any) -> _Reader | None:
     """What takes the picture of a number from an array."""
     if not hasattr(source, "__array__"):
         return None
-    array = array_of(source)
+    try:
+        array = PictureArray(source)
+    except InputError:
+        return None
 
     def read(number: int) -> _Picture | None:
-        picture = array[number]
-        known = picture.dtype in (np.uint8, np.uint16) or np.isfinite(picture).all()
-        return to_8_bits(picture) if known else None
+        picture = array.given(number) if number < array.count else None
+        return None if picture is None or not has_values(picture) else to_8_bits(picture)
 
     return read
+
+
+def has_values(picture: Shaped[np.ndarray, "height width rgb=3"]) -> bool:
+    """Whether all values of a picture are numbers."""
+    return picture.dtype in (np.uint8, np.uint16) or bool(np.isfinite(picture).all())
 
 
 def _image_files(source: Any) -> list[Path]:

@@ -1,31 +1,30 @@
 """Any source to `Frames`: a video, a folder, image files, a glob pattern or an array."""
 
-import glob
-import os
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from numpy.typing import ArrayLike
 
-from dynapoint.data.identity import identity_of
-from dynapoint.data.images import images_in_folder, is_image_path
 from dynapoint.data.masks import read_ignore_masks
 from dynapoint.data.memory import require_room
-from dynapoint.data.names import natural_order, readable
+from dynapoint.data.names import readable
 from dynapoint.data.picture_files import of_one_size, on_one_canvas
-from dynapoint.data.picture_sequences import PictureSequence, pictures_in, sequence_in
+from dynapoint.data.picture_sequences import PictureSequence, pictures_in
 from dynapoint.data.selection import FrameSelection, first_of_equal
 from dynapoint.data.small_pictures import SmallPictures
+from dynapoint.data.sources import (
+    ImageFiles,
+    PictureArray,
+    SequenceFile,
+    check_range,
+    source_identity,
+    source_of,
+)
 from dynapoint.data.times import frame_times
 from dynapoint.errors import InputError
-
-# What begins like the address of something elsewhere; `Path` makes one stroke of two.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +144,9 @@ def load_frames(
             kind; the message is one line that says what was found, what was wanted and what to do.
     """
     frames = _read(source, selection or FrameSelection(), one_size, small)
-    frames = replace(frames, identity=_identity(source))
+    frames = replace(frames, identity=source_identity(source))
     if times_s is not None:
-        if frames.from_video:
-            raise InputError(
-                f"{frames.name} is a video, which has times of its own; leave out --times, which "
-                "is for images"
-            )
+        refuse_times_of_videos(frames.name, from_video=frames.from_video)
         index = frames.source_frame_index
         given = frame_times(times_s, index=index, source_count=frames.source_count)
         frames = replace(frames, timestamps_s=given)
@@ -167,77 +162,30 @@ def load_frames(
     return frames
 
 
-def _identity(source: Any) -> str | None:
-    """What tells the files of a source apart; None for arrays."""
-    if hasattr(source, "__array__"):
-        return None
-    given = [source] if isinstance(source, str | os.PathLike) else source
-    return identity_of([file for item in given for file in expand_pattern(Path(item))])
-
-
 def _read(
     source: Any, selection: FrameSelection, one_size: bool, small: SmallPictures | None
 ) -> Frames:
     """Frames of any source."""
-    if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), selection, one_size, small)
-    if hasattr(source, "__array__"):
-        return _from_array(array_of(source), selection)
-    if isinstance(source, Sequence) and all(isinstance(item, str | os.PathLike) for item in source):
-        paths = [Path(item) for item in source]
-        if len(paths) == 1:
-            return _from_path(paths[0], selection, one_size, small)
-        return _from_image_files(paths, selection, one_size, name=_folder_name(paths))
-    raise InputError(
-        f"source is a {type(source).__name__}; give the path of a video or folder, a list of image "
-        "files, or an array (frame, height, width, 3)"
-    )
+    found = source_of(source)
+    if isinstance(found, PictureArray):
+        return _from_array(found, selection)
+    if isinstance(found, ImageFiles):
+        return _from_image_files(found, selection, one_size)
+    if isinstance(found, SequenceFile):
+        return _from_sequence(found.path, found.several, selection)
+    return _from_video(found.path, selection, small)
 
 
-def expand_pattern(path: Path) -> list[Path]:
-    """Files matching a glob pattern in natural order, or the path itself if it is no pattern.
+def refuse_times_of_videos(name: str, *, from_video: bool) -> None:
+    """Refuse times that are given for a video.
 
     Raises:
-        InputError: It is neither there nor a pattern, or a pattern that nothing matches.
+        InputError: It is one.
     """
-    if os.path.exists(path):
-        return [path]
-    if _ADDRESS.match(str(path)):
-        raise InputError(f"{path} is an address, and nothing is fetched; download the file first")
-    if not glob.has_magic(str(path)):
-        raise InputError(f"{path} does not exist; give a video, a folder or image files")
-    matches = natural_order([Path(match) for match in glob.glob(str(path))]).paths
-    if not matches:
-        raise InputError(f"no file matches {path}; check the pattern")
-    return matches
-
-
-def _from_path(
-    path: Path, selection: FrameSelection, one_size: bool, small: SmallPictures | None
-) -> Frames:
-    """Frames of a folder, an image, a video or a pattern."""
-    matches = expand_pattern(path)
-    if len(matches) > 1:
-        frames = _from_image_files(matches, selection, one_size, name=_folder_name(matches))
-        return _with_notes(frames, natural_order(matches).remark)
-    path = matches[0]
-    if path.is_dir():
-        found = images_in_folder(path)
-        name = path.resolve().name or "scene"
-        frames = _from_image_files(found, selection, one_size, name=name)
-        elsewhere = found[0].parent != path
-        taken = f"images taken from {found[0].parent}" if elsewhere else None
-        return _with_notes(frames, taken, natural_order(found).remark)
-    if not path.is_file():
-        raise InputError(f"{path} is neither a file nor a folder; give a video, folder or images")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path} may not be read; change its permissions")
-    if is_image_path(path):
-        several = sequence_in(path)
-        if several is not None:
-            return _from_sequence(path, several, selection)
-        return _from_image_files([path], selection, one_size, name=path.stem)
-    return _from_video(path, selection, small)
+    if from_video:
+        raise InputError(
+            f"{name} is a video, which has times of its own; leave out --times, which is for images"
+        )
 
 
 def _with_notes(frames: Frames, *lines: str | None) -> Frames:
@@ -249,12 +197,7 @@ def _with_notes(frames: Frames, *lines: str | None) -> Frames:
 def _from_sequence(path: Path, several: PictureSequence, selection: FrameSelection) -> Frames:
     """Frames of an image file that holds several pictures."""
     count = len(several.pages)
-    if several.times_s is None:
-        index = selection.choose_without_times(count)
-        times_s = index.astype(np.float64)
-    else:
-        index = selection.choose(several.times_s)
-        times_s = several.times_s[index]
+    index, times_s = choose_of_sequence(several, selection)
     images = np.empty((0, 1, 1, 3), dtype=np.uint8)
     for place, picture in enumerate(pictures_in(path, several, index.tolist())):
         if not place:
@@ -266,7 +209,7 @@ def _from_sequence(path: Path, several: PictureSequence, selection: FrameSelecti
         timestamps_s=times_s,
         source_frame_index=index,
         name=path.stem,
-        note=selection.note(index, count),
+        note=selection.note(len(index), count),
         source_count=count,
         from_video=several.times_s is not None,
     )
@@ -278,7 +221,7 @@ def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | No
     from dynapoint.data.video import read_video  # noqa: PLC0415 - pictures do without FFmpeg.
 
     video = read_video(path, selection, small)
-    selected = selection.note(video.source_frame_index, video.readable_count)
+    selected = selection.note(len(video.source_frame_index), video.readable_count)
     notes = [*video.remarks, *([selected] if selected else [])]
     return Frames(
         images=video.images,
@@ -291,23 +234,21 @@ def _from_video(path: Path, selection: FrameSelection, small: SmallPictures | No
     )
 
 
-def _from_image_files(
-    paths: Sequence[Path], selection: FrameSelection, one_size: bool, *, name: str
-) -> Frames:
+def choose_of_sequence(
+    several: PictureSequence, selection: FrameSelection
+) -> tuple[Int64[np.ndarray, " frame"], Float64[np.ndarray, " frame"]]:
+    """Indices and times of the pictures used of an image file that holds several."""
+    if several.times_s is None:
+        index = selection.choose_without_times(len(several.pages))
+        return index, index.astype(np.float64)
+    index = selection.choose(several.times_s)
+    return index, several.times_s[index]
+
+
+def _from_image_files(files: ImageFiles, selection: FrameSelection, one_size: bool) -> Frames:
     """Frames of image files; only the chosen ones are read."""
-    if not paths:
-        raise InputError("the list of image files is empty; give at least one")
-    for path in paths:
-        if not is_image_path(path):
-            kind = "folder" if path.is_dir() else "file"
-            raise InputError(
-                f"{kind} {path} stands in a list of images but is none; "
-                "give image files only, or one video or folder at a time"
-            )
-        if not os.path.exists(path):
-            raise InputError(f"image {path} does not exist; check the list of image files")
-    index = selection.choose_without_times(len(paths))
-    chosen = [paths[each] for each in index]
+    index = selection.choose_without_times(len(files.paths))
+    chosen = [files.paths[each] for each in index]
     found = of_one_size(chosen) if one_size else on_one_canvas(chosen)
     frames = Frames(
         images=found.images,
@@ -315,69 +256,28 @@ def _from_image_files(
         given_hw=found.given_hw,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
-        name=name,
-        note=selection.note(index, len(paths)),
-        source_count=len(paths),
+        name=files.name,
+        note=selection.note(len(index), len(files.paths)),
+        source_count=len(files.paths),
         file_names=tuple(path.name for path in chosen),
     )
-    return _with_notes(frames, *found.remarks)
+    return _with_notes(frames, *files.remarks, *found.remarks)
 
 
-def array_of(source: Any) -> np.ndarray:
-    """An array or a torch tensor as an array, channels last."""
-    if not hasattr(source, "detach"):
-        return np.asarray(source)
-    tensor = source.detach().cpu()
-    # NumPy knows no bfloat16.
-    array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    return np.moveaxis(array, 1, -1) if array.ndim == 4 and array.shape[1] == 3 else array
-
-
-def _from_array(array: np.ndarray, selection: FrameSelection) -> Frames:
+def _from_array(array: PictureArray, selection: FrameSelection) -> Frames:
     """Frames of an array (frame, height, width, 3), uint8, uint16 or float in [0, 1]."""
-    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
-        raise InputError(
-            f"array has shape {array.shape}; give (frame, height, width, 3) with none of them zero "
-            "(a torch tensor may have its channels second)"
-        )
-    if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"array holds {array.dtype}; give uint8, uint16, or floats from 0 to 1")
-    index = selection.choose_without_times(len(array))
-    if np.issubdtype(array.dtype, np.floating):
-        low = float(np.min([array[each].min() for each in index]))
-        high = float(np.max([array[each].max() for each in index]))
-        # Written so that NaN, which compares false with everything, is refused as well.
-        if not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise InputError(
-                f"array of floats holds values from {low:.4g} to {high:.4g}; "
-                "give floats from 0 to 1, or uint8"
-            )
-    require_room(len(index), array.shape[1:3])
-    images = np.empty((len(index), *array.shape[1:]), dtype=np.uint8)
+    index = selection.choose_without_times(array.count)
+    check_range(array.given(each) for each in index.tolist())
+    require_room(len(index), array.image_hw)
+    images = np.empty((len(index), *array.image_hw, 3), dtype=np.uint8)
     # One after another: it may be mapped from a file, and floats take several times as much.
-    for place, each in zip(images, index, strict=True):
-        place[:] = to_8_bits(array[each])
+    for place, each in zip(images, index.tolist(), strict=True):
+        place[:] = array.picture(each)
     return Frames(
         images=images,
         timestamps_s=index.astype(np.float64),
         source_frame_index=index,
         name="array",
-        note=selection.note(index, len(array)),
-        source_count=len(array),
+        note=selection.note(len(index), array.count),
+        source_count=array.count,
     )
-
-
-def to_8_bits(
-    picture: Shaped[np.ndarray, "height width rgb=3"],
-) -> UInt8[np.ndarray, "height width rgb=3"]:
-    """A picture of uint8, uint16 or floats from 0 to 1 with eight bits."""
-    if picture.dtype == np.uint8:
-        return picture
-    if picture.dtype == np.uint16:
-        return np.round(picture / np.float32(257)).astype(np.uint8)
-    return np.round(picture.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _folder_name(paths: Sequence[Path]) -> str:
-    """A scene's name for a list of image files: the folder of the first."""
-    return (paths[0].resolve().parent.name or "scene") if paths else "scene"

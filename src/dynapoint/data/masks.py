@@ -38,14 +38,25 @@ def read_ignore_masks(
         InputError: The folder is missing or empty, a mask is missing, damaged or of another shape,
             or the number of masks is not that of the frames.
     """
-    found = mask_files(folder)
-    paths = _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
+    paths = masks_of_frames(folder, file_names=file_names, index=index, source_count=source_count)
     high, wide = picture_hw.max(axis=0).tolist()
     require_room(len(index), (high, wide), what="masks", bytes_per_pixel=1)
     masks = np.zeros((len(index), high, wide), dtype=bool)
     for place, path, (height, width) in zip(masks, paths, picture_hw.tolist(), strict=True):
-        place[:height, :width] = _read_mask(path, (height, width))
+        place[:height, :width] = read_mask(path, (height, width))
     return masks
+
+
+def masks_of_frames(
+    folder: Path,
+    *,
+    file_names: tuple[str, ...] | None,
+    index: Int64[np.ndarray, " frame"],
+    source_count: int | None,
+) -> list[Path]:
+    """The file of each frame's mask, as `read_ignore_masks` finds them; raises what it raises."""
+    found = mask_files(folder)
+    return _named_like(found, file_names, folder) or _numbered(found, index, source_count, folder)
 
 
 def mask_files(folder: Path) -> list[Path]:
@@ -106,8 +117,12 @@ def _numbered(
     )
 
 
-def _read_mask(path: Path, picture_hw: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """One mask at the size of its frame."""
+def read_mask(path: Path, picture_hw: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """One mask at the size of its frame.
+
+    Raises:
+        InputError: It is damaged, or of another shape.
+    """
     image = open_image(path)
     if image.mode in {"P", "L", "1"} or image.mode[0] in "IF":
         # The numbers of a palette are labels, whatever their colours.

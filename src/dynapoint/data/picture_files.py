@@ -31,6 +31,75 @@ class PictureFiles:
     remarks: tuple[str, ...]
 
 
+class FirstSize:
+    """Reads image files of one aspect one after another, each at the size of the first.
+
+    It holds the first picture, and what is to be said of all that were read.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[Path, UInt8[np.ndarray, "height width rgb=3"]] | None = None
+        self._sizes: list[tuple[int, int]] = []
+        self._said: list[tuple[str, ...]] = []
+
+    def read(self, path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """The picture of a file.
+
+        Raises:
+            InputError: It cannot be read, or has another aspect than the first.
+        """
+        picture = read_picture(path)
+        if self._first is None:
+            self._first = (path, picture.pixels)
+        self._sizes.append(picture.pixels.shape[:2])
+        self._said.append(picture.remarks)
+        return _fit_to_first(picture.pixels, self._first[1], path, self._first[0])
+
+    def check(self, path: Path, *, skipped: bool = False) -> None:
+        """Refuse a file whose picture would be refused when it is read, mostly by its head alone.
+
+        Args:
+            path: The file.
+            skipped: It will not be read, and is counted here.
+
+        Raises:
+            InputError: Its head cannot be read, or its picture has another aspect than the first.
+        """
+        size = image_size(path)
+        if self._first is not None and not same_aspect(size, self._first[1].shape[:2]):
+            # Its head may not say that it lies on its side.
+            picture = read_picture(path).pixels
+            size = (picture.shape[0], picture.shape[1])
+            _fit_to_first(picture, self._first[1], path, self._first[0])
+        if skipped:
+            self._sizes.append(size)
+            self._said.append(())
+
+    @property
+    def last_hw(self) -> tuple[int, int]:
+        """How high and wide the picture read last is in its file."""
+        return self._sizes[-1]
+
+    @property
+    def given_hw(self) -> Int64[np.ndarray, "frame hw=2"] | None:
+        """How high and wide each is in its file, where some were brought to another size."""
+        given = np.array(self._sizes, dtype=np.int64).reshape(-1, 2)
+        return given if (given != given[:1]).any() else None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A line on each thing that was done to them or could not be shown."""
+        given = self.given_hw
+        if given is None:
+            return counted(self._said)
+        resized = int((given != given[0]).any(axis=1).sum())
+        size = f"{given[0, 1]}x{given[0, 0]}"
+        return (
+            *counted(self._said),
+            f"{resized} images brought to {size}, in whose pixels answers are",
+        )
+
+
 def of_one_size(paths: Sequence[Path]) -> PictureFiles:
     """Image files of one aspect at the size of the first.
 
@@ -38,24 +107,15 @@ def of_one_size(paths: Sequence[Path]) -> PictureFiles:
         InputError: One cannot be read, has another aspect, or memory does not suffice.
     """
     require_room(len(paths), image_size(paths[0]))
-    first = read_picture(paths[0])
+    reader = FirstSize()
+    first = reader.read(paths[0])
     # Filled one after another, so that large pictures are never held twice.
-    canvas = np.empty((len(paths), *first.pixels.shape), dtype=np.uint8)
-    canvas[0] = first.pixels
-    sizes, said = [first.pixels.shape[:2]], [first.remarks]
+    canvas = np.empty((len(paths), *first.shape), dtype=np.uint8)
+    canvas[0] = first
     for place, path in zip(canvas[1:], paths[1:], strict=True):
-        picture = read_picture(path)
-        sizes.append(picture.pixels.shape[:2])
-        said.append(picture.remarks)
-        place[:] = _fit_to_first(picture.pixels, first.pixels, path, paths[0])
-    given = np.array(sizes, dtype=np.int64)
-    resized = int((given != given[0]).any(axis=1).sum())
-    remarks = counted(said)
-    if resized:
-        size = f"{given[0, 1]}x{given[0, 0]}"
-        remarks += (f"{resized} images brought to {size}, in whose pixels answers are",)
+        place[:] = reader.read(path)
     return PictureFiles(
-        images=canvas, sizes_hw=None, given_hw=given if resized else None, remarks=remarks
+        images=canvas, sizes_hw=None, given_hw=reader.given_hw, remarks=reader.remarks
     )
 
 

@@ -1,7 +1,10 @@
 """Choosing which frames of a source are used."""
 
 import math
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -12,6 +15,8 @@ DEFAULT_FRAMES = 24
 
 # Two times closer than this are one: containers round to milliseconds at worst.
 _ROUNDING_S = 1e-6
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,16 @@ class FrameSelection:
                 f"start ({self.start_s:g} s) is after end ({self.end_s:g} s); give an earlier one"
             )
 
+    @classmethod
+    def every(cls, *, start_s: float | None = None, end_s: float | None = None) -> "FrameSelection":
+        """All frames, or all from one time to another."""
+        return cls(stride=1, start_s=start_s, end_s=end_s)
+
+    @property
+    def evenly(self) -> bool:
+        """Whether frames are spaced evenly, which takes to know how many there are."""
+        return self.fps is None and self.stride is None
+
     @property
     def needs_times(self) -> bool:
         """Whether the selection needs a source with times: a video."""
@@ -82,11 +97,7 @@ class FrameSelection:
         if self.end_s is not None:
             inside = inside[times_s[inside] <= self.end_s + _ROUNDING_S]
         if len(times_s) and not len(inside):
-            raise InputError(
-                f"no frame lies from {self.start_s or 0:g} s to "
-                f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the last one is at "
-                f"{times_s[-1]:.2f} s; give another --start or --end"
-            )
+            raise self._nothing_inside(float(times_s[-1]))
         if self.fps is not None:
             inside = inside[_nearest_to_beats(times_s[inside], 1 / self.fps)]
         elif self.stride is not None:
@@ -94,6 +105,79 @@ class FrameSelection:
         else:
             return inside[evenly_spaced(len(inside), self.max_frames or DEFAULT_FRAMES)]
         return inside[: self.max_frames]
+
+    def choose_as_they_come(
+        self, frames: Iterable[tuple[float, _Item]]
+    ) -> Iterator[tuple[float, _Item]]:
+        """The same frames that `choose` gives, while it is not known yet which ones will come.
+
+        One frame is held back at most, and no more are asked for than are needed.
+
+        Args:
+            frames: Each with its time in seconds since the first frame of the source, increasing.
+
+        Raises:
+            ConfigError: Frames are to be spaced evenly.
+            InputError: No frame lies between `start_s` and `end_s`.
+        """
+        if self.evenly:
+            raise ConfigError(
+                "evenly spaced frames need a source whose length is known: give --frames all, "
+                "--stride or --fps (frames='all', FrameSelection)"
+            )
+        most = math.inf if self.max_frames is None else self.max_frames
+        chosen = 0
+        for frame in self._on_beat(self._inside(frames)):
+            yield frame
+            chosen += 1
+            if chosen >= most:
+                return
+
+    def _inside(self, frames: Iterable[tuple[float, _Item]]) -> Iterator[tuple[float, _Item]]:
+        """Frames between `start_s` and `end_s`; none is asked for behind the end."""
+        start_s = -math.inf if self.start_s is None else self.start_s - _ROUNDING_S
+        end_s = math.inf if self.end_s is None else self.end_s + _ROUNDING_S
+        last_s, found = None, False
+        for time_s, item in frames:
+            last_s = time_s
+            if time_s > end_s:
+                break
+            if time_s >= start_s:
+                found = True
+                yield time_s, item
+        if last_s is not None and not found:
+            raise self._nothing_inside(last_s)
+
+    def _on_beat(self, frames: Iterable[tuple[float, _Item]]) -> Iterator[tuple[float, _Item]]:
+        """Of frames all inside, those that `fps` or `stride` keeps."""
+        if self.fps is None:
+            stride = self.stride or 1
+            yield from (frame for number, frame in enumerate(frames) if number % stride == 0)
+            return
+        period_s, first_s, beat = 1 / self.fps, None, -1.0
+        held: tuple[float, _Item] | None = None
+        for frame in frames:
+            if held is None or first_s is None:
+                first_s, held = frame[0], frame
+                continue
+            # As `_nearest_to_beats`: which frame is nearest changes midway between two.
+            midway_s = ((frame[0] - first_s) + (held[0] - first_s)) / 2
+            last_beat = float(np.floor(midway_s / period_s + 1e-9))
+            if last_beat > beat:
+                yield held
+            beat, held = last_beat, frame
+        if held is not None and first_s is not None:
+            end_s = held[0] - first_s + _ROUNDING_S
+            if float(np.floor(end_s / period_s + 1e-9)) > beat:
+                yield held
+
+    def _nothing_inside(self, last_s: float) -> InputError:
+        """What to say where no frame lies in the span."""
+        return InputError(
+            f"no frame lies from {self.start_s or 0:g} s to "
+            f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the last one is at "
+            f"{last_s:.2f} s; give another --start or --end"
+        )
 
     def choose_without_times(self, count: int) -> Int64[np.ndarray, " chosen"]:
         """The indices of the frames used of a source without times, such as images.
@@ -108,12 +192,17 @@ class FrameSelection:
             )
         return self.choose(np.arange(count, dtype=np.float64))
 
-    def note(self, chosen: Int64[np.ndarray, " chosen"], available: int) -> str | None:
-        """A line for people that says which frames are used; None if all are."""
-        used = len(chosen)
+    def note(self, used: int, available: int | None) -> str | None:
+        """A line for people that says which frames are used; None if all are.
+
+        Args:
+            used: How many.
+            available: How many there are; None where nobody looked for more.
+        """
         if used == available:
             return None
-        words = [f"{used} of {available} frames used"]
+        of_all = "" if available is None else f" of {available}"
+        words = [f"{used}{of_all} frames used"]
         if self.fps is not None:
             words.append(f"{self.fps:g} a second")
         elif self.stride is not None and self.stride > 1:
@@ -127,6 +216,26 @@ class FrameSelection:
         if (self.fps is not None or self.stride is not None) and used == self.max_frames:
             words.append("no more were asked for")
         return ", ".join(words)
+
+
+def selection_of(frames: "int | Literal['all'] | FrameSelection") -> FrameSelection:
+    """What was asked for by one word: so many evenly spaced frames, all, or a selection.
+
+    Raises:
+        ConfigError: It is nothing of that, or out of range.
+    """
+    given: Any = frames
+    if isinstance(given, FrameSelection):
+        return given
+    if isinstance(given, str) and given == "all":
+        return FrameSelection.every()
+    try:
+        count = operator.index(given)
+    except TypeError as error:
+        raise ConfigError(
+            f"frames is {given!r}; give a number, 'all', or a FrameSelection"
+        ) from error
+    return FrameSelection(max_frames=count)
 
 
 def evenly_spaced(count: int, max_frames: int) -> Int64[np.ndarray, " chosen"]:

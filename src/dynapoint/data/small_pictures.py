@@ -1,8 +1,8 @@
 """Small grey pictures of all that lies between the frames used, kept as a source goes by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +13,10 @@ from dynapoint.data.video_picture import PictureStyle
 LONGER_SIDE_PX = 224
 MOST_PICTURES = 720
 """As many as half a minute of video shows; 24 frames of 30 s then have all of what lies between."""
+MOST_BETWEEN = 29
+"""Between two frames of a stream; 24 frames in a row then have fewer than `MOST_PICTURES`."""
+
+_Item = TypeVar("_Item")
 
 
 class SmallPictures:
@@ -45,9 +49,12 @@ class SmallPictures:
     def look(self, index: int, frame: Any, style: PictureStyle, time_s: float) -> None:
         """Keep the small picture of a decoded frame of a video if it is wanted."""
         if index in self._wanted:
-            size_wh = small_size(style.shown_wh, self.longer_side)
-            self.pictures[index] = style.small_grey(frame, size_wh)
+            self.pictures[index] = self.shrunk_frame(frame, style)
             self.times_s[index] = time_s
+
+    def shrunk_frame(self, frame: Any, style: PictureStyle) -> UInt8[np.ndarray, "height width"]:
+        """A decoded frame of a video in the size and grey of those that are kept."""
+        return style.small_grey(frame, small_size(style.shown_wh, self.longer_side))
 
     def shrunk(
         self, picture: UInt8[np.ndarray, "height width rgb=3"]
@@ -76,6 +83,42 @@ def indices_between(used: Sequence[int], most: int) -> Int64[np.ndarray, " pictu
     kept = [np.asarray(used[:1], dtype=np.int64)]
     for first, last in pairwise(used):
         count = int((last - first - 1) * share + 1e-9)
-        places = np.linspace(first, last, count + 2)[1:]
-        kept.append(np.round(places).astype(np.int64))
+        kept.append(np.append(evenly_between(first, last, count), last))
     return np.concatenate(kept)
+
+
+def evenly_between(first: int, last: int, most: int) -> Int64[np.ndarray, " between"]:
+    """At most so many evenly spaced whole numbers between two, neither of which is among them."""
+    count = max(0, min(last - first - 1, most))
+    return np.round(np.linspace(first, last, count + 2)[1:-1]).astype(np.int64)
+
+
+class Thinned(Generic[_Item]):
+    """Evenly spaced ones of items that come one after another, nobody knowing how many will.
+
+    Args:
+        most: How many are given at once; twice as many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._begin: int | None = None
+        self._step = 1
+        self._kept: list[tuple[int, _Item]] = []
+
+    def offer(self, number: int, make: Callable[[], _Item]) -> None:
+        """Keep an item by its number, which increases; it is made only if it is kept."""
+        if self._begin is None:
+            self._begin = number
+        if self._most and (number - self._begin) % self._step == 0:
+            self._kept.append((number, make()))
+        if len(self._kept) > 2 * self._most:
+            self._step *= 2
+            self._kept = self._kept[::2]
+
+    def take(self, number: int) -> tuple[_Item, ...]:
+        """What was kept before a number, evenly spaced; all up to that number is forgotten."""
+        before = [item for each, item in self._kept if each < number]
+        self._kept = [(each, item) for each, item in self._kept if each > number]
+        self._begin, self._step = number + 1, 1
+        return tuple(before[each] for each in evenly_between(-1, len(before), self._most))

@@ -11,10 +11,8 @@ from jaxtyping import Float64, Int64, UInt8
 from dynapoint.data.memory import require_room
 from dynapoint.data.selection import FrameSelection
 from dynapoint.data.small_pictures import SmallPictures
-from dynapoint.data.video_decoding import decode, examine, key_packet_before
-from dynapoint.data.video_fields import WithoutCombs
-from dynapoint.data.video_file import OpenVideo
-from dynapoint.data.video_picture import PictureStyle
+from dynapoint.data.video_decoding import Verdict, examine
+from dynapoint.data.video_pass import Showing, VideoPass
 from dynapoint.data.video_timeline import (
     PacketList,
     Timeline,
@@ -23,10 +21,6 @@ from dynapoint.data.video_timeline import (
     timeline_of,
 )
 from dynapoint.errors import InputError
-
-INTERLACED = (
-    "interlaced: of each frame the first of its two moments, deinterlaced by FFmpeg's bwdif"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,22 +78,40 @@ def read_video(
             found = _decode(path, listed, timeline, wanted, small=small, jump=jump)
             if found.complete:
                 return _chosen(
-                    path, found, timeline, wanted, damage=_damage(path, listed, timeline, 0)
+                    path, found, timeline, wanted, damage=damage_of(path, listed, timeline, 0)
                 )
             if not (found.sound and found.jumped):
                 break
         del found
+    verdict = examine_some(path, listed)
+    timeline = timeline_of(listed, verdict.good)
+    wanted = selection.choose(timeline.times_s)
+    found = _decode(path, listed, timeline, wanted, small=small, jump=False, known_good=True)
+    damage = damage_of(path, listed, timeline, verdict.lost)
+    return _chosen(path, found, timeline, wanted, damage=damage)
+
+
+def examine_some(path: Path, listed: PacketList) -> Verdict:
+    """Decode all of a video and say which frames are whole (`video_decoding.examine`).
+
+    Raises:
+        InputError: There are none.
+    """
     verdict = examine(path, listed)
     if not len(verdict.good):
         raise InputError(
             f"video {path} was opened but not one of its frames could be decoded; "
             "give an undamaged video file"
         )
-    timeline = timeline_of(listed, verdict.good)
-    wanted = selection.choose(timeline.times_s)
-    found = _decode(path, listed, timeline, wanted, small=small, jump=False, known_good=True)
-    damage = _damage(path, listed, timeline, verdict.lost)
-    return _chosen(path, found, timeline, wanted, damage=damage)
+    return verdict
+
+
+def other_frames(path: Path) -> InputError:
+    """What to say of a video that changed while it was read."""
+    return InputError(
+        f"video {path} gave other frames when it was decoded again; give an undamaged video "
+        "file that nothing writes to"
+    )
 
 
 def look_again(path: Path, wanted: Sequence[int], small: SmallPictures) -> None:
@@ -138,10 +150,7 @@ def _chosen(
 ) -> VideoFrames:
     """The frames of a pass with their times, and a line on all there is to say."""
     if len(found.images) != len(wanted):
-        raise InputError(
-            f"video {path} gave other frames when it was decoded again; give an undamaged video "
-            "file that nothing writes to"
-        )
+        raise other_frames(path)
     return VideoFrames(
         images=found.images,
         timestamps_s=timeline.times_s[wanted],
@@ -168,40 +177,29 @@ def _decode(
     `known_good`, all frames of the timeline have been decoded before. `small` is shown what lies
     between; without `pictures` no others are kept.
     """
-    index_of = {int(packet): index for index, packet in enumerate(timeline.packets)}
-    awaited = set(range(int(wanted[0]), int(wanted[-1]) + 1))
-    begin = 0
-    if timeline.one_clock and jump and wanted[0]:
-        begin = key_packet_before(listed, int(timeline.packets[wanted[0]]))
-    decoding = decode(path, listed, first_packet=begin)
-    keeper = _Keeper(wanted, decoding.video, pictures=pictures)
+    frames = VideoPass(
+        path,
+        listed,
+        timeline,
+        first=int(wanted[0]),
+        last=int(wanted[-1]),
+        jump=jump,
+        known_good=known_good,
+    )
+    keeper = _Keeper(wanted, Showing(frames.video), pictures=pictures)
     if small is not None:
         small.begin(wanted.tolist())
-    sound = True
-    # A frame that is not whole is no neighbour to make another whole by.
-    whole = ((index_of[number], frame) for number, frame in decoding if number in index_of)
-    frames = WithoutCombs(whole, decoding.video.stream.time_base)
-    try:
-        for index, frame in frames:
-            if index not in awaited:
-                continue
-            if frame.is_corrupt and not known_good:
-                sound = False
-                break
-            awaited.discard(index)
-            keeper.offer(index, frame)
-            if small is not None:
-                small.look(index, frame, keeper.style_of(frame), float(timeline.times_s[index]))
-            if not awaited:
-                break
-    finally:
-        decoding.video.close()
+    for index, frame in frames:
+        keeper.offer(index, frame)
+        if small is not None:
+            style = keeper.showing.style_of(frame)
+            small.look(index, frame, style, float(timeline.times_s[index]))
     return _Pass(
         images=keeper.images,
-        remarks=(*keeper.remarks, *([INTERLACED] if frames.combed else [])),
-        sound=sound and not decoding.errors,
-        complete=sound and not awaited and not decoding.errors,
-        jumped=begin > 0,
+        remarks=(*keeper.showing.remarks, *frames.remarks),
+        sound=frames.sound,
+        complete=frames.complete,
+        jumped=frames.jumped,
     )
 
 
@@ -209,15 +207,13 @@ class _Keeper:
     """Keeps the pictures of the wanted frames in one array, made when the first one comes."""
 
     def __init__(
-        self, wanted: Int64[np.ndarray, " frame"], video: OpenVideo, *, pictures: bool
+        self, wanted: Int64[np.ndarray, " frame"], showing: Showing, *, pictures: bool
     ) -> None:
+        self.showing = showing
         self._place = {int(index): place for place, index in enumerate(wanted)}
         self._images = np.zeros((0, 1, 1, 3), dtype=np.uint8)
         self._filled: set[int] = set()
-        self._style: PictureStyle | None = None
-        self._video = video
         self._pictures = pictures
-        self._other_sizes: dict[tuple[int, int], int] = {}
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
@@ -226,42 +222,20 @@ class _Keeper:
             return self._images
         return self._images[sorted(self._filled)]
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """A line on each thing that was done to the pictures."""
-        if self._style is None:
-            return ()
-        stream = (self._video.remark,) if self._video.remark else ()
-        sizes = tuple(
-            f"{count} frames of {width}x{height} scaled to the first one's size"
-            for (width, height), count in self._other_sizes.items()
-        )
-        return (*stream, *self._style.remarks, *sizes)
-
-    def style_of(self, frame: Any) -> PictureStyle:
-        """How frames are shown: all like the first one."""
-        if self._style is None:
-            self._style = PictureStyle.of(frame, self._video)
-        return self._style
-
     def offer(self, index: int, frame: Any) -> None:
         """Keep the picture of a frame if it is wanted."""
         place = self._place.get(index)
         if place is None or not self._pictures:
             return
-        style = self.style_of(frame)
-        picture = style.picture(frame)
+        picture = self.showing.picture(frame)
         if not self._filled:
             require_room(len(self._place), (picture.shape[0], picture.shape[1]))
             self._images = np.empty((len(self._place), *picture.shape), dtype=np.uint8)
-        if (frame.width, frame.height) != style.coded_wh:
-            size = (frame.width, frame.height)
-            self._other_sizes[size] = self._other_sizes.get(size, 0) + 1
         self._images[place] = picture
         self._filled.add(place)
 
 
-def _damage(path: Path, listed: PacketList, timeline: Timeline, lost: int) -> tuple[str, ...]:
+def damage_of(path: Path, listed: PacketList, timeline: Timeline, lost: int) -> tuple[str, ...]:
     """Lines saying what could not be read, or was left out for it; none if all is well."""
     readable = len(timeline.packets)
     remarks = []

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between, load_between
 from dynapoint.data.frames import Frames, load_frames
-from dynapoint.data.selection import FrameSelection
+from dynapoint.data.selection import FrameSelection, selection_of
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ConfigError
 from dynapoint.inference.given import check_given, check_with_frames
@@ -35,7 +35,7 @@ def reconstruct(
     source: Any,
     model: "str | PointMapModel" = "nano",
     *,
-    frames: "int | FrameSelection" = 24,
+    frames: "int | Literal['all'] | FrameSelection" = 24,
     device: str | None = None,
     times_s: "ArrayLike | Path | None" = None,
     ignore_masks: "Path | str | None" = None,
@@ -56,7 +56,8 @@ def reconstruct(
         source: A video file, a folder of images, one image, a glob pattern, a list of image files,
             an array (frame, height, width, 3), or a torch tensor (frame, 3, height, width).
         model: The name of a network, or a network that `load_model` returned.
-        frames: Use at most this many evenly spaced frames, or select them by rate, stride or span.
+        frames: Use at most this many evenly spaced frames, "all", or those that a selection names
+            by rate, stride or span.
         device: Where the named network computes, e.g. "cuda"; None takes a GPU if there is one.
         times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
         ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
@@ -80,9 +81,8 @@ def reconstruct(
         ModelError: The network is unknown, or its weights or memory do not suffice.
     """
     _check_model(model, device)
-    selection = frames if isinstance(frames, FrameSelection) else FrameSelection(max_frames=frames)
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
-    given |= {"one_size": prepare != "published", "selection": selection}
+    given |= {"one_size": prepare != "published", "selection": selection_of(frames)}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
     options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
     options |= {"scale_from": scale_from, "progress": progress}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynapoint.data.frames import expand_pattern
 from dynapoint.data.identity import identity_of
 from dynapoint.data.images import is_image_path
 from dynapoint.data.names import readable
+from dynapoint.data.sources import expand_pattern
 from dynapoint.errors import InputError, OutputError, SceneError
 from dynapoint.results.on_disk import store
 from dynapoint.results.on_disk.manifest import Manifest
