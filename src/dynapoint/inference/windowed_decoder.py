@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 from dynapoint.inference.bounded import Bounded
 from dynapoint.results.carried import (
     CarriedPoints,
+    Later,
     Sighting,
     carried_on,
     first_carried,
@@ -229,14 +230,29 @@ class WindowedDecoder:
         if known is None:
             known = first_carried(frame, *self._own(frame))
         for at in range(begin, step):
-            seam = way.seams[at]
-            known = (
-                carried_on(known, [self._sighting(frame, way, at, seen) for seen in seam])
-                if seam
-                else self._without_seam(frame, way, at)
-            )
+            known = self._next(frame, way, at)
             self._carried.put((frame, way.forward, at + 1), known)
         return known
+
+    def _next(self, frame: int, way: Way, step: int) -> CarriedPoints:
+        """Where points of a frame begin in the window behind that of a step on their way."""
+        seam, index = way.seams[step], way.windows[step + 1]
+        if not seam:
+            return self._without_seam(frame, way, step)
+        sightings = [self._sighting(frame, way, step, seen) for seen in seam]
+        held = self._windows[index].window.frames
+        rest = [each for each in held if (each > max(seam) if way.forward else each < min(seam))]
+        searched = sorted({rest[-1 if way.forward else 0], rest[len(rest) // 2]}) if rest else []
+        later = [
+            Later(
+                frame=each,
+                surface=self._surface(each),
+                points=self._clip.points[each],
+                moved=moved,
+            )
+            for each, moved in self._displaced(index, searched, seam[0]).items()
+        ]
+        return carried_on(self._state(frame, way, step), sightings, later)
 
     def _sighting(self, frame: int, way: Way, step: int, seen: int) -> Sighting:
         """Points of a frame at the time of another one, and what that one's camera sees."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Float64, Int32
 
-from dynapoint.results.handover import Places, landing
+from dynapoint.geometry.arrays import points_in_camera, project
+from dynapoint.results.handover import Landing, Places, depth_limit, landing
 from dynapoint.results.scene_points import FrameMaps
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 # A point that moves less than so many spreads of the maps and this share of depth, from end to end
 # of what two windows hold together, stands still as far as is known.
 _STILL_SPREADS, _STILL_SHARE = 2.0, 0.005
+# A pixel's point at a common time is that of a track within so many pixels.
+_SAME_PX = 1.0
 # By which share of its way a point that moves comes nearer to the surface that tells of it.
-_TOWARDS_SURFACE = 0.5
+_TOWARDS_SURFACE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,7 +147,62 @@ def first_carried(
     )
 
 
-def carried_on(before: CarriedPoints, sightings: Sequence[Sighting]) -> CarriedPoints:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Later:
+    """A frame of the next window that may see points which are hidden where windows meet.
+
+    Attributes:
+        frame: Index in the clip.
+        surface: What its camera sees.
+        points: Of its pixels, at its own time.
+        moved: How far these are from there at the time of the first sighting, and confidence.
+    """
+
+    frame: int
+    surface: "SeenSurface"
+    points: Float32[np.ndarray, "height width xyz=3"]
+    moved: FrameMaps
+
+    def found(
+        self, points: Float32[np.ndarray, "point xyz=3"], sighting: Sighting, spread: float
+    ) -> tuple[Float32[np.ndarray, "point xyz=3"], Landing]:
+        """Where points are at the frame's time, and where on its map they are then seen.
+
+        A point moves as that pixel of the frame does which is nearest to it at the common time,
+        if the two are one point as far as maps tell.
+
+        Args:
+            points: At the sighting's time, in the world.
+            sighting: Tells the camera in whose pixels and depths it is measured what is near.
+            spread: How far maps usually are apart, as a share of depth.
+        """
+        from scipy.spatial import KDTree  # noqa: PLC0415 - slow to import.
+
+        way, confidence = self.moved
+        flat = way.reshape(-1, 3)
+        usable = np.flatnonzero(confidence.reshape(-1) > 0)
+        limit = depth_limit(spread)
+        ruler = _ruler(self.points.reshape(-1, 3)[usable] + flat[usable], sighting, limit)
+        asked = _ruler(points, sighting, limit)
+        good, ahead = np.isfinite(ruler).all(axis=1), np.isfinite(asked).all(axis=1)
+        then = points.copy()
+        near = np.zeros(len(points), dtype=bool)
+        if good.any() and ahead.any():
+            apart, index = KDTree(ruler[good]).query(asked[ahead], distance_upper_bound=_SAME_PX)
+            near[ahead] = np.isfinite(apart)
+            then[near] -= flat[usable[good][index[np.isfinite(apart)]]]
+        seen = landing(self.surface, then[near], spread=spread)
+        near[near] = seen.on
+        # The pixels around the place tell more exactly than the nearest one.
+        then[near] = points[near] - seen.places.mixed(way)
+        seen = landing(self.surface, then[near], spread=spread)
+        near[near] = seen.on
+        return then, Landing(on=near, places=seen.places, to_surface=seen.to_surface)
+
+
+def carried_on(
+    before: CarriedPoints, sightings: Sequence[Sighting], later: Sequence[Later] = ()
+) -> CarriedPoints:
     """The same points where the next window begins to tell of them.
 
     A point goes on as the place of the first frame that sees it. A point that none of them sees is
@@ -154,31 +212,43 @@ def carried_on(before: CarriedPoints, sightings: Sequence[Sighting]) -> CarriedP
     Args:
         before: Points in the window that told of them so far.
         sightings: The same points in frames that both windows hold, the first to be tried first.
+        later: Frames of the next window that are searched for what is hidden in all sightings.
     """
     spreads = [sighting.spread() for sighting in sightings]
-    first = sightings[0]
-    waits = before.waits | _still(sightings, spreads[0])
+    first, spread = sightings[0], spreads[0]
+    waits = before.waits | _still(sightings, spread)
     points, confidence = first.points.copy(), before.confidence.copy()
     lost = np.ones(len(points), dtype=bool)
     anchors = []
-    for sighting, spread in zip(sightings, spreads, strict=True):
-        asked = np.flatnonzero(lost & ((sighting.confidence > 0) | before.waits))
-        found = landing(sighting.surface, sighting.points[asked], spread=spread)
+
+    def go_on(
+        frame: int, asked: np.ndarray, there: np.ndarray, sure: np.ndarray, found: Landing
+    ) -> None:
         which = asked[found.on]
         if not len(which):
-            continue
+            return
         lost[which] = False
-        points[which] = sighting.points[which]
-        sure = sighting.confidence[which]
-        confidence[which] = np.minimum(confidence[which], np.where(sure > 0, sure, np.inf))
+        points[which] = there[found.on]
+        known = sure[which]
+        confidence[which] = np.minimum(confidence[which], np.where(known > 0, known, np.inf))
         anchors.append(
             Anchor(
-                frame=sighting.frame,
+                frame=frame,
                 which=which.astype(np.int32),
                 places=found.places,
                 to_surface=found.to_surface,
             )
         )
+
+    for sighting, wide in zip(sightings, spreads, strict=True):
+        asked = np.flatnonzero(lost & ((sighting.confidence > 0) | before.waits))
+        there = sighting.points[asked]
+        found = landing(sighting.surface, there, spread=wide)
+        go_on(sighting.frame, asked, there, sighting.confidence, found)
+    for each in later:
+        asked = np.flatnonzero(lost & ((first.confidence > 0) | before.waits))
+        there, found = each.found(first.points[asked], first, spread)
+        go_on(each.frame, asked, there, first.confidence, found)
     return CarriedPoints(
         points=points,
         confidence=confidence,
@@ -186,6 +256,18 @@ def carried_on(before: CarriedPoints, sightings: Sequence[Sighting]) -> CarriedP
         waits=lost & waits,
         anchors=tuple(anchors),
     )
+
+
+def _ruler(
+    points: Float32[np.ndarray, "point xyz=3"], sighting: Sighting, limit: float
+) -> Float64[np.ndarray, "point 3"]:
+    """Places in pixels of a camera, and depths in units in which the limit is a pixel."""
+    pose = sighting.surface.world_from_camera.numpy()
+    camera = points_in_camera(points.astype(np.float64), pose)
+    xy = project(camera, sighting.surface.intrinsics.numpy())
+    with np.errstate(all="ignore"):
+        deep = np.log(camera[:, 2:]) / limit * _SAME_PX
+    return np.concatenate([xy, deep], axis=1)
 
 
 def lost_points(
@@ -212,7 +294,5 @@ def _still(sightings: Sequence[Sighting], spread: float) -> Bool[np.ndarray, " p
     still: Bool[np.ndarray, " point"] = first.confidence > 0
     for other in sightings[1:]:
         moved = np.linalg.norm(other.points - first.points, axis=1)
-        still &= (other.confidence > 0) & (
-            moved <= (_STILL_SPREADS * spread + _STILL_SHARE) * depth
-        )
+        still &= (other.confidence > 0) & (moved <= limit)
     return still

@@ -122,6 +122,11 @@ def brought(
     return turned
 
 
+def depth_limit(spread: float) -> float:
+    """How far a point may lie from the surface that it is on, as a share of depth."""
+    return min(_ON_SPREADS * spread + _ON_SHARE, _ON_MOST)
+
+
 def landing(
     surface: "SeenSurface", points: Float32[np.ndarray, "point xyz=3"], *, spread: float
 ) -> Landing:
@@ -149,8 +154,7 @@ def landing(
     plane = planes.reshape(-1, 3)[pixels]
     at_place = plane[..., 0] + (plane[..., 1:] * away).sum(axis=-1)
     behind = camera[index, 2, None] * at_place - 1
-    limit = min(_ON_SPREADS * spread + _ON_SHARE, _ON_MOST)
-    same = (plane[..., 0] > 0) & (np.abs(behind) <= limit)
+    same = (plane[..., 0] > 0) & (np.abs(behind) <= depth_limit(spread))
     part = np.clip(bilinear, 0, 1) * same
     on = part.sum(axis=1) >= _SHOWN
     # Beyond the outermost centres one surface goes on; part of a cell does not.
