@@ -88,7 +88,7 @@ def test_nothing_is_left_behind_when_writing_breaks(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(clip_files, "_write_video", fail)
+    monkeypatch.setattr(clip_files, "write_video", fail)
     with pytest.raises(OutputError, match="No space left"):
         synthesize(tmp_path, clips=1, seed=0, **_SMALL)
     assert list(tmp_path.iterdir()) == []

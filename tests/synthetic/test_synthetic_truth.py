@@ -11,7 +11,7 @@ from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.interiors import random_corner, random_shelf
 from dynapoint.synthetic.places import random_corridor, random_street
 from dynapoint.synthetic.render import render_clips
-from dynapoint.synthetic.scene import Scene, SceneConfig, _assemble, random_scene
+from dynapoint.synthetic.scene import Scene, SceneConfig, assemble, random_scene
 from dynapoint.synthetic.settings import Draw, Setting
 from dynapoint.synthetic.shallow import random_desk, random_portrait
 
@@ -33,7 +33,7 @@ def _scene_of(make: Callable[[Draw], Setting], seed: int) -> Scene:
         camera_moves=True,
         movers=True,
     )
-    return _assemble(rng, make(draw), difficulty=1.0)
+    return assemble(rng, make(draw), difficulty=1.0)
 
 
 @pytest.fixture(scope="module", params=["drawn", "each kind"])

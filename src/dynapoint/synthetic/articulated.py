@@ -106,7 +106,7 @@ def random_person(
     walking = moving and rng.random() < 0.6
     gesture = activity * rng.uniform(0.3, 1.5) * motion.smooth_wander(rng, tau, 3)
     bow = np.full(len(tau), rng.uniform(-0.1, 0.3)) + 0.3 * gesture[:, 2]
-    bones = _person_bones(
+    bones = person_bones(
         rng,
         height=height,
         phase=rng.uniform(0.0, 6.3) + activity * tau * rng.uniform(2.0, 9.0),
@@ -133,7 +133,7 @@ def random_person(
     return [body.shifted(hop) for body in bodies]
 
 
-def _person_bones(
+def person_bones(
     rng: np.random.Generator,
     *,
     height: float,

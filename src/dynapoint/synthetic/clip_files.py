@@ -1,5 +1,6 @@
 """Write engine clips to disk in the format of the rendered bench, with a video of each."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def _write_whole(clip: ClipBatch, folder: Path, *, float32_points: bool) -> None
         images = clip.images[0].cpu().numpy()
         for index, image in enumerate(images):
             Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
-        _write_video(images, passing / "video.mp4")
+        write_video(
+            images, passing / "video.mp4", image_hw=clip.images.shape[2:4], rate=_VIDEO_RATE
+        )
 
 
 def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:
@@ -120,13 +123,19 @@ def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:
     )
 
 
-def _write_video(images: UInt8[np.ndarray, "frame height width rgb=3"], path: Path) -> None:
-    """Encode the frames as H.264, which wants even sides: an odd last row or column is left out."""
+def write_video(
+    images: Iterable[UInt8[np.ndarray, "height width rgb=3"]],
+    path: Path,
+    *,
+    image_hw: tuple[int, int],
+    rate: int,
+) -> None:
+    """Encode frames as H.264, which wants even sides: an odd last row or column is left out."""
     import av  # noqa: PLC0415 - only this function needs the video library.
 
-    height, width = (side // 2 * 2 for side in images.shape[1:3])
+    height, width = (side // 2 * 2 for side in image_hw)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(_VIDEO_RATE))
+        stream = container.add_stream("libx264", rate=Fraction(rate))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread and a fixed quality, so that the same frames give the same bytes.
         stream.options = {"crf": "16", "threads": "1"}

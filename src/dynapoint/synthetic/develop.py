@@ -16,11 +16,19 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def develop(
-    linear: Float[Tensor, "clip frame height width rgb=3"], look: LookBatch, *, seed: int
+    linear: Float[Tensor, "clip frame height width rgb=3"],
+    look: LookBatch,
+    *,
+    seed: int,
+    mean: Float[Tensor, " clip"] | None = None,
 ) -> UInt8[Tensor, "clip frame height width rgb=3"]:
-    """Expose, tone-map and degrade linear images; `seed` chooses the noise only."""
-    # Every second pixel of every second row is enough to set the exposure.
-    mean = linear[:, :, ::2, ::2].mean((1, 2, 3, 4)).clamp_min(1e-4)
+    """Expose, tone-map and degrade linear images; `seed` chooses the noise only.
+
+    `mean` is the light that exposure is set by; None for that of the frames given.
+    """
+    if mean is None:
+        mean = mean_light(linear)
+    mean = mean.clamp_min(1e-4)
     factor = (_MIDDLE / mean)[:, None, None] ** 0.65 * look.exposure
     images = torch.empty(linear.shape, dtype=torch.uint8, device=linear.device)
     starts = _noise_starts(linear.shape[:2], seed=seed).to(linear.device)
@@ -44,6 +52,11 @@ def develop(
                 display = _compress(display, look.compression[chosen])
         images[chosen] = display.mul_(255.0).add_(0.5).clamp_(0.0, 255.0)
     return images
+
+
+def mean_light(linear: Float[Tensor, "clip frame height width rgb=3"]) -> Float[Tensor, " clip"]:
+    """The mean of each clip's linear light, by every second pixel of every second row."""
+    return linear[:, :, ::2, ::2].mean((1, 2, 3, 4))
 
 
 def _tone(

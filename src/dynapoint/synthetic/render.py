@@ -13,6 +13,7 @@ from .develop import develop
 from .motion_blur import blur_motion, image_motion, motion_tables
 from .raster import (
     TriangleSetup,
+    centre_grid,
     corner_values,
     edge_functions,
     quincunx_grid,
@@ -47,6 +48,24 @@ def render_clips(
 @torch.no_grad()
 def render_batch(batch: SceneBatch, *, image_hw: tuple[int, int], seed: int) -> ClipBatch:
     """`render_clips` of scenes that were stacked for images of this size, on their device."""
+    linear, face = render_light(batch, image_hw=image_hw)
+    return ClipBatch(
+        images=develop(linear, batch.look, seed=seed),
+        face=face,
+        vertices=batch.vertices,
+        faces=batch.faces,
+        face_instance=batch.face_instance,
+        face_moving=batch.face_moving,
+        world_from_camera=batch.world_from_camera,
+        intrinsics=batch.intrinsics,
+    )
+
+
+@torch.no_grad()
+def render_light(
+    batch: SceneBatch, *, image_hw: tuple[int, int]
+) -> tuple[Float[Tensor, "clip time height width rgb=3"], Int[Tensor, "clip time height width"]]:
+    """The light that reaches each pixel, linear, and the face at its centre (-1 at sky)."""
     height, width = image_hw
     clips, times = batch.vertices.shape[:2]
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
@@ -60,17 +79,21 @@ def render_batch(batch: SceneBatch, *, image_hw: tuple[int, int], seed: int) -> 
     centre_face = _pick(face, triangle[:, 1::2, :width], hit[:, 1::2, :width])
     linear = linear.view(clips, times, height, width, 3)
     _open_shutter(batch, pixels, tables, keys[:, 1::2, :width].view(*linear.shape[:4]), linear)
-    images = develop(linear, batch.look, seed=seed)
-    return ClipBatch(
-        images=images,
-        face=centre_face.view(clips, times, height, width),
-        vertices=batch.vertices,
-        faces=batch.faces,
-        face_instance=batch.face_instance,
-        face_moving=batch.face_moving,
-        world_from_camera=batch.world_from_camera,
-        intrinsics=batch.intrinsics,
-    )
+    return linear, centre_face.view(clips, times, height, width)
+
+
+@torch.no_grad()
+def render_faces(
+    batch: SceneBatch, *, image_hw: tuple[int, int]
+) -> Int[Tensor, "clip time height width"]:
+    """The faces that `render_light` finds at the pixels' centres, for the price of no light."""
+    height, width = image_hw
+    clips, times = batch.vertices.shape[:2]
+    pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
+    triangles, _, origin = _visible_triangles(batch, pixels, image_hw)
+    keys = rasterize(triangles, centre_grid(height, width), images=clips * times)
+    face = (origin.clip_face % batch.faces.shape[1]).int()
+    return _pick(face, keys & 0xFFFFFFFF, keys != 0).view(clips, times, height, width)
 
 
 class _Origin:
@@ -116,13 +139,15 @@ def _open_shutter(
         linear[group] = blurred.view(len(group), *linear.shape[1:])
 
 
-def _prepare(
+def _visible_triangles(
     batch: SceneBatch, pixels: Float[Tensor, "clip time vertex 3"], image_hw: tuple[int, int]
-) -> tuple[TriangleSetup, ShadingTables, _Origin]:
-    """Cull all triangles of all images in float64, and build the shading tables."""
+) -> tuple[TriangleSetup, Float[Tensor, "corner=3 3 triangle"], _Origin]:
+    """The triangles of all images that face the camera and may be in view, in float64.
+
+    With the planes of their barycentric coordinates over depth, and where they come from.
+    """
     height, width = image_hw
-    times, vertices = batch.vertices.shape[1:3]
-    faces = batch.faces.shape[1]
+    times, faces = batch.vertices.shape[1], batch.faces.shape[1]
     corners = corner_values(pixels, batch.faces)
     edges, determinant = edge_functions(corners)
     x, y, w = corners.unbind(1)
@@ -133,7 +158,6 @@ def _prepare(
     corners, edges = corners.index_select(2, kept), edges.index_select(2, kept)
     planes = edges / determinant.index_select(0, kept)
     image = kept // faces
-    clip_face = image // times * faces + kept % faces
     first_y, last_y = row_bounds(corners, float(height))
     setup = TriangleSetup(
         edges=edges,
@@ -142,6 +166,16 @@ def _prepare(
         last_y=last_y,
         image=image,
     )
+    return setup, planes, _Origin(image // times * faces + kept % faces)
+
+
+def _prepare(
+    batch: SceneBatch, pixels: Float[Tensor, "clip time vertex 3"], image_hw: tuple[int, int]
+) -> tuple[TriangleSetup, ShadingTables, _Origin]:
+    """Cull all triangles of all images in float64, and build the shading tables."""
+    vertices = batch.vertices.shape[2]
+    setup, planes, origin = _visible_triangles(batch, pixels, image_hw)
+    image, clip_face = setup.image, origin.clip_face
     ground = ground_view(batch)
     view = sun_view(batch, ground.casts, map_size=_shadow_map_size(image_hw))
     corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
@@ -157,7 +191,7 @@ def _prepare(
         screens=screen_tables(batch),
         foggy=bool((batch.look.fog_density > 0).any()),
     )
-    return setup, tables, _Origin(clip_face)
+    return setup, tables, origin
 
 
 def _shadow_map_size(image_hw: tuple[int, int]) -> int:

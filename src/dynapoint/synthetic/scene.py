@@ -89,7 +89,7 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
     )
     shallow = config.shallow if difficulty > 0.0 else config.shallow**1.5
     setting = random_shallow_setting(draw) if rng.random() < shallow else _open_setting(draw)
-    return _assemble(rng, setting, difficulty=difficulty)
+    return assemble(rng, setting, difficulty=difficulty)
 
 
 def _pace(rng: np.random.Generator, difficulty: float) -> float:
@@ -120,7 +120,7 @@ def _open_setting(draw: Draw) -> Setting:
     return Setting(camera=camera, stage=stage, actors=actors)
 
 
-def _assemble(rng: np.random.Generator, setting: Setting, *, difficulty: float) -> Scene:
+def assemble(rng: np.random.Generator, setting: Setting, *, difficulty: float) -> Scene:
     """Join all bodies into one mesh in the camera of frame 0 and give each a material."""
     camera, stage, actors = setting.camera, setting.stage, setting.actors
     parts = [*stage.bodies, *(body for actor in actors for body in actor)]
