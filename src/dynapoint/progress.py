@@ -24,7 +24,9 @@ Item = TypeVar("Item")
 
 RECONSTRUCTING = ("read", "load model", "network", "refine")
 SAVING = ("tracks", "contact sheet", "self-check", "write")
-"""The stages from a source to an answer, refined or not, and from there to a folder."""
+LONG = ("read", "load model", "lens", "windows", "join", "assemble")
+"""The stages from a source to an answer, refined or not, from there to a folder, and from a source
+to an answer in windows."""
 
 _TICK_S = 0.5
 # Lines of new stages and of the same one again are so far apart: a share of the time since the

@@ -15,6 +15,7 @@ from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
 if TYPE_CHECKING:
+    from dynapoint.data.frames import Frames
     from dynapoint.data.selection import FrameSelection
     from dynapoint.inference.scenes import ScenePlan
     from dynapoint.models.protocol import PointMapModel
@@ -38,9 +39,9 @@ class Reconstruct:
     """Folder to write."""
     model: str = "nano"
     """Name of the network."""
-    frames: Annotated[int | None, optional("N")] = None
-    """Use at most this many evenly spaced frames (24 by default). With --fps or --stride: stop
-    after this many."""
+    frames: Annotated[str | None, optional("N|all")] = None
+    """Use at most this many evenly spaced frames (24 by default), or all. With --fps or --stride:
+    stop after this many."""
     fps: Annotated[float | None, optional("N")] = None
     """Use this many frames per second of a video, by the frames' own times."""
     stride: Annotated[int | None, optional("N")] = None
@@ -72,6 +73,11 @@ class Reconstruct:
     is the default for small networks, not for large ones (vdpm, vggt)."""
     no_refine: Flag = False
     """Keep the network's own answer."""
+    window: Annotated[int | None, optional("N")] = None
+    """Predict more frames than the network sees at once in windows of N (nano: 24). What is
+    finished stays when the run is broken off, and the same command goes on from there."""
+    overlap: Annotated[int | None, optional("N")] = None
+    """How many frames of a window the next one sees again (nano: 8)."""
     weights: Annotated[Path | None, optional("FILE")] = None
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
@@ -170,11 +176,16 @@ class Reconstruct:
         """The frames asked for."""
         from dynapoint.data.selection import FrameSelection  # noqa: PLC0415
 
+        every = self.frames == "all"
+        try:
+            most = None if every or self.frames is None else int(self.frames)
+        except ValueError:
+            raise UsageError(f"--frames is {self.frames!r}; give a number or all") from None
         try:
             return FrameSelection(
-                max_frames=self.frames,
+                max_frames=most,
                 fps=self.fps,
-                stride=self.stride,
+                stride=1 if every and self.fps is None and self.stride is None else self.stride,
                 start_s=self.start,
                 end_s=self.end,
             )
@@ -229,51 +240,78 @@ class Reconstruct:
         name: str,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
+        from dynapoint.cli.long_clip import clip_in_windows, write_long_scene  # noqa: PLC0415
+        from dynapoint.models.cards import will_refine  # noqa: PLC0415
+
+        refine = True if self.refine else False if self.no_refine else None
+        with shown(name=name, plan=(*RECONSTRUCTING, *SAVING)) as work:
+            begin("read")
+            clip = clip_in_windows(self, scene, selection)
+            if clip is not None:
+                frames = write_long_scene(self, scene, clip, load_model, report, refine=refine)
+            else:
+                frames = self._write_scene(
+                    scene,
+                    selection,
+                    load_model,
+                    report,
+                    refine=refine,
+                    refines=will_refine(self.model, refine),
+                )
+        report.written(scene, frames, work.seconds)
+
+    def _write_scene(
+        self,
+        scene: "ScenePlan",
+        selection: "FrameSelection",
+        load_model: "Callable[[], PointMapModel]",
+        report: Report,
+        *,
+        refine: bool | None,
+        refines: bool,
+    ) -> "Frames":
+        """Reconstruct a scene in one pass and write it; returns its frames."""
         from dynapoint.data.between import load_between  # noqa: PLC0415
         from dynapoint.data.frames import load_frames  # noqa: PLC0415
         from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
         from dynapoint.inference.given import check_with_frames  # noqa: PLC0415
-        from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
-        refine = True if self.refine else False if self.no_refine else None
-        small = SmallPictures() if will_refine(self.model, refine) else None
-        with shown(name=name, plan=(*RECONSTRUCTING, *SAVING)) as work:
-            begin("read")
-            source = scene.source[0] if len(scene.source) == 1 else list(scene.source)
-            frames = load_frames(
-                source,
-                selection,
-                one_size=self.prepare != "published",
-                times_s=self.times,
-                ignore_masks=self.ignore_masks,
-                small=small,
+        small = SmallPictures() if refines else None
+        source = scene.given
+        frames = load_frames(
+            source,
+            selection,
+            one_size=self.prepare != "published",
+            times_s=self.times,
+            ignore_masks=self.ignore_masks,
+            small=small,
+        )
+        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+        check_with_frames(frames, reference=self.reference, **told)
+        begin("load model")
+        from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
+        from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
+        from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
+        from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
+
+        model = load_model()
+        settle(chosen_threads(small=is_small(model)))
+        if frames.note:
+            report.note(scene, frames.note)
+        with whole_folder(scene.output, overwrite=self.overwrite) as folder:
+            rec = reconstruct_frames(
+                frames,
+                model,
+                model_name=self.model,
+                prepare=self.prepare,
+                reference=self.reference,
+                **told,
+                lens=self.lens,
+                refine=refine,
+                between=lambda: load_between(source, frames, small),
             )
-            told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
-            check_with_frames(frames, reference=self.reference, **told)
-            begin("load model")
-            from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
-            from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
-            from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
-            from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
-
-            model = load_model()
-            settle(chosen_threads(small=is_small(model)))
-            if frames.note:
-                report.note(scene, frames.note)
-            with whole_folder(scene.output, overwrite=self.overwrite) as folder:
-                rec = reconstruct_frames(
-                    frames,
-                    model,
-                    model_name=self.model,
-                    prepare=self.prepare,
-                    reference=self.reference,
-                    **told,
-                    lens=self.lens,
-                    refine=refine,
-                    between=lambda: load_between(source, frames, small),
-                )
-                write_all(rec, folder, lean=self.lean)
-        report.written(scene, frames, work.seconds)
+            write_all(rec, folder, lean=self.lean)
+        return frames
 
 
 class _ModelLoader:

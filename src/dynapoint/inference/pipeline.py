@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between, load_between
+from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection, selection_of
 from dynapoint.data.small_pictures import SmallPictures
@@ -15,15 +17,20 @@ from dynapoint.errors import ConfigError
 from dynapoint.inference.given import check_given, check_with_frames
 from dynapoint.inference.known_cameras import known_cameras
 from dynapoint.inference.lens import LensRule, checked_rule
+from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
+from dynapoint.inference.long.long_scene import reconstruct_long
+from dynapoint.inference.long.predictor import WindowPredictor
+from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
 from dynapoint.models.cards import check_asked, will_refine
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
-from dynapoint.progress import RECONSTRUCTING, begin, shown
+from dynapoint.progress import LONG, RECONSTRUCTING, begin, shown
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing
+from dynapoint.windows.spans import WindowSizes
 
 _LOG = logging.getLogger("dynapoint")
 
@@ -45,6 +52,8 @@ def reconstruct(
     lens: "LensRule" = "shared",
     scale_from: "tuple[ScaleSource, str | Path] | None" = None,
     refine: bool | None = None,
+    window: int | None = None,
+    overlap: int | None = None,
     progress: bool = False,
 ) -> "Reconstruction":
     """Turn a video, images or an array into a 4D reconstruction.
@@ -70,6 +79,9 @@ def reconstruct(
         scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
             "frame,x1,y1,x2,y2,metres").
         refine: Refine the answer by matches between the pictures; None does so for small networks.
+        window: Predict more frames than this in windows of so many (docs/long_video.md); None is
+            what suits the network. What they say lies among temporary files meanwhile.
+        overlap: How many frames of a window the next one sees again.
         progress: Show a progress bar on standard error.
 
     Returns:
@@ -84,6 +96,7 @@ def reconstruct(
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
     given |= {"one_size": prepare != "published", "selection": selection_of(frames)}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
+    options |= {"window": window, "overlap": overlap}
     options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
     options |= {"scale_from": scale_from, "progress": progress}
     with shown(progress, plan=RECONSTRUCTING):
@@ -103,6 +116,11 @@ def _reconstruct(
     check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
     if isinstance(model, str):
         check_asked(model, reference=options["reference"])
+    asked = {name: options.pop(name) for name in ("window", "overlap")}
+    clip = _long_clip(source, model, given, **asked)
+    if clip is not None:
+        network, name = _network(model, device)
+        return reconstruct_in_windows(*clip, network, model_name=name, **options)
     small = SmallPictures() if _will_refine(model, options["refine"]) else None
     begin("read")
     loaded = load_frames(source, small=small, **given)
@@ -110,13 +128,42 @@ def _reconstruct(
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options["between"] = lambda: load_between(source, loaded, small)
-    if isinstance(model, str):
-        from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
+    network, name = _network(model, device)
+    return reconstruct_frames(loaded, network, model_name=name, **options)
 
-        begin("load model")
-        network = load_model(model, device=device)
-        return reconstruct_frames(loaded, network, model_name=model, **options)
-    return reconstruct_frames(loaded, model, **options)
+
+def _network(
+    model: "str | PointMapModel", device: str | None
+) -> "tuple[PointMapModel, str | None]":
+    """A network that was given, or that of a name, with this name."""
+    if not isinstance(model, str):
+        return model, None
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
+
+    begin("load model")
+    return load_model(model, device=device), model
+
+
+def _long_clip(
+    source: Any,
+    model: "str | PointMapModel",
+    given: dict[str, Any],
+    *,
+    window: int | None,
+    overlap: int | None,
+) -> tuple[LongSource, WindowSizes] | None:
+    """A source that is to be predicted in windows, and in which; None for one pass."""
+    told = model if isinstance(model, str) else info_of(model)
+    if window is None and sure_in_one_pass(given["selection"], told):
+        return None
+    beside = {name: given[name] for name in ("selection", "times_s", "ignore_masks")}
+    begin("read")
+    clip = LongSource(lambda: open_stream(source, **beside))
+    sizes = windows_of_clip(clip.frame_count, told, window=window, overlap=overlap)
+    if sizes is None:
+        clip.close()
+        return None
+    return clip, sizes
 
 
 def _will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
@@ -184,3 +231,47 @@ def reconstruct_frames(
             progress=progress,
         )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
+
+
+def reconstruct_in_windows(
+    clip: LongSource,
+    sizes: WindowSizes,
+    model: "PointMapModel",
+    *,
+    model_name: str | None = None,
+    prepare: Preparation = "default",
+    reference: int = 0,
+    intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
+    lens: LensRule = "shared",
+    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    refine: bool | None = None,
+    work: WorkFolder | None = None,
+    lean: bool = False,
+    progress: bool = False,
+) -> Reconstruction:
+    """Reconstruct a clip of any length with a network already loaded.
+
+    What is not explained here is as `reconstruct` has it. All is kept meanwhile in `work`; None
+    takes a folder among temporary files, which goes with the result. `lean` leaves out what answers
+    further questions.
+
+    Raises:
+        ConfigError, InputError, ModelError: As `reconstruct_frames`.
+        OSError: Nothing can be written.
+    """
+    check_model(model)
+    predictor = WindowPredictor(
+        model=model,
+        info=info_of(model, model_name),
+        prepare=prepare,
+        reference=reference,
+        intrinsics=intrinsics,
+        lens=lens,
+        refine=_will_refine(model, refine),
+    )
+    folder = passing_work_folder() if work is None else work
+    with shown(progress, plan=LONG):
+        rec = reconstruct_long(clip, predictor, sizes, folder, lean=lean, scale_from=scale_from)
+    if rec.frames.note:
+        _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
+    return replace(rec, progress=progress)

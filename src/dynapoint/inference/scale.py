@@ -49,14 +49,33 @@ def make_metric(
         InputError: What was given cannot be read, does not fit the frames, or says nothing of the
             scale.
     """
+    factor = metres_per_unit(reconstruction, scale_from, value)
+    return scaled(reconstruction, factor, scale_from=scale_from)
+
+
+def metres_per_unit(
+    reconstruction: Reconstruction, scale_from: ScaleSource, value: str | Path
+) -> float:
+    """How many metres a scene unit is, by what `make_metric` takes.
+
+    Raises:
+        ConfigError, InputError: As `make_metric`.
+    """
     _check_kind(scale_from)
     if scale_from == "depth":
-        metres_per_unit = depth_scale(reconstruction, Path(value))
-    elif scale_from == "trajectory":
-        metres_per_unit = trajectory_scale(reconstruction, Path(value))
-    else:
-        metres_per_unit = distance_scale(reconstruction, str(value))
-    return scaled(reconstruction, metres_per_unit, scale_from=scale_from)
+        return depth_scale(reconstruction, Path(value))
+    if scale_from == "trajectory":
+        return trajectory_scale(reconstruction, Path(value))
+    return distance_scale(reconstruction, str(value))
+
+
+def settings_of_scale(scale_from: ScaleSource, factor: float) -> dict[str, str | int]:
+    """What the settings of a scene in metres say."""
+    return {
+        "units": "metres",
+        "scale_from": scale_from,
+        "metres_per_unit": f"{factor:.9g}",
+    }
 
 
 def read_scale(scale_from: str, value: str | Path) -> None:
@@ -97,26 +116,21 @@ def _check_kind(scale_from: str) -> None:
 
 
 def scaled(
-    reconstruction: Reconstruction, metres_per_unit: float, *, scale_from: ScaleSource
+    reconstruction: Reconstruction, factor: float, *, scale_from: ScaleSource
 ) -> Reconstruction:
     """The reconstruction with all lengths multiplied, recorded in its settings."""
     decoder = reconstruction.decoder
     if not isinstance(decoder, NetworkDecoder):
         raise ConfigError("only a reconstruction that a network has just made can be scaled")
     poses = reconstruction.world_from_camera.copy()
-    poses[:, :3, 3] *= metres_per_unit
-    decoder = decoder.scaled(metres_per_unit)
+    poses[:, :3, 3] *= factor
+    decoder = decoder.scaled(factor)
     return replace(
         reconstruction,
         world_from_camera=poses,
         own_time_points=decoder.own_time_points,
         decoder=decoder,
-        settings={
-            **reconstruction.settings,
-            "units": "metres",
-            "scale_from": scale_from,
-            "metres_per_unit": f"{metres_per_unit:.9g}",
-        },
+        settings={**reconstruction.settings, **settings_of_scale(scale_from, factor)},
     )
 
 

@@ -23,6 +23,11 @@ class ScenePlan:
     label: str
     output: Path
 
+    @property
+    def given(self) -> Path | list[Path]:
+        """The source as `data.frames.load_frames` takes it."""
+        return self.source[0] if len(self.source) == 1 else list(self.source)
+
     def is_of(self, other: str | None) -> bool:
         """Whether a scene of that identity may be this one; who cannot be told apart may be."""
         own = identity_of(self.source)

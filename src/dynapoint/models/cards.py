@@ -40,7 +40,8 @@ class ModelCard:
         instead: Where no weights exist, what to do.
         cannot: Those of `CANNOT` that are true of its network.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
-        window: How many frames it sees at once at most; longer clips are cut into such windows.
+        at_once: How many frames it sees in one pass at most; longer clips are cut into windows.
+        window: How many frames these have.
         overlap: How many frames of a window the next one sees again.
         loader: Makes the network of a `models.source.ModelSource`; "module:function" where that is
             not to be imported before it is needed.
@@ -62,6 +63,7 @@ class ModelCard:
     instead: str | None = None
     cannot: frozenset[str] = frozenset()
     refine: bool = False
+    at_once: int = 24
     window: int = 24
     overlap: int = 8
 
@@ -103,6 +105,7 @@ DEPT3R_NANO_1 = ModelCard(
 )
 VDPM = ModelCard(
     name="vdpm",
+    at_once=50,
     window=20,
     overlap=10,
     parameters=1_661_508_918,
@@ -119,6 +122,7 @@ VDPM = ModelCard(
 )
 VGGT = ModelCard(
     name="vggt",
+    at_once=50,
     window=20,
     overlap=10,
     parameters=1_190_596_120,
@@ -137,6 +141,7 @@ VGGT = ModelCard(
 )
 DPM = ModelCard(
     name="dpm",
+    at_once=64,
     parameters=606_853_136,
     licence=(
         "that of the weights which are given: DUSt3R's, and with them MonST3R's and all that is "
@@ -159,6 +164,7 @@ DPM = ModelCard(
 )
 DEPT3R = ModelCard(
     name="dept3r",
+    at_once=64,
     window=10,
     overlap=5,
     parameters=1_223_255_835,

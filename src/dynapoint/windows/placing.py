@@ -1,7 +1,7 @@
 """Where the windows of a clip lie in their segment's world, and with them all frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -31,6 +31,13 @@ class Placements:
     map_intrinsics: Float64[np.ndarray, "frame 3 3"]
     owner: Int64[np.ndarray, " frame"]
     log_depth_change: Float32[np.ndarray, "frame rows columns"] | None = None
+
+    def scaled(self, factor: float) -> "Placements":
+        """The same in worlds in which all lengths are multiplied by a factor."""
+        windows, cameras = self.world_from_window.copy(), self.world_from_camera.copy()
+        windows[:, :3] *= factor
+        cameras[:, :3, 3] *= factor
+        return replace(self, world_from_window=windows, world_from_camera=cameras)
 
 
 def chained(

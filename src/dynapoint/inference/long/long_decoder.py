@@ -8,6 +8,7 @@ from jaxtyping import Int64
 
 from dynapoint.errors import SceneError
 from dynapoint.inference.long.window_files import read_window, window_folder
+from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.opening import check_file
 from dynapoint.inference.predict import NetworkDecoder, device_of
 from dynapoint.inference.storing import copy_weights
@@ -38,7 +39,7 @@ class LongDecoder:
         self,
         clip: ClipMaps,
         segments: Sequence[Segment],
-        folder: Path,
+        folder: WorkFolder | Path,
         window_count: int,
         load: Callable[[], PointMapModel],
     ) -> None:
@@ -47,17 +48,18 @@ class LongDecoder:
         Args:
             clip: Cameras and own-time maps of all frames.
             segments: Of the clip.
-            folder: What holds the windows' folder.
+            folder: What holds the windows' folder; a passing one stays as long as this does.
             window_count: How many there are.
             load: Gives the network when it is first needed.
         """
-        self._folder = folder
+        self._keeps = folder
+        self._folder = folder.path if isinstance(folder, WorkFolder) else folder
         self._count = window_count
         self._load = load
         self._model: PointMapModel | None = None
         cameras = []
         for index in range(window_count):
-            maps = read_window(folder / window_folder(index))
+            maps = read_window(self._folder / window_folder(index))
             cameras.append(
                 WindowCameras(
                     window=maps.window,

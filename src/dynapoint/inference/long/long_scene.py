@@ -1,12 +1,14 @@
 """From a stream of any length to one reconstruction."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from dynapoint.data.frame_stream import FrameStream
 from dynapoint.inference.long.assembling import assemble
+from dynapoint.inference.long.deciding import LongSource
 from dynapoint.inference.long.joining import Joiner, place
 from dynapoint.inference.long.long_decoder import LongDecoder
 from dynapoint.inference.long.predictor import WindowPredictor
@@ -14,25 +16,15 @@ from dynapoint.inference.long.run import LongRun
 from dynapoint.inference.long.shared_lens import find_focal
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.inference.long.work_folder import WorkFolder
+from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
 from dynapoint.inference.windowed_decoder import ClipMaps
 from dynapoint.progress import begin
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.windows.spans import WindowSizes
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LongSource:
-    """Where the frames of a long clip come from.
-
-    Attributes:
-        open: Opens the source from its beginning.
-        again: Whether it can be opened more than once.
-    """
-
-    open: Callable[[], FrameStream]
-    again: bool = True
+from dynapoint.windows.joining import Joining
+from dynapoint.windows.placing import Placements
+from dynapoint.windows.spans import Segment, WindowSizes
 
 
 def reconstruct_long(
@@ -42,7 +34,7 @@ def reconstruct_long(
     work: WorkFolder,
     *,
     lean: bool = False,
-    progress: bool = False,
+    scale_from: tuple[ScaleSource, str | Path] | None = None,
 ) -> Reconstruction:
     """Reconstruct a clip of any length in windows.
 
@@ -52,7 +44,7 @@ def reconstruct_long(
         sizes: How many frames a window has, and how many the next one sees again.
         work: Where everything is kept meanwhile; the result's arrays lie there.
         lean: Leave out what answers further questions.
-        progress: Passed on to the result.
+        scale_from: Makes lengths metres, of the first segment at least.
 
     Raises:
         ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
@@ -66,10 +58,42 @@ def reconstruct_long(
             joiner.add(window)
         frames = _frames(run, stream, work)
     placements, joining = place(joiner, run.segments, frames.count, sizes)
+    clip = _Clip(
+        frames=frames,
+        windows=joiner.windows,
+        segments=run.segments,
+        joining=joining,
+        predictor=predictor,
+        work=work,
+    )
+    rec = _assembled(clip, placements)
+    if scale_from is None:
+        return rec
+    factor = metres_per_unit(rec, *scale_from)
+    in_metres = _assembled(clip, placements.scaled(factor))
+    settings = {**rec.settings, **settings_of_scale(scale_from[0], factor)}
+    return replace(in_metres, settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Clip:
+    """A clip whose windows are finished and placed."""
+
+    frames: StoredFrames
+    windows: Sequence[FinishedWindow]
+    segments: tuple[Segment, ...]
+    joining: Joining
+    predictor: WindowPredictor
+    work: WorkFolder
+
+
+def _assembled(clip: _Clip, placements: Placements) -> Reconstruction:
+    """The scene of placed windows, its arrays written beside them."""
     begin("assemble")
-    arrays = assemble(joiner.windows, placements, run.segments, work.path)
-    pixel_map = _pixel_map(joiner.windows[0], frames)
-    clip = ClipMaps(
+    frames, predictor, work = clip.frames, clip.predictor, clip.work
+    arrays = assemble(clip.windows, placements, clip.segments, work.path)
+    pixel_map = _pixel_map(clip.windows[0], frames)
+    maps = ClipMaps(
         world_from_camera=placements.world_from_camera,
         map_intrinsics=placements.map_intrinsics,
         points=arrays.own_time_points,
@@ -83,25 +107,21 @@ def reconstruct_long(
         own_time_points=arrays.own_time_points,
         own_time_confidence=arrays.own_time_confidence,
         pixel_map=pixel_map,
-        decoder=LongDecoder(
-            clip, run.segments, work.path, len(joiner.windows), lambda: predictor.model
-        ),
+        decoder=LongDecoder(maps, clip.segments, work, len(clip.windows), lambda: predictor.model),
         model_name=predictor.info.name,
         weights_sha256=predictor.info.weights_sha256,
-        progress=progress,
         settings=predictor.settings(),
         pictures=arrays.pictures,
-        segments=run.segments if len(run.segments) > 1 else (),
-        joining=joining,
+        segments=clip.segments if len(clip.segments) > 1 else (),
+        joining=clip.joining,
     )
 
 
 def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -> float | None:
     """The focal length of the whole clip, where it is to be found and can be beforehand."""
-    if not (predictor.finds_lens and source.again):
+    if not predictor.finds_lens:
         return None
-    with source.open() as stream:
-        count = stream.frame_count
+    count = source.frame_count
     if count is None or count <= sizes.window:
         return None
     return find_focal(source.open, count, predictor, sizes.window)

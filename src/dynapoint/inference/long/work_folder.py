@@ -100,11 +100,11 @@ def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
         ) from error
 
 
-def passing_work_folder(owner: object) -> WorkFolder:
-    """A work folder among temporary files that goes when `owner` is no longer used."""
+def passing_work_folder() -> WorkFolder:
+    """A work folder among temporary files that goes when it is no longer used."""
     path = Path(tempfile.mkdtemp(prefix="dynapoint-"))
-    weakref.finalize(owner, shutil.rmtree, path, ignore_errors=True)
     work = WorkFolder(path=path)
+    weakref.finalize(work, shutil.rmtree, path, ignore_errors=True)
     work.make()
     return work
 

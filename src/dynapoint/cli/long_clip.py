@@ -1,0 +1,119 @@
+"""`dynapoint reconstruct` of clips longer than the network sees at once."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dynapoint.cli.report import Report
+from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
+from dynapoint.progress import begin
+from dynapoint.threads import chosen_threads, settle
+from dynapoint.windows.spans import WindowSizes
+
+if TYPE_CHECKING:
+    from dynapoint.cli.reconstruct import Reconstruct
+    from dynapoint.data.frames import Frames
+    from dynapoint.data.selection import FrameSelection
+    from dynapoint.inference.long.work_folder import Facts
+    from dynapoint.inference.scenes import ScenePlan
+    from dynapoint.models.protocol import PointMapModel
+
+
+def clip_in_windows(
+    command: "Reconstruct", scene: "ScenePlan", selection: "FrameSelection"
+) -> tuple[LongSource, WindowSizes] | None:
+    """A scene's source and windows; None where one pass sees all of its frames.
+
+    Raises:
+        ConfigError, InputError: The source cannot be used, or there are no such windows.
+    """
+    if command.window is None and sure_in_one_pass(selection, command.model):
+        return None
+    from dynapoint.data.frame_stream import open_stream  # noqa: PLC0415
+
+    clip = LongSource(
+        lambda: open_stream(
+            scene.given, selection, times_s=command.times, ignore_masks=command.ignore_masks
+        )
+    )
+    sizes = windows_of_clip(
+        clip.frame_count, command.model, window=command.window, overlap=command.overlap
+    )
+    if sizes is None:
+        clip.close()
+        return None
+    return clip, sizes
+
+
+def write_long_scene(
+    command: "Reconstruct",
+    scene: "ScenePlan",
+    clip: tuple[LongSource, WindowSizes],
+    load_model: "Callable[[], PointMapModel]",
+    report: Report,
+    *,
+    refine: bool | None,
+) -> "Frames":
+    """Reconstruct a clip in windows and write it; returns its frames.
+
+    What is finished stays beside the output until the scene is whole.
+
+    Raises:
+        DynapointError: As for scenes of one pass.
+    """
+    begin("load model")
+    from dynapoint.inference.long.work_folder import kept_work_folder  # noqa: PLC0415
+    from dynapoint.inference.pipeline import reconstruct_in_windows  # noqa: PLC0415
+    from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
+    from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
+    from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
+
+    model = load_model()
+    settle(chosen_threads(small=is_small(model)))
+    source, sizes = clip
+    facts = _facts(command, scene, sizes, model)
+    with kept_work_folder(scene.output, facts) as work:
+        if work.resumed:
+            report.note(scene, f"going on after window {work.resumed}, which is finished")
+        rec = reconstruct_in_windows(
+            source,
+            sizes,
+            model,
+            model_name=command.model,
+            prepare=command.prepare,
+            reference=command.reference,
+            intrinsics=command.intrinsics,
+            lens=command.lens,
+            scale_from=command.scale_from,
+            refine=refine,
+            work=work,
+            lean=command.lean,
+        )
+        if rec.frames.note:
+            report.note(scene, rec.frames.note)
+        with whole_folder(scene.output, overwrite=command.overwrite) as folder:
+            write_all(rec, folder, lean=command.lean)
+    return rec.frames
+
+
+def _facts(
+    command: "Reconstruct", scene: "ScenePlan", sizes: WindowSizes, model: "PointMapModel"
+) -> "Facts":
+    """All that what windows say depends on."""
+    import dynapoint  # noqa: PLC0415
+    from dynapoint.data.identity import identity_of  # noqa: PLC0415
+    from dynapoint.models.protocol import info_of  # noqa: PLC0415
+
+    names = ("frames", "fps", "stride", "start", "end", "times", "ignore_masks", "intrinsics")
+    names += ("lens", "refine", "no_refine", "prepare", "reference", "precision")
+    names += ("decoder_weights", "lean")
+    info = info_of(model, command.model)
+    return {
+        "version": dynapoint.__version__,
+        "identity": identity_of(scene.source),
+        "window": sizes.window,
+        "overlap": sizes.overlap,
+        "model": info.name,
+        "weights_sha256": info.weights_sha256,
+        "options": json.dumps({name: str(getattr(command, name)) for name in names}),
+    }
