@@ -161,7 +161,7 @@ def _of_pictures(source: Any, frames: Frames, small: SmallPictures) -> _Found | 
 
 def shrunk_like(
     picture: _Picture, small: SmallPictures, image_hw: tuple[int, int]
-) -> UInt8[np.ndarray, "height width"] | None:
+) -> UInt8[np.ndarray, "small_height small_width"] | None:
     """A small picture as large as that of a frame; None if it has another aspect."""
     if not same_aspect(picture.shape[:2], image_hw):
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dynapoint.data.arriving import PicturesArriving
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.data.picture_stream import ArrayStream, ImageFileStream, SequenceStream
@@ -90,7 +91,15 @@ def open_stream(
 
 def _arriving(source: Any, request: StreamRequest) -> FrameStream | None:
     """A source that comes as it comes; None for others."""
-    return None
+    from dynapoint.data.live import open_live  # noqa: PLC0415 - as in `frames`.
+
+    live = open_live(source, request)
+    if live is not None:
+        return live
+    held = (str, os.PathLike, Sequence, Mapping, Set)
+    if isinstance(source, held) or hasattr(source, "__array__"):
+        return None
+    return PicturesArriving(source, request) if isinstance(source, Iterable) else None
 
 
 def frames_of(streamed: Sequence[StreamedFrame], stream: FrameStream) -> Frames:

@@ -13,7 +13,7 @@ from dynapoint.data.names import readable
 from dynapoint.data.picture_files import FirstSize
 from dynapoint.data.picture_sequences import pictures_in
 from dynapoint.data.small_pictures import evenly_between
-from dynapoint.data.sources import ImageFiles, PictureArray, SequenceFile, check_range, to_8_bits
+from dynapoint.data.sources import ImageFiles, PictureArray, SequenceFile, to_8_bits
 from dynapoint.data.streamed import Beside, FrameStream, SmallBetween, StreamedFrame, StreamRequest
 from dynapoint.errors import InputError
 
@@ -246,9 +246,7 @@ class ArrayStream(PictureStream):
 
     def _picture(self, index: int) -> _Picture:
         """A picture of its own, whatever becomes of the array."""
-        given = self._array.given(index)
-        check_range([given])
-        return np.array(to_8_bits(given), order="C")
+        return np.array(self._array.checked(index), order="C")
 
     def _picture_between(self, index: int) -> _Picture | None:
         """The same, if its values are numbers."""

@@ -73,11 +73,6 @@ class FrameSelection:
         return cls(stride=1, start_s=start_s, end_s=end_s)
 
     @property
-    def evenly(self) -> bool:
-        """Whether frames are spaced evenly, which takes to know how many there are."""
-        return self.fps is None and self.stride is None
-
-    @property
     def needs_times(self) -> bool:
         """Whether the selection needs a source with times: a video."""
         return any(value is not None for value in (self.fps, self.start_s, self.end_s))
@@ -120,11 +115,7 @@ class FrameSelection:
             ConfigError: Frames are to be spaced evenly.
             InputError: No frame lies between `start_s` and `end_s`.
         """
-        if self.evenly:
-            raise ConfigError(
-                "evenly spaced frames need a source whose length is known: give --frames all, "
-                "--stride or --fps (frames='all', FrameSelection)"
-            )
+        self.refuse_evenly()
         most = math.inf if self.max_frames is None else self.max_frames
         chosen = 0
         for frame in self._on_beat(self._inside(frames)):
@@ -132,6 +123,18 @@ class FrameSelection:
             chosen += 1
             if chosen >= most:
                 return
+
+    def refuse_evenly(self) -> None:
+        """Refuse evenly spaced frames, for a source whose length is not known.
+
+        Raises:
+            ConfigError: Such are asked for.
+        """
+        if self.fps is None and self.stride is None:
+            raise ConfigError(
+                "evenly spaced frames need a source whose length is known; give --frames all, "
+                "--stride or --fps (frames='all' or a FrameSelection)"
+            )
 
     def _inside(self, frames: Iterable[tuple[float, _Item]]) -> Iterator[tuple[float, _Item]]:
         """Frames between `start_s` and `end_s`; none is asked for behind the end."""
@@ -185,12 +188,20 @@ class FrameSelection:
         Raises:
             ConfigError: The selection is in seconds.
         """
+        self.refuse_seconds()
+        return self.choose(np.arange(count, dtype=np.float64))
+
+    def refuse_seconds(self) -> None:
+        """Refuse a selection in seconds, for a source without times.
+
+        Raises:
+            ConfigError: It is one.
+        """
         if self.needs_times:
             raise ConfigError(
                 "--fps, --start and --end need a video: images and arrays carry no times; choose "
                 "them by --frames and --stride"
             )
-        return self.choose(np.arange(count, dtype=np.float64))
 
     def note(self, used: int, available: int | None) -> str | None:
         """A line for people that says which frames are used; None if all are.

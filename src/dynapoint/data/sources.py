@@ -81,6 +81,12 @@ class PictureArray:
         """A picture in eight bits."""
         return to_8_bits(self.given(index))
 
+    def checked(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """The same; raises InputError where it holds floats beyond 0 to 1."""
+        given = self.given(index)
+        check_range([given])
+        return to_8_bits(given)
+
 
 Source: TypeAlias = ImageFiles | SequenceFile | VideoFile | PictureArray
 

@@ -238,22 +238,52 @@ class _Keeper:
 def damage_of(path: Path, listed: PacketList, timeline: Timeline, lost: int) -> tuple[str, ...]:
     """Lines saying what could not be read, or was left out for it; none if all is well."""
     readable = len(timeline.packets)
+    declared = listed.declared_frames if listed.declared_frames > readable else None
+    end_s = float(timeline.times_s[-1]) + timeline.frame_duration_s
+    return damage_lines(
+        path.name,
+        readable=readable,
+        declared=declared,
+        breaks_off_s=end_s if listed.breaks_off else None,
+        lost=max(lost, 1) if lost or listed.torn else 0,
+        before_key=listed.before_key,
+    )
+
+
+def damage_lines(
+    name: str,
+    *,
+    readable: int,
+    breaks_off_s: float | None,
+    lost: int,
+    before_key: int,
+    declared: int | None = None,
+) -> tuple[str, ...]:
+    """Lines about a video's damage.
+
+    Args:
+        name: Of the video.
+        readable: How many frames could be read.
+        breaks_off_s: Where it ends too soon, or None.
+        lost: How many frames could not be read, at least.
+        before_key: How many frames stand before the first key frame.
+        declared: How many frames there should be, if these are more.
+    """
     remarks = []
-    if listed.breaks_off:
-        declared = listed.declared_frames
-        of_all = f" of {declared}" if declared > readable else ""
-        end_s = float(timeline.times_s[-1]) + timeline.frame_duration_s
+    if breaks_off_s is not None:
+        of_all = "" if declared is None else f" of {declared}"
         remarks.append(
-            f"{path.name} breaks off: {readable}{of_all} frames could be read, up to {end_s:.2f} s"
+            f"{name} breaks off: {readable}{of_all} frames could be read, up to "
+            f"{breaks_off_s:.2f} s"
         )
-    elif lost or listed.torn:
+    elif lost:
         remarks.append(
-            f"{path.name} is damaged: {readable} frames could be read, at least {max(lost, 1)} "
+            f"{name} is damaged: {readable} frames could be read, at least {lost} "
             "could not, or may be built on one that could not"
         )
-    if listed.before_key:
+    if before_key:
         remarks.append(
-            f"{listed.before_key} frames at the start left out, which are built on frames before "
+            f"{before_key} frames at the start left out, which are built on frames before "
             "the file's beginning"
         )
     return tuple(remarks)

@@ -1,6 +1,6 @@
 """Decoding a video: frames with the numbers of their packets, and which of them are whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,14 @@ class Decoding:
     """One way through a video; iterating gives (number of the packet, decoded frame).
 
     A frame whose packet is not known has the number -1. `errors` are the numbers of packets that
-    the decoder refused, or of some a little behind them where it works in threads.
+    the decoder refused, or of some a little behind them where it works in threads. Packets that
+    were not listed before can only be decoded from the first on; `packets` may stand between the
+    file and the decoder.
     """
 
     video: OpenVideo
-    listed: PacketList
+    listed: PacketList | None = None
+    packets: Iterable[Any] | None = None
     first_packet: int = 0
     errors: list[int] = field(default_factory=list)
 
@@ -41,7 +44,7 @@ class Decoding:
 
         numbers = self._numbers()
         number = 0
-        for packet in packets_of(self.video):
+        for packet in packets_of(self.video) if self.packets is None else self.packets:
             if packet is None:
                 break
             number = next(numbers) if numbers is not None else self._found(packet)
@@ -62,7 +65,7 @@ class Decoding:
 
     def _numbers(self) -> Iterator[int] | None:
         """Numbers of the packets that come; None where they are looked up after a jump."""
-        if not self.first_packet:
+        if self.listed is None or not self.first_packet:
             return iter(range(1 << 62))
         stamps = self.listed.shown_at
         self._by_stamp = {stamp: number for number, stamp in enumerate(stamps.tolist())}

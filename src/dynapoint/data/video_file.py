@@ -15,6 +15,8 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "srt", "webvtt", "ass"})
 # FFmpeg's own decoders of these show the colours that transparency hides; the libraries' do not.
 _DECODERS_OF_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
+_ADVICE = "give a video (e.g. MP4, MOV, MKV, WebM, AVI), an image or a folder of images"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVideo:
@@ -57,18 +59,53 @@ def open_video(path: Path, *, one_thread: bool = False) -> OpenVideo:
     Raises:
         InputError: It is empty, cannot be opened, or holds no video.
     """
+    if path.stat().st_size == 0:
+        raise InputError(f"video {path} is empty (0 bytes); give a video file with content")
+    # Without the word in front, FFmpeg takes what stands before a colon for a protocol.
+    container = _container("file:" + os.fspath(path), f"file {path}", advice=_ADVICE)
+    stream, remark = _film(container, f"file {path}", advice=_ADVICE)
+    crop = clean_aperture(
+        path, container.format.name, stream_id=stream.id, stream_index=stream.index
+    )
+    decoder = _decoder(stream, one_thread=one_thread)
+    return OpenVideo(container=container, stream=stream, decoder=decoder, remark=remark, crop=crop)
+
+
+def open_arriving(source: Any, *, what: str, advice: str, format: str | None = None) -> OpenVideo:
+    """Open a video that is read from the front to the back as it comes.
+
+    It is decoded one packet after another, so that no frame is held back. What a container says of
+    the part that is shown (a clean aperture) is not looked for.
+
+    Args:
+        source: An object that reads bytes, or what FFmpeg calls an input of some `format`.
+        what: Words for it, to begin a sentence with.
+        advice: What to do where it cannot be used.
+        format: FFmpeg's name of a kind of device; None where the bytes tell.
+
+    Raises:
+        InputError: It cannot be opened, or holds no video.
+    """
+    container = _container(source, what, advice=advice, format=format)
+    stream, remark = _film(container, what, advice=advice)
+    decoder = _decoder(stream, one_thread=True)
+    return OpenVideo(container=container, stream=stream, decoder=decoder, remark=remark, crop=None)
+
+
+def _container(source: Any, what: str, *, advice: str, format: str | None = None) -> Any:
+    """An open container; raises InputError where it is none."""
     import av  # noqa: PLC0415 - FFmpeg's libraries load slowly and only videos need them.
 
     av.logging.set_level(None)
-    if path.stat().st_size == 0:
-        raise InputError(f"video {path} is empty (0 bytes); give a video file with content")
-    advice = "give a video (e.g. MP4, MOV, MKV, WebM, AVI), an image or a folder of images"
     try:
-        # Without the word in front, FFmpeg takes what stands before a colon for a protocol.
-        container = av.open("file:" + os.fspath(path), metadata_errors="replace")
+        return av.open(source, format=format, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"file {path} cannot be opened as a video ({reason}); {advice}") from error
+        raise InputError(f"{what} cannot be opened as a video ({reason}); {advice}") from error
+
+
+def _film(container: Any, what: str, *, advice: str) -> tuple[Any, str | None]:
+    """The stream that is read, and a line about others; raises InputError where there is none."""
     stream, remark = (None, None)
     if container.format.name not in _NOT_VIDEO_FORMATS:
         stream, remark = _chosen_stream(container)
@@ -76,7 +113,14 @@ def open_video(path: Path, *, one_thread: bool = False) -> OpenVideo:
         pictures = len(container.streams.video)
         container.close()
         beside = " but pictures attached to it" if pictures else ""
-        raise InputError(f"file {path} holds no video stream{beside}; {advice}")
+        raise InputError(f"{what} holds no video stream{beside}; {advice}")
+    return stream, remark
+
+
+def _decoder(stream: Any, *, one_thread: bool) -> Any:
+    """What decodes a stream, and keeps the numbers of packets."""
+    import av  # noqa: PLC0415 - FFmpeg's libraries load slowly.
+
     decoder = stream.codec_context
     name = _DECODERS_OF_ALPHA.get(decoder.name)
     if name is not None and stream.metadata.get("alpha_mode") == "1":
@@ -85,10 +129,7 @@ def open_video(path: Path, *, one_thread: bool = False) -> OpenVideo:
     if one_thread:
         decoder.thread_count = 1
     decoder.copy_opaque = True
-    crop = clean_aperture(
-        path, container.format.name, stream_id=stream.id, stream_index=stream.index
-    )
-    return OpenVideo(container=container, stream=stream, decoder=decoder, remark=remark, crop=crop)
+    return decoder
 
 
 def packets_of(video: OpenVideo) -> Iterator[Any]:

@@ -20,7 +20,7 @@ NO_STAMP = -(1 << 63)
 # FFmpeg's mark of formats whose clocks may jump (AVFMT_TS_DISCONT).
 _CLOCK_MAY_JUMP = 0x0200
 # A jump of a clock longer than this is no picture that stays, in such formats.
-_LONGEST_STAY_S = 10.0
+LONGEST_STAY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class PacketList:
         """For each packet, how many times the clock has started again before it."""
         clocks = np.zeros(self.count, dtype=np.int64)
         latest, clock = NO_STAMP, 0
-        long = _LONGEST_STAY_S / self.tick_s
+        long = LONGEST_STAY_S / self.tick_s
         for packet, (stamp, key) in enumerate(
             zip(self.shown_at.tolist(), self.key.tolist(), strict=True)
         ):
@@ -126,10 +126,9 @@ def list_packets(path: Path) -> PacketList:
     """
     video = open_video(path)
     try:
-        rate = video.stream.average_rate or video.stream.guessed_rate
+        rate_duration_s = duration_by_rate_s(video)
         found, cut = [], False
-        codec = video.stream.codec_context
-        watch = ReferenceWatch(codec.extradata) if codec.codec.name == "h264" else None
+        watch = watch_of(video)
         for packet in packets_of(video):
             if packet is None:
                 cut = True
@@ -138,9 +137,26 @@ def list_packets(path: Path) -> PacketList:
                 bytes(packet), key=packet.is_keyframe
             )
             found.append((*_facts(packet), gap))
-        return _packet_list(path, video, found, cut=cut, rate=rate)
+        return _packet_list(path, video, found, cut=cut, rate_duration_s=rate_duration_s)
     finally:
         video.close()
+
+
+def watch_of(video: OpenVideo) -> ReferenceWatch | None:
+    """What sees that frames are gone that others are built on; None where nothing can."""
+    codec = video.stream.codec_context
+    return ReferenceWatch(codec.extradata) if codec.codec.name == "h264" else None
+
+
+def duration_by_rate_s(video: OpenVideo) -> float:
+    """How long a frame is shown by the file's frame rate, in seconds."""
+    rate = video.stream.average_rate or video.stream.guessed_rate
+    return float(1 / rate) if rate else 1 / 30
+
+
+def may_jump(video: OpenVideo) -> bool:
+    """Whether the clock of a container's format may jump."""
+    return bool(int(video.container.format.flags) & _CLOCK_MAY_JUMP)
 
 
 def _facts(packet: Any) -> tuple[int, int, bool, bool, bool, bool, int]:
@@ -161,7 +177,7 @@ def _packet_list(
     found: list[_Facts],
     *,
     cut: bool,
-    rate: Any,
+    rate_duration_s: float,
 ) -> PacketList:
     table = np.array(found, dtype=np.int64).reshape(-1, 8)
     shown_at, decoded_at = table[:, 0], table[:, 1]
@@ -199,8 +215,8 @@ def _packet_list(
         gap=gap,
         disposable=disposable,
         tick_s=float(video.stream.time_base),
-        rate_duration_s=float(1 / rate) if rate else 1 / 30,
-        jumps=bool(int(fields.flags) & _CLOCK_MAY_JUMP),
+        rate_duration_s=rate_duration_s,
+        jumps=may_jump(video),
         before_key=before_key,
         breaks_off=cut or breaks_off(path, fields.name),
         torn=bool(torn),
