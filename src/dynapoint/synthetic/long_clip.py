@@ -169,10 +169,10 @@ class _Part:
         # What a single frame cannot show, or what would not be the same in all.
         look = replace(
             scene.look,
-            fog_density=np.float32(0),
-            shutter=np.float32(0),
-            contrast=np.float32(_CONTRAST),
-            saturation=np.float32(_SATURATION),
+            fog_density=np.array(0, np.float32),
+            shutter=np.array(0, np.float32),
+            contrast=np.array(_CONTRAST, np.float32),
+            saturation=np.array(_SATURATION, np.float32),
             exposure=np.ones((1, 3), np.float32),
         )
         self._world_from_stage = np.linalg.inv(self.walk.stage_from_camera[0])

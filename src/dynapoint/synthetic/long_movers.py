@@ -4,7 +4,7 @@ A mover is a function of the frame: its bodies are made anew for each, the same 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -28,17 +28,6 @@ class Route:
     def moves(self) -> bool:
         """Whether it leads anywhere."""
         return bool(self.gone[-1] > 0)
-
-
-class Mover(Protocol):
-    """Something that moves along a route and keeps within `radius` of it."""
-
-    route: Route
-    radius: float
-
-    def bodies(self, frame: int) -> list[Body]:
-        """Its bodies at the time of a frame, with positions for this one time."""
-        ...
 
 
 def passing_route(
@@ -196,3 +185,7 @@ def pusher(wardrobe: Wardrobe, *, seed: int, height: float) -> Walker:
         place=route.place + behind * back, heading_rad=route.heading_rad, gone=route.gone
     )
     return Walker(route=follows, seed=seed, height=height)
+
+
+Mover: TypeAlias = Walker | Wardrobe
+"""Something that moves along a `route`, keeps within `radius` of it, and has `bodies` per frame."""
