@@ -14,11 +14,12 @@ What lies above (exports, the viewer) is reached by the package's public names.
 
 import base64
 import html
+import operator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from PIL.Image import Image
@@ -34,9 +35,11 @@ from dynapoint.results import (
     place_answers,
 )
 from dynapoint.results import figure as figures
+from dynapoint.results.checked import checked_index
 from dynapoint.results.on_disk import saving
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.subscene import segment_of, subscene
 from dynapoint.results.summary import summarize
 
 if TYPE_CHECKING:
@@ -102,6 +105,32 @@ class Reconstruction(SceneMaps):
     camera_motion = camera_answers.camera_motion
     camera_motion_by_procrustes = camera_answers.camera_motion_by_procrustes
     camera_disagreement = camera_answers.camera_disagreement
+
+    def span(self, start: SupportsIndex, stop: SupportsIndex) -> "Reconstruction":
+        """Frames `start` up to, not with, `stop` as a scene of their own.
+
+            rec.span(100, 148).export("part.html")
+
+        The world is the camera of the first of them, unless that is the world already. Answers are
+        those of the whole scene, asked for these times alone. Arrays are views of this scene's
+        where the world stays, and else copies; frames are not copied.
+
+        Raises:
+            InputError: An index is not that of a frame used, or no frame lies between them.
+        """
+        last = operator.index(stop) - 1
+        first = checked_index(start, "start", self.frame_count)
+        return subscene(self, range(first, checked_index(last, "stop - 1", self.frame_count) + 1))
+
+    def segment(self, index: SupportsIndex) -> "Reconstruction":
+        """One of the `segments` of a long clip as a scene of its own, in the world that it has.
+
+        Index 0 of a scene without segments is the scene itself.
+
+        Raises:
+            InputError: There is no such segment.
+        """
+        return segment_of(self, index)
 
     def self_check(self) -> "SelfCheck[np.ndarray]":
         """Grade the scene from 0 to 1 by how well it agrees with itself; no ground truth needed."""
