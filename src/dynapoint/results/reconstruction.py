@@ -169,6 +169,8 @@ class Reconstruction(SceneMaps):
         fps: float | None = None,
         show: Literal["auto", "fused", "own"] = "auto",
         overwrite: bool = False,
+        segment: int | None = None,
+        max_frames: int | None = None,
     ) -> Path:
         """Write the scene in another program's format.
 
@@ -185,13 +187,17 @@ class Reconstruction(SceneMaps):
             show: What pictures of the cloud show: all frames "fused", each frame's "own" pixels, or
                 what the self-check advises.
             overwrite: Replace an earlier export.
+            segment: Which world of a long clip (`segments`); None for the longest, or that of
+                `time`.
+            max_frames: At most so many evenly spaced frames; None leaves it to the format. What is
+                left out of a long scene is said in a warning.
 
         Returns:
             The file or folder written.
 
         Raises:
             ConfigError: The format is unknown, or no format has the suffix.
-            InputError: `time` is not the index of a frame used.
+            InputError: `time` is not the index of a frame used, or there is no such segment.
             OutputError: `path` exists or cannot be written, or the format needs a missing library.
         """
         return dynapoint.export(
@@ -205,6 +211,8 @@ class Reconstruction(SceneMaps):
             fps=fps,
             show=show,
             overwrite=overwrite,
+            segment=segment,
+            max_frames=max_frames,
         )
 
     def show(self, *, port: int = 0, open_browser: bool = True) -> Served:

@@ -83,7 +83,7 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
         lens_model="pinhole" if scene.distortion is None else scene.distortion[0].model,
-        typical_depth=typical_depth(scene.own_time_depth[0]),
+        typical_depth=typical_depth(scene.depth_of(0)),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
         largest_displacement=float(np.linalg.norm(positions - positions[0], axis=1).max()),
         largest_turn_deg=float(turns.max()),
