@@ -192,7 +192,7 @@ def test_the_recording_of_rerun_holds_an_even_choice_of_times(rec, files):
     rows = set()
     for chunk in RrdReader(files["rerun"]).stream().to_chunks():
         if chunk.entity_path == "/world/camera/image":
-            rows |= {row["frame"] for row in chunk.to_record_batch().to_pylist()}
+            rows |= set(chunk.to_record_batch().column("frame").to_pylist())
     assert rows == set(range(MOST_SHOWN))
 
 

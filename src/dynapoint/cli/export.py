@@ -90,5 +90,6 @@ class Export(SceneCommand):
                 }
             )
         else:
-            print("\n  ".join([f"{to} in {path}", *notes]))
+            hint = ["--segment and --max-frames choose otherwise"] if notes else []
+            print("\n  ".join([f"{to} in {path}", *notes, *hint]))
         return 0

@@ -150,8 +150,9 @@ def export(
     writer = getattr(importlib.import_module(f"dynapoint.exports.{module}"), function)
     if shown.notes:
         if known.draws_fused and options.show == "auto":
-            # The check is that of the whole scene.
-            options = replace(options, show="own" if options.shows_own(rec) else "fused")
+            # A stored check is that of the whole scene.
+            judged = rec.segment(shown.segment) if rec.folder is None else rec
+            options = replace(options, show="own" if options.shows_own(judged) else "fused")
         if options.time is not None:
             options = replace(options, time=list(shown.frames).index(options.time))
     writer(shown.of(rec), path, options)

@@ -67,6 +67,12 @@ def export_scene(
         max_frames=max_frames,
     )
     to = format_of(path) if to is None else to
-    for note in part_shown(rec, to, options).notes:
-        warnings.warn(f"{to}: {note}", stacklevel=2)
+    _warn(to, part_shown(rec, to, options).notes)
     return export(rec, to, path, options)
+
+
+def _warn(to: str, notes: tuple[str, ...]) -> None:
+    """Say what is left out, in the name of who exports."""
+    if notes:
+        words = f"{to}: {'; '.join(notes)} (segment= and max_frames= choose otherwise)"
+        warnings.warn(words, stacklevel=3)

@@ -238,14 +238,15 @@ class Reconstruction(SceneMaps):
     figure = figures.figure
 
     def __repr__(self) -> str:
-        """Three lines: the source, the lens and camera, and what to do next."""
+        """A few lines: the source, its worlds, the lens and camera, and what to do next."""
         facts = summarize(self)
         height, width = facts.image_hw
         rows, columns = facts.map_hw
+        worlds = "" if facts.segment_words is None else f"  {facts.segment_words} (segment(k))\n"
         return (
             f"Reconstruction of {facts.name}: {facts.frames} frames of {width}x{height}, maps of "
             f"{columns}x{rows}, by {facts.model}\n"
-            f"  {facts.lens_words}; {facts.camera_words}\n"
+            f"{worlds}  {facts.lens_words}; {facts.camera_words}\n"
             "  ask query, track, motion, fuse, ...; then show(), save(path), export(path)"
         )
 

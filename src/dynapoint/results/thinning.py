@@ -83,13 +83,11 @@ def shown_part(
         alone = f"segment {number} alone, frames {part.start} to {part.stop - 1}"
         if part.kind != "scene":
             alone += f", which is {part.kind} and has nothing to show"
-        notes.append(f"{alone}; the scene has {len(parts)} (--segment, segment=)")
+        notes.append(f"{alone}; the scene has {len(parts)}")
     frames: Sequence[int] = range(part.start, part.stop)
     if most is not None and part.count > most:
         frames = _thinned(part.start, part.count, most, time)
-        notes.append(
-            f"{len(frames)} of its {part.count} frames, evenly spaced (--max-frames, max_frames=)"
-        )
+        notes.append(f"{len(frames)} of its {part.count} frames, evenly spaced")
     return Shown(segment=number, frames=frames, notes=tuple(notes))
 
 
