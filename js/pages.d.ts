@@ -19,6 +19,8 @@ interface Manifest {
   name: string;
   model: string;
   version: string;
+  /** What was left out of the source or the scene. */
+  note: string | null;
   times: number[];
   sourceFrames: number[];
   /** When each frame begins, and when the last one ends, in seconds. */

@@ -528,7 +528,7 @@ def test_what_is_ignored_and_what_is_not_seen_is_ignored_in_undistorted_pictures
     ignore[:, 20:40, 30:60] = True
     frames = replace(frames, ignore=ignore)
     rec = dynapoint.reconstruct(taken(bent), FakeModel(96), intrinsics=given(bent), refine=False)
-    found = as_pinholes(replace(rec, frames=frames)).frames.ignore[0]
+    found = as_pinholes(replace(rec, frames=frames)).frames.ignored(0)
     place = rec.pixel_map.lenses[0].distorted(pixel_centres(HW))
     inside = ((place > 0.5) & (place < [191.5, 127.5])).all(axis=-1)
     beyond = ((place < -0.5) | (place > [192.5, 128.5])).any(axis=-1)

@@ -37,6 +37,10 @@ class Export(SceneCommand):
     show: Literal["auto", "fused", "own"] = "auto"
     """Show all frames fused or each frame's own pixels (html, mp4, sheet, blender); auto fuses
     unless frames disagree so much that surfaces would appear twice."""
+    segment: Annotated[int | None, optional("INDEX")] = None
+    """Which world of a long clip (`dynapoint info` lists them); the default is the longest."""
+    max_frames: Annotated[int | None, optional("N")] = None
+    """At most this many evenly spaced frames; the default depends on the format."""
     overwrite: Flag = False
     """Replace an earlier export."""
     json: Flag = False
@@ -45,7 +49,12 @@ class Export(SceneCommand):
     def run(self) -> int:
         """Write it and say where."""
         from dynapoint.errors import ConfigError  # noqa: PLC0415
-        from dynapoint.exports.catalog import export, find_format, format_of  # noqa: PLC0415
+        from dynapoint.exports.catalog import (  # noqa: PLC0415
+            export,
+            find_format,
+            format_of,
+            part_shown,
+        )
         from dynapoint.exports.options import ExportOptions  # noqa: PLC0415
 
         try:
@@ -59,12 +68,15 @@ class Export(SceneCommand):
                 fps=self.fps,
                 show=self.show,
                 overwrite=self.overwrite,
+                segment=self.segment,
+                max_frames=self.max_frames,
             )
         except ConfigError as error:
             raise UsageError(str(error)) from error
         with shown(not self.json, name=self.scene.name):
             begin("open")
             rec = self.open()
+            notes = part_shown(rec, to, options).notes
             begin(to)
             path = export(rec, to, self.output, options)
         if self.json:
@@ -73,9 +85,11 @@ class Export(SceneCommand):
                     "scene": str(self.scene),
                     "format": to,
                     "output": str(path),
+                    "notes": list(notes),
                     **said_of_files(path),
                 }
             )
         else:
-            print(f"{to} in {path}")
+            hint = ["--segment and --max-frames choose otherwise"] if notes else []
+            print("\n  ".join([f"{to} in {path}", *notes, *hint]))
         return 0

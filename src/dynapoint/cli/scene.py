@@ -56,7 +56,7 @@ def _facts(scene: Path) -> dict[str, Any]:
     from dynapoint.inference.opening import StoredDecoder, open_scene  # noqa: PLC0415
     from dynapoint.results.checks import read_check  # noqa: PLC0415
     from dynapoint.results.on_disk.manifest import read_manifest  # noqa: PLC0415
-    from dynapoint.results.summary import summarize  # noqa: PLC0415
+    from dynapoint.results.summary import segment_lines, summarize  # noqa: PLC0415
 
     rec = open_scene(scene)
     summary = summarize(rec)
@@ -67,6 +67,7 @@ def _facts(scene: Path) -> dict[str, Any]:
         "scene": str(scene),
         **asdict(summary),
         "size": rec.frames.size_words,
+        "segment_lines": segment_lines(rec),
         "lens": summary.lens_words,
         "camera": summary.camera_words,
         "package_version": manifest.package_version,
@@ -132,6 +133,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         "further questions": facts["further_questions"]["why"],
     }
     check = facts["self_check"] or {"lines": []}
-    return [f"{name}: {value}" for name, value in lines.items() if value] + [
-        f"self-check: {line}" for line in check["lines"]
-    ]
+    said = [f"{name}: {value}" for name, value in lines.items() if value]
+    # Next to the frames, whose parts they are.
+    said[2:2] = [f"segment {line}" for line in facts["segment_lines"]]
+    return said + [f"self-check: {line}" for line in check["lines"]]

@@ -85,6 +85,11 @@ class Frames:
         height, width = self.picture_hw[index].tolist()
         return self.images[index, :height, :width]
 
+    def ignored(self, index: int) -> Bool[np.ndarray, "height width"] | None:
+        """Pixels of one frame's picture that were masked out, or None."""
+        height, width = self.picture_hw[index].tolist()
+        return None if self.ignore is None else self.ignore[index, :height, :width]
+
     @property
     def size_words(self) -> str:
         """The frames' size, width first, for people."""

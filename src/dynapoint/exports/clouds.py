@@ -125,8 +125,7 @@ def moving_cloud(
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
         if report is not None:
             report((index + 1) / len(times))
-    source = np.array(sources)[pixel[0]]
-    footprint = _footprint(rec)[source, *pixel[1:]]
+    footprint = _footprint(rec, sources)[pixel]
     return MovingCloud(
         times=times,
         points=points,
@@ -164,7 +163,7 @@ def _fused(
     points, confidence = _maps_at(rec, frames, time)
     colors = map_pictures(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
-    footprint = _footprint(rec)[frames]
+    footprint = _footprint(rec, frames)
     # Points behind their camera have none.
     footprint = footprint[(weight > 0) & (footprint > 0)]
     return fuse(
@@ -177,10 +176,13 @@ def _fused(
     )
 
 
-def _footprint(rec: Reconstruction) -> Float32[np.ndarray, "frame map_height map_width"]:
+def _footprint(
+    rec: Reconstruction, frames: list[int]
+) -> Float32[np.ndarray, "frame map_height map_width"]:
     """How far apart neighbouring map pixels are at their points' depths, in scene units."""
-    focal_px = rec.map_intrinsics[:, 0, 0].astype(np.float32)
-    return rec.own_time_depth.clip(0) / focal_px[:, None, None]
+    focal_px = rec.map_intrinsics[frames, 0, 0].astype(np.float32)
+    depth = np.stack([rec.depth_of(frame) for frame in frames])
+    return depth.clip(0) / focal_px[:, None, None]
 
 
 def _maps_at(

@@ -80,7 +80,7 @@ def write_colmap(rec: Reconstruction, path: Path, options: ExportOptions) -> Non
         InputError: The time is no index of a frame used.
         OutputError: `path` exists or cannot be written.
     """
-    with export_folder(path, "colmap", overwrite=options.overwrite) as folder:
+    with export_folder(path, "colmap", overwrite=options.overwrite, note=rec.frames.note) as folder:
         scene = still_scene(rec, options)
         model = sparse_model(rec, scene)
         write_pictures(rec, scene, folder)
@@ -174,11 +174,11 @@ def _observations(
     """
     seeds = scene.seeds
     found = []
-    for index, frame in enumerate(scene.frames):
-        projected, at_home = _projections(rec, frame, scene.moving[index], seeds.points)
+    for source, frame in enumerate(scene.sources):
+        projected, at_home = _projections(rec, frame, scene.moving[source], seeds.points)
         misfit = _misfit(rec, frame)
         place = rec.pixel_map.to_map(frame, np.nan_to_num(projected))
-        own = seeds.frame == index
+        own = seeds.frame == source
         centre = np.stack([seeds.column[own] + 0.5, seeds.row[own] + 0.5], axis=1)
         row_column = place[:, ::-1].T - 0.5
         shift = [
@@ -190,7 +190,8 @@ def _observations(
         seen &= rec.pixel_map.shows(frame, xy)
         point = np.flatnonzero(seen)
         off_px = np.linalg.norm(projected[point] - xy[point], axis=1)
-        found.append((np.full(len(point), index), point, xy[point], off_px))
+        image = scene.frames.index(frame)
+        found.append((np.full(len(point), image), point, xy[point], off_px))
     image, point, xy, off_px = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return image, point, xy, off_px
 
@@ -206,7 +207,7 @@ def _projections(
     projected = rec.pixel_map.distorted(frame, project(in_camera, rec.intrinsics[frame]))
     inside = rec.pixel_map.shows(frame, projected)
     column, row = np.floor(rec.pixel_map.to_map(frame, np.nan_to_num(projected))).astype(int).T
-    depth = rec.own_time_depth[frame][row, column]
+    depth = rec.depth_of(frame)[row, column]
     near = np.abs(in_camera[:, 2] - depth) <= _SAME_DEPTH * depth
     return projected, inside & near & (moving[row, column] < _STILL)
 

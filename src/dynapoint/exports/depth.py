@@ -16,6 +16,7 @@ from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.sampling import pixel_sampler, surface_cells
+from dynapoint.results.thinning import even_choice
 
 SCALE_FILE = "depth.json"
 # Depth beyond so many medians is not held by PNGs, or the steps between near depths were coarse.
@@ -39,18 +40,14 @@ def write_depth(rec: Reconstruction, path: Path, options: ExportOptions) -> None
     import cv2  # noqa: PLC0415 - only exports of pictures need it.
 
     frames = options.times(rec)
-    coarse = np.stack([_map_depth(rec, frame, options) for frame in frames])
-    known = coarse[coarse > 0]
-    farthest = 1.0
-    if known.size:
-        farthest = min(float(known.max()), _FARTHEST_MEDIANS * float(np.median(known)))
+    farthest = _farthest(rec, frames, options)
     scale = farthest / _LARGEST_VALUE
     about = _about(rec, frames) | {
         "scale": scale,
         "depth": "value * scale, in units of the scene; 0 where there is none",
         "largest_depth": farthest,
     }
-    with export_folder(path, "depth", overwrite=options.overwrite) as folder:
+    with export_folder(path, "depth", overwrite=options.overwrite, note=rec.frames.note) as folder:
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for frame, depth in _image_depths(rec, frames, options):
             value = np.round(depth.astype(np.float64) / scale)
@@ -75,7 +72,9 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
     about = _about(rec, frames) | {
         "depth": "channel Z, in units of the scene; 0 where there is none"
     }
-    with export_folder(path, "depth-exr", overwrite=options.overwrite) as folder:
+    with export_folder(
+        path, "depth-exr", overwrite=options.overwrite, note=rec.frames.note
+    ) as folder:
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for frame, depth in _image_depths(rec, frames, options):
             header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
@@ -106,11 +105,24 @@ def _map_depth(
     rec: Reconstruction, frame: int, options: ExportOptions
 ) -> Float32[np.ndarray, "map_height map_width"]:
     """A frame's depth at its own time at the resolution of the maps; 0 where there is none."""
-    depth, confidence = rec.own_time_depth[frame], rec.own_time_confidence[frame]
+    depth, confidence = rec.depth_of(frame), rec.own_time_confidence[frame]
     known = np.isfinite(depth) & (depth > 0) & (confidence > 0)
     if options.confidence_percentile > 0 and known.any():
         known &= confidence >= np.percentile(confidence[known], options.confidence_percentile)
     return np.where(known, depth, np.float32(0))
+
+
+def _farthest(rec: Reconstruction, frames: list[int], options: ExportOptions) -> float:
+    """The largest depth that is written: at most so many medians (of an even choice of frames)."""
+    sample = {frames[place] for place in even_choice(len(frames))}
+    largest, seen = 0.0, []
+    for frame in frames:
+        depth = _map_depth(rec, frame, options)
+        largest = max(largest, float(depth.max(initial=0.0)))
+        if frame in sample:
+            seen.append(depth[depth > 0])
+    known = np.concatenate(seen)
+    return min(largest, _FARTHEST_MEDIANS * float(np.median(known))) if known.size else 1.0
 
 
 def _image_depths(

@@ -82,6 +82,7 @@ def _glb(rec: Reconstruction, cloud: MovingCloud, shown_s: Float[np.ndarray, " m
             "extras": {
                 "source": readable_name(rec.frames.name),
                 "units": units(rec),
+                **({} if rec.frames.note is None else {"note": rec.frames.note}),
                 "position_error": position_error,
             },
         },

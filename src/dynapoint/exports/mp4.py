@@ -16,11 +16,14 @@ from dynapoint.exports.outputs import export_file
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.thinning import even_choice
 
 _RATE = 24
 _LONGER_SIDE = 720
 _SHORTEST_S, _LONGEST_S = 6.0, 60.0
 _MOST_POINTS = 200_000
+# The distance of a cloud is that at so many times.
+_MEASURED = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +160,8 @@ def _swing(
         )
     else:
         starts = np.tile(starts[len(times) // 2], (len(times), 1, 1))
-        points = np.concatenate([moment.points for moment in moments])
+        some = even_choice(len(moments), _MEASURED)
+        points = np.concatenate([moments[place].points for place in some])
         distances = np.full(len(times), _distance(points, starts[0]))
     starts, distance = starts[shown], distances[shown][:, None]
     phase = 2 * np.pi * np.arange(len(shown)) / len(shown)

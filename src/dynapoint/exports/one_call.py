@@ -1,9 +1,10 @@
 """Exporting in one call, for Python: the format by name or suffix, choices by keyword."""
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
-from dynapoint.exports.catalog import export, format_of
+from dynapoint.exports.catalog import export, format_of, part_shown
 from dynapoint.exports.options import ExportOptions
 from dynapoint.results.reconstruction import Reconstruction
 
@@ -20,6 +21,8 @@ def export_scene(
     fps: float | None = None,
     show: Literal["auto", "fused", "own"] = "auto",
     overwrite: bool = False,
+    segment: int | None = None,
+    max_frames: int | None = None,
 ) -> Path:
     """Write a scene in another program's format.
 
@@ -39,13 +42,17 @@ def export_scene(
         show: "fused" shows all frames fused, "own" each frame's own pixels (html, mp4, sheet,
             blender). "auto" fuses unless frames disagree so much that surfaces would appear twice.
         overwrite: Replace an earlier export.
+        segment: Which world of a long clip (`rec.segments`); None for the longest, or that of
+            `time`.
+        max_frames: At most so many evenly spaced frames; None leaves it to the format. What is left
+            out of a long scene is said in a warning, and in the export where it has a place for it.
 
     Returns:
         The file or folder written.
 
     Raises:
         ConfigError: The format is unknown, or no format has the suffix.
-        InputError: `time` is not the index of a frame used.
+        InputError: `time` is not the index of a frame used, or there is no such segment.
         OutputError: `path` exists or cannot be written, or the format needs a missing library.
     """
     options = ExportOptions(
@@ -56,5 +63,16 @@ def export_scene(
         fps=fps,
         show=show,
         overwrite=overwrite,
+        segment=segment,
+        max_frames=max_frames,
     )
-    return export(rec, format_of(path) if to is None else to, path, options)
+    to = format_of(path) if to is None else to
+    _warn(to, part_shown(rec, to, options).notes)
+    return export(rec, to, path, options)
+
+
+def _warn(to: str, notes: tuple[str, ...]) -> None:
+    """Say what is left out, in the name of who exports."""
+    if notes:
+        words = f"{to}: {'; '.join(notes)} (segment= and max_frames= choose otherwise)"
+        warnings.warn(words, stacklevel=3)

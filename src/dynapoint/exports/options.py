@@ -24,6 +24,10 @@ class ExportOptions:
             at its own time. "auto" fuses unless that would show ghosts (html always begins with
             own pixels, and has both).
         overwrite: Replace an earlier export.
+        segment: Which world of a long clip, by the index of its segment; None for the longest that
+            shows something, or that of `time`.
+        max_frames: At most so many evenly spaced frames of it; None leaves it to the format
+            (`results.thinning`).
     """
 
     time: int | None = None
@@ -33,10 +37,14 @@ class ExportOptions:
     fps: float | None = None
     show: Literal["auto", "fused", "own"] = "auto"
     overwrite: bool = False
+    segment: int | None = None
+    max_frames: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_points is not None and self.max_points < 1:
             raise ConfigError(f"max_points is {self.max_points}; give 1 or more")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ConfigError(f"max_frames is {self.max_frames}; give 1 or more")
         if not 0 <= self.confidence_percentile < 100:
             raise ConfigError(
                 f"confidence_percentile is {self.confidence_percentile:g}; give a share in percent "

@@ -78,7 +78,9 @@ def export_file(path: Path, *suffixes: str, overwrite: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def export_folder(path: Path, to: str, *, overwrite: bool, **facts: Any) -> Iterator[Path]:
+def export_folder(
+    path: Path, to: str, *, overwrite: bool, note: str | None = None
+) -> Iterator[Path]:
     """Give an empty folder to write to, which becomes `path` if the block succeeds.
 
     `export.json` is added, which says what the folder is and lists its files, so that a later
@@ -88,7 +90,7 @@ def export_folder(path: Path, to: str, *, overwrite: bool, **facts: Any) -> Iter
         path: The folder, whatever its name ends in; missing ones above it are made.
         to: Name of the format.
         overwrite: Replace an earlier export that holds nothing besides.
-        facts: More to say in `export.json`.
+        note: What was left out, to be said in `export.json`.
 
     Raises:
         OutputError: `path` exists and may not be replaced, or cannot be written.
@@ -99,7 +101,7 @@ def export_folder(path: Path, to: str, *, overwrite: bool, **facts: Any) -> Iter
             "format": _FORMAT_NAME,
             "to": to,
             "package_version": dynapoint.__version__,
-            **facts,
+            **({} if note is None else {"note": note}),
             "files": _files_in(folder),
         }
         (folder / EXPORT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

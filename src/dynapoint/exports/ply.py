@@ -41,7 +41,7 @@ def write_ply(rec: Reconstruction, path: Path, options: ExportOptions) -> None:
                 ply_bytes(fused_cloud(rec, time, options), _moment(rec, time), unit=units(rec))
             )
         return
-    with export_folder(path, "ply", overwrite=options.overwrite) as folder:
+    with export_folder(path, "ply", overwrite=options.overwrite, note=rec.frames.note) as folder:
         for time in steps(options.times(rec), "clouds", wanted=rec.progress):
             cloud = own_time_cloud(rec, time, options)
             (folder / f"time_{time:04d}.ply").write_bytes(

@@ -107,7 +107,7 @@ def _log_camera(rr: Any, stream: Any, rec: Reconstruction, frame: int) -> None:
     pose = rec.world_from_camera[frame]
     stream.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
     height, width = rec.frames.picture_hw[frame].tolist()
-    typical = typical_depth(rec.own_time_depth[frame])
+    typical = typical_depth(rec.depth_of(frame))
     pinhole = rr.Pinhole(
         image_from_camera=rec.intrinsics[frame],
         resolution=[width, height],
@@ -116,6 +116,6 @@ def _log_camera(rr: Any, stream: Any, rec: Reconstruction, frame: int) -> None:
     )
     stream.log("world/camera", pinhole)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    image = np.ascontiguousarray(rec.images[frame, :height, :width, ::-1])
+    image = np.ascontiguousarray(rec.frames.picture(frame)[..., ::-1])
     jpeg = cv2.imencode(".jpg", image, quality)[1].tobytes()
     stream.log("world/camera/image", rr.EncodedImage(contents=jpeg, media_type="image/jpeg"))

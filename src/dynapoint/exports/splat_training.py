@@ -1,5 +1,6 @@
 """What trainers of splats and radiance fields want: pictures, masks of stillness, a seed cloud."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from dynapoint.results.asking import as_numpy
 from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.thinning import even_choice
 
 IMAGES, MASKS = "images", "masks"
 _DEFAULT_SEEDS = 100_000
 _STILL = 0.5
 _PIXELS_AT_ONCE = 2**20
+# Whose motion is worked out together, which a network whose decoder sees all frames likes.
+_FRAMES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +33,14 @@ class StillScene:
 
     Attributes:
         frames: Indices of the frames.
-        moving: For each of them, how likely each map pixel moves towards the first or last time;
+        sources: Those that the seeds are made of: all of them, or an even choice of many.
+        moving: For each source, how likely each map pixel moves towards the first or last time;
             1 where a pixel is not usable, for then nobody knows.
-        seeds: Their still pixels as one cloud, whose `frame` and `seen` count within `frames`.
+        seeds: Their still pixels as one cloud, whose `frame` and `seen` count within `sources`.
     """
 
     frames: list[int]
+    sources: list[int]
     moving: Float32[np.ndarray, "frame map_height map_width"]
     seeds: FusedCloud[np.ndarray]
 
@@ -46,10 +52,10 @@ def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
         InputError: The time wanted is no index of a frame used.
     """
     frames = options.times(rec)
-    points, confidence = rec.own_time_points[frames], rec.own_time_confidence[frames]
-    known = np.isfinite(points).all(axis=-1) & (confidence > 0)
-    moving = np.where(known, moving_at_ends(rec, frames), np.float32(1))
-    colors = map_pictures(rec, frames)
+    sources = [frames[place] for place in even_choice(len(frames))]
+    points, confidence = rec.own_time_points[sources], rec.own_time_confidence[sources]
+    moving = _moving(rec, sources)
+    colors = map_pictures(rec, sources)
     seeds = fuse(
         torch.from_numpy(points),
         torch.from_numpy(shown_weight(points, confidence, colors, options)),
@@ -57,7 +63,31 @@ def still_scene(rec: Reconstruction, options: ExportOptions) -> StillScene:
         still=torch.from_numpy(1 - moving),
         max_points=options.max_points or _DEFAULT_SEEDS,
     )
-    return StillScene(frames=frames, moving=moving, seeds=as_numpy(seeds))
+    return StillScene(frames=frames, sources=sources, moving=moving, seeds=as_numpy(seeds))
+
+
+def _moving(
+    rec: Reconstruction, frames: list[int]
+) -> Float32[np.ndarray, "frame map_height map_width"]:
+    """How likely pixels of some frames move; 1 where they are not usable."""
+    moving = moving_at_ends(rec, frames)
+    for place, frame in zip(moving, frames, strict=True):
+        known = np.isfinite(rec.own_time_points[frame]).all(axis=-1)
+        place[~(known & (rec.own_time_confidence[frame] > 0))] = 1.0
+    return moving
+
+
+def _moving_in_turn(
+    rec: Reconstruction, scene: StillScene
+) -> Iterator[tuple[int, Float32[np.ndarray, "map_height map_width"]]]:
+    """Every frame of a still scene with how likely its pixels move, worked out where it is not."""
+    known = dict(zip(scene.sources, scene.moving, strict=True))
+    for first in range(0, len(scene.frames), _FRAMES_AT_ONCE):
+        some = scene.frames[first : first + _FRAMES_AT_ONCE]
+        others = [frame for frame in some if frame not in known]
+        found = dict(zip(others, _moving(rec, others), strict=True)) if others else {}
+        for frame in some:
+            yield frame, known[frame] if frame in known else found[frame]
 
 
 def image_name(frame: int) -> str:
@@ -69,11 +99,9 @@ def write_pictures(rec: Reconstruction, scene: StillScene, folder: Path) -> None
     """Write `images/NAME` and `masks/NAME.png`, both PNG at the frames' original resolution."""
     (folder / IMAGES).mkdir()
     (folder / MASKS).mkdir()
-    pairs = list(zip(scene.frames, scene.moving, strict=True))
-    for frame, moving in steps(pairs, "images and masks", wanted=rec.progress):
-        height, width = rec.frames.picture_hw[frame]
-        image = rec.images[frame, :height, :width]
-        _write_png(folder / IMAGES / image_name(frame), image[..., ::-1])
+    pairs, count = _moving_in_turn(rec, scene), len(scene.frames)
+    for frame, moving in steps(pairs, "images and masks", total=count, wanted=rec.progress):
+        _write_png(folder / IMAGES / image_name(frame), rec.frames.picture(frame)[..., ::-1])
         mask = still_mask(rec, frame, moving).astype(np.uint8) * 255
         _write_png(folder / MASKS / f"{image_name(frame)}.png", mask)
 
@@ -105,9 +133,8 @@ def still_mask(
     rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     still &= ((rows >= low[1]) & (rows <= high[1]))[:, None]
     still &= (columns >= low[0]) & (columns <= high[0])
-    if rec.frames.ignore is not None:
-        still &= ~rec.frames.ignore[frame, :height, :width]
-    return still
+    ignored = rec.frames.ignored(frame)
+    return still if ignored is None else still & ~ignored
 
 
 def _distorted_still_mask(
@@ -132,9 +159,8 @@ def _distorted_still_mask(
         )
         shown = rec.pixel_map.shows(frame, xy.reshape(-1, 2)).reshape(xy.shape[:2])
         still[rows] = (probability < _STILL) & shown
-    if rec.frames.ignore is not None:
-        still &= ~rec.frames.ignore[frame, :height, :width]
-    return still
+    ignored = rec.frames.ignored(frame)
+    return still if ignored is None else still & ~ignored
 
 
 def _write_png(path: Path, pixels: UInt8[np.ndarray, "height width *bgr"]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.options import ExportOptions
@@ -64,7 +64,8 @@ def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray
     focal_and_center = lenses[:, [0, 1, 0, 1], [0, 1, 2, 2]]
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     jpegs = [
-        cv2.imencode(".jpg", rec.images[frame][..., ::-1], quality)[1].tobytes() for frame in order
+        cv2.imencode(".jpg", _on_canvas(rec, frame)[..., ::-1], quality)[1].tobytes()
+        for frame in order
     ]
     return {
         # Plain bytes and no objects, so that no unpickling is needed; a JPEG ends in no zero.
@@ -76,6 +77,14 @@ def _arrays(rec: Reconstruction, max_points: int | None) -> dict[str, np.ndarray
         "extrinsics_w2c": np.linalg.inv(poses).astype(np.float32),
         "intrinsics": lenses.astype(np.float32),
     }
+
+
+def _on_canvas(rec: Reconstruction, frame: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A frame's picture in the top left corner of what holds them all."""
+    picture = rec.frames.picture(frame)
+    canvas = np.full((*rec.frames.image_hw, 3), 255, dtype=np.uint8)
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    return canvas
 
 
 def _grid(rec: Reconstruction, frame: int, count: int) -> Float64[np.ndarray, "place xy=2"]:

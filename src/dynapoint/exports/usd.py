@@ -82,6 +82,7 @@ def _fill(
         "generator": f"dynapoint {dynapoint.__version__}",
         "source": readable_name(rec.frames.name),
         "units": units(rec),
+        **({} if rec.frames.note is None else {"note": rec.frames.note}),
         "scaleKnown": units(rec) == "metres",
         "displayColor": "linear light, Rec. 709 primaries",
     }

@@ -28,6 +28,7 @@ def page_facts(rec: Reconstruction, options: ExportOptions) -> dict[str, Any]:
         "name": readable_name(rec.frames.name),
         "model": rec.model_name,
         "version": dynapoint.__version__,
+        "note": rec.frames.note,
         # Frames as their numbers in the source, in the order of time; all other lists follow it.
         "times": times,
         "sourceFrames": rec.source_frame_index[times].tolist(),

@@ -13,8 +13,11 @@ from dynapoint.reductions.grades import error_of_grade
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.asking import as_numpy
 from dynapoint.results.camera_check import check_cameras
+from dynapoint.results.check_stretches import LARGEST_SHARE, is_long, joined, stretches_of
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.subscene import subscene
+from dynapoint.results.thinning import MOST_SHOWN
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
@@ -38,6 +41,8 @@ _WORTHLESS = 0.1
 def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     """Grade a reconstruction without ground truth (`dynapoint.reductions.self_check`).
 
+    Of a long scene stretches of neighbouring frames are looked at (`results.check_stretches`).
+
     Args:
         scene: What is graded. It is asked for a few points that it may have to decode: of frame 0
             at some times, and of those frames at time 0.
@@ -49,6 +54,25 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     Raises:
         SceneError: There is no network to decode with, and none are stored.
     """
+    try:
+        if not is_long(scene):
+            return _checked(scene)
+        stretches = stretches_of(scene)
+        return joined([(each, _checked(subscene(scene, each.frames))) for each in stretches], scene)
+    except _CannotDecodeError:
+        # Without its network a scene says of itself what it said when it was made.
+        told = None if scene.folder is None else _stored(scene.folder)
+        if told is None:
+            raise
+        return told
+
+
+class _CannotDecodeError(SceneError):
+    """There is no network that points could be asked of."""
+
+
+def _checked(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
+    """The check of a scene that is no longer than can be looked at whole."""
     import torch  # noqa: PLC0415 - opening a scene does without torch.
 
     from dynapoint.reductions.self_check import chosen_pairs, self_check  # noqa: PLC0415
@@ -68,12 +92,8 @@ def check(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
         # because maps decoded together differ in the last bit from those that questions ask for.
         try:
             maps = scene.decoder.decode(others, 0, keep=False)
-        except SceneError:
-            # Without its network a scene says of itself what it said when it was made.
-            told = None if scene.folder is None else _stored(scene.folder)
-            if told is None:
-                raise
-            return told
+        except SceneError as error:
+            raise _CannotDecodeError(str(error)) from error
         for frame, (points, _) in zip(others, maps, strict=True):
             decoded[frame, 0] = torch.from_numpy(points.copy())
     pictures = map_pictures(scene)
@@ -167,7 +187,24 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
             f"{_percent(error_of_grade(found.grade))} of their distance"
         ]
     # A grade of the cameras would be the second line.
-    return grades + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
+    return (
+        grades
+        + _stretch_lines(found)
+        + _camera_lines(found)
+        + _frame_lines(found)
+        + _part_lines(found)
+    )
+
+
+def _stretch_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
+    looked_at = np.isfinite(np.asarray(found.frame_expected_error))
+    count, frames = int(looked_at.sum()), looked_at.size
+    if frames <= MOST_SHOWN or count > LARGEST_SHARE * frames:
+        return []
+    return [
+        f"looked at {count} of {frames} frames, in stretches of neighbours: what drifts over longer "
+        "times is not seen"
+    ]
 
 
 def _camera_lines(found: "SelfCheck[np.ndarray]") -> list[str]:

@@ -1,5 +1,8 @@
 """One picture of a scene that a person can judge."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -17,11 +20,14 @@ from dynapoint.results.panels import (
 )
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks
-from dynapoint.results.summary import SceneSummary, summarize
+from dynapoint.results.summary import SceneSummary, segment_lines, summarize
+from dynapoint.results.thinning import MOST_SHOWN, shown_part
 from dynapoint.results.time_order import order_of_times
 from dynapoint.results.views import View, view_panel
 
 _ROWS = 4
+# Pictures of segments fill no more rows than these.
+_SEGMENT_ROWS = 2
 _PANEL_AREA = 320 * 184
 _MARGIN = 8
 _HEADING, _TITLE, _SMALL = 16, 13, 12
@@ -32,13 +38,14 @@ _TITLES = (
     "input",
     "depth at its own time",
     "confidence",
-    f"frame 0's motion (white: {100 * MOTION_SCALE:.0f} % of distance)",
-    "frame 0's points and their ways",
+    f"frame {{first}}'s motion (white: {100 * MOTION_SCALE:.0f} % of distance)",
+    "frame {first}'s points and their ways",
 )
 _VIEWS: tuple[tuple[View, str], ...] = (
     (
         "above",
-        "from above, ahead is right: frame 0's points, cameras (white: earliest, orange: latest)",
+        "from above, ahead is right: frame {first}'s points, cameras (white: earliest, orange: "
+        "latest)",
     ),
     ("side", "the same from the right side"),
 )
@@ -52,24 +59,42 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     points of frame 0 in the row's frame with the way they came, faint where hidden. Below are the
     colour scales and the cameras' path seen from above and from the side.
 
+    Of a long clip the longest world is drawn, thinned in time, and above it a picture of each.
+
     Args:
         scene: The scene.
         tracks: Those of frame 0, if they are at hand; memory-mapped ones are read in parts.
     """
-    tracks = scene.tracks() if tracks is None else tracks
+    part = shown_part(scene, most=MOST_SHOWN)
+    size = _panel_size(scene)
+    width = 5 * (size[0] + _MARGIN) + _MARGIN
+    heading = [
+        *_heading(scene, summarize(scene)),
+        *([f"below: {'; '.join(part.notes)}"] if part.notes else []),
+    ]
+    above = [_text_band(heading, width, size=_HEADING, color=INK)]
+    if len(scene.segments) > 1:
+        above.append(_segments(scene, width, size))
+    # The same tracks, cut where the part is.
+    whole = scene if tracks is None else replace(scene, kept_tracks=tracks)
+    drawn = part.of(whole)
+    return _stacked([*above, *_rows(drawn, part.frames, width, size)], width)
+
+
+def _rows(
+    scene: SceneMaps, numbers: Sequence[int], width: int, size: tuple[int, int]
+) -> list[Image.Image]:
+    """What is drawn of a scene whose frames have these numbers, below each other."""
+    tracks = scene.tracks()
     order = order_of_times(scene.timestamps_s)
     times = [order[place] for place in evenly_spaced(scene.frame_count, _ROWS)]
-    size = _panel_size(scene)
     scaled = (
-        depth_panels(scene.own_time_depth[times]),
+        depth_panels(np.stack([scene.depth_of(time) for time in times])),
         confidence_panels(scene.own_time_confidence[times]),
         motion_panels(tracks, times),
     )
-    width = 5 * (size[0] + _MARGIN) + _MARGIN
-    bands = [
-        _text_band(_heading(scene, summarize(scene)), width, size=_HEADING, color=INK),
-        _in_columns([_text(title, size[0], _TITLE) for title in _TITLES], width, size[0]),
-    ]
+    titles = [title.format(first=numbers[0]) for title in _TITLES]
+    bands = [_in_columns([_text(title, size[0], _TITLE) for title in titles], width, size[0])]
     for row, time in enumerate(times):
         panels = [
             image_panel(scene, time, size),
@@ -77,18 +102,51 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
             track_panel(scene, tracks, time=time, size=size),
         ]
         bands.append(_in_columns(panels, width, size[0]))
-        bands.append(_text_band([_row_label(scene, time)], width, size=_SMALL, color=FAINT))
+        bands.append(
+            _text_band([_row_label(scene, time, numbers[time])], width, size=_SMALL, color=FAINT)
+        )
     legends = [Image.new("RGB", (1, 1), PAPER), *(_legend(maps, size[0]) for maps in scaled)]
     bands.append(_in_columns(legends, width, size[0]))
-    bands.append(_views(scene, width))
-    return _stacked(bands, width)
+    bands.append(_views(scene, numbers[0], width))
+    return bands
 
 
-def _views(scene: SceneMaps, width: int) -> Image.Image:
+def _segments(scene: SceneMaps, width: int, size: tuple[int, int]) -> Image.Image:
+    """A picture from the middle of each segment with what it is, the longest where many are."""
+    lines = segment_lines(scene)
+    small = (size[0] // 2, max(1, size[1] // 2))
+    columns = (width - _MARGIN) // (small[0] + _MARGIN)
+    by_length = sorted(range(len(lines)), key=lambda k: -scene.segments[k].count)
+    chosen = sorted(by_length[: columns * _SEGMENT_ROWS])
+    cells = [
+        _stacked(
+            [
+                image_panel(scene, (scene.segments[k].start + scene.segments[k].stop) // 2, small),
+                _text(lines[k], small[0], _SMALL),
+            ]
+        )
+        for k in chosen
+    ]
+    bands = [
+        _in_columns(cells[first : first + columns], width, small[0])
+        for first in range(0, len(cells), columns)
+    ]
+    if len(chosen) < len(lines):
+        rest = f"and {len(lines) - len(chosen)} shorter segments"
+        bands.append(_text_band([rest], width, size=_SMALL, color=FAINT))
+    return _stacked(bands)
+
+
+def _views(scene: SceneMaps, first: int, width: int) -> Image.Image:
     """The scene from above and from the side, each with its words."""
     half = (width - 3 * _MARGIN) // 2
     parts = [
-        _stacked([_text(words, half, _SMALL), view_panel(scene, view, within=(half, _VIEW_HEIGHT))])
+        _stacked(
+            [
+                _text(words.format(first=first), half, _SMALL),
+                view_panel(scene, view, within=(half, _VIEW_HEIGHT)),
+            ]
+        )
         for view, words in _VIEWS
     ]
     return _in_columns(parts, width, half)
@@ -152,14 +210,15 @@ def _heading(scene: SceneMaps, summary: SceneSummary) -> list[str]:
         summary.lens_words,
         f"median depth {summary.typical_depth:.3g}",
         summary.camera_words,
+        *([summary.segment_words] if summary.segment_words else []),
     ]
     return [_BAR.join(parts), *([summary.note] if summary.note else [])]
 
 
-def _row_label(scene: SceneMaps, time: int) -> str:
-    """Which frame a row shows."""
+def _row_label(scene: SceneMaps, time: int, number: int) -> str:
+    """Which frame a row shows, by its number in the whole scene."""
     source, seconds = scene.source_frame_index[time], scene.timestamps_s[time]
-    return f"frame {time} (source {source}{f', {seconds:.2f} s' if np.isfinite(seconds) else ''})"
+    return f"frame {number} (source {source}{f', {seconds:.2f} s' if np.isfinite(seconds) else ''})"
 
 
 def _legend(scaled: Scaled, width: int) -> Image.Image:

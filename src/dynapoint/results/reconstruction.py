@@ -14,11 +14,12 @@ What lies above (exports, the viewer) is reached by the package's public names.
 
 import base64
 import html
+import operator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from PIL.Image import Image
@@ -34,9 +35,11 @@ from dynapoint.results import (
     place_answers,
 )
 from dynapoint.results import figure as figures
+from dynapoint.results.checked import checked_index
 from dynapoint.results.on_disk import saving
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.scene_points import FrameTracks, PointDecoder, QueryResult
+from dynapoint.results.subscene import segment_of, subscene
 from dynapoint.results.summary import summarize
 
 if TYPE_CHECKING:
@@ -103,6 +106,32 @@ class Reconstruction(SceneMaps):
     camera_motion_by_procrustes = camera_answers.camera_motion_by_procrustes
     camera_disagreement = camera_answers.camera_disagreement
 
+    def span(self, start: SupportsIndex, stop: SupportsIndex) -> "Reconstruction":
+        """Frames `start` up to, not with, `stop` as a scene of their own.
+
+            rec.span(100, 148).export("part.html")
+
+        The world is the camera of the first of them, unless that is the world already. Answers are
+        those of the whole scene, asked for these times alone. Arrays are views of this scene's
+        where the world stays, and else copies; frames are not copied.
+
+        Raises:
+            InputError: An index is not that of a frame used, or no frame lies between them.
+        """
+        last = operator.index(stop) - 1
+        first = checked_index(start, "start", self.frame_count)
+        return subscene(self, range(first, checked_index(last, "stop - 1", self.frame_count) + 1))
+
+    def segment(self, index: SupportsIndex) -> "Reconstruction":
+        """One of the `segments` of a long clip as a scene of its own, in the world that it has.
+
+        Index 0 of a scene without segments is the scene itself.
+
+        Raises:
+            InputError: There is no such segment.
+        """
+        return segment_of(self, index)
+
     def self_check(self) -> "SelfCheck[np.ndarray]":
         """Grade the scene from 0 to 1 by how well it agrees with itself; no ground truth needed."""
         return checks.check(self)
@@ -140,6 +169,8 @@ class Reconstruction(SceneMaps):
         fps: float | None = None,
         show: Literal["auto", "fused", "own"] = "auto",
         overwrite: bool = False,
+        segment: int | None = None,
+        max_frames: int | None = None,
     ) -> Path:
         """Write the scene in another program's format.
 
@@ -156,13 +187,17 @@ class Reconstruction(SceneMaps):
             show: What pictures of the cloud show: all frames "fused", each frame's "own" pixels, or
                 what the self-check advises.
             overwrite: Replace an earlier export.
+            segment: Which world of a long clip (`segments`); None for the longest, or that of
+                `time`.
+            max_frames: At most so many evenly spaced frames; None leaves it to the format. What is
+                left out of a long scene is said in a warning.
 
         Returns:
             The file or folder written.
 
         Raises:
             ConfigError: The format is unknown, or no format has the suffix.
-            InputError: `time` is not the index of a frame used.
+            InputError: `time` is not the index of a frame used, or there is no such segment.
             OutputError: `path` exists or cannot be written, or the format needs a missing library.
         """
         return dynapoint.export(
@@ -176,6 +211,8 @@ class Reconstruction(SceneMaps):
             fps=fps,
             show=show,
             overwrite=overwrite,
+            segment=segment,
+            max_frames=max_frames,
         )
 
     def show(self, *, port: int = 0, open_browser: bool = True) -> Served:
@@ -201,14 +238,15 @@ class Reconstruction(SceneMaps):
     figure = figures.figure
 
     def __repr__(self) -> str:
-        """Three lines: the source, the lens and camera, and what to do next."""
+        """A few lines: the source, its worlds, the lens and camera, and what to do next."""
         facts = summarize(self)
         height, width = facts.image_hw
         rows, columns = facts.map_hw
+        worlds = "" if facts.segment_words is None else f"  {facts.segment_words} (segment(k))\n"
         return (
             f"Reconstruction of {facts.name}: {facts.frames} frames of {width}x{height}, maps of "
             f"{columns}x{rows}, by {facts.model}\n"
-            f"  {facts.lens_words}; {facts.camera_words}\n"
+            f"{worlds}  {facts.lens_words}; {facts.camera_words}\n"
             "  ask query, track, motion, fuse, ...; then show(), save(path), export(path)"
         )
 

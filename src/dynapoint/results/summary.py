@@ -6,6 +6,16 @@ import numpy as np
 
 from dynapoint.geometry.arrays import rotation_angle_rad, typical_depth
 from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.subscene import worlds
+from dynapoint.windows.spans import Segment
+
+# Why a segment begins, for people.
+_BEGINS = {
+    "start": "",
+    "cut": ", begins with a cut",
+    "black": ", begins where black begins or ends",
+    "frozen": ", begins where the picture stops or goes on",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +32,8 @@ class SceneSummary:
         largest_displacement: The largest distance of a camera from that of frame 0.
         largest_turn_deg: The largest angle between a camera and that of frame 0.
         duration_s: From the first to the last time of a frame used; None where none is known.
+        segments: The worlds of a long clip; `()` where there is one. Paths and turns are then those
+            within each, the longest path and all steps.
     """
 
     name: str
@@ -38,6 +50,18 @@ class SceneSummary:
     largest_displacement: float
     largest_turn_deg: float
     note: str | None
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def segment_words(self) -> str | None:
+        """How many worlds there are and what of, for people; None where there is one."""
+        if len(self.segments) < 2:
+            return None
+        kinds = [part.kind for part in self.segments]
+        scenes = kinds.count("scene")
+        said = [f"{scenes} scene{'s' * (scenes != 1)}"]
+        said += [f"{kinds.count(kind)} {kind}" for kind in ("black", "frozen") if kind in kinds]
+        return f"{len(kinds)} segments, each a world of its own: {', '.join(said)}"
 
     @property
     def lens_words(self) -> str:
@@ -69,10 +93,11 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         for side, focal in ((width, focal_x), (height, focal_y))
     )
     times_s = scene.timestamps_s[np.isfinite(scene.timestamps_s)]
-    positions = scene.world_from_camera[:, :3, 3]
-    steps = np.diff(positions, axis=0)
-    rotations = scene.world_from_camera[:, :3, :3]
-    turns = np.degrees(rotation_angle_rad(rotations[:1], rotations))
+    # The first camera of each frame's world, and steps that do not lead from one into the next.
+    first = np.concatenate([np.full(part.count, part.start) for part in worlds(scene)])
+    positions, rotations = scene.world_from_camera[:, :3, 3], scene.world_from_camera[:, :3, :3]
+    steps = np.diff(positions, axis=0)[np.diff(first) == 0]
+    turns = np.degrees(rotation_angle_rad(rotations[first], rotations))
     return SceneSummary(
         name=scene.frames.name,
         model=scene.model_name,
@@ -83,9 +108,25 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         focal_px=(focal_x, focal_y),
         view_deg=(across, down),
         lens_model="pinhole" if scene.distortion is None else scene.distortion[0].model,
-        typical_depth=typical_depth(scene.own_time_depth[0]),
+        typical_depth=typical_depth(scene.depth_of(0)),
         camera_path=float(np.linalg.norm(steps, axis=1).sum()),
-        largest_displacement=float(np.linalg.norm(positions - positions[0], axis=1).max()),
+        largest_displacement=float(np.linalg.norm(positions - positions[first], axis=1).max()),
         largest_turn_deg=float(turns.max()),
         note=scene.frames.note,
+        segments=scene.segments,
     )
+
+
+def segment_lines(scene: SceneMaps) -> list[str]:
+    """A line for each segment of a long clip; none where there is one world."""
+    lines = []
+    for number, part in enumerate(scene.segments):
+        stamps_s = scene.timestamps_s[part.start : part.stop]
+        known_s = stamps_s[np.isfinite(stamps_s)]
+        when = f" ({known_s.min():.2f} to {known_s.max():.2f} s)" if known_s.size else ""
+        lines.append(
+            f"{number}: frames {part.start} to {part.stop - 1}{when}, "
+            f"{'scene' if part.kind == 'scene' else f'{part.kind}, nothing to show'}"
+            f"{_BEGINS[part.begins_with]}"
+        )
+    return lines

@@ -1,13 +1,14 @@
 """Pictures as pinholes would have taken them, at no larger a size than they are wanted."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from dynapoint.data.frames import Frames
+from dynapoint.data.lazy_frames import LazyFrames
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.geometry.distortion import DistortedLens
 from dynapoint.results.pixel_map import PixelMap
@@ -17,26 +18,49 @@ Scene = TypeVar("Scene", bound=SceneMaps)
 _WHITE = (255, 255, 255)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PinholeFrames(LazyFrames):
+    """Frames as pinholes would have taken them, undistorted when they are asked for.
+
+    Attributes:
+        whole: The frames.
+        pixel_map: Has their lenses.
+    """
+
+    whole: Frames
+    pixel_map: PixelMap
+
+    def made(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """One frame, as large as it is."""
+        return self._straight(self.whole.picture(index), index)
+
+    def ignored(self, index: int) -> Bool[np.ndarray, "height width"]:
+        """What was masked out, and where nothing is shown."""
+        given = self.whole.ignored(index)
+        if given is None:
+            given = np.zeros(self.picture_hw[index], dtype=bool)
+        return self._straight(given.astype(np.uint8) * np.uint8(255), index) > 0
+
+    def _straight(
+        self, picture: UInt8[np.ndarray, "height width *channels"], index: int
+    ) -> UInt8[np.ndarray, "height width *channels"]:
+        assert self.pixel_map.lenses is not None
+        hw = self.picture_hw[index]
+        return undistorted(picture, self.pixel_map.lenses[index], hw, side=int(hw.max()))
+
+
 def as_pinholes(scene: Scene) -> Scene:
     """A scene whose lenses distort with undistorted pictures instead: its pixels are theirs then.
 
-    Where they show nothing they are ignored. For programs that know no other cameras than pinholes;
-    pictures are held at their full size.
+    Where they show nothing they are ignored. For programs that know no other cameras than pinholes.
     """
     pixel_map, frames = scene.pixel_map, scene.frames
     if pixel_map.lenses is None:
         return scene
-    images = np.full((frames.count, *frames.image_hw, 3), 255, dtype=np.uint8)
-    ignore = np.ones(images.shape[:3], dtype=bool)
-    for frame, (height, width) in enumerate(frames.picture_hw.tolist()):
-        given, side = np.zeros((height, width), dtype=np.uint8), max(height, width)
-        if frames.ignore is not None:
-            given[frames.ignore[frame, :height, :width]] = 255
-        lens, hw = pixel_map.lenses[frame], frames.picture_hw[frame]
-        images[frame, :height, :width] = undistorted(frames.picture(frame), lens, hw, side=side)
-        ignore[frame, :height, :width] = undistorted(given, lens, hw, side=side) > 0
-    straight = Frames(
-        images=images,
+    straight = PinholeFrames(
+        whole=frames,
+        pixel_map=pixel_map,
+        canvas_hw=frames.image_hw,
         timestamps_s=frames.timestamps_s,
         source_frame_index=frames.source_frame_index,
         name=frames.name,
@@ -45,7 +69,6 @@ def as_pinholes(scene: Scene) -> Scene:
         source_count=frames.source_count,
         file_names=frames.file_names,
         from_video=frames.from_video,
-        ignore=ignore,
         identity=frames.identity,
     )
     return replace(scene, frames=straight, pixel_map=replace(pixel_map, lenses=None))

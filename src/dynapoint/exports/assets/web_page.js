@@ -252,7 +252,7 @@ function pressKey(event) {
 // --- the start
 
 function describe() {
-  const { name, model, version, sourceFrames, box } = manifest;
+  const { name, model, version, note, sourceFrames, box } = manifest;
   element("name").textContent = name;
   element("summary").textContent = `${TIMES} frame${TIMES === 1 ? "" : "s"} · ${model}`;
   element("hints").textContent = window.matchMedia("(pointer: coarse)").matches
@@ -262,6 +262,7 @@ function describe() {
   /** @param {number[]} values */
   const round = (values) => values.map((value) => value.toPrecision(3)).join(", ");
   const about = {
+    ...(note ? { "Left out": note } : {}),
     "Frames of the source": TIMES > 1 ? `${sourceFrames[0]} to ${sourceFrames[TIMES - 1]}`
       : `${sourceFrames[0]}`,
     "Places": "x right, y down, z forward from the first camera, in scene units (not metric unless "

@@ -5,7 +5,7 @@ Pixels that were to be ignored are white in a PNG beside it.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from dynapoint.data.frames import Frames
+from dynapoint.data.lazy_frames import LazyFrames, PartFrames
 from dynapoint.errors import SceneError
 
 FRAMES_FOLDER = "frames"
@@ -62,11 +63,12 @@ def write_frames(frames: Frames, folder: Path, *, small: bool = False) -> tuple[
     """
     (folder / FRAMES_FOLDER).mkdir()
     names = tuple(frame_file(index) for index in range(frames.count))
-    for index, (name, (height, width)) in enumerate(zip(names, frames.picture_hw, strict=True)):
-        if isinstance(frames, StoredFrames) and not (small and _is_whole(frames.scene / name)):
-            (folder / name).write_bytes((frames.scene / name).read_bytes())
+    for index, name in enumerate(names):
+        stored = _stored_file(frames, index)
+        if stored is not None and not (small and _is_whole(stored)):
+            (folder / name).write_bytes(stored.read_bytes())
         else:
-            write_frame(frames.images[index, :height, :width], folder, index, small=small)
+            write_frame(frames.picture(index), folder, index, small=small)
     if frames.ignore is None:
         return names
     for index, mask in enumerate(frames.ignore):
@@ -101,58 +103,33 @@ def write_frame(
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredFrames(Frames):
-    """`Frames` whose `images` are read from the scene on first use.
+class StoredFrames(LazyFrames):
+    """`Frames` whose pictures are read from the scene when they are wanted.
 
     Attributes:
         scene: The folder of the scene.
-        canvas_hw: What `image_hw` answers without reading them.
     """
 
-    images: UInt8[np.ndarray, "frame height width rgb=3"] = field(init=False, repr=False)
     scene: Path
-    canvas_hw: tuple[int, int]
 
-    @property
-    def count(self) -> int:
-        """How many frames there are."""
-        return len(self.timestamps_s)
-
-    @property
-    def image_hw(self) -> tuple[int, int]:
-        """(height, width) of the frames, or of their canvas, in pixels."""
-        return self.canvas_hw
-
-    def picture(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
-        """One frame, read alone unless all have been.
+    def made(self, index: int) -> UInt8[np.ndarray, "height width rgb=3"]:
+        """One frame, read alone.
 
         Raises:
             SceneError: Its file is missing, damaged or of another size.
         """
-        if "images" in vars(self):
-            return super().picture(index)
         height, width = self.picture_hw[index].tolist()
         return _read(self.scene / frame_file(index), (height, width))
 
-    def __getattr__(self, name: str) -> Any:
-        """`images`, which are not there before their first use.
+    def check(self) -> None:
+        """Look at all sizes: a damaged scene may speak of pictures that no memory holds.
 
         Raises:
             SceneError: A file is missing, damaged or of another size.
         """
-        if name != "images":
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        files = [self.scene / frame_file(index) for index in range(self.count)]
-        sizes = [(height, width) for height, width in self.picture_hw.tolist()]
-        # A damaged scene may speak of pictures that no memory holds, so sizes are looked at first.
-        for file, size in zip(files, sizes, strict=True):
-            with _opened(file, size):
+        for index, (height, width) in enumerate(self.picture_hw.tolist()):
+            with _opened(self.scene / frame_file(index), (height, width)):
                 pass
-        images = np.full((self.count, *self.canvas_hw, 3), 255, dtype=np.uint8)
-        for place, file, (height, width) in zip(images, files, sizes, strict=True):
-            place[:height, :width] = _read(file, (height, width))
-        object.__setattr__(self, "images", images)
-        return images
 
 
 def open_frames(
@@ -190,6 +167,13 @@ def open_frames(
         scene=scene,
         canvas_hw=canvas_hw,
     )
+
+
+def _stored_file(frames: Frames, index: int) -> Path | None:
+    """Where a frame lies in the stored scene that it comes from, if it comes from one."""
+    if isinstance(frames, PartFrames):
+        return _stored_file(frames.whole, frames.numbers[index])
+    return frames.scene / frame_file(index) if isinstance(frames, StoredFrames) else None
 
 
 def _is_whole(jpeg: Path) -> bool:
