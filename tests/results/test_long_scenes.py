@@ -86,9 +86,7 @@ def test_stretches_are_neighbours_of_one_world_and_stand_for_all_frames_that_sho
     )
     stretches = check_stretches.stretches_of(long_scene(1000, parts, map_hw=(2, 2)))
     homes = [
-        next(
-            k for k, p in enumerate(parts) if p.start <= s.frames.start and s.frames.stop <= p.stop
-        )
+        next(k for k, p in enumerate(parts) if p.start <= s.frames.start and s.frames.stop <= p.stop)
         for s in stretches
     ]
     assert set(homes) == {k for k, part in enumerate(parts) if part.kind == "scene"}
