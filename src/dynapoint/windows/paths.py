@@ -136,7 +136,7 @@ class WindowPaths:
         """Windows of each segment, the earliest first."""
         found: dict[int, list[int]] = {}
         for index, window in enumerate(self._windows):
-            if not window.closes_loop:
+            if not window.extra:
                 found.setdefault(window.segment, []).append(index)
         for indices in found.values():
             indices.sort(key=lambda index: (self._windows[index].start, self._windows[index].stop))

@@ -39,11 +39,18 @@ class Window:
         frames: Their indices in the clip, increasing. Those of a loop closure are of two places.
         segment: Index of the segment that all of them belong to.
         closes_loop: Whether the window was added to close a loop.
+        wide: Whether it was added to hold ordinary windows together, of every few frames.
     """
 
     frames: tuple[int, ...]
     segment: int = 0
     closes_loop: bool = False
+    wide: bool = False
+
+    @property
+    def extra(self) -> bool:
+        """Whether it only serves to join the ordinary windows."""
+        return self.closes_loop or self.wide
 
     @property
     def start(self) -> int:

@@ -77,7 +77,7 @@ class Joiner:
         self.world_from_window.append(np.eye(4))
         new = []
         for other, known in enumerate(self.windows[:index]):
-            if known.window.segment != window.window.segment or known.window.closes_loop:
+            if known.window.segment != window.window.segment or known.window.extra:
                 continue
             if len(known.maps.shared_with(window.maps)) >= _FEWEST_SHARED:
                 found = register(known.maps, window.maps)

@@ -109,6 +109,7 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             "frames": list(window.frames),
             "segment": window.segment,
             "closes_loop": window.closes_loop,
+            "wide": window.wide,
             "findings": None if found is None else found.to_plain(),
             "encoded_sha256": encoded_sha256,
         }
@@ -127,6 +128,7 @@ def read_window(folder: Path) -> FinishedWindow:
             frames=tuple(int(frame) for frame in facts["frames"]),
             segment=int(facts["segment"]),
             closes_loop=bool(facts["closes_loop"]),
+            wide=bool(facts["wide"]),
         )
         found = facts["findings"]
         findings = None if found is None else Findings.from_plain(found)
