@@ -64,6 +64,7 @@ class ArrivingStream(FrameStream):
     def __init__(self, request: StreamRequest, *, name: str, from_video: bool) -> None:
         super().__init__(request, name=name, from_video=from_video)
         check_arriving(request, self.name)
+        self._advice = "give a source with at least one"
         self._arrived, self._used, self._latest = 0, 0, -1
         self._finished = False
 
@@ -99,7 +100,7 @@ class ArrivingStream(FrameStream):
                 given_hw=self._given_hw(),
             )
         if not self._arrived:
-            raise InputError(f"{self.name} gave no frame; give a source with at least one")
+            raise InputError(f"{self.name} gave no frame; {self._advice}")
         self.frame_count = self._used
         self._finished = True
 

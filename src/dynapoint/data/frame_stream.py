@@ -1,5 +1,6 @@
 """Any source as a stream of frames, and the frames of a window of it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -24,18 +24,20 @@ from dynapoint.data.video_timeline import (
     LONGEST_STAY_S,
     duration_by_rate_s,
     may_jump,
+    stamps_are_guessed,
     watch_of,
 )
 
 _CAMERA = re.compile(r"camera:(\d+)")
 _OF_CAMERAS = "v4l2"
 _ADVICE_ON_PIPES = (
-    "give a video that can be read from the front to the back, e.g. "
-    "ffmpeg -i VIDEO -f matroska - | dynapoint ..."
+    "give a video that can be read from the front to the back, such as Matroska, MPEG-TS or "
+    "fragmented MP4: ffmpeg -i VIDEO -f matroska - | dynapoint ..."
 )
 _ADVICE_ON_CAMERAS = "check that it is there, that no other program uses it, and its permissions"
 # Where none of so many packets is a key frame, the file does not say which are.
 _LONGEST_WAIT = 250
+_END: Any = object()
 # So many steps of the clock tell how long a frame is shown.
 _STEPS = 250
 
@@ -52,14 +54,22 @@ class LiveVideo(ArrivingStream):
         video: The open video; it is closed with the stream.
         request: What is asked of it.
         name: Of the source.
+        advice: What to do where no frame comes.
         file: What is closed with it, if something is.
     """
 
     def __init__(
-        self, video: OpenVideo, request: StreamRequest, *, name: str, file: Any = None
+        self,
+        video: OpenVideo,
+        request: StreamRequest,
+        *,
+        name: str,
+        advice: str,
+        file: Any = None,
     ) -> None:
         super().__init__(request, name=name, from_video=True)
         self._video = video
+        self._advice = advice
         self._file = file
         self._showing = Showing(video)
         self._losses = _Losses(video)
@@ -87,12 +97,15 @@ class LiveVideo(ArrivingStream):
 
     def _arriving(self) -> Iterator[Arrived]:
         """All whole frames of the video."""
-        frames = WithoutCombs(self._losses.whole(), self._video.stream.time_base)
-        for number, (_, frame) in enumerate(frames):
+        clock = self._clock
+        # Of a frame that was deinterlaced the filter's stamp is another.
+        timed = ((clock.next_s(frame), frame) for frame in self._losses.whole())
+        frames = WithoutCombs(timed, self._video.stream.time_base)
+        for number, (time_s, frame) in enumerate(frames):
             self._combed = frames.combed
             yield Arrived(
                 number=number,
-                time_s=self._clock.time_s(frame.pts),
+                time_s=time_s,
                 image=partial(self._showing.picture, frame),
                 small=partial(self._shrunk, frame),
                 count=partial(self._showing.count, frame),
@@ -109,6 +122,7 @@ class _Clock:
     def __init__(self, video: OpenVideo) -> None:
         self._tick_s = float(video.stream.time_base)
         self._jumps = may_jump(video)
+        self._guessed = stamps_are_guessed(video)
         self._rate_s = duration_by_rate_s(video)
         self._steps_s: deque[float] = deque(maxlen=_STEPS)
         self._latest: int | None = None
@@ -124,9 +138,9 @@ class _Clock:
         """When the last frame that came has been shown."""
         return max(self._time_s, 0.0) + self.usual_s
 
-    def time_s(self, stamp: int | None) -> float:
+    def next_s(self, frame: Any) -> float:
         """When the next frame is shown, in seconds since the first."""
-        latest = self._latest
+        stamp, latest = frame.dts if self._guessed else frame.pts, self._latest
         if self._time_s < 0:
             self._time_s = 0.0
         elif stamp is None or latest is None or self._starts_again(stamp - latest):
@@ -180,8 +194,8 @@ class _Losses:
         # From which packets on frames may be built on what is not there, up to the next key frame.
         self._lost_at: list[int] = []
 
-    def whole(self) -> Iterator[tuple[int, Any]]:
-        """Numbers of packets and their frames."""
+    def whole(self) -> Iterator[Any]:
+        """Frames that are whole and to be shown."""
         for number, frame in self._decoding:
             packet = self._packets_by_number.pop(number, None)
             self._heed_errors()
@@ -195,14 +209,15 @@ class _Losses:
             if any(each <= number for each in self._lost_at):
                 self.lost += 1
                 continue
-            yield number, frame
+            yield frame
         self._heed_errors()
 
     def _packets(self) -> Iterator[Any]:
         """Packets from the first key frame on, as they come."""
         number, leads = 0, False
         first_stamp: int | None = None
-        for packet in packets_of(self._video):
+        source, ahead = packets_of(self._video), deque[Any]()
+        while (packet := ahead.popleft() if ahead else next(source, _END)) is not _END:
             if packet is None:
                 self.breaks_off = True
                 return
@@ -217,12 +232,13 @@ class _Losses:
             early = None not in (packet.pts, first_stamp) and packet.pts < first_stamp
             self.before_key += leads and early
             self._last_key = number if key else self._last_key
-            gap = self._watch is not None and self._watch.misses_a_reference(
+            if self._watch is not None and self._watch.misses_a_reference(
                 bytes(packet), key=packet.is_keyframe
-            )
-            if gap or packet.is_corrupt:
-                # The decoder knows of a doubtful packet itself, but not of what comes behind it.
-                self._lose(number if gap else number + 1)
+            ):
+                self._lose(number)
+            elif packet.is_corrupt and not self._joined(source, ahead):
+                # The decoder sees what is wrong with it, but not that something behind it is gone.
+                self._lose(number + 1)
             self._packets_by_number[number] = _Packet(
                 key=key, leading=leads and early, disposable=packet.is_disposable
             )
@@ -230,6 +246,13 @@ class _Losses:
             self._packets_by_number.pop(number - _LONGEST_WAIT, None)
             number += 1
             yield packet
+
+    @staticmethod
+    def _joined(source: Iterator[Any], ahead: deque[Any]) -> bool:
+        """Whether a key frame comes next or after that, as where joined recordings meet."""
+        while len(ahead) < 2 and (packet := next(source, _END)) is not _END:
+            ahead.append(packet)
+        return any(packet is not None and packet.is_keyframe for packet in list(ahead)[:2])
 
     def _heed_errors(self) -> None:
         """Lose what was refused since, and what may be built on it."""
@@ -291,15 +314,15 @@ def open_camera(
     check_arriving(request, name)
     what = f"camera {device}"
     video = open_arriving(device, what=what, advice=_ADVICE_ON_CAMERAS, format=format)
-    return LiveVideo(video, request, name=name)
+    return LiveVideo(video, request, name=name, advice=_ADVICE_ON_CAMERAS)
 
 
 def _of_pipe(file: Any, request: StreamRequest, *, name: str, owned: Any = None) -> LiveVideo:
     """What can be read from, and be it in text mode."""
     check_arriving(request, name)
     reader = _Reader(getattr(file, "buffer", file))
-    video = open_arriving(reader, what=f"what comes from {name}", advice=_ADVICE_ON_PIPES)
-    return LiveVideo(video, request, name=name, file=owned)
+    video = open_arriving(reader, what=f"the input {name}", advice=_ADVICE_ON_PIPES)
+    return LiveVideo(video, request, name=name, advice=_ADVICE_ON_PIPES, file=owned)
 
 
 class _Reader:

@@ -216,8 +216,8 @@ class FrameSelection:
         words = [f"{used}{of_all} frames used"]
         if self.fps is not None:
             words.append(f"{self.fps:g} a second")
-        elif self.stride is not None and self.stride > 1:
-            words.append(f"one in {self.stride}")
+        elif self.stride is not None:
+            words += [f"one in {self.stride}"] if self.stride > 1 else []
         elif used == (self.max_frames or DEFAULT_FRAMES):
             words.append("evenly spaced")
         if self.start_s is not None:

@@ -154,6 +154,11 @@ def duration_by_rate_s(video: OpenVideo) -> float:
     return float(1 / rate) if rate else 1 / 30
 
 
+def stamps_are_guessed(video: OpenVideo) -> bool:
+    """Whether FFmpeg guesses presentation times, in the order of the file: AVI has none."""
+    return video.container.format.name == "avi" and not video.all_key_frames
+
+
 def may_jump(video: OpenVideo) -> bool:
     """Whether the clock of a container's format may jump."""
     return bool(int(video.container.format.flags) & _CLOCK_MAY_JUMP)
@@ -181,8 +186,7 @@ def _packet_list(
 ) -> PacketList:
     table = np.array(found, dtype=np.int64).reshape(-1, 8)
     shown_at, decoded_at = table[:, 0], table[:, 1]
-    if video.container.format.name == "avi" and not video.all_key_frames:
-        # AVI has no such times; FFmpeg guesses them, in the order of the file.
+    if stamps_are_guessed(video):
         shown_at = np.full_like(shown_at, NO_STAMP)
     key, discard, flagged, disposable = (column.astype(bool) for column in table[:, 2:6].T)
     key = key | video.all_key_frames
