@@ -136,6 +136,19 @@ def chosen_threads(*, small: bool) -> int | None:
     return 1 if small else _machine.free_cores()
 
 
+def chosen_processes() -> int:
+    """How many processes of a thread each are to compute: as threads are chosen.
+
+    Raises:
+        ConfigError: `DYNAPOINT_THREADS` is no positive whole number.
+    """
+    told = told_threads()
+    if told is not None:
+        return told
+    openmp = os.environ.get("OMP_NUM_THREADS", "")
+    return int(openmp) if openmp.isdecimal() and int(openmp) else _machine.free_cores()
+
+
 @contextmanager
 def computing(threads: int | None) -> Iterator[None]:
     """Let PyTorch and NumPy's linear algebra compute with so many threads; None changes nothing."""

@@ -1,22 +1,20 @@
 """Predicting a clip window by window, as its frames come."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from dynapoint.data.between import Between
 from dynapoint.data.frame_stream import FrameStream, StreamedFrame, between_of, frames_of
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError
 from dynapoint.inference.long.predictor import WindowPredictor
-from dynapoint.inference.long.window_files import (
-    FinishedWindow,
-    read_window,
-    window_folder,
-    write_window,
-)
+from dynapoint.inference.long.window_files import FinishedWindow, read_window, window_folder
 from dynapoint.inference.long.work_folder import WorkFolder
+from dynapoint.inference.long.workers import Job, Pool, pool_of
 from dynapoint.progress import begin, part
 from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
 from dynapoint.windows.plan import StreamPlanner
@@ -51,6 +49,15 @@ class SeenFrames:
         if frame.file_name is not None:
             self.file_names.append(frame.file_name)
         self.masked |= frame.ignore is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Waiting:
+    """A window that is being predicted; one that was before has no future."""
+
+    index: int
+    window: Window
+    future: Future[None] | None
 
 
 class LongRun:
@@ -104,23 +111,28 @@ class LongRun:
         return self._windows
 
     def windows(self, stream: FrameStream) -> Iterator[FinishedWindow]:
-        """Predict each window as soon as its frames are there.
+        """Predict each window as soon as its frames are there; they come in order.
+
+        Where several are predicted beside each other, one comes a window later than its frames.
 
         Raises:
             ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
             OSError: Nothing can be written.
         """
-        for number, frame in enumerate(stream.frames()):
-            self._keep(number, frame)
-            self._held.append((number, frame))
-            for window in self.planner.look(frame.image, frame.timestamp_s):
-                yield self._finished(window, stream)
-            self._let_go()
+        begin("windows")
+        with pool_of(self._predictor) as pool:
+            waiting: deque[_Waiting] = deque()
+            for window in self._planned(stream):
+                waiting.append(self._submitted(pool, window, stream))
+                self._let_go()
+                # Without a lens all others wait for the first one's.
+                while len(waiting) >= pool.beside or self._lacks_lens:
+                    yield self._finished(waiting.popleft(), stream)
+            while waiting:
+                yield self._finished(waiting.popleft(), stream)
+        self._held.clear()
         if not self.seen.count:
             raise InputError(f"{stream.name} has no frame; give a source with frames")
-        for window in self.planner.finish():
-            yield self._finished(window, stream)
-        self._held.clear()
 
     def predict_stored(self, windows: Sequence[Window], frames: Frames) -> list[FinishedWindow]:
         """Predict windows of frames that came before, from their pictures on disk.
@@ -129,49 +141,76 @@ class LongRun:
             windows: Windows of any frames.
             frames: All frames of the clip, read when they are wanted.
         """
-        found = []
-        for window in windows:
-            index = self._windows
-            done = self._done(index, window)
-            if done is None:
-                chosen = _of_disk(frames, window)
-                rec = self._predictor.predict(chosen, focal_px=self._focal_px)
-                done = self._written(index, window, rec)
-            self._windows += 1
-            found.append(done)
+        found: list[FinishedWindow] = []
+        with pool_of(self._predictor) as pool:
+            waiting: deque[_Waiting] = deque()
+            for window in windows:
+                waiting.append(self._begun(pool, window, lambda: (_of_disk(frames, window), None)))  # noqa: B023
+                if len(waiting) > pool.beside:
+                    found.append(self._read(waiting.popleft()))
+            found += [self._read(each) for each in waiting]
         return found
 
-    def _finished(self, window: Window, stream: FrameStream) -> FinishedWindow:
-        """A window, predicted unless it was before."""
-        index = self._windows
-        done = self._done(index, window)
-        if done is None:
-            begin("windows")
-            wanted = set(window.frames)
+    @property
+    def _lacks_lens(self) -> bool:
+        return self._focal_px is None and self._predictor.finds_lens
+
+    def _planned(self, stream: FrameStream) -> Iterator[Window]:
+        """Windows whose frames are all there."""
+        for number, frame in enumerate(stream.frames()):
+            self._keep(number, frame)
+            self._held.append((number, frame))
+            yield from self.planner.look(frame.image, frame.timestamp_s)
+            self._let_go()
+        yield from self.planner.finish()
+
+    def _submitted(self, pool: Pool, window: Window, stream: FrameStream) -> "_Waiting":
+        """A window that is being predicted from the frames held."""
+        wanted = set(window.frames)
+
+        def given() -> tuple[Frames, Between | None]:
             held = [frame for number, frame in self._held if number in wanted]
-            total = stream.frame_count
-            with part(_words(index, total, self._sizes)):
-                rec = self._predictor.predict(
-                    frames_of(held, stream),
-                    focal_px=self._focal_px,
-                    between=lambda: between_of(held),
-                )
-                done = self._written(index, window, rec)
+            return frames_of(held, stream), between_of(held) if self._predictor.refine else None
+
+        return self._begun(pool, window, given)
+
+    def _begun(
+        self, pool: Pool, window: Window, given: Callable[[], tuple[Frames, Between | None]]
+    ) -> "_Waiting":
+        """A window that is being predicted, unless it was before."""
+        index = self._windows
         self._windows += 1
-        if self._focal_px is None and self._predictor.finds_lens:
-            self._focal_px = done.focal_px
-        return done
+        if self._done(index, window):
+            return _Waiting(index=index, window=window, future=None)
+        frames, between = given()
+        job = Job(
+            frames=frames,
+            between=between,
+            focal_px=self._focal_px,
+            window=window,
+            folder=self._work.path / window_folder(index),
+            lean=self._lean,
+        )
+        return _Waiting(index=index, window=window, future=pool.submit(job))
 
-    def _done(self, index: int, window: Window) -> FinishedWindow | None:
-        """A window that an earlier process finished."""
+    def _finished(self, waiting: "_Waiting", stream: FrameStream) -> FinishedWindow:
+        """A window, once it is written."""
+        with part(_words(waiting.index, stream.frame_count, self._sizes)):
+            found = self._read(waiting)
+        if self._lacks_lens:
+            self._focal_px = found.focal_px
+        return found
+
+    def _read(self, waiting: "_Waiting") -> FinishedWindow:
+        """A window as it was written, so that a resumed run goes on from the same bytes."""
+        if waiting.future is not None:
+            waiting.future.result()
+        return read_window(self._work.path / window_folder(waiting.index))
+
+    def _done(self, index: int, window: Window) -> bool:
+        """Whether an earlier process finished a window."""
         done = self._work.finished(index)
-        return done if done is not None and done.window == window else None
-
-    def _written(self, index: int, window: Window, rec: object) -> FinishedWindow:
-        """Write a window and read it back, so that a resumed run goes on from the same bytes."""
-        folder = self._work.path / window_folder(index)
-        write_window(rec, window, folder, lean=self._lean)  # type: ignore[arg-type]
-        return read_window(folder)
+        return done is not None and done.window == window
 
     def _keep(self, number: int, frame: StreamedFrame) -> None:
         """Write a frame's picture, unless it lies in a window that was finished before."""

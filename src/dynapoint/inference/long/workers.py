@@ -1,0 +1,172 @@
+"""Windows predicted beside each other, each in a process of its own.
+
+A window's refinement is Python and many small arrays, so that threads gain little. Windows do not
+depend on each other, and come out to the last bit as one process gives them.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from dynapoint.data.between import Between
+from dynapoint.data.frames import Frames
+from dynapoint.inference.long.predictor import WindowPredictor
+from dynapoint.inference.long.window_files import write_window
+from dynapoint.models.layers.compute import is_small
+from dynapoint.models.source import ModelSource
+from dynapoint.threads import chosen_processes, settle
+from dynapoint.windows.spans import Window
+
+# What a process with a small network takes is bounded, but not nothing.
+_MOST = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One window to be predicted.
+
+    Attributes:
+        frames: Its frames.
+        between: What lies between them.
+        focal_px: Of their lens, where it is known.
+        window: Which frames of the clip they are.
+        folder: What becomes the window's folder.
+        lean: Leave out what answers further questions.
+    """
+
+    frames: Frames
+    between: Between | None
+    focal_px: float | None
+    window: Window
+    folder: Path
+    lean: bool
+
+
+def predict_and_write(predictor: WindowPredictor, job: Job) -> None:
+    """Predict a window and write what it says."""
+    between = job.between
+    rec = predictor.predict(
+        job.frames,
+        focal_px=job.focal_px,
+        between=None if between is None else lambda: between,
+    )
+    write_window(rec, job.window, job.folder, lean=job.lean)
+
+
+class Pool:
+    """Predicts windows: here, or in other processes."""
+
+    def __init__(self, predictor: WindowPredictor, executor: Any) -> None:
+        self._predictor = predictor
+        self._executor = executor
+
+    @property
+    def beside(self) -> int:
+        """How many windows are predicted at once."""
+        return 1 if self._executor is None else int(self._executor._max_workers)
+
+    def submit(self, job: Job) -> "Future[None]":
+        """Have a window predicted; the answer tells when it is written, or why not."""
+        if self._executor is not None:
+            submitted: Future[None] = self._executor.submit(_in_worker, job)
+            return submitted
+        done: Future[None] = Future()
+        try:
+            done.set_result(predict_and_write(self._predictor, job))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+@contextmanager
+def pool_of(predictor: WindowPredictor) -> Iterator[Pool]:
+    """A pool with as many processes as are of use; they end with the block."""
+    count = _processes(predictor)
+    if count < 2:
+        yield Pool(predictor, None)
+        return
+    from loky import ProcessPoolExecutor  # noqa: PLC0415 - rarely needed.
+
+    executor = ProcessPoolExecutor(
+        max_workers=count, initializer=_begin_worker, initargs=(_Told.of(predictor),), timeout=60
+    )
+    try:
+        yield Pool(predictor, executor)
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _processes(predictor: WindowPredictor) -> int:
+    """Cores that are free, or threads that were asked for, where processes can load the network."""
+    model, source = predictor.model, predictor.info.source
+    if source is None or not is_small(model) or not source.weights.is_file():
+        return 1
+    if predictor.settings()["device"] != "cpu":
+        return 1
+    return min(_MOST, chosen_processes())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Told:
+    """A `WindowPredictor` without its network, which every process loads for itself."""
+
+    source: ModelSource
+    name: str
+    prepare: Any
+    reference: int
+    intrinsics: ArrayLike | Any
+    lens: Any
+    refine: bool
+
+    @classmethod
+    def of(cls, predictor: WindowPredictor) -> "_Told":
+        source = predictor.info.source
+        assert source is not None  # `_processes` looked.
+        return cls(
+            source=source,
+            name=predictor.info.name,
+            prepare=predictor.prepare,
+            reference=predictor.reference,
+            intrinsics=predictor.intrinsics,
+            lens=predictor.lens,
+            refine=predictor.refine,
+        )
+
+
+_HERE: list[WindowPredictor] = []
+
+
+def _begin_worker(told: _Told) -> None:
+    """Load the network into a process that predicts windows."""
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415
+    from dynapoint.models.protocol import info_of  # noqa: PLC0415
+
+    settle(1)
+    source = told.source
+    model = load_model(
+        source.name,
+        weights=source.weights,
+        device="cpu",
+        decoder_weights=source.decoder_weights,  # type: ignore[arg-type]
+        precision=source.precision,  # type: ignore[arg-type]
+    )
+    _HERE[:] = [
+        WindowPredictor(
+            model=model,
+            info=info_of(model, told.name),
+            prepare=told.prepare,
+            reference=told.reference,
+            intrinsics=told.intrinsics,
+            lens=told.lens,
+            refine=told.refine,
+        )
+    ]
+
+
+def _in_worker(job: Job) -> None:
+    predict_and_write(_HERE[0], job)
