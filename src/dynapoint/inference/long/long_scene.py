@@ -25,6 +25,7 @@ from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.joining import Joining
 from dynapoint.windows.placing import Placements
 from dynapoint.windows.spans import Segment, WindowSizes
+from dynapoint.windows.wide import wide_windows
 
 
 def reconstruct_long(
@@ -57,6 +58,10 @@ def reconstruct_long(
         for window in run.windows(stream):
             joiner.add(window)
         frames = _frames(run, stream, work)
+    begin("wide windows")
+    wide = wide_windows(run.segments, [each.window for each in joiner.windows], sizes)
+    for window in run.predict_stored(wide, frames):
+        joiner.add_extra(window)
     placements, joining = place(joiner, run.segments, frames.count, sizes)
     clip = _Clip(
         frames=frames,

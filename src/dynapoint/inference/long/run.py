@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.window_files import FinishedWindow, read_window, window_folder
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.long.workers import Job, Pool, pool_of
-from dynapoint.progress import begin, part
+from dynapoint.progress import begin, part, steps
 from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
 from dynapoint.windows.plan import StreamPlanner
 from dynapoint.windows.spans import Segment, Window, WindowSizes
@@ -144,8 +145,8 @@ class LongRun:
         found: list[FinishedWindow] = []
         with pool_of(self._predictor) as pool:
             waiting: deque[_Waiting] = deque()
-            for window in windows:
-                waiting.append(self._begun(pool, window, lambda: (_of_disk(frames, window), None)))  # noqa: B023
+            for window in steps(windows, "window"):
+                waiting.append(self._begun(pool, window, partial(_of_disk, frames, window)))
                 if len(waiting) > pool.beside:
                     found.append(self._read(waiting.popleft()))
             found += [self._read(each) for each in waiting]
@@ -236,11 +237,11 @@ def _words(index: int, frame_count: int | None, sizes: WindowSizes) -> str:
     return f"window {index + 1} of {total}"
 
 
-def _of_disk(frames: Frames, window: Window) -> Frames:
-    """Frames of a window, from the pictures on disk."""
+def _of_disk(frames: Frames, window: Window) -> tuple[Frames, None]:
+    """Frames of a window, from the pictures on disk, with nothing between them."""
     index = np.array(window.frames)
     ignore = None if frames.ignore is None else frames.ignore[index]
-    return Frames(
+    chosen = Frames(
         images=np.stack([frames.picture(each) for each in window.frames]),
         timestamps_s=frames.timestamps_s[index],
         source_frame_index=frames.source_frame_index[index],
@@ -249,3 +250,4 @@ def _of_disk(frames: Frames, window: Window) -> Frames:
         from_video=frames.from_video,
         ignore=ignore,
     )
+    return chosen, None
