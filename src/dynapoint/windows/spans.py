@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 SegmentKind: TypeAlias = Literal["scene", "black", "frozen"]
+BeginsWith: TypeAlias = Literal["start", "cut", "black", "frozen"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Segment:
     start: int
     stop: int
     kind: SegmentKind = "scene"
-    begins_with: Literal["start", "cut", "black", "frozen"] = "start"
+    begins_with: BeginsWith = "start"
 
     @property
     def count(self) -> int:
