@@ -1,9 +1,10 @@
-"""Where one shot ends and the next begins: cuts, black stretches and frozen stretches of a video."""
+"""The segments of a video: where the picture changes at once, is black, or is frozen."""
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from itertools import islice, pairwise
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,17 +19,22 @@ FEWEST_BLACK = 3
 FEWEST_FROZEN, LEAST_FROZEN_S = 12, 1.0
 
 # Structures and colours of `likeness.Likeness`. What they are measured on: `docs` of long clips.
-_SURE = 0.2
-_UNLIKE = 0.15
-_SETTLED = 0.3
-_OTHER_COLOURS, _SAME_COLOURS = 0.8, 0.9
+_SURE, _SURE_ALONE = 0.2, 0.4
+_UNLIKE, _UNLIKE_ALONE = 0.15, 0.25
+_STEADY, _STEADY_DROP = 0.3, 0.6
+_FOREIGN_COLOURS, _OTHER_COLOURS, _SAME_COLOURS = 0.6, 0.8, 0.9
+_FEWEST_BESIDE = 3
 
-# Differences of grey levels over the picture and in the worst of its blocks.
-_REPEATED_MEAN, _REPEATED_BLOCK = 0.15, 2.0
-_REFRESHED_MEAN, _REFRESHED_BLOCK = 2.5, 9.0
+# Differences of grey levels: mean of the picture, and of the worst of its blocks.
+_REPEATED = (0.5, 9.0)
+_REPEATED_SINCE = (0.7, 9.0)
+_REFRESHED = (2.7, 9.0)
+_QUIET = (0.15, 6.0)
+_SETTLES_IN, _FRAMES_PER_REFRESH = 8, 24
 _BLOCKS = 64
 
 _Picture: TypeAlias = UInt8[np.ndarray, "height width *rgb"]
+_Change: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,12 +44,14 @@ class _Frame:
     Attributes:
         look: To compare it; repeated pictures share one.
         time_s: When it is shown.
-        repeats: Whether it shows the picture of the frame before.
-        refreshed: Whether it may be the same picture, coded anew: videos' key frames are.
+        change: How much it differs from the frame before (`_change`).
+        repeats: Whether it shows the picture of the frame before, and of the first such one.
+        refreshed: Whether it may be that picture coded anew, as key frames of videos are.
     """
 
     look: Look
     time_s: float
+    change: _Change
     repeats: bool
     refreshed: bool
 
@@ -60,15 +68,18 @@ class CutFinder:
     def __init__(self) -> None:
         self._comparison = Comparison()
         self._upright: bool | None = None
-        self._anchor: tuple[_Picture, Look] | None = None
+        self._before: _Picture = np.zeros((0, 0), dtype=np.uint8)
+        self._anchor = self._before
+        self._look: Look
         self._waiting: deque[_Frame] = deque()
         self._behind: deque[Look] = deque(maxlen=BEHIND)
+        self._time_s: float | None = None
         self._open: Segment | None = None
         self._finished: list[Segment] = []
 
     @property
     def open(self) -> Segment | None:
-        """What is known of the segment that goes on: `stop` is behind the last frame known so far."""
+        """The segment that goes on; `stop` is behind the last frame that is known to be its own."""
         return self._open
 
     @property
@@ -90,16 +101,19 @@ class CutFinder:
         """
         if self._upright is None:
             self._upright = picture.shape[0] > picture.shape[1]
-        mean, block = (np.inf, np.inf) if self._anchor is None else _change(self._anchor[0], picture)
-        repeats = mean <= _REPEATED_MEAN and block <= _REPEATED_BLOCK
-        if self._anchor is None or not repeats:
-            self._anchor = picture.copy(), look_of(picture, upright=self._upright)
+        change, since = (_change(one, picture) for one in (self._before, self._anchor))
+        repeats = _within(change, _REPEATED) and _within(since, _REPEATED_SINCE)
+        self._before = picture.copy()
+        if not repeats:
+            self._anchor = self._before
+            self._look = look_of(picture, upright=self._upright)
         self._waiting.append(
             _Frame(
-                look=self._anchor[1],
+                look=self._look,
                 time_s=timestamp_s,
+                change=change,
                 repeats=repeats,
-                refreshed=mean <= _REFRESHED_MEAN and block <= _REFRESHED_BLOCK,
+                refreshed=_within(change, _REFRESHED),
             )
         )
         return self._settle(last=False)
@@ -125,101 +139,132 @@ class CutFinder:
         return tuple(self._finished[before:])
 
     def _kind(self, *, last: bool) -> SegmentKind | None:
-        """What kind of segment the first waiting frame belongs to; None: later frames will tell."""
-        first, going_on = self._waiting[0], self._open.kind if self._open else None
-        if first.look.dark:
-            count = _leading(frame.look.dark for frame in self._waiting)
-            if going_on == "black" or count >= FEWEST_BLACK:
-                return "black"
-            if count == len(self._waiting):
-                if not last:
-                    return None
-                if going_on is None:
-                    return "black"
-        if going_on == "frozen":
-            if first.repeats:
-                return "frozen"
-            if first.refreshed:
-                if len(self._waiting) == 1 and not last:
-                    return None
-                if len(self._waiting) == 1 or self._waiting[1].repeats:
-                    return "frozen"
-        if first.repeats:
+        """What the first waiting frame belongs to; None where later frames will tell."""
+        if len(self._waiting) == 1 and not last:
+            return None
+        if self._is_view():
             return "scene"
-        count = 1 + _leading(frame.repeats for frame in list(self._waiting)[1:])
-        if self._is_frozen(count):
-            return "frozen"
-        return "scene" if last or count < len(self._waiting) else None
+        black = self._is_black(last=last)
+        frozen = self._is_frozen(last=last) if black is False else False
+        if black is None or frozen is None:
+            return None
+        return "black" if black else "frozen" if frozen else "scene"
 
-    def _is_frozen(self, count: int) -> bool:
-        """Whether the first waiting frame, shown so many times, is a frozen stretch."""
-        if count < FEWEST_FROZEN:
+    def _is_view(self) -> bool:
+        """Whether the first waiting frame shares its time with a neighbour."""
+        following = self._waiting[1].time_s if len(self._waiting) > 1 else None
+        return self._waiting[0].time_s in (self._time_s, following)
+
+    def _is_black(self, *, last: bool) -> bool | None:
+        count = _leading(frame.look.dark for frame in self._waiting)
+        if count == 0:
             return False
-        lasts = self._waiting[count - 1].time_s - self._waiting[0].time_s
-        # The last one is shown as long as the others: thirty frames of 1/30 s are a second.
-        return lasts * count / (count - 1) >= LEAST_FROZEN_S - 1e-6
+        if count >= FEWEST_BLACK or (self._open is not None and self._open.kind == "black"):
+            return True
+        if count == len(self._waiting) and not last:
+            return None
+        # A clip of two black frames has nothing else to show.
+        return count == len(self._waiting) and self._open is None
 
-    def _begins(self, kind: SegmentKind, *, last: bool) -> BeginsWith | bool | None:
-        """With what the first waiting frame begins a segment; False: it begins none; None: not known."""
+    def _is_frozen(self, *, last: bool) -> bool | None:
+        first = self._waiting[0]
+        if self._open is not None and self._open.kind == "frozen":
+            refreshed = first.refreshed and (len(self._waiting) == 1 or self._waiting[1].repeats)
+            if first.repeats or refreshed:
+                return True
+        count, ended = (1, True) if first.repeats else self._repetitions(ended=last)
+        # The last one is shown as long as the others: thirty frames of 1/30 s are a second.
+        lasts_s = (self._waiting[count - 1].time_s - first.time_s) * count / max(count - 1, 1)
+        if count >= FEWEST_FROZEN and lasts_s >= LEAST_FROZEN_S - 1e-6:
+            return True
+        return False if ended else None
+
+    def _repetitions(self, *, ended: bool) -> tuple[int, bool]:
+        """How often the first waiting frame's picture is shown, and whether it has ended.
+
+        A codec improves a picture over its first repetitions and codes it anew now and then. What
+        moves, and noise, makes changes again and again.
+        """
+        frames, later = list(self._waiting), 0
+        for count in range(1, len(frames)):
+            frame = frames[count]
+            if not frame.repeats:
+                if not frame.refreshed:
+                    return count, True
+                if count + 1 == len(frames):
+                    return count, ended
+                if not frames[count + 1].repeats:
+                    return count, True
+            later += count >= _SETTLES_IN and not _within(frame.change, _QUIET)
+            if later > 1 + count // _FRAMES_PER_REFRESH:
+                return count, True
+        return len(frames), ended
+
+    def _begins(self, kind: SegmentKind, *, last: bool) -> BeginsWith | Literal[False] | None:
+        """Why the first waiting frame begins a segment; False: it does not; None: not known yet."""
+        first = self._waiting[0]
         if self._open is None:
             return "start"
-        first = self._waiting[0]
         if kind != "scene":
-            frozen_anew = kind == "frozen" and not (first.repeats or first.refreshed)
-            return kind if kind != self._open.kind or frozen_anew else False
+            other_picture = kind == "frozen" and not (first.repeats or first.refreshed)
+            return kind if kind != self._open.kind or other_picture else False
         if self._open.kind != "scene":
             return self._open.kind
-        if first.repeats or self._likeness(self._behind[-1], first.look).structure >= _SURE:
+        if first.repeats or self._is_view() or self._goes_on():
             return False
         if len(self._waiting) < AHEAD and not last:
             return None
-        ahead = [frame.look for frame in list(self._waiting)[:AHEAD] if not frame.look.dark]
-        return "cut" if self._is_cut(ahead) else False
+        return "cut" if self._is_cut() else False
 
-    def _is_cut(self, ahead: list[Look]) -> bool:
+    def _goes_on(self) -> bool:
+        """Whether the first waiting frame surely shows what the last one did."""
+        likeness = self._comparison.likeness(self._behind[-1], self._waiting[0].look)
+        least = _SURE if likeness.colours >= _SAME_COLOURS else _SURE_ALONE
+        return likeness.structure >= least
+
+    def _is_cut(self) -> bool:
         """Whether what was seen last and what comes are two shots.
 
         They are where no frame behind looks like one ahead, by far less than neighbours do on both
         sides. A flash, or something that passes close by, has the same shot on both sides; a camera
         that moves too fast to be followed has neighbours that are no more alike.
         """
-        if len(ahead) == 0:
-            return False
         behind = list(self._behind)
-        sides = [self._steadiness(behind[::-1]), self._steadiness(ahead)]
-        neighbours = min(side for side in sides)
-        if neighbours <= 0:
-            return False
+        ahead = [frame.look for frame in islice(self._waiting, AHEAD) if not frame.look.dark]
+        neighbours = min(self._steadiness(behind), self._steadiness(ahead))
+        few = min(len(behind), len(ahead)) < _FEWEST_BESIDE
         return not any(
-            self._linked(self._likeness(one, other), neighbours)
+            self._linked(self._comparison.likeness(one, other), neighbours, few=few)
             for one in behind[::-1]
             for other in ahead
         )
 
     def _steadiness(self, looks: list[Look]) -> float:
-        """How much the first of some frames looks like the best of the others; 1 if it is alone."""
-        if len(looks) == 1:
-            return 0.0
-        found = [self._likeness(looks[0], other) for other in looks[1:]]
-        return max(each.structure for each in found)
+        """How alike neighbours are among some frames: the median; 0 where there are none."""
+        found = [self._comparison.likeness(one, other).structure for one, other in pairwise(looks)]
+        return float(np.median(found)) if found else 0.0
 
-    def _linked(self, likeness: Likeness, neighbours: float) -> bool:
+    def _linked(self, likeness: Likeness, neighbours: float, *, few: bool) -> bool:
         """Whether two frames show one place, in a video whose neighbouring frames are so alike."""
-        if likeness.colours < _OTHER_COLOURS:
-            return likeness.structure >= _UNLIKE
-        if likeness.colours < _SAME_COLOURS:
-            return likeness.structure >= min(_UNLIKE, neighbours / 2)
-        if neighbours < _SETTLED:
+        structure, colours = likeness.structure, likeness.colours
+        if neighbours == 0 or (colours >= _OTHER_COLOURS and few and neighbours < _STEADY):
             return True
-        return likeness.structure >= min(_UNLIKE, neighbours / 4)
+        if colours >= _SAME_COLOURS:
+            # Frames that were lost while the camera moved are no cut: those are less alike still.
+            return few or neighbours < _STEADY or structure >= min(_UNLIKE, neighbours / 4)
+        if colours >= _OTHER_COLOURS:
+            least = min(_UNLIKE, neighbours / 2)
+        elif colours >= _FOREIGN_COLOURS:
+            least = min(_UNLIKE_ALONE, neighbours)
+        else:
+            least = _UNLIKE_ALONE
+        return structure >= max(least, neighbours - _STEADY_DROP)
 
-    def _likeness(self, one: Look, other: Look) -> Likeness:
-        return self._comparison.likeness(one, other)
-
-    def _take(self, kind: SegmentKind, begins: BeginsWith | bool) -> None:
+    def _take(self, kind: SegmentKind, begins: BeginsWith | Literal[False]) -> None:
         """Give the first waiting frame to the open segment, or to a new one."""
         frame = self._waiting.popleft()
-        if isinstance(begins, str):
+        self._time_s = frame.time_s
+        if begins:
             start = 0 if self._open is None else self._open.stop
             if self._open is not None:
                 self._finished.append(self._open)
@@ -227,8 +272,7 @@ class CutFinder:
             self._behind.clear()
         assert self._open is not None
         self._open = replace(self._open, stop=self._open.stop + 1)
-        if not self._behind or not frame.repeats:
-            self._behind.append(frame.look)
+        self._behind.append(frame.look)
 
 
 def find_segments(
@@ -252,8 +296,8 @@ def _leading(flags: Iterable[bool]) -> int:
     return count
 
 
-def _change(one: _Picture, other: _Picture) -> tuple[float, float]:
-    """Mean difference of two pictures' grey levels, and of the worst block's; of all pixels given."""
+def _change(one: UInt8[np.ndarray, "..."], other: UInt8[np.ndarray, "..."]) -> _Change:
+    """Mean difference of two pictures' grey levels, and of the worst block's."""
     if one.shape != other.shape:
         return np.inf, np.inf
     difference = cv2.absdiff(one, other)
@@ -262,6 +306,9 @@ def _change(one: _Picture, other: _Picture) -> tuple[float, float]:
     height, width = difference.shape
     scale = min(1.0, _BLOCKS / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # As float: means of blocks below half a level would be rounded away.
-    blocks = cv2.resize(difference.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    blocks = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
     return float(difference.mean()), float(blocks.max())
+
+
+def _within(change: _Change, most: _Change) -> bool:
+    return change[0] <= most[0] and change[1] <= most[1]

@@ -1,4 +1,4 @@
-"""How alike two pictures of a video are: whether one shows what the other does, seen from elsewhere."""
+"""How alike two pictures are: whether one shows what the other does, from elsewhere."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,9 +18,11 @@ _LEAST_STRUCTURE = 3.0
 _FLAT_SHARE = 0.05
 _SAME_LEVELS = 1.5
 _BLOCK_PX = 9
-_DARK_LEVEL = 28.0
-_DARK_CONTRAST = 3.0
+_DARK_LEVEL = 20.0
+_DARK_CONTRAST = 1.5
 _BAR_LEVEL = 24.0
+_BRIGHT_LEVEL = 100.0
+_GREYS = 32
 
 _Values: TypeAlias = Float32[np.ndarray, "height width"]
 
@@ -34,9 +36,9 @@ class Look:
         values: The same with mean 0 and one contrast for all pictures, bars left out.
         colours: Square roots of the shares of colours; their squares sum to 1.
         bars: How many rows at the top and bottom, and columns at the left and right, are black.
-        dark: Whether there is hardly any light and no structure: no level of the small picture above
-            28 of 255 in any colour, and a standard deviation of at most 3. A picture dimmed to a
-            tenth still has more.
+        dark: Whether there is hardly any light and no structure: no level of the small picture is
+            above 20 of 255 in any colour, and their standard deviation is at most 1.5. A picture
+            dimmed to a tenth still has more.
     """
 
     levels: _Values
@@ -53,7 +55,8 @@ class Likeness:
     Attributes:
         structure: Share of the structured pixels for which flow finds the same in the other picture
             and back: returns within a pixel, and neighbourhoods correlate by more than 0.7.
-        colours: Bhattacharyya's coefficient of the two pictures' colours; 1 for the same ones.
+        colours: Bhattacharyya's coefficient of the two pictures' colours; 1 for the same ones. Of
+            grey pictures its square, which has about the same values.
     """
 
     structure: float
@@ -92,6 +95,8 @@ class Comparison:
     def likeness(self, one: Look, other: Look) -> Likeness:
         """How alike two pictures are; about a millisecond."""
         colours = float(one.colours @ other.colours)
+        if len(one.colours) == _GREYS:
+            colours **= 2
         if np.abs(one.levels - other.levels).mean() <= _SAME_LEVELS:
             return Likeness(structure=1.0, colours=colours)
         return Likeness(structure=self._structure(one, other), colours=colours)
@@ -104,7 +109,9 @@ class Comparison:
         height, width = first.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         to_x, to_y = x + flow[..., 0], y + flow[..., 1]
-        moved = cv2.remap(other.values, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(
+            other.values, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         returned = cv2.remap(back, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         misses = np.hypot(flow[..., 0] + returned[..., 0], flow[..., 1] + returned[..., 1])
         inside = (to_x >= 0) & (to_x <= width - 1) & (to_y >= 0) & (to_y <= height - 1)
@@ -166,8 +173,11 @@ def _between_bars(one: Look, other: Look) -> Bool[np.ndarray, "height width"]:
 
 def _colours(small: UInt8[np.ndarray, "height width *rgb"]) -> Float32[np.ndarray, " colour"]:
     """Square roots of the shares of 2048 colours of CIE Lab, or of 32 greys."""
+    # As an exposure of their own would show them: dim pictures have few levels otherwise.
+    bright = cv2.convertScaleAbs(small, alpha=_BRIGHT_LEVEL / max(float(small.mean()), 1.0))
+    small = np.asarray(bright)
     if small.ndim == 2:
-        counts = cv2.calcHist([small], [0], None, [32], [0, 256])
+        counts = cv2.calcHist([small], [0], None, [_GREYS], [0, 256])
     else:
         lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
         counts = cv2.calcHist([lab], [0, 1, 2], None, [8, 16, 16], [0, 256] * 3)
