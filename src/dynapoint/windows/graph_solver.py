@@ -70,7 +70,7 @@ def objective_of(
     *,
     robust: bool,
 ) -> float:
-    """Half the sum of what the edges cost that are used: with `robust`, closures as Cauchy has it."""
+    """Half the sum of what the used edges cost: with `robust`, closures as Cauchy has it."""
     softened = MOST_SQUARE * np.log1p(square / MOST_SQUARE)
     return 0.5 * float(np.where(edges.is_closure & robust, softened, square)[used].sum())
 
@@ -197,9 +197,8 @@ def surprise(
     result is χ² distributed with 7 degrees of freedom. The solution must be that without `robust`.
     """
     rows, white = _rows(edges, state.poses)
-    covariance = _covariances(
-        edges, rows, _assembled(edges, rows, white, used * 1.0, free)[0], free, asked
-    )
+    matrix, _ = _assembled(edges, rows, white, used * 1.0, free)
+    covariance = _covariances(edges, rows, matrix, free, asked)
     spread = np.eye(7) + np.where(used[asked, None, None], -1.0, 1.0) * covariance
     ours = white[asked]
     return np.asarray((ours * np.linalg.solve(spread, ours[..., None])[..., 0]).sum(axis=-1))
