@@ -84,8 +84,8 @@ def aligned_path(truth: Poses, predicted: PredictedPoses) -> tuple[PredictedPose
             f"the predicted path has shape {predicted.shape}, the true one {truth.shape}; wanted "
             "the same frames in both, and at least one."
         )
-    places = [torch.from_numpy(poses[None, :, :3, 3].copy()) for poses in (predicted, truth)]
-    matrix = fit_similarity(*places, torch.ones(1, len(truth)))
+    said, true = (torch.from_numpy(poses[None, :, :3, 3].copy()) for poses in (predicted, truth))
+    matrix = fit_similarity(said, true, torch.ones(1, len(truth)))
     scale, rigid = split_similarity(matrix)
     moved = rigid[0].numpy() @ predicted
     moved[:, :3, 3] = predicted[:, :3, 3] @ matrix[0, :3, :3].numpy().T + matrix[0, :3, 3].numpy()

@@ -98,9 +98,8 @@ def _write_whole(clip: ClipBatch, folder: Path, *, float32_points: bool) -> None
         images = clip.images[0].cpu().numpy()
         for index, image in enumerate(images):
             Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
-        write_video(
-            images, passing / "video.mp4", image_hw=clip.images.shape[2:4], rate=_VIDEO_RATE
-        )
+        height, width = clip.images.shape[2:4]
+        write_video(images, passing / "video.mp4", image_hw=(height, width), rate=_VIDEO_RATE)
 
 
 def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:
