@@ -9,7 +9,6 @@ depths, held only loosely by the network's, then mends all of it, the lens too.
 
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -17,10 +16,9 @@ from jaxtyping import Float32, Float64, UInt8
 from dynapoint.refinement.adjustment import Freedom, Plan, Problem, adjust, residuals_px
 from dynapoint.refinement.flow import sample
 from dynapoint.refinement.setting import Setting
+from dynapoint.refinement.shared_features import Features, distinct_matches, features_in
 from dynapoint.refinement.views import Views
 
-_FEATURES = 1500
-_DISTINCT = 0.8
 _FEWEST_MATCHES = 20
 _AGREES_PX = 1.0
 # Frames in order that are compared with each other; all with all where there are few.
@@ -83,50 +81,25 @@ def start_from_features(
     return FeatureStart(views=views, pairs=_best_pairs(frames, pairs))
 
 
-def _detected(
-    setting: Setting, pictures: UInt8[np.ndarray, "frame tall wide"]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Places in the small pictures and descriptors, for each frame."""
+def _detected(setting: Setting, pictures: UInt8[np.ndarray, "frame tall wide"]) -> list[Features]:
+    """Features of each frame, with their places in the small pictures."""
     import cv2  # noqa: PLC0415 - slow to import.
 
-    detector = cv2.SIFT.create(nfeatures=_FEATURES)
     height, width = setting.grid.picture_hw
     ratio = np.array([width / pictures.shape[2], height / pictures.shape[1]])
     found = []
     for picture, usable in zip(pictures, setting.meter.usable, strict=True):
         mask = cv2.resize(usable, picture.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        points, descriptors = detector.detectAndCompute(picture, (mask * 255).astype(np.uint8))
-        # OpenCV's places count from the first pixel's centre.
-        places = np.array([point.pt for point in points]).reshape(-1, 2) + 0.5
-        if descriptors is None:
-            descriptors = np.zeros((0, detector.descriptorSize()), dtype=np.float32)
-        found.append((places * ratio, descriptors))
+        there = features_in(picture, usable=mask > 0)
+        found.append(replace(there, places_px=there.places_px * ratio))
     return found
 
 
-def _matched(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Places of mutual and distinct matches in both pictures."""
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    if min(len(first[0]), len(second[0])) < _FEWEST_MATCHES:
+def _matched(first: Features, second: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Places of matches in both pictures; none of pictures with too few features."""
+    if min(len(first), len(second)) < _FEWEST_MATCHES:
         return np.zeros((0, 2)), np.zeros((0, 2))
-    matcher = cv2.BFMatcher(cv2.NORM_L2)
-    there = _distinct(matcher.knnMatch(first[1], second[1], k=2))
-    back = _distinct(matcher.knnMatch(second[1], first[1], k=2))
-    mutual = [(one, other) for one, other in there.items() if back.get(other) == one]
-    chosen = np.array(mutual, dtype=np.int64).reshape(-1, 2)
-    return first[0][chosen[:, 0]], second[0][chosen[:, 1]]
-
-
-def _distinct(matches: Any) -> dict[int, int]:
-    """The nearest neighbours that are much nearer than the second nearest."""
-    return {
-        best[0].queryIdx: best[0].trainIdx
-        for best in matches
-        if len(best) == 2 and best[0].distance < _DISTINCT * best[1].distance
-    }
+    return distinct_matches(first, second)
 
 
 def _most_agreed(
