@@ -218,7 +218,7 @@ def owners(windows: Iterable[Window], frame_count: int) -> Int64[np.ndarray, " f
     owner = np.full(frame_count, -1, dtype=np.int64)
     furthest = np.full(frame_count, -1, dtype=np.int64)
     for index, window in enumerate(windows):
-        if window.closes_loop:
+        if window.extra:
             continue
         frames = np.array(window.frames, dtype=np.int64)
         place = np.arange(len(frames))
