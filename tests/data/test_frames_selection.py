@@ -7,7 +7,7 @@ import pytest
 
 from dynapoint.data import video_decoding
 from dynapoint.data.frames import load_frames
-from dynapoint.data.selection import FrameSelection, first_of_equal
+from dynapoint.data.selection import FrameSelection, first_of_equal, selection_of
 from dynapoint.errors import ConfigError, InputError
 from video_files import number_in, write_video
 
@@ -158,3 +158,63 @@ def test_a_damaged_frame_in_the_middle_leaves_the_others_their_times(tmp_path):
     np.testing.assert_allclose(
         frames.timestamps_s, np.array([number_in(image) for image in frames.images]) / 30, atol=1e-6
     )
+
+
+def test_frames_chosen_as_they_come_are_those_chosen_at_once():
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        steps = rng.choice([0.001, 0.02, 1 / 30, 0.04, 1.5], rng.integers(0, 60))
+        times_s = np.concatenate([[0.0], np.cumsum(steps)])
+        kind = rng.integers(3)
+        selection = FrameSelection(
+            fps=float(rng.choice([0.3, 2, 7, 25, 30, 400])) if kind == 0 else None,
+            stride=int(rng.integers(1, 9)) if kind else None,
+            start_s=float(rng.uniform(0, 1)) if rng.random() < 0.3 else None,
+            end_s=float(rng.uniform(1, 3)) if rng.random() < 0.3 else None,
+            max_frames=int(rng.integers(1, 12)) if rng.random() < 0.3 else None,
+        )
+        coming = zip(times_s.tolist(), range(len(times_s)), strict=True)
+        try:
+            expected = selection.choose(times_s).tolist()
+        except InputError as error:
+            with pytest.raises(InputError) as streamed:
+                list(selection.choose_as_they_come(coming))
+            said = re.sub(r"(last|next) one is at \S+ s", "", str(streamed.value))
+            assert said == re.sub(r"last one is at \S+ s", "", str(error))
+            continue
+        found = list(selection.choose_as_they_come(coming))
+        assert [index for _, index in found] == expected
+        assert [time_s for time_s, _ in found] == times_s[expected].tolist()
+        last = selection.max_frames
+        if kind and last is not None and len(expected) == last:
+            # No frame behind the last one was asked for.
+            assert next(coming, (0.0, len(times_s)))[1] == expected[-1] + 1
+
+
+def test_evenly_spaced_frames_cannot_be_chosen_as_they_come():
+    for selection in (FrameSelection(), FrameSelection(max_frames=5, end_s=2.0)):
+        with pytest.raises(ConfigError, match="--frames all, --stride or --fps"):
+            list(selection.choose_as_they_come([]))
+
+
+def test_what_is_asked_for_in_one_word():
+    given = FrameSelection(fps=2.0)
+    assert selection_of(given) is given
+    assert selection_of(7) == selection_of(np.int64(7)) == FrameSelection(max_frames=7)
+    assert selection_of("all") == FrameSelection.every() == FrameSelection(stride=1)
+    assert FrameSelection.every(start_s=1.0).choose(np.arange(4.0)).tolist() == [1, 2, 3]
+    for wrong in ("every", "12", 2.5, None, [1]):
+        with pytest.raises(ConfigError, match="give a number, 'all', or a FrameSelection"):
+            selection_of(wrong)
+    with pytest.raises(ConfigError, match="frames is 0; give 1 or more"):
+        selection_of(0)
+
+
+def test_the_note_of_a_source_whose_end_nobody_saw():
+    assert FrameSelection(stride=1, max_frames=5).note(5, None) == (
+        "5 frames used, no more were asked for"
+    )
+    assert FrameSelection(stride=1, max_frames=5).note(5, 9) == (
+        "5 of 9 frames used, no more were asked for"
+    )
+    assert FrameSelection.every(end_s=2.0).note(40, None) == "40 frames used, up to 2 s"

@@ -1,7 +1,7 @@
 """Any source as a stream of frames, and the frames of a window of it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -149,7 +149,8 @@ class FrameSelection:
                 found = True
                 yield time_s, item
         if last_s is not None and not found:
-            raise self._nothing_inside(last_s)
+            behind = last_s > end_s
+            raise self._nothing_inside(last_s, "the next one" if behind else "the last one")
 
     def _on_beat(self, frames: Iterable[tuple[float, _Item]]) -> Iterator[tuple[float, _Item]]:
         """Of frames all inside, those that `fps` or `stride` keeps."""
@@ -174,11 +175,11 @@ class FrameSelection:
             if float(np.floor(end_s / period_s + 1e-9)) > beat:
                 yield held
 
-    def _nothing_inside(self, last_s: float) -> InputError:
+    def _nothing_inside(self, last_s: float, which: str = "the last one") -> InputError:
         """What to say where no frame lies in the span."""
         return InputError(
             f"no frame lies from {self.start_s or 0:g} s to "
-            f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: the last one is at "
+            f"{'the end' if self.end_s is None else f'{self.end_s:g} s'}: {which} is at "
             f"{last_s:.2f} s; give another --start or --end"
         )
 
@@ -229,22 +230,21 @@ class FrameSelection:
         return ", ".join(words)
 
 
-def selection_of(frames: "int | Literal['all'] | FrameSelection") -> FrameSelection:
-    """What was asked for by one word: so many evenly spaced frames, all, or a selection.
+def selection_of(frames: Any) -> FrameSelection:
+    """What was asked for in one word: so many evenly spaced frames, "all", or a selection.
 
     Raises:
         ConfigError: It is nothing of that, or out of range.
     """
-    given: Any = frames
-    if isinstance(given, FrameSelection):
-        return given
-    if isinstance(given, str) and given == "all":
+    if isinstance(frames, FrameSelection):
+        return frames
+    if isinstance(frames, str) and frames == "all":
         return FrameSelection.every()
     try:
-        count = operator.index(given)
+        count = operator.index(frames)
     except TypeError as error:
         raise ConfigError(
-            f"frames is {given!r}; give a number, 'all', or a FrameSelection"
+            f"frames is {frames!r}; give a number, 'all', or a FrameSelection"
         ) from error
     return FrameSelection(max_frames=count)
 

@@ -15,6 +15,8 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "srt", "webvtt", "ass"})
 # FFmpeg's own decoders of these show the colours that transparency hides; the libraries' do not.
 _DECODERS_OF_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
+# What devices give that are FFmpeg's own; it does not say that each picture stands for itself.
+_WHOLE_PICTURES = frozenset({"wrapped_avframe"})
 _ADVICE = "give a video (e.g. MP4, MOV, MKV, WebM, AVI), an image or a folder of images"
 
 
@@ -41,7 +43,8 @@ class OpenVideo:
     @property
     def all_key_frames(self) -> bool:
         """Whether every frame of the codec stands for itself."""
-        return bool(self.stream.codec_context.codec.intra_only)
+        codec = self.stream.codec_context.codec
+        return bool(codec.intra_only) or codec.name in _WHOLE_PICTURES
 
     def close(self) -> None:
         """Close the file."""
