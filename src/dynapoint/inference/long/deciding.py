@@ -49,7 +49,7 @@ class LongSource:
 def sure_in_one_pass(selection: FrameSelection, model: "str | ModelInfo") -> bool:
     """Whether a selection is of no more frames than a network sees at once, whatever the source."""
     most = selection.max_frames
-    if selection.evenly:
+    if selection.fps is None and selection.stride is None:
         most = most or DEFAULT_FRAMES
     return most is not None and most <= _at_once(_card(model), model)
 
