@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from dynapoint.windows.dissolves import DissolveFinder
 from dynapoint.windows.likeness import Comparison, Likeness, Look, look_of
 from dynapoint.windows.spans import BeginsWith, Segment, SegmentKind
 
@@ -67,6 +68,7 @@ class CutFinder:
 
     def __init__(self) -> None:
         self._comparison = Comparison()
+        self._dissolves = DissolveFinder(self._comparison)
         self._upright: bool | None = None
         self._before: _Picture = np.zeros((0, 0), dtype=np.uint8)
         self._anchor = self._before
@@ -264,6 +266,11 @@ class CutFinder:
         """Give the first waiting frame to the open segment, or to a new one."""
         frame = self._waiting.popleft()
         self._time_s = frame.time_s
+        if begins:
+            self._dissolves.clear()
+        if kind == "scene" and self._dissolves.ends(frame.look):
+            begins = "cut"
+            self._dissolves.clear()
         if begins:
             start = 0 if self._open is None else self._open.stop
             if self._open is not None:
