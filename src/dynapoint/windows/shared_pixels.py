@@ -11,8 +11,9 @@ from dynapoint.windows.window_maps import WindowMaps
 
 # About how many pixels are looked at, and the fewest of one map.
 _PIXELS, _FEWEST = 3000, 64
-# A pixel counts by the confidence of the less sure window, in units of that window's median one.
-_MOST_WEIGHT = 2.0
+# A pixel counts by the confidence of the less sure window, in units of one that a quarter of that
+# window's pixels surpass: where most are unsure, a few sure ones decide.
+_SURE_QUANTILE, _MOST_WEIGHT = 0.75, 2.0
 # Errors within a cell of this grid, laid over a picture, count as one.
 _CELL_ROWS, _CELL_COLUMNS = 6, 8
 CELLS = _CELL_ROWS * _CELL_COLUMNS
@@ -126,7 +127,7 @@ def shared_pixels(
         return np.concatenate([np.zeros((0, width)), *chosen]).astype(np.float64)
 
     confidence = [taken(f"{name}_confidence", 1)[:, 0] for name in ("first", "second")]
-    relative = [values / max(float(np.median(values)), 1e-30) if len(values) else values
+    relative = [values / max(float(np.quantile(values, _SURE_QUANTILE)), 1e-30) if len(values) else values
                 for values in confidence]  # fmt: skip
     found = SharedPixels(
         frame=local,
