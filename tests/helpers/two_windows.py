@@ -102,9 +102,14 @@ def made_clip(
     depth = np.stack(
         [3 * np.exp(relief * (place + 0.3 * smooth(rng, hw, 8))) for _ in range(count)]
     )
-    y, x = np.mgrid[:height, :width] + 0.5
-    rays = np.stack([(x - width / 2) / focal, (y - height / 2) / focal, np.ones(hw)], axis=-1)
-    return MadeClip(poses, depth, rays, intrinsics)
+    return MadeClip(poses, depth, pinhole_rays(hw, intrinsics), intrinsics)
+
+
+def pinhole_rays(hw: tuple[int, int], intrinsics: np.ndarray) -> np.ndarray:
+    """Directions of pixels in the camera, of which z is 1."""
+    y, x = np.mgrid[: hw[0], : hw[1]] + 0.5
+    homogeneous = np.stack([x, y, np.ones(hw)], axis=-1)
+    return homogeneous @ np.linalg.inv(intrinsics).T
 
 
 def two_windows(

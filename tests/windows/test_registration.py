@@ -9,9 +9,11 @@ from scipy.stats import chi2
 
 from dynapoint.geometry.sim3 import exp_sim3, invert_similarity, log_sim3
 from dynapoint.geometry.similarity import fit_similarity_robustly
+from dynapoint.synthetic.render import render_clips
+from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.windows.registration import CommonTime, Registration, register
 from dynapoint.windows.window_maps import WindowMaps
-from two_windows import HW, Errors, MadeClip, made_clip, two_windows
+from two_windows import HW, Errors, MadeClip, made_clip, pinhole_rays, two_windows
 
 OURS = Errors(depth=0.035, frame_scale=0.02, turn=0.003, shift=0.006)
 
@@ -302,3 +304,31 @@ def test_ordinary_errors_are_not_doubted():
     for _ in range(5):
         first, second, _ = two_windows(rng, OURS)
         assert register(first, second).doubt is None
+
+
+@pytest.mark.parametrize("seed", [4, 6, 7, 8])
+def test_rendered_clips_in_two_windows(seed):
+    """Sixteen frames of scenes with movers (half of the picture in 4 and 6), six of them shared."""
+    config = SceneConfig(frames=16, difficulty=1.0, still_camera=0.0)
+    clip = render_clips([random_scene(seed, config, aspect=4 / 3)], image_hw=(54, 72), seed=0)
+    depth = clip.depth(torch.arange(16)[None])[0].double().numpy()
+    sky = np.isnan(depth)
+    made = MadeClip(
+        clip.world_from_camera[0].double().numpy(),
+        np.where(sky, 1e3, depth),
+        pinhole_rays((54, 72), clip.intrinsics[0, 0].double().numpy()),
+        clip.intrinsics[0, 0].double().numpy(),
+    )
+    rng = np.random.default_rng(seed)
+    windows, worlds = [], []
+    for frames, unit in ((range(11), 2.0), (range(5, 16), 0.3)):
+        maps, from_clip = made.window(rng, frames, OURS, unit=unit)
+        windows.append(replace(maps, confidence=maps.confidence * ~sky[list(frames)]))
+        worlds.append(from_clip)
+    found = register(*windows)
+    error = off(found, worlds[0] @ invert_similarity(worlds[1]))
+    assert found.doubt is None and len(found.frames) == 6
+    assert np.degrees(np.linalg.norm(error[:3])) < 0.4
+    assert np.linalg.norm(error[3:6]) < 0.02 * 0.3 * np.median(depth[~sky])
+    assert abs(error[6]) < 0.04
+    assert error @ found.information @ error < chi2.ppf(0.9999, 7)
