@@ -23,7 +23,7 @@ def off(found: Registration, wanted: np.ndarray) -> np.ndarray:
     return log_sim3(invert_similarity(found.first_from_second) @ wanted)
 
 
-def changed(window: WindowMaps, frames: slice, **what: np.ndarray) -> WindowMaps:
+def changed(window: WindowMaps, frames: slice, **what: float) -> WindowMaps:
     """A window with other points or confidences in some frames."""
     arrays = {name: getattr(window, name).copy() for name in what}
     for name, values in what.items():
