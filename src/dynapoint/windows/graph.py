@@ -175,10 +175,10 @@ def _along_tree(
         order, before = csgraph.breadth_first_order(tree, root, directed=False)
         for window in order[1:]:
             other = int(before[window])
-            edge = best[min(window, other), max(window, other)]
-            taken[edge] = True
-            step = edges.second_from_first[edge]
-            if edges.second[edge] == window:
+            used = best[min(window, other), max(window, other)]
+            taken[used] = True
+            step = edges.second_from_first[used]
+            if edges.second[used] == window:
                 step = invert_similarity(step)
             poses[window] = poses[other] @ step
     return poses, taken

@@ -10,9 +10,10 @@ from dynapoint.geometry.pinhole import mixing_step
 from dynapoint.windows.window_maps import WindowMaps
 
 # About how many pixels are looked at, and the fewest of one map.
-_PIXELS, _FEWEST = 3000, 64
-# A pixel counts by the confidence of the less sure window, in units of that window's median one.
-_MOST_WEIGHT = 2.0
+_PIXELS, _FEWEST = 2000, 64
+# A pixel counts by the confidence of the less sure window, in units of one that a quarter of that
+# window's pixels surpass: where most are unsure, a few sure ones decide.
+_SURE_QUANTILE, _MOST_WEIGHT = 0.75, 2.0
 # Errors within a cell of this grid, laid over a picture, count as one.
 _CELL_ROWS, _CELL_COLUMNS = 6, 8
 CELLS = _CELL_ROWS * _CELL_COLUMNS
@@ -111,8 +112,8 @@ def shared_pixels(
         raise ValueError(f"the windows' maps have {sizes} pixels: give both the same size")
     frames = first.shared_with(second)
     maps = _all_maps(first, second, frames, further)
-    budget = max(_FEWEST, _PIXELS // max(len(maps), 1))
-    picked = [_picked(one, budget) for one in maps]
+    known = sum(len(_sure(one)) > 0 for one in maps)
+    picked = [_picked(one, max(_FEWEST, _PIXELS // max(known, 1))) for one in maps]
     members = [np.full(len(pixel), one.frame) for one, pixel in zip(maps, picked, strict=True)]
     local = np.concatenate(members).astype(np.int64)
     first_camera = first.world_from_camera[first.local(frames)]
@@ -126,13 +127,11 @@ def shared_pixels(
         return np.concatenate([np.zeros((0, width)), *chosen]).astype(np.float64)
 
     confidence = [taken(f"{name}_confidence", 1)[:, 0] for name in ("first", "second")]
-    relative = [values / max(float(np.median(values)), 1e-30) if len(values) else values
-                for values in confidence]  # fmt: skip
     found = SharedPixels(
         frame=local,
         first=_seen_from(first_camera[local], taken("first_points", 3)),
         second=_seen_from(second_camera[local], taken("second_points", 3)),
-        weight=np.minimum(np.minimum(*relative), _MOST_WEIGHT),
+        weight=np.minimum(*(_relative(values) for values in confidence)),
         first_camera=first_camera,
         second_camera=second_camera,
         covered=_covered(picked, maps, len(frames), first.points.shape[1:3]),
@@ -187,6 +186,13 @@ def _picked(one: _Map, count: int) -> Int64[np.ndarray, " pixel"]:
     sure = _sure(one)
     step = mixing_step(max(1, len(sure) // count), one.first_confidence.shape[1])
     return sure[step // 2 :: step]
+
+
+def _relative(confidence: Float64[np.ndarray, " pixel"]) -> Float64[np.ndarray, " pixel"]:
+    if not len(confidence):
+        return confidence
+    usual = max(float(np.quantile(confidence, _SURE_QUANTILE)), 1e-30)
+    return np.minimum(confidence / usual, _MOST_WEIGHT)
 
 
 def _covered(

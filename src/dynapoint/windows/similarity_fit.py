@@ -39,7 +39,7 @@ _CELLS_PER_DEPTH_ERROR = 4.0
 _KERNEL = 4.0
 _KERNEL_SCALES = (8.0, 4.0, 2.0)
 _ITERATIONS = 25
-_CONVERGED = 1e-11
+_CONVERGED = 1e-8
 # Cameras of frames by themselves: radians, and lengths in typical distances of the scene.
 _CAMERA_SIGMA = np.array([0.005, 0.005, 0.005, 0.01, 0.01, 0.01])
 _CAMERA_KERNEL = 3.0
