@@ -1,7 +1,7 @@
 """Long clips of rectangles in closed form, cut into windows with worlds and units of their own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -41,6 +41,7 @@ class LongClip:
     poses: np.ndarray
     lens: np.ndarray
     map_hw: tuple[int, int]
+    seen_at: dict = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -61,6 +62,11 @@ class LongClip:
 
     def own(self, frame):
         """Points (h*w, 3) and shapes of a frame's pixels at its own time."""
+        if frame not in self.seen_at:
+            self.seen_at[frame] = self._own(frame)
+        return self.seen_at[frame]
+
+    def _own(self, frame):
         height, width = self.map_hw
         x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
         pixels = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)

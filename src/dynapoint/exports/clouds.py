@@ -13,6 +13,7 @@ from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor
+from dynapoint.results.motion_answers import maps_without_seams
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.scene_maps import maps_of_frames
@@ -85,7 +86,8 @@ def own_spacing(
 
 def fused_cloud(rec: Reconstruction, time: int, options: ExportOptions) -> Cloud:
     """The pixels of all frames, where they are at one time, each piece of surface once."""
-    fused = _fused(rec, list(range(rec.frame_count)), time, options, options.max_points)
+    frames = list(range(rec.frame_count))
+    fused = _fused(rec, frames, time, options, options.max_points, seams=False)
     return Cloud(
         points=np.asarray(fused.points),
         colors=np.asarray(fused.colors),
@@ -158,9 +160,14 @@ def _fused(
     time: int,
     options: ExportOptions,
     max_points: int | None,
+    *,
+    seams: bool = True,
 ) -> FusedCloud:
-    """Some frames' pixels fused at one time; what the options hide takes no part."""
-    points, confidence = _maps_at(rec, frames, time)
+    """Some frames' pixels fused at one time; what the options hide takes no part.
+
+    Without `seams`, what moves comes from the frames beside the time (`maps_without_seams`).
+    """
+    points, confidence = _maps_at(rec, frames, time, seams=seams)
     colors = map_pictures(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
     footprint = _footprint(rec, frames)
@@ -186,13 +193,14 @@ def _footprint(
 
 
 def _maps_at(
-    rec: Reconstruction, frames: list[int], time: int
+    rec: Reconstruction, frames: list[int], time: int, *, seams: bool = True
 ) -> tuple[
     list[Float32[np.ndarray, "map_height map_width xyz=3"]],
     Float32[np.ndarray, "frame map_height map_width"],
 ]:
     """Points of some frames at one time, a map each, and their confidence."""
-    points, confidence = maps_of_frames(rec, frames, time, keep=False)
+    fetch = maps_of_frames if seams else maps_without_seams
+    points, confidence = fetch(rec, frames, time, keep=False)
     # A pixel without a point at its own time has none at any.
     confidence[rec.own_time_confidence[frames] == 0] = 0.0
     return points, confidence

@@ -18,6 +18,7 @@ from dynapoint.results.on_disk.store import LEFT_OUT, StoredArrays, read_arrays
 from dynapoint.results.on_disk.stored_frames import open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import FrameTracks, Reconstruction
+from dynapoint.results.scene_points import WindowedPoints
 from dynapoint.whole_file import hand_on, sha256_of
 
 if TYPE_CHECKING:
@@ -191,9 +192,20 @@ class StoredDecoder:
         # to the last bit.
         if all(frame == 0 or self._at_home(frame, time) for frame in frames):
             return [self._held(frame, time) for frame in frames]
-        if self._network is None:
-            self._network = self._load()
-        return self._network.decode(frames, time, keep=keep)
+        return self._asked().decode(frames, time, keep=keep)
+
+    def span(self, frame: int) -> range:
+        """As `WindowedPoints.span`; all times of a clip that a network saw at once.
+
+        Raises:
+            SceneError: A window's files are damaged.
+        """
+        if not self._stored.manifest.windows or self._stored.manifest.network is None:
+            return range(len(self._target_of_frame))
+        decoder = self._asked()
+        return (
+            decoder.span(frame) if isinstance(decoder, WindowedPoints) else range(frame, frame + 1)
+        )
 
     def store(self, folder: Path) -> NetworkEntry | None:
         """Copy the network's files into another scene; None where there are none.
@@ -235,6 +247,12 @@ class StoredDecoder:
         if self._at_home(frame, time):
             return arrays["own_time_points"][frame], arrays["own_time_confidence"][frame]
         return arrays["track_points"][time], arrays["track_confidence"][time]
+
+    def _asked(self) -> "NetworkDecoder | LongDecoder":
+        """What answers further questions, loaded on first use."""
+        if self._network is None:
+            self._network = self._load()
+        return self._network
 
     def _load(self) -> "NetworkDecoder | LongDecoder":
         """The network and what it kept of the clip, both checked."""

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Float64, Int64
 
 from dynapoint.inference.bounded import Bounded
 from dynapoint.results.carried import (
+    Candidate,
     CarriedPoints,
-    Later,
     Sighting,
     carried_on,
     first_carried,
@@ -243,16 +243,18 @@ class WindowedDecoder:
         held = self._windows[index].window.frames
         rest = [each for each in held if (each > max(seam) if way.forward else each < min(seam))]
         searched = sorted({rest[-1 if way.forward else 0], rest[len(rest) // 2]}) if rest else []
-        later = [
-            Later(
+        tried = [*seam, *searched]
+        moved = [self._displaced(index, tried, time) for time in seam]
+        candidates = [
+            Candidate(
                 frame=each,
                 surface=self._surface(each),
                 points=self._clip.points[each],
-                moved=moved,
+                moved=tuple(at_time[each] for at_time in moved),
             )
-            for each, moved in self._displaced(index, searched, seam[0]).items()
+            for each in tried
         ]
-        return carried_on(self._state(frame, way, step), sightings, later)
+        return carried_on(self._state(frame, way, step), sightings, candidates)
 
     def _sighting(self, frame: int, way: Way, step: int, seen: int) -> Sighting:
         """Points of a frame at the time of another one, and what that one's camera sees."""

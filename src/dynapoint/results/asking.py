@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32
 
 from dynapoint.geometry.arrays import points_in_camera
-from dynapoint.results.scene_maps import SceneMaps, maps_of_frames, times_with_bar
+from dynapoint.progress import steps
+from dynapoint.results.scene_maps import SceneMaps, maps_of_frames
+from dynapoint.results.scene_points import WindowedPoints
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,32 +66,42 @@ def maps_of_both(
     return *a, *b
 
 
-def maps_at_all_times(scene: SceneMaps, frame: SupportsIndex) -> "tuple[Tensor, Tensor]":
-    """Points (time, height, width, 3) and confidence of one frame, without their visibility."""
-    maps = [scene.maps(frame=frame, time=time) for time in times_with_bar(scene)]
+def span_of(scene: SceneMaps, frame: int) -> range:
+    """The times for which a network saw a frame: all, but of a long clip."""
+    if scene.joining is not None and isinstance(scene.decoder, WindowedPoints):
+        return scene.decoder.span(frame)
+    return range(scene.frame_count)
+
+
+def maps_in_span(scene: SceneMaps, frame: SupportsIndex) -> "tuple[Tensor, Tensor]":
+    """Points (time, height, width, 3) and confidence of one frame at the times of its span."""
+    times = span_of(scene, int(frame))
+    with_bar = steps(times, "time", wanted=scene.progress)
+    maps = [scene.maps(frame=frame, time=time) for time in with_bar]
     points, confidence = (np.stack(part) for part in zip(*maps, strict=True))
     return as_tensor(points), as_tensor(confidence)
 
 
-def frames_at_all_times(
+def frames_in_span(
     scene: SceneMaps, frames: Sequence[int]
 ) -> "Iterator[tuple[int, Tensor, Tensor]]":
-    """`maps_at_all_times` of one frame after another.
+    """`maps_in_span` of one frame after another.
 
-    Frames are decoded together, one time after another, because a network whose decoder sees all
-    frames takes one pass for a time; as many at once as fit in a fixed number of bytes.
+    Frames of one span are decoded together, one time after another, because a network whose decoder
+    sees all frames takes one pass for a time; as many at once as fit in a fixed number of bytes.
     """
-    chosen = [int(frame) for frame in frames]
-    count, (height, width) = scene.frame_count, scene.map_hw
-    group = max(1, _BYTES_AT_ONCE // (count * height * width * 16))
-    for first in range(0, len(chosen), group):
-        some = chosen[first : first + group]
-        points = np.empty((len(some), count, height, width, 3), dtype=np.float32)
-        confidence = np.empty(points.shape[:-1], dtype=np.float32)
-        for time in times_with_bar(scene):
-            maps, known = maps_of_frames(scene, some, time, keep=False)
-            confidence[:, time] = known
-            for place, each in zip(points, maps, strict=True):
-                place[time] = each
-        for index, frame in enumerate(some):
-            yield frame, as_tensor(points[index]), as_tensor(confidence[index])
+    height, width = scene.map_hw
+    for times, alike in groupby((int(frame) for frame in frames), lambda f: span_of(scene, f)):
+        chosen = list(alike)
+        group = max(1, _BYTES_AT_ONCE // (len(times) * height * width * 16))
+        for first in range(0, len(chosen), group):
+            some = chosen[first : first + group]
+            points = np.empty((len(some), len(times), height, width, 3), dtype=np.float32)
+            confidence = np.empty(points.shape[:-1], dtype=np.float32)
+            for at, time in enumerate(steps(times, "time", wanted=scene.progress)):
+                maps, known = maps_of_frames(scene, some, time, keep=False)
+                confidence[:, at] = known
+                for place, each in zip(points, maps, strict=True):
+                    place[at] = each
+            for index, frame in enumerate(some):
+                yield frame, as_tensor(points[index]), as_tensor(confidence[index])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.handover import Landing, Places, depth_limit, landing
@@ -30,17 +30,19 @@ class Anchor:
     Attributes:
         frame: Index in the clip.
         which: Indices of the points.
+        points: Where they are at the frame's time, in the world.
         places: Between the pixels of the frame's map; None where the points are its pixels.
         to_surface: From the points to the surface that the frame sees, at the frame's time.
     """
 
     frame: int
     which: Int32[np.ndarray, " place"]
+    points: Float32[np.ndarray, "place xyz=3"]
     places: Places | None
     to_surface: Float32[np.ndarray, "place xyz=3"] | None
 
     def placed(
-        self, points: Float32[np.ndarray, "place xyz=3"], moved: FrameMaps
+        self, moved: FrameMaps
     ) -> tuple[Float32[np.ndarray, "place xyz=3"], Float32[np.ndarray, " place"]]:
         """Points as the frame's pixels move, and their confidence.
 
@@ -49,18 +51,29 @@ class Anchor:
         stays.
 
         Args:
-            points: At the frame's time.
             moved: How far the frame's pixels are from their place then, and their confidence.
         """
         way, confidence = moved
         if self.places is None or self.to_surface is None:
-            return points + way.reshape(-1, 3), confidence.reshape(-1)
+            return self.points + way.reshape(-1, 3), confidence.reshape(-1)
         moved_by = self.places.mixed(way)
         length = np.linalg.norm(moved_by, axis=1)
         apart = np.linalg.norm(self.to_surface, axis=1)
         share = np.minimum(1.0, _TOWARDS_SURFACE * length / np.maximum(apart, 1e-30))
         moved_by += self.to_surface * share.astype(np.float32)[:, None]
-        return points + moved_by, self.places.least(confidence)
+        return self.points + moved_by, self.places.least(confidence)
+
+    def only(self, kept: Bool[np.ndarray, " place"]) -> "Anchor":
+        """Some of the places; of an anchor between pixels."""
+        if self.places is None or self.to_surface is None or kept.all():
+            return self
+        return Anchor(
+            frame=self.frame,
+            which=self.which[kept],
+            points=self.points[kept],
+            places=Places(pixels=self.places.pixels[kept], shares=self.places.shares[kept]),
+            to_surface=self.to_surface[kept],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +101,8 @@ class CarriedPoints:
     """Points of all pixels of a frame where a window begins to tell of them.
 
     Attributes:
-        points: In the world: each at the time of its anchor's frame; lost ones where they were
-            last known.
+        points: In the world, at the time at which the window begins to tell; of the lost, where
+            they were last known.
         confidence: The smallest on the way, without the times at which a point was lost.
         lost: Which points no anchor holds.
         waits: Which of these may be found again: those that stood still.
@@ -102,7 +115,7 @@ class CarriedPoints:
     waits: Bool[np.ndarray, " point"]
     anchors: tuple[Anchor, ...]
 
-    BYTES_PER_POINT: ClassVar[int] = 66
+    BYTES_PER_POINT: ClassVar[int] = 80
 
     @property
     def frames(self) -> list[int]:
@@ -122,7 +135,7 @@ class CarriedPoints:
         confidence = np.zeros(len(points), dtype=np.float32)
         for anchor in self.anchors:
             which = anchor.which
-            points[which], sure = anchor.placed(points[which], moved[anchor.frame])
+            points[which], sure = anchor.placed(moved[anchor.frame])
             confidence[which] = np.minimum(sure, self.confidence[which])
         return points, confidence
 
@@ -135,126 +148,154 @@ def first_carried(
     """Points of a frame in a window that holds it: they are its pixels."""
     flat = np.array(confidence, dtype=np.float32).reshape(-1)
     which = np.flatnonzero(flat > 0).astype(np.int32)
+    own = np.array(points, dtype=np.float32).reshape(-1, 3)
     every = np.arange(flat.size, dtype=np.int32)
     lost = np.ones(flat.size, dtype=bool)
     lost[which] = False
     return CarriedPoints(
-        points=np.array(points, dtype=np.float32).reshape(-1, 3),
+        points=own,
         confidence=flat,
         lost=lost,
         waits=np.zeros(flat.size, dtype=bool),
-        anchors=(Anchor(frame=frame, which=every, places=None, to_surface=None),),
+        anchors=(Anchor(frame=frame, which=every, points=own, places=None, to_surface=None),),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Later:
-    """A frame of the next window that may see points which are hidden where windows meet.
+class Candidate:
+    """A frame of the next window, by whose pixels points may go on.
 
     Attributes:
         frame: Index in the clip.
         surface: What its camera sees.
         points: Of its pixels, at its own time.
-        moved: How far these are from there at the time of the first sighting, and confidence.
+        moved: How far these are from there at the time of each sighting, and confidence.
     """
 
     frame: int
     surface: "SeenSurface"
     points: Float32[np.ndarray, "height width xyz=3"]
-    moved: FrameMaps
+    moved: tuple[FrameMaps, ...]
 
     def found(
-        self, points: Float32[np.ndarray, "point xyz=3"], sighting: Sighting, spread: float
-    ) -> tuple[Float32[np.ndarray, "point xyz=3"], Landing]:
-        """Where points are at the frame's time, and where on its map they are then seen.
+        self, asked: Int64[np.ndarray, " point"], sightings: Sequence[Sighting], spread: float
+    ) -> Anchor:
+        """Which of some points the frame sees, and where they are then.
 
-        A point moves as that pixel of the frame does which is nearest to it at the common time,
-        if the two are one point as far as maps tell.
+        The frame of a sighting sees those that lie on its surface. In another frame, a point moves
+        as that pixel does which is nearest to it at the time of the first sighting, if the two are
+        one point as far as maps tell.
 
         Args:
-            points: At the sighting's time, in the world.
-            sighting: Tells the camera in whose pixels and depths it is measured what is near.
+            asked: Indices of points.
+            sightings: All that there are.
             spread: How far maps usually are apart, as a share of depth.
         """
+        mine = [each for each in sightings if each.frame == self.frame]
+        if mine:
+            then = mine[0].points[asked]
+            seen = landing(self.surface, then, spread=spread)
+            return self._anchor(asked[seen.on], then[seen.on], seen)
+        near, then = self._nearest(sightings[0], asked, spread)
+        way = self.moved[0][0]
+        seen = landing(self.surface, then, spread=spread)
+        # The pixels around the place tell more exactly than the nearest one.
+        near = near[seen.on]
+        then = sightings[0].points[near] - seen.places.mixed(way)
+        seen = landing(self.surface, then, spread=spread)
+        return self._anchor(near[seen.on], then[seen.on], seen)
+
+    def apart(
+        self, anchor: Anchor, sightings: Sequence[Sighting], limit: float
+    ) -> Float64[np.ndarray, " place"]:
+        """How far the two windows have points apart at the times of other frames, in pixels.
+
+        The largest of these; 0 where there is no other. Depths that differ by the limit count as a
+        pixel.
+        """
+        most = np.zeros(len(anchor.which))
+        for sighting, (way, _) in zip(sightings, self.moved, strict=True):
+            if sighting.frame == self.frame or anchor.places is None:
+                continue
+            here = _ruler(anchor.points + anchor.places.mixed(way), sighting, limit)
+            there = _ruler(sighting.points[anchor.which], sighting, limit)
+            most = np.maximum(most, np.nan_to_num(np.linalg.norm(here - there, axis=1), nan=np.inf))
+        return most
+
+    def _anchor(
+        self,
+        which: Int64[np.ndarray, " place"],
+        points: Float32[np.ndarray, "place xyz=3"],
+        seen: Landing,
+    ) -> Anchor:
+        return Anchor(
+            frame=self.frame,
+            which=which.astype(np.int32),
+            points=points,
+            places=seen.places,
+            to_surface=seen.to_surface,
+        )
+
+    def _nearest(
+        self, sighting: Sighting, asked: Int64[np.ndarray, " point"], spread: float
+    ) -> tuple[Int64[np.ndarray, " near"], Float32[np.ndarray, "near xyz=3"]]:
+        """Those of some points that a pixel is near to, and where these take them."""
         from scipy.spatial import KDTree  # noqa: PLC0415 - slow to import.
 
-        way, confidence = self.moved
-        flat = way.reshape(-1, 3)
+        way, confidence = self.moved[0]
         usable = np.flatnonzero(confidence.reshape(-1) > 0)
-        limit = depth_limit(spread)
-        ruler = _ruler(self.points.reshape(-1, 3)[usable] + flat[usable], sighting, limit)
-        asked = _ruler(points, sighting, limit)
-        good, ahead = np.isfinite(ruler).all(axis=1), np.isfinite(asked).all(axis=1)
-        then = points.copy()
-        near = np.zeros(len(points), dtype=bool)
-        if good.any() and ahead.any():
-            apart, index = KDTree(ruler[good]).query(asked[ahead], distance_upper_bound=_SAME_PX)
-            near[ahead] = np.isfinite(apart)
-            then[near] -= flat[usable[good][index[np.isfinite(apart)]]]
-        seen = landing(self.surface, then[near], spread=spread)
-        near[near] = seen.on
-        # The pixels around the place tell more exactly than the nearest one.
-        then[near] = points[near] - seen.places.mixed(way)
-        seen = landing(self.surface, then[near], spread=spread)
-        near[near] = seen.on
-        return then, Landing(on=near, places=seen.places, to_surface=seen.to_surface)
+        flat, limit = way.reshape(-1, 3)[usable], depth_limit(spread)
+        pixels = _ruler(self.points.reshape(-1, 3)[usable] + flat, sighting, limit)
+        places = _ruler(sighting.points[asked], sighting, limit)
+        good, ahead = np.isfinite(pixels).all(axis=1), np.isfinite(places).all(axis=1)
+        if not good.any() or not ahead.any():
+            return asked[:0], sighting.points[:0]
+        apart, index = KDTree(pixels[good]).query(places[ahead], distance_upper_bound=_SAME_PX)
+        met = np.isfinite(apart)
+        near = asked[ahead][met]
+        return near, sighting.points[near] - flat[good][index[met]]
 
 
 def carried_on(
-    before: CarriedPoints, sightings: Sequence[Sighting], later: Sequence[Later] = ()
+    before: CarriedPoints, sightings: Sequence[Sighting], candidates: Sequence[Candidate]
 ) -> CarriedPoints:
     """The same points where the next window begins to tell of them.
 
-    A point goes on as the place of the first frame that sees it. A point that none of them sees is
-    lost: it stays where it was at the time of the first, and if it stood still it is looked for
-    again at every later seam.
+    A point goes on as a place of the first frame that sees it and has it where the window before
+    has it at the other times, too; if there is none, as a place of the frame that comes nearest to
+    this. A point that no frame sees is lost: it stays where it was at the time of the first
+    sighting, and if it stood still it is looked for again at every later seam.
 
     Args:
         before: Points in the window that told of them so far.
-        sightings: The same points in frames that both windows hold, the first to be tried first.
-        later: Frames of the next window that are searched for what is hidden in all sightings.
+        sightings: The same points in frames that both windows hold.
+        candidates: Frames of the next window, the first to be tried first.
     """
-    spreads = [sighting.spread() for sighting in sightings]
-    first, spread = sightings[0], spreads[0]
-    waits = before.waits | _still(sightings, spread)
-    points, confidence = first.points.copy(), before.confidence.copy()
-    lost = np.ones(len(points), dtype=bool)
+    first = sightings[0]
+    spreads = {sighting.frame: sighting.spread() for sighting in sightings}
+    spread = spreads[first.frame]
+    limit = depth_limit(spread)
+    apart = np.full(len(first.points), np.inf)
+    chosen = np.full(len(first.points), -1)
     anchors = []
-
-    def go_on(
-        frame: int, asked: np.ndarray, there: np.ndarray, sure: np.ndarray, found: Landing
-    ) -> None:
-        which = asked[found.on]
-        if not len(which):
-            return
-        lost[which] = False
-        points[which] = there[found.on]
-        known = sure[which]
-        confidence[which] = np.minimum(confidence[which], np.where(known > 0, known, np.inf))
-        anchors.append(
-            Anchor(
-                frame=frame,
-                which=which.astype(np.int32),
-                places=found.places,
-                to_surface=found.to_surface,
-            )
-        )
-
-    for sighting, wide in zip(sightings, spreads, strict=True):
-        asked = np.flatnonzero(lost & ((sighting.confidence > 0) | before.waits))
-        there = sighting.points[asked]
-        found = landing(sighting.surface, there, spread=wide)
-        go_on(sighting.frame, asked, there, sighting.confidence, found)
-    for each in later:
-        asked = np.flatnonzero(lost & ((first.confidence > 0) | before.waits))
-        there, found = each.found(first.points[asked], first, spread)
-        go_on(each.frame, asked, there, first.confidence, found)
+    for index, candidate in enumerate(candidates):
+        asked = np.flatnonzero((apart > _SAME_PX) & ((first.confidence > 0) | before.waits))
+        anchor = candidate.found(asked, sightings, spreads.get(candidate.frame, spread))
+        now = candidate.apart(anchor, sightings, limit)
+        better = (now < apart[anchor.which]) | (chosen[anchor.which] < 0)
+        chosen[anchor.which[better]] = index
+        apart[anchor.which[better]] = now[better]
+        anchors.append(anchor)
+    kept = [anchor.only(chosen[anchor.which] == k) for k, anchor in enumerate(anchors)]
+    lost = chosen < 0
+    waits = before.waits | _still(sightings, spread)
+    sure = np.where(first.confidence > 0, first.confidence, np.inf)
     return CarriedPoints(
-        points=points,
-        confidence=confidence,
+        points=first.points,
+        confidence=np.minimum(before.confidence, sure),
         lost=lost,
         waits=lost & waits,
-        anchors=tuple(anchors),
+        anchors=tuple(anchor for anchor in kept if len(anchor.which)),
     )
 
 

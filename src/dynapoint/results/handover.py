@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from dynapoint.geometry.arrays import points_in_camera, project
 
@@ -146,9 +146,8 @@ def landing(
     height, width = planes.shape[:2]
     camera = points_in_camera(points.astype(np.float64), pose)
     xy = project(camera, surface.intrinsics.numpy())
-    inside = (
-        np.isfinite(xy).all(axis=1) & (xy >= 0).all(axis=1) & (xy <= [width, height]).all(axis=1)
-    )
+    # A place that is not finite compares as false.
+    inside: Bool[np.ndarray, " point"] = ((xy >= 0) & (xy <= [width, height])).all(axis=1)
     index = np.flatnonzero(inside)
     pixels, bilinear, away = _around(xy[index], (height, width))
     plane = planes.reshape(-1, 3)[pixels]
@@ -176,7 +175,7 @@ def landing(
 def _around(
     xy: Float64[np.ndarray, "place xy=2"], map_hw: tuple[int, int]
 ) -> tuple[
-    Float[np.ndarray, "place corner=4"],
+    Int64[np.ndarray, "place corner=4"],
     Float64[np.ndarray, "place corner=4"],
     Float64[np.ndarray, "place corner=4 xy=2"],
 ]:

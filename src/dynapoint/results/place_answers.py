@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.geometry.arrays import points_in_camera, project
-from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both
+from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both, span_of
 from dynapoint.results.checked import checked_index, checked_mask, checked_xy
 from dynapoint.results.scene_maps import SceneMaps, seen_surface, times_with_bar
 from dynapoint.results.seen_places import matches_along_flow, seen_flow, seen_places
@@ -67,7 +67,8 @@ def match(
 
     If the scene keeps pictures and `time` is that of frame b, matches follow the optical flow: a
     match is valid if the way there and back ends within two map pixels of the start, and mutual
-    if it ends within one. Otherwise a match is the nearest 3D point of frame b at the common time.
+    if it ends within one. Otherwise, and for frames of a long clip that no network saw together, a
+    match is the nearest 3D point of frame b at the common time.
 
     Args:
         scene: The scene.
@@ -94,7 +95,8 @@ def match(
         shown = scene.pixel_map.shows(source, places)
         # What lies outside the map matches nothing.
         in_map = np.where(shown[:, None], scene.pixel_map.to_map(source, places), -1.0)
-    if scene.pictures is not None and moment == target != source:
+    together = target in span_of(scene, source)
+    if scene.pictures is not None and moment == target != source and together:
         found = matches_along_flow(scene, source, target, in_map)
     else:
         found = _matches_in_space(scene, source, target, in_map, moment)

@@ -243,7 +243,8 @@ class SceneMaps:
             return
         for time in times_with_bar(self):
             points, confidence = self._maps(source, time, keep=keep)
-            yield points, self._visible(points, source, time, points, confidence), confidence
+            visible = self._visible(points, source, time, points, confidence)
+            yield points, self._where_known(visible, confidence), confidence
 
     def _maps(self, frame: int, time: int, *, keep: bool = True) -> FrameMaps:
         """`maps` for indices known to be good."""
@@ -292,8 +293,14 @@ class SceneMaps:
         visible = self._visible(points, frame, time, point_map, confidence_map)
         if camera is not None:
             points = points_in_camera(points, self.world_from_camera[camera])
-        confidence = sampler.scores(confidence_map)
-        return points.astype(np.float32), visible, confidence.astype(np.float32)
+        confidence = sampler.scores(confidence_map).astype(np.float32)
+        return points.astype(np.float32), self._where_known(visible, confidence), confidence
+
+    def _where_known(
+        self, visible: Float32[np.ndarray, "*points"], confidence: Float32[np.ndarray, "*points"]
+    ) -> Float32[np.ndarray, "*points"]:
+        """Visibility, 0 of points that are lost on the way from window to window."""
+        return visible if self.joining is None else np.where(confidence > 0, visible, np.float32(0))
 
     def _visible(
         self,

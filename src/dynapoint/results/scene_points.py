@@ -26,6 +26,15 @@ class PointDecoder(Protocol):
 
 
 @runtime_checkable
+class WindowedPoints(PointDecoder, Protocol):
+    """A decoder of a long clip, whose network saw neighbouring frames alone together."""
+
+    def span(self, frame: int) -> range:
+        """The times for which a network saw the frame; at others its points are handed over."""
+        ...
+
+
+@runtime_checkable
 class MeasuredPictures(Protocol):
     """What maps show of every frame, grey and of one size; an array is such, too."""
 

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from dynapoint.errors import SceneError
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.geometry.between_pixels import flow_between_pixels
-from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both
+from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both, span_of
 from dynapoint.results.scene_maps import SceneMaps, kept_flows
 from dynapoint.results.scene_points import MeasuredPictures
 
@@ -24,12 +24,13 @@ _KEPT_BYTES = 64 * 1024**2
 def seen_flow(scene: SceneMaps, frame: int, time: int) -> "OpticalFlow[np.ndarray]":
     """Flow in pixels of the maps from a frame's own time into the camera of another.
 
-    Points and cameras tell it; where the scene keeps pictures, these tell it more exactly.
+    Points and cameras tell it; where the scene keeps pictures, these tell it more exactly, unless
+    it is of a long clip and no network saw the two together.
     """
     kept = kept_flows(scene)
     if (frame, time) in kept:
         return kept[frame, time]
-    if scene.pictures is None or frame == time:
+    if scene.pictures is None or frame == time or time not in span_of(scene, frame):
         # Where the maps project the points of that time.
         maps = scene.maps(frame=frame, time=time)
         flows = {(frame, time): _projected(scene, *maps, time)}

@@ -13,7 +13,13 @@ from dynapoint.errors import InputError
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.results.checked import checked_index
 from dynapoint.results.scene_maps import SceneMaps
-from dynapoint.results.scene_points import FrameMaps, FrameTracks, MeasuredPictures, PointDecoder
+from dynapoint.results.scene_points import (
+    FrameMaps,
+    FrameTracks,
+    MeasuredPictures,
+    PointDecoder,
+    WindowedPoints,
+)
 from dynapoint.windows.spans import Segment
 
 Scene = TypeVar("Scene", bound=SceneMaps)
@@ -129,6 +135,13 @@ class PartDecoder:
             (_points_from(points[None], self._origins[[frame]])[0], confidence)
             for frame, (points, confidence) in zip(frames, maps, strict=True)
         ]
+
+    def span(self, frame: int) -> range:
+        """As `WindowedPoints.span`; all times of a clip that a network saw at once."""
+        if not isinstance(self._whole, WindowedPoints):
+            return range(len(self._numbers))
+        times = self._whole.span(self._numbers[frame])
+        return range(*np.searchsorted(self._numbers, [times.start, times.stop]).tolist())
 
 
 class PartPictures:
