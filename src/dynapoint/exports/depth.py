@@ -72,7 +72,9 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
     about = _about(rec, frames) | {
         "depth": "channel Z, in units of the scene; 0 where there is none"
     }
-    with export_folder(path, "depth-exr", overwrite=options.overwrite, note=rec.frames.note) as folder:
+    with export_folder(
+        path, "depth-exr", overwrite=options.overwrite, note=rec.frames.note
+    ) as folder:
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for frame, depth in _image_depths(rec, frames, options):
             header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}

@@ -187,7 +187,13 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
             f"{_percent(error_of_grade(found.grade))} of their distance"
         ]
     # A grade of the cameras would be the second line.
-    return grades + _stretch_lines(found) + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
+    return (
+        grades
+        + _stretch_lines(found)
+        + _camera_lines(found)
+        + _frame_lines(found)
+        + _part_lines(found)
+    )
 
 
 def _stretch_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
