@@ -1,4 +1,4 @@
-"""Long scenes of several worlds in every format: one world, thinned where it must be, and said so."""
+"""Long scenes of several worlds in every format: one world, thinned where it must be, and said."""
 
 import json
 import warnings

@@ -169,7 +169,7 @@ def test_the_sheet_shows_the_longest_world_thinned_and_a_picture_of_each(rec, mo
 def test_many_segments_leave_room_for_the_sheet():
     parts = tuple(Segment(start=4 * k, stop=4 * k + 4) for k in range(50))
     many = contact_sheet.draw(long_scene(200, parts))
-    few = contact_sheet.draw(long_scene(200, parts[:1] + (Segment(start=4, stop=200),)))
+    few = contact_sheet.draw(long_scene(200, (*parts[:1], Segment(start=4, stop=200))))
     assert many.height < few.height + 3 * contact_sheet._panel_size(long_scene(1))[1]
 
 

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from test_viewer import WHOLE, own_cloud, parts, places, quiet
 
 from dynapoint.errors import InputError
 from dynapoint.results.subscene import subscene
@@ -13,7 +14,6 @@ from dynapoint.viewer.shown import ShownScene
 from dynapoint.viewer.site import Site
 from dynapoint.windows.spans import Segment
 from long_scenes import VELOCITY, long_scene
-from test_viewer import WHOLE, own_cloud, parts, places, quiet
 
 FRAMES = 400
 SEGMENTS = (

@@ -15,8 +15,8 @@ from dynapoint.exports.outputs import export_folder, require
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.thinning import even_choice
 from dynapoint.results.sampling import pixel_sampler, surface_cells
+from dynapoint.results.thinning import even_choice
 
 SCALE_FILE = "depth.json"
 # Depth beyond so many medians is not held by PNGs, or the steps between near depths were coarse.

@@ -202,8 +202,8 @@ def _stretch_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     if frames <= MOST_SHOWN or count > LARGEST_SHARE * frames:
         return []
     return [
-        f"looked at {count} of {frames} frames, in stretches of neighbours: what drifts over longer "
-        "times is not seen"
+        f"looked at {count} of {frames} frames, in stretches of neighbours: what drifts over "
+        "longer times is not seen"
     ]
 
 

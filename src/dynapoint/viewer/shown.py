@@ -124,7 +124,6 @@ class ShownScene:
         Raises:
             DynapointError: The network is needed but cannot be loaded.
         """
-
         if self._is_long:
             self._moving(self._order[0])
             return
