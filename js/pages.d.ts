@@ -25,6 +25,8 @@ interface Manifest {
   sourceFrames: number[];
   /** When each frame begins, and when the last one ends, in seconds. */
   beginsS: number[];
+  /** At how many times what is fused has places. */
+  fusedTimes: number;
   medianDistance: number;
   cameras: PageCamera[];
   /** From here to `tracks`, only an exported page; at last, only a served one. */
@@ -39,7 +41,10 @@ interface Manifest {
     stillChunk: number; pathChunk: number; paintChunk: number;
   };
   tracks: { count: number; chunk: number };
-  live: { formats: { name: string; words: string }[]; uploads: boolean };
+  live: {
+    formats: { name: string; words: string }[]; uploads: boolean;
+    segments: { words: string; href: string; shows: boolean; current: boolean }[];
+  };
 }
 
 /** Says how far a longer piece of work is. */
@@ -72,7 +77,7 @@ interface PageSource {
   fused(report: Reporter): Promise<FusedFacts>;
   path(time: number): Promise<Uint16Array>;
   tracks(chosen: { frame: number; box: number[] }, report: Reporter):
-    Promise<{ count: number; bytes: Uint8Array }>;
+    Promise<{ count: number; first: number; steps: number; bytes: Uint8Array }>;
   connect?(): void;
 }
 
@@ -99,7 +104,7 @@ interface Loaded {
   pictures: Map<number, { texture: WebGLTexture }>;
   paths: Map<number, { buffer: WebGLBuffer }>;
   fused: (Omit<FusedFacts, "places" | "paint"> & { places: WebGLBuffer; paint: WebGLBuffer }) | null;
-  tracks: Record<string, LineTextures & { count: number }>;
+  tracks: Record<string, LineTextures & { count: number; first: number; steps: number }>;
   /** Which tracks these are. */
   trackKey: string | null;
   motion: boolean;

@@ -1,4 +1,4 @@
-"""Long scenes of several worlds in every format: one world, thinned where it must be, and said so."""
+"""Long scenes of several worlds in every format: one world, thinned where it must be, and said."""
 
 import json
 import warnings
@@ -152,7 +152,9 @@ def test_depth_of_every_frame_is_on_one_scale(rec, files):
     assert about["largest_depth"] == pytest.approx(float(largest))
     for frame in (0, 77, 199):
         value = cv2.imread(str(paths[frame]), cv2.IMREAD_UNCHANGED)[15, 20] * about["scale"]
-        found = rec.query(frame=100 + frame, xy=[[20.5, 15.5]], time=100 + frame, camera=100 + frame)
+        found = rec.query(
+            frame=100 + frame, xy=[[20.5, 15.5]], time=100 + frame, camera=100 + frame
+        )
         assert abs(value - found.points[0, 2]) <= about["scale"]
 
 
@@ -169,7 +171,9 @@ def test_animations_hold_an_even_choice_of_times(rec, files):
     wanted = rec.world_from_camera[thinned(rec), :3, 3] * [1, -1, -1]
     np.testing.assert_allclose(positions, wanted, atol=1e-6)
     about = json.loads((files["blender"] / "scene.json").read_text())
-    assert len(about["frames"]) == MOST_SHOWN == len(list((files["blender"] / "pictures").iterdir()))
+    assert (
+        len(about["frames"]) == MOST_SHOWN == len(list((files["blender"] / "pictures").iterdir()))
+    )
 
 
 def test_the_stage_of_usd_is_valid(rec, files):
@@ -180,8 +184,10 @@ def test_the_stage_of_usd_is_valid(rec, files):
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
     found = UsdValidation.ValidationContext(validators).Validate(stage)
     assert [error.GetMessage() for error in found] == []
-    assert len(stage.GetPrimAtPath("/scene/camera").GetAttribute("xformOp:translate")
-               .GetTimeSamples()) == MOST_SHOWN
+    assert (
+        len(stage.GetPrimAtPath("/scene/camera").GetAttribute("xformOp:translate").GetTimeSamples())
+        == MOST_SHOWN
+    )
     assert "120 of its 200" in stage.GetRootLayer().customLayerData["note"]
 
 
@@ -246,7 +252,9 @@ def test_python_warns_and_the_command_says_it(rec, tmp_path, monkeypatch, capsys
     given = ["export", "long.4d", "-o", str(tmp_path / "c.tum"), "--max-frames", "7"]
     assert main(given) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("tum in") and "segment 2 alone" in said[1] and "7 of its 200" in said[2]
+    assert (
+        said[0].startswith("tum in") and "segment 2 alone" in said[1] and "7 of its 200" in said[2]
+    )
     assert main([*given, "--overwrite", "--json", "--segment", "0"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert "segment 0 alone" in notes[0] and "7 of its 95" in notes[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dynapoint.cli import scene as scene_command
-from dynapoint.errors import SceneError
+from dynapoint.errors import InputError, SceneError
 from dynapoint.results import check_stretches, checks, contact_sheet
 from dynapoint.results.on_disk.saving import save
 from dynapoint.results.subscene import subscene
@@ -86,7 +86,9 @@ def test_stretches_are_neighbours_of_one_world_and_stand_for_all_frames_that_sho
     )
     stretches = check_stretches.stretches_of(long_scene(1000, parts, map_hw=(2, 2)))
     homes = [
-        next(k for k, p in enumerate(parts) if p.start <= s.frames.start and s.frames.stop <= p.stop)
+        next(
+            k for k, p in enumerate(parts) if p.start <= s.frames.start and s.frames.stop <= p.stop
+        )
         for s in stretches
     ]
     assert set(homes) == {k for k, part in enumerate(parts) if part.kind == "scene"}
@@ -167,7 +169,7 @@ def test_the_sheet_shows_the_longest_world_thinned_and_a_picture_of_each(rec, mo
 def test_many_segments_leave_room_for_the_sheet():
     parts = tuple(Segment(start=4 * k, stop=4 * k + 4) for k in range(50))
     many = contact_sheet.draw(long_scene(200, parts))
-    few = contact_sheet.draw(long_scene(200, parts[:1] + (Segment(start=4, stop=200),)))
+    few = contact_sheet.draw(long_scene(200, (*parts[:1], Segment(start=4, stop=200))))
     assert many.height < few.height + 3 * contact_sheet._panel_size(long_scene(1))[1]
 
 
@@ -177,3 +179,20 @@ def test_tracks_at_hand_are_cut_to_the_part_that_is_drawn():
     asked = len(rec.decoder.asked)
     contact_sheet.draw(rec, tracks)
     assert len(rec.decoder.asked) == asked
+
+
+# --- the figure
+
+
+def test_a_figure_is_of_one_world_and_asks_for_no_more_than_it_draws(rec):
+    pytest.importorskip("matplotlib")
+    fresh = long_scene(300, SEGMENTS)
+    made = fresh.figure("tracks", "cameras", frame=100)
+    titles = [axis.get_title() for axis in made.axes]
+    assert titles == ["frame 100's points, seen from frame 299", "cameras and frame 100 from above"]
+    times = {time for _, time in fresh.decoder.asked}
+    assert times <= set(range(100, 300)) and len(times) <= MOST_SHOWN
+    (path,) = [line for line in made.axes[1].lines if line.get_label() == "cameras"]
+    assert len(path.get_xdata()) == 200
+    with pytest.raises(InputError, match="frames 100 to 299"):
+        fresh.figure("tracks", frame=100, time=20)

@@ -11,8 +11,10 @@ import dynapoint
 from browser import canvas, change, chromium, drawn, opened, wait_until
 from dynapoint.viewer.serving import Server
 from dynapoint.viewer.site import Site
+from dynapoint.windows.spans import Segment
 from exported_scenes import scene
 from fake_model import picture_array
+from long_scenes import long_scene
 
 pytestmark = pytest.mark.browser
 FRAMES = 5
@@ -329,6 +331,37 @@ def test_a_long_clip_is_not_loaded_again_and_again(show):
     assert page.page.evaluate(f"[{frames - 4}, 0, 8].every((time) => loaded.grids.has(time))")
     change(page, cameras="all")
     wait_until(page, "drawnCameras.every((time) => loaded.pictures.has(time))")
+
+
+def test_a_long_scene_opens_goes_to_any_frame_and_has_a_page_for_each_world(show):
+    parts = (Segment(start=0, stop=40), Segment(start=40, stop=440, begins_with="cut"))
+    page = show(long_scene(440, parts))
+    assert page.page.evaluate("[manifest.times.length, manifest.sourceFrames[0]]") == [400, 40]
+    assert 0.05 < drawn(canvas(page)).mean() < 0.95
+    for time in (399, 123):
+        page.page.evaluate(f"dynapoint.setTime({time})")
+        shown_time(page, time)
+    # Tracks are there at the times about their frame, and nowhere else.
+    change(page, cameras="off")
+    page.page.evaluate("state.from = 123")
+    bare = canvas(page)
+    change(page, tracks="all")
+    wait_until(page, "loaded.tracks.all?.first === 63")
+    assert (canvas(page) != bare).any()
+    assert "at frames 64 to 183" in page.page.locator("#tracks-when").inner_text()
+    page.page.evaluate("dynapoint.setTime(300)")
+    shown_time(page, 300)
+    far = canvas(page)
+    change(page, tracks="off")
+    assert (canvas(page) == far).all()
+    change(page, cloud="fused")
+    wait_until(page, "loaded.fused !== null && loaded.paths.has(300)")
+    assert "the nearest of 120 times" in page.page.locator("#count").inner_text()
+    page.page.select_option("#segment", index=0)
+    page.page.wait_for_url("**/scene/1-0/")
+    wait_until(page, "window.dynapoint !== undefined && manifest.times.length === 40")
+    page.page.evaluate("window.dynapoint.loaded")
+    assert 0.05 < drawn(canvas(page)).mean() < 0.95
 
 
 def test_a_viewer_that_has_ended_is_named(browser):

@@ -69,7 +69,9 @@ def write_blender(rec: Reconstruction, path: Path, options: ExportOptions) -> No
     rate = float(1 / np.median(np.diff(begins_s)))
     frames = begins_s[:-1] * rate
     frames = 1 + np.where(np.abs(frames - frames.round()) < 1e-3, frames.round(), frames)
-    with export_folder(path, "blender", overwrite=options.overwrite, note=rec.frames.note) as folder:
+    with export_folder(
+        path, "blender", overwrite=options.overwrite, note=rec.frames.note
+    ) as folder:
         (folder / PICTURES).mkdir()
         pictures = []
         for place, time in enumerate(steps(times, "pictures", wanted=rec.progress), start=1):

@@ -88,7 +88,9 @@ FORMATS = {
         words="the camera's trajectory as text", writer="tum:write_tum", suffixes=(".txt", ".tum")
     ),
     "tapvid3d": Format(
-        words="tracks as the benchmark's npz", writer="tapvid3d:write_tapvid3d", suffixes=(".npz",),
+        words="tracks as the benchmark's npz",
+        writer="tapvid3d:write_tapvid3d",
+        suffixes=(".npz",),
         most_frames=MOST_TRACKED,
     ),
     "depth": Format(
@@ -113,7 +115,9 @@ FORMATS = {
         draws_fused=True,
     ),
     "sheet": Format(
-        words="every answer in one picture", writer="sheet:write_sheet", suffixes=(".png",),
+        words="every answer in one picture",
+        writer="sheet:write_sheet",
+        suffixes=(".png",),
         most_frames=MOST_ON_SHEETS,
         draws_fused=True,
     ),

@@ -190,8 +190,8 @@ def _observations(
         seen &= rec.pixel_map.shows(frame, xy)
         point = np.flatnonzero(seen)
         off_px = np.linalg.norm(projected[point] - xy[point], axis=1)
-        image = scene.frames.index(frame)
-        found.append((np.full(len(point), image), point, xy[point], off_px))
+        index = scene.frames.index(frame)
+        found.append((np.full(len(point), index), point, xy[point], off_px))
     image, point, xy, off_px = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return image, point, xy, off_px
 

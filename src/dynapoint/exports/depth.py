@@ -15,8 +15,8 @@ from dynapoint.exports.outputs import export_folder, require
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.progress import steps
 from dynapoint.results.reconstruction import Reconstruction
-from dynapoint.results.thinning import even_choice
 from dynapoint.results.sampling import pixel_sampler, surface_cells
+from dynapoint.results.thinning import even_choice
 
 SCALE_FILE = "depth.json"
 # Depth beyond so many medians is not held by PNGs, or the steps between near depths were coarse.
@@ -72,7 +72,9 @@ def write_depth_exr(rec: Reconstruction, path: Path, options: ExportOptions) -> 
     about = _about(rec, frames) | {
         "depth": "channel Z, in units of the scene; 0 where there is none"
     }
-    with export_folder(path, "depth-exr", overwrite=options.overwrite, note=rec.frames.note) as folder:
+    with export_folder(
+        path, "depth-exr", overwrite=options.overwrite, note=rec.frames.note
+    ) as folder:
         (folder / SCALE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for frame, depth in _image_depths(rec, frames, options):
             header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}

@@ -47,7 +47,9 @@ def write_nerfstudio(rec: Reconstruction, path: Path, options: ExportOptions) ->
     """
     if _camera_model(rec) is None:
         rec = as_pinholes(rec)
-    with export_folder(path, "nerfstudio", overwrite=options.overwrite, note=rec.frames.note) as folder:
+    with export_folder(
+        path, "nerfstudio", overwrite=options.overwrite, note=rec.frames.note
+    ) as folder:
         scene = still_scene(rec, options)
         write_pictures(rec, scene, folder)
         _write_depth(rec, scene.frames, folder)

@@ -33,6 +33,7 @@ def page_facts(rec: Reconstruction, options: ExportOptions) -> dict[str, Any]:
         "times": times,
         "sourceFrames": rec.source_frame_index[times].tolist(),
         "beginsS": [round(float(moment), 6) for moment in moments],
+        "fusedTimes": len(times),
         "medianDistance": web_scene.median_distance(rec),
         "cameras": [
             {
@@ -51,6 +52,7 @@ def filled_page(
     *,
     source: str,
     chunks: str = "",
+    segments: str = "",
     tracking: str = "",
     downloads: str = "",
     connect: str = "'none'",
@@ -61,6 +63,7 @@ def filled_page(
         manifest: `page_facts` and what the source needs to know.
         source: Script that defines `manifest` and `Source`, which feeds the page.
         chunks: Base64 text that the source reads.
+        segments: A section with the worlds to choose from.
         tracking: Further controls for tracks.
         downloads: A further section of the panel.
         connect: Whom the page may ask for more, as its content security policy says it.
@@ -72,6 +75,7 @@ def filled_page(
         "manifest": json.dumps(manifest, separators=(",", ":")).replace("<", "\\u003c"),
         "chunks": chunks,
         "script": source + "".join(asset(name) for name in _SCRIPTS),
+        "segments": segments,
         "tracking": tracking,
         "downloads": downloads,
         "connect": connect,

@@ -18,6 +18,7 @@ from dynapoint.exports.tracks import held_tracks, motion_of_tracks
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import map_pictures, picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.thinning import MOST_SHOWN
 
 # Points farther away than so many median distances are left out, for the steps of quantised
 # positions are a share of the largest extent.
@@ -241,7 +242,8 @@ def frame_tracks(
 ) -> TrackSet:
     """Tracks of at most 1200 pixels of a frame, on an even grid over a part of its map.
 
-    The part is given as left, top, right and bottom in shares of the map's sides.
+    Of a long scene its own time is one of `times`, which alone say what moves. The part is given as
+    left, top, right and bottom in shares of the map's sides.
     """
     height, width = rec.map_hw
     left, right = (min(width - 1, int(box[0] * width)), max(1, round(box[2] * width)))
@@ -255,10 +257,16 @@ def frame_tracks(
         )
     )
     chosen = np.ix_(rows, columns)
-    tracks, motion = rec.tracks(frame=frame), rec.motion(frame=frame).probability[chosen]
-    points = np.stack([tracks.points[time][chosen] for time in times])
-    confidence = np.stack([tracks.confidence[time][chosen] for time in times])
-    visible = np.stack([tracks.visible[time][chosen] for time in times])
+    points, visible, confidence = _followed(rec, times, frame, chosen)
+    if rec.frame_count <= MOST_SHOWN:
+        motion = rec.motion(frame=frame).probability[chosen]
+    else:
+        motion = motion_of_tracks(
+            points.reshape(len(times), -1, 3),
+            confidence.reshape(len(times), -1) > 0,
+            own_time=times.index(frame),
+            world_from_camera=rec.world_from_camera[frame],
+        ).reshape(len(rows), len(columns))
     distance = np.linalg.norm(points, axis=-1)
     shown = rec.pixel_map.shown_pixels(frame)[chosen] & (confidence > 0).all(axis=0)
     shown &= (distance <= farthest_shown(rec)).all(axis=0)
@@ -269,6 +277,32 @@ def frame_tracks(
         colors=hue_colors(hue[shown]),
         motion=motion[shown],
     )
+
+
+def _followed(
+    rec: Reconstruction, times: list[int], frame: int, chosen: tuple[np.ndarray, ...]
+) -> tuple[
+    Float32[np.ndarray, "time row column xyz=3"],
+    Float32[np.ndarray, "time row column"],
+    Float32[np.ndarray, "time row column"],
+]:
+    """Points of some pixels of a frame at some times, how visible and how sure they are.
+
+    Of each time no more than these pixels is kept.
+    """
+    points, visible, confidence = [], [], []
+    kept = rec.kept_tracks if frame == 0 else None
+    for time in times:
+        if kept is not None:
+            points.append(kept.points[time][chosen])
+            visible.append(kept.visible[time][chosen])
+            confidence.append(kept.confidence[time][chosen])
+            continue
+        maps = rec.maps(frame=frame, time=time)
+        points.append(maps[0][chosen])
+        visible.append(rec._visible(points[-1], frame, time, *maps))
+        confidence.append(maps[1][chosen])
+    return np.stack(points), np.stack(visible), np.stack(confidence)
 
 
 def frustum(rec: Reconstruction, frame: int) -> Frustum:

@@ -187,7 +187,13 @@ def check_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
             f"{_percent(error_of_grade(found.grade))} of their distance"
         ]
     # A grade of the cameras would be the second line.
-    return grades + _stretch_lines(found) + _camera_lines(found) + _frame_lines(found) + _part_lines(found)
+    return (
+        grades
+        + _stretch_lines(found)
+        + _camera_lines(found)
+        + _frame_lines(found)
+        + _part_lines(found)
+    )
 
 
 def _stretch_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
@@ -196,8 +202,8 @@ def _stretch_lines(found: "SelfCheck[np.ndarray]") -> list[str]:
     if frames <= MOST_SHOWN or count > LARGEST_SHARE * frames:
         return []
     return [
-        f"looked at {count} of {frames} frames, in stretches of neighbours: what drifts over longer "
-        "times is not seen"
+        f"looked at {count} of {frames} frames, in stretches of neighbours: what drifts over "
+        "longer times is not seen"
     ]
 
 

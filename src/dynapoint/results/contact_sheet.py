@@ -68,7 +68,10 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     part = shown_part(scene, most=MOST_SHOWN)
     size = _panel_size(scene)
     width = 5 * (size[0] + _MARGIN) + _MARGIN
-    heading = [*_heading(scene, summarize(scene)), *([f"below: {'; '.join(part.notes)}"] if part.notes else [])]
+    heading = [
+        *_heading(scene, summarize(scene)),
+        *([f"below: {'; '.join(part.notes)}"] if part.notes else []),
+    ]
     above = [_text_band(heading, width, size=_HEADING, color=INK)]
     if len(scene.segments) > 1:
         above.append(_segments(scene, width, size))
@@ -99,7 +102,9 @@ def _rows(
             track_panel(scene, tracks, time=time, size=size),
         ]
         bands.append(_in_columns(panels, width, size[0]))
-        bands.append(_text_band([_row_label(scene, time, numbers[time])], width, size=_SMALL, color=FAINT))
+        bands.append(
+            _text_band([_row_label(scene, time, numbers[time])], width, size=_SMALL, color=FAINT)
+        )
     legends = [Image.new("RGB", (1, 1), PAPER), *(_legend(maps, size[0]) for maps in scaled)]
     bands.append(_in_columns(legends, width, size[0]))
     bands.append(_views(scene, numbers[0], width))
@@ -136,7 +141,12 @@ def _views(scene: SceneMaps, first: int, width: int) -> Image.Image:
     """The scene from above and from the side, each with its words."""
     half = (width - 3 * _MARGIN) // 2
     parts = [
-        _stacked([_text(words.format(first=first), half, _SMALL), view_panel(scene, view, within=(half, _VIEW_HEIGHT))])
+        _stacked(
+            [
+                _text(words.format(first=first), half, _SMALL),
+                view_panel(scene, view, within=(half, _VIEW_HEIGHT)),
+            ]
+        )
         for view, words in _VIEWS
     ]
     return _in_columns(parts, width, half)

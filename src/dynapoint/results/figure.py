@@ -7,13 +7,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from dynapoint.errors import ConfigError
+from dynapoint.errors import ConfigError, InputError
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.checked import checked_index
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.panels import MOTION_SCALE, grid_of
 from dynapoint.results.pictures import picture_in_map
 from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.subscene import segment_at, worlds
+from dynapoint.results.thinning import even_choice
 from dynapoint.results.views import extent_of
 
 if TYPE_CHECKING:
@@ -38,22 +40,29 @@ def figure(
     Axes of pictures are in original pixels. "depth" is that of `frame` at its own time, in scene
     units; "motion" is how far its pixels have moved until `time`, as a share of their distance, on
     one scale for all scenes; "tracks" are the ways of its points until then, seen by the camera of
-    `time`; "cameras" are the path of all cameras and the points of frame 0 from above.
+    `time`; "cameras" are the path of all cameras and the points of frame 0 from above. Of a scene
+    with several worlds (`segments`) it is that of `frame`, and its first frame.
 
     Args:
         scene: The scene.
         panels: Which, in order; all four without any.
         frame: Index of the frame whose pixels are shown.
-        time: Index of the frame until whose time points have moved; the last unless it is given.
+        time: Index of the frame until whose time points have moved; the last of the frame's world
+            unless it is given.
 
     Raises:
         ConfigError: A panel is unknown, or matplotlib is not installed.
-        InputError: `frame` or `time` is no index of a frame used.
+        InputError: `frame` or `time` is no index of a frame used, or they are of two worlds.
     """
     chosen = checked_panels(panels)
     source = checked_index(frame, "frame", scene.frame_count)
-    last = scene.frame_count - 1
+    world = worlds(scene)[segment_at(scene, source)]
+    last = world.stop - 1
     moment = last if time is None else checked_index(time, "time", scene.frame_count)
+    if not world.start <= moment < world.stop:
+        raise InputError(
+            f"time is {moment} but frame {source} is of the world of frames {world.start} to {last}"
+        )
     made, axes = _empty(len(chosen), scene)
     draw: dict[str, Callable[[Axes, SceneMaps, int, int], None]] = {
         "depth": _draw_depth,
@@ -133,12 +142,15 @@ def _draw_tracks(axis: "Axes", scene: SceneMaps, frame: int, time: int) -> None:
     rows, columns = grid_of(scene.map_hw)
     shown = scene.pixel_map.shown_pixels(frame)[rows, columns]
     rows, columns = rows[shown], columns[shown]
-    tracks = scene.tracks(frame=frame)
     # From the frame's own time to the other, whichever comes first.
-    way = range(min(frame, time), max(frame, time) + 1)
-    points = tracks.points[list(way)][:, rows, columns].astype(np.float64)
+    first, count = min(frame, time), abs(time - frame) + 1
+    way = [first + step for step in even_choice(count)]
+    maps = (scene.maps(frame=frame, time=each)[0] for each in way)
+    points = np.stack([each[rows, columns] for each in maps]).astype(np.float64)
     xy = project(points_in_camera(points, scene.world_from_camera[time]), scene.intrinsics[time])
-    seen = tracks.visible[time, rows, columns]
+    point_map, confidence = scene.maps(frame=frame, time=time)
+    here = point_map[rows, columns]
+    seen = scene._visible(here, frame, time, point_map, confidence)
     colors = hue_colors((columns / scene.map_hw[1] + 0.35 * rows / scene.map_hw[0]) % 1.0) / 255
     end = -1 if time >= frame else 0
     for track in range(len(rows)):
@@ -151,13 +163,15 @@ def _draw_tracks(axis: "Axes", scene: SceneMaps, frame: int, time: int) -> None:
 
 
 def _draw_cameras(axis: "Axes", scene: SceneMaps, frame: int, time: int) -> None:
-    shown = scene.pixel_map.shown_pixels(0)
-    points = scene.own_time_points[0][shown].astype(np.float64)
+    world = worlds(scene)[segment_at(scene, frame)]
+    first = world.start
+    shown = scene.pixel_map.shown_pixels(first)
+    points = scene.own_time_points[first][shown].astype(np.float64)
     size = scene.map_hw[::-1]
-    colors = np.asarray(picture_in_map(scene, 0, size, Image.Resampling.BOX))[shown] / 255
+    colors = np.asarray(picture_in_map(scene, first, size, Image.Resampling.BOX))[shown] / 255
     every = max(1, len(points) // _POINTS_FROM_ABOVE)
     order = np.argsort(-points[:, 1], kind="stable")[::every]
-    path = scene.world_from_camera[:, [2, 0], 3]
+    path = scene.world_from_camera[first : world.stop, [2, 0], 3]
     low, high = extent_of(points[:, [2, 0]], path)
     room = 0.06 * float((high - low).max())
     axis.scatter(points[order, 2], points[order, 0], s=1.5, c=colors[order], linewidths=0)
@@ -169,7 +183,7 @@ def _draw_cameras(axis: "Axes", scene: SceneMaps, frame: int, time: int) -> None
     axis.set(xlabel=f"ahead {_unit(scene)}", ylabel=f"right {_unit(scene)}", aspect="equal")
     axis.locator_params(nbins=5)
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False)
-    axis.set_title("cameras and frame 0 from above")
+    axis.set_title(f"cameras and frame {first} from above")
 
 
 def _map(

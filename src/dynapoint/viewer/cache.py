@@ -11,24 +11,23 @@ import numpy as np
 import dynapoint
 from dynapoint.errors import OutputError
 from dynapoint.results.on_disk.manifest import CACHE_FOLDER, MANIFEST_FILE
-from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.whole_file import sha256_of, whole_file
 
 _VERSION = 3
 
 
 def cached(
-    rec: Reconstruction, name: str, make: Callable[[], dict[str, np.ndarray]]
+    scene: Path | None, name: str, make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Arrays from the scene's cache, or made now and put there.
 
     Those of another version of the package, or of another scene at the same place, are made anew;
-    a scene that is not stored, or cannot be written to, keeps nothing.
+    a scene that is not stored (None), or cannot be written to, keeps nothing.
     """
-    if rec.folder is None:
+    if scene is None:
         return make()
-    path = rec.folder / CACHE_FOLDER / f"view_{name}.npz"
-    key = f"{_VERSION} {dynapoint.__version__} {sha256_of(rec.folder / MANIFEST_FILE)}"
+    path = scene / CACHE_FOLDER / f"view_{name}.npz"
+    key = f"{_VERSION} {dynapoint.__version__} {sha256_of(scene / MANIFEST_FILE)}"
     found = _read(path, key)
     if found is not None:
         return found

@@ -2,14 +2,16 @@
 
 import json
 import struct
+import threading
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float, Float32, UInt8, UInt16
 
 from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports import web_packing as packing
@@ -28,11 +30,15 @@ from dynapoint.exports.web_scene import SplitCloud
 from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.on_disk.manifest import CACHE_FOLDER
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.subscene import main_segment, worlds
+from dynapoint.results.thinning import MOST_SHOWN, shown_part
 from dynapoint.viewer.cache import cached
 from dynapoint.viewer.jobs import Report
 
 # What ranks of confidence are taken from: so many frames, every so manyth row and column.
 _RANKED_FRAMES, _RANKED_STEP = 16, 3
+# Of a long scene so many frames' motion is kept.
+_MOTION_KEPT = 64
 
 
 class ShownScene:
@@ -40,16 +46,26 @@ class ShownScene:
 
     Places are 16-bit steps within the box about each cloud: along each axis an error of at most
     the box's edge / 65535 / 2. Points farther away than 20 median distances are left out. Pages
-    count frames in the order of time, and so do the methods' arguments.
+    count frames in the order of time, and so do the methods' arguments. Of a scene of many frames
+    each has its cloud, but frames are fused, and points followed, at `MOST_SHOWN` times.
+
+    Args:
+        whole: The scene.
+        segment: Index of the world that is shown; None for the longest.
     """
 
-    def __init__(self, rec: Reconstruction) -> None:
+    def __init__(self, whole: Reconstruction, segment: int | None = None) -> None:
         # Bars of progress belong to the page here.
-        self.rec = replace(rec, progress=False)
+        self.whole = replace(whole, progress=False)
+        self.segment = main_segment(whole) if segment is None else segment
+        self.rec = self.whole.segment(self.segment)
+        self._thinned = shown_part(self.rec, most=MOST_SHOWN)
         # With what there is to say of the points that move, and the box about all.
         self._fused: tuple[SplitCloud, np.ndarray, packing.Box] | None = None
         self._order = ExportOptions().times(self.rec)
         self._motion: UInt8[np.ndarray, "frame map_height map_width"] | None = None
+        self._motion_of_frame: dict[int, UInt8[np.ndarray, "map_height map_width"]] = {}
+        self._lock = threading.Lock()
 
     @property
     def frames(self) -> int:
@@ -59,7 +75,8 @@ class ShownScene:
     @cached_property
     def page_facts(self) -> dict[str, Any]:
         """What its page says of it, however often it is loaded."""
-        return page_facts(self.rec, ExportOptions())
+        times = len(self._thinned.frames)
+        return {**page_facts(self.rec, ExportOptions()), "fusedTimes": times}
 
     @cached_property
     def _farthest(self) -> float:
@@ -79,9 +96,7 @@ class ShownScene:
     def cloud(self, frame: int, *, most: int, motion: bool) -> bytes:
         """A frame's own points: facts, and x, y, z and certainty * 256 + motion of each."""
         rec, frame = self.rec, self._order[frame]
-        moving = (
-            self._motion[frame] / np.float32(255) if motion and self._motion is not None else None
-        )
+        moving = self._moving(frame) if motion else None
         cloud = web_scene.grid_cloud(
             rec,
             frame,
@@ -104,9 +119,14 @@ class ShownScene:
     def find_motion(self, report: Report) -> None:
         """Work out which pixels of all frames move; clouds hold it from then on.
 
+        Of a long scene each frame's are worked out with its cloud; here only whether they can be.
+
         Raises:
             DynapointError: The network is needed but cannot be loaded.
         """
+        if self._is_long:
+            self._moving(self._order[0])
+            return
 
         def make() -> dict[str, np.ndarray]:
             shares = np.zeros(self.rec.own_time_confidence.shape, dtype=np.uint8)
@@ -115,7 +135,34 @@ class ShownScene:
                 report((frame + 1) / self.frames)
             return {"moving": shares}
 
-        self._motion = cached(self.rec, "motion", make)["moving"]
+        self._motion = self._cached("motion", make)["moving"]
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self._thinned.frames) < self.frames
+
+    def _moving(self, frame: int) -> Float32[np.ndarray, "map_height map_width"] | None:
+        """How likely each pixel of a frame moves, if that is known or to be found frame by frame.
+
+        Raises:
+            DynapointError: The network is needed but cannot be loaded.
+        """
+        if not self._is_long:
+            return None if self._motion is None else self._motion[frame] / np.float32(255)
+        with self._lock:
+            kept = self._motion_of_frame
+            if frame not in kept:
+                if len(kept) >= _MOTION_KEPT:
+                    del kept[next(iter(kept))]
+                kept[frame] = share_bytes(moving_at_ends(self.rec, [frame])[0])
+            return kept[frame] / np.float32(255)
+
+    def _cached(
+        self, name: str, make: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Arrays from the cache of the stored scene, under the name of the world shown."""
+        one = len(worlds(self.whole)) == 1
+        return cached(self.whole.folder, name if one else f"{name}_{self.segment}", make)
 
     def fuse(self, report: Report) -> bytes:
         """The fused cloud: facts, places of still points, and paint of all points.
@@ -126,11 +173,14 @@ class ShownScene:
 
         def make() -> dict[str, np.ndarray]:
             made = web_scene.split_cloud(
-                self.rec, ExportOptions(), max_points=web_scene.MOST_FUSED, report=report
+                self._thinned.of(self.rec),
+                ExportOptions(),
+                max_points=web_scene.MOST_FUSED,
+                report=report,
             )
             return {**vars(made), "times": np.array(made.times)}
 
-        held: dict[str, Any] = cached(self.rec, "fused", make)
+        held: dict[str, Any] = self._cached("fused", make)
         cloud = SplitCloud(**{**held, "times": held["times"].tolist()})
         paint = fused_paint(cloud, np.arange(cloud.paths.shape[1]))
         box = packing.box_around([cloud.still, cloud.paths.reshape(-1, 3)])
@@ -145,20 +195,31 @@ class ShownScene:
         return with_facts(facts, _places(cloud.still, about[:still], box), painted)
 
     def path(self, time: int) -> bytes | None:
-        """Places of the fused points that move, at one time; None before `fuse`."""
+        """Places of the fused points that move, at one time; None before `fuse`.
+
+        Of a long scene at the nearest of the times that it was fused at.
+        """
         if self._fused is None:
             return None
         cloud, about, box = self._fused
+        if self._is_long:
+            fused = [self._order.index(self._thinned.frames[frame]) for frame in cloud.times]
+            time = int(np.abs(np.array(fused) - time).argmin())
         return with_facts({}, _places(cloud.paths[time], about * cloud.usable[time], box))
 
     def tracks(self, frame: int, part: tuple[float, float, float, float]) -> bytes:
         """Tracks of pixels within a part of a frame's map (left, top, right, bottom in shares).
 
+        Of a long scene at the times about the frame's own. Facts say at which they begin.
+
         Raises:
             DynapointError: The network is needed but cannot be loaded.
         """
-        tracks = web_scene.frame_tracks(self.rec, self._order, frame=self._order[frame], box=part)
-        return with_facts({"count": tracks.points.shape[1]}, *track_arrays(tracks))
+        first = int(np.clip(frame - MOST_SHOWN // 2, 0, max(0, self.frames - MOST_SHOWN)))
+        times = self._order[first : first + MOST_SHOWN]
+        tracks = web_scene.frame_tracks(self.rec, times, frame=self._order[frame], box=part)
+        facts = {"count": tracks.points.shape[1], "first": first, "steps": len(times)}
+        return with_facts(facts, *track_arrays(tracks))
 
     def write(self, name: str, folder: Path) -> Path:
         """Write the scene in a format, or as it is stored (`4d`), as one file in a folder.
@@ -168,9 +229,10 @@ class ShownScene:
         """
         stem = self.rec.frames.name
         if name == "4d":
-            assert self.rec.folder is not None
-            return _zipped(self.rec.folder, folder / f"{stem}.4d.zip", f"{stem}.4d")
-        written = export(self.rec, name, folder / f"{stem}_{name}", ExportOptions(overwrite=True))
+            assert self.whole.folder is not None
+            return _zipped(self.whole.folder, folder / f"{stem}.4d.zip", f"{stem}.4d")
+        options = ExportOptions(overwrite=True, segment=self.segment)
+        written = export(self.whole, name, folder / f"{stem}_{name}", options)
         if written.is_file():
             return written
         return _zipped(written, folder / f"{stem}_{name}.zip", written.name)
@@ -181,7 +243,7 @@ class ShownScene:
         return [
             {"name": name, "words": words}
             for name, words in (
-                *(kept.items() if self.rec.folder is not None else ()),
+                *(kept.items() if self.whole.folder is not None else ()),
                 *((name, known.words) for name, known in FORMATS.items()),
             )
         ]

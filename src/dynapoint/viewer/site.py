@@ -15,6 +15,8 @@ from dynapoint.exports.catalog import FORMATS
 from dynapoint.exports.web_page import asset, filled, filled_page
 from dynapoint.inference.opening import open_scene
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.subscene import main_segment, worlds
+from dynapoint.results.summary import segment_lines
 from dynapoint.viewer.jobs import Jobs, Report, Working
 from dynapoint.viewer.serving import (
     HTML,
@@ -28,6 +30,8 @@ from dynapoint.viewer.shown import ShownScene
 from dynapoint.viewer.upload import MOST_FRAMES, Upload, make_scene
 
 _MOST_POINTS = 1_000_000
+# Between the key of a scene and the number of one of its worlds.
+_PART = "-"
 
 
 class Site:
@@ -50,11 +54,20 @@ class Site:
         )
         self._takes_uploads = rec is None
         if rec is not None:
-            self._scenes["1"] = ShownScene(rec)
+            self._add_scene(rec)
 
     def close(self) -> None:
         """Delete what was uploaded and exported."""
         self._folder.cleanup()
+
+    def _add_scene(self, rec: Reconstruction) -> str:
+        """Serve every world of a scene under a key of its own; returns that of the longest."""
+        main = main_segment(rec)
+        with self._lock:
+            key = str(1 + sum(_PART not in known for known in self._scenes))
+            for number in range(len(worlds(rec))):
+                self._scenes[_key(key, number, main)] = ShownScene(rec, number)
+        return key
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request.
@@ -80,7 +93,7 @@ class Site:
         """What a scene's page asks for."""
         scene = self._scenes[key]
         if method == "GET" and not rest:
-            return Answer(kind=HTML, content=self._scene_page(scene).encode())
+            return Answer(kind=HTML, content=self._scene_page(key).encode())
         return (
             _piece(scene, method, rest, query)
             or self._work(key, method, rest, query)
@@ -122,11 +135,17 @@ class Site:
             return working_answer(found)
         return json_answer({}) if found is None else Answer(content=found)
 
-    def _scene_page(self, scene: ShownScene) -> str:
-        live = {"formats": scene.formats(), "uploads": self._takes_uploads}
+    def _scene_page(self, key: str) -> str:
+        scene = self._scenes[key]
+        live = {
+            "formats": scene.formats(),
+            "uploads": self._takes_uploads,
+            "segments": _segments(key, scene),
+        }
         return filled_page(
             {**scene.page_facts, "live": live},
             source=_asset("ask.js") + _asset("live.js"),
+            segments=_asset("segments.html"),
             tracking=_asset("tracking.html"),
             downloads=_asset("downloads.html"),
             connect="'self'",
@@ -136,6 +155,7 @@ class Site:
         made = " · ".join(
             f'<a href="/scene/{key}/">{escape(scene.rec.frames.name)}</a>'
             for key, scene in list(self._scenes.items())
+            if _PART not in key
         )
         parts = {
             "style": asset("web.css") + _asset("upload.css"),
@@ -182,11 +202,7 @@ class Site:
             # Not in the place of an earlier one, whose page may be open.
             folder = upload.folder / f"{count}-{frames}.4d"
             make_scene(source, folder, frames=frames, device=self._device, say=report)
-            shown = ShownScene(open_scene(folder, device=self._device))
-            with self._lock:
-                scene = str(len(self._scenes) + 1)
-                self._scenes[scene] = shown
-            return scene
+            return self._add_scene(open_scene(folder, device=self._device))
 
         try:
             found = self._jobs.ask((key, count, frames), "Reconstructing", work)
@@ -197,6 +213,25 @@ class Site:
         if isinstance(found, Working):
             return working_answer(found)
         return json_answer({"scene": f"/scene/{found}/"})
+
+
+def _key(scene: str, number: int, main: int) -> str:
+    """Under which key a world of a scene is served."""
+    return scene if number == main else f"{scene}{_PART}{number}"
+
+
+def _segments(key: str, scene: ShownScene) -> list[dict[str, Any]]:
+    """The worlds of a scene, to choose from: what each is and where its page is."""
+    first, main = key.partition(_PART)[0], main_segment(scene.whole)
+    return [
+        {
+            "words": words,
+            "href": f"/scene/{_key(first, number, main)}/",
+            "shows": scene.whole.segments[number].kind == "scene",
+            "current": number == scene.segment,
+        }
+        for number, words in enumerate(segment_lines(scene.whole))
+    ]
 
 
 def _piece(scene: ShownScene, method: str, rest: list[str], query: dict[str, str]) -> Answer | None:

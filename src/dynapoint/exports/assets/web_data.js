@@ -128,6 +128,6 @@ class Source {
 
   /** How many tracks there are, and their packed parts. */
   async tracks() {
-    return { count: manifest.tracks.count, bytes: await inflatedChunk(manifest.tracks.chunk) };
+    return { count: manifest.tracks.count, first: 0, steps: manifest.times.length, bytes: await inflatedChunk(manifest.tracks.chunk) };
   }
 }

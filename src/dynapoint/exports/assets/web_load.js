@@ -157,12 +157,12 @@ async function loadFused() {
 }
 
 /**
- * The parts of packed tracks: for each time and track x, y, z and, in the same order, how visible it
+ * The parts of packed tracks: for each of `steps` times and track x, y, z and, in the same order, how visible it
  * is; a colour and a probability of motion for each track.
- * @param {Uint8Array} bytes @param {number} count
+ * @param {Uint8Array} bytes @param {number} count @param {number} steps
  */
-function trackParts(bytes, count) {
-  const entries = count * manifest.times.length;
+function trackParts(bytes, count, steps) {
+  const entries = count * steps;
   let start = 12 * entries;
   /** @param {number} length */
   const next = (length) => bytes.subarray(start, (start += length));
@@ -190,17 +190,17 @@ async function loadTracks() {
     throw error;
   }
   if (loaded.trackKey !== key) return;
-  const { count, bytes } = packed;
-  const { points, colors, motion, visible } = trackParts(bytes, count);
+  const { count, first, steps, bytes } = packed;
+  const { points, colors, motion, visible } = trackParts(bytes, count, steps);
   const every = [...motion.keys()], moving = every.filter((i) => motion[i] > 127);
   /** @type {[string, number[]][]} */
   const kinds = [["all", thinned(every)], ["moving", thinned(moving)]];
   for (const [name, some] of kinds) {
-    const places = new Float32Array(3 * TIMES * some.length);
-    const tones = new Uint8Array(4 * TIMES * some.length);
-    for (let time = 0, entry = 0; time < TIMES; time++) {
+    const places = new Float32Array(3 * steps * some.length);
+    const tones = new Uint8Array(4 * steps * some.length);
+    for (let step = 0, entry = 0; step < steps; step++) {
       for (const track of some) {
-        const from = time * count + track;
+        const from = step * count + track;
         places.set(points.subarray(3 * from, 3 * from + 3), 3 * entry);
         tones.set(colors.subarray(3 * track, 3 * track + 3), 4 * entry);
         tones[4 * entry++ + 3] = 90 + 165 * visible[from] / 255;
@@ -208,8 +208,9 @@ async function loadTracks() {
     }
     const old = loaded.tracks[name];
     if (old) for (const part of [old.places, old.tones]) drawer.gl.deleteTexture(part);
-    loaded.tracks[name] = { ...drawer.linePlaces(places, tones), count: some.length };
+    loaded.tracks[name] = { ...drawer.linePlaces(places, tones), count: some.length, first, steps };
   }
+  element("tracks-when").textContent = steps < TIMES ? `, at frames ${first + 1} to ${first + steps}` : "";
   dirty = true;
 }
 

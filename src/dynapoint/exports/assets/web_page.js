@@ -6,6 +6,8 @@ const ACCENT = [240, 136, 62, 255], QUIET = [150, 150, 165, 150];
 const CAMERA_SIZE = 0.07;
 // No more cameras than these are drawn at once.
 const MOST_CAMERAS = 30;
+// Trails go back no farther than tracks of long scenes do.
+const MOST_TRAIL = 119;
 // Points are drawn between pixels of maps whose longer side has fewer than so many.
 const FINE = 320;
 /** @type {Drawer} */
@@ -46,7 +48,10 @@ function draw() {
 function drawTracks(look) {
   const tracks = loaded.tracks[state.tracks];
   if (!tracks || !tracks.count) return;
-  const { count } = tracks, first = Math.max(0, shownTime - state.trail), steps = shownTime - first;
+  // Tracks of a long scene are known at the times about their frame's own alone.
+  const { count } = tracks, now = shownTime - tracks.first;
+  if (now < 0 || now >= tracks.steps) return;
+  const first = Math.max(0, now - state.trail), steps = now - first;
   const { gl } = drawer;
   gl.depthMask(false);
   // What is behind or within things shines through faintly.
@@ -54,7 +59,7 @@ function drawTracks(look) {
     gl.depthFunc(test);
     drawer.drawLines({ ...look, strength }, tracks, { first: count * first, gap: count,
       count: steps * count, width: 2, perStep: count, steps });
-    drawer.drawLines({ ...look, strength }, tracks, { first: count * shownTime, gap: 0, count,
+    drawer.drawLines({ ...look, strength }, tracks, { first: count * now, gap: 0, count,
       width: 4.5 });
   }
   gl.depthMask(true);
@@ -165,7 +170,8 @@ function describeCloud() {
   /** @param {number} value */
   const number = (value) => value.toLocaleString("en");
   element("count").textContent = fused && showsFused()
-    ? `${number(fused.still + fused.movers)} points of up to 16 frames, where they are at this time`
+    ? `${number(fused.still + fused.movers)} points of up to 16 frames, where they are at `
+      + (manifest.fusedTimes < TIMES ? `the nearest of ${manifest.fusedTimes} times` : "this time")
     : (grid ? `${number(grid.shown)} pixels of this frame, at its own time` : "");
 }
 
@@ -315,7 +321,8 @@ function context(canvas) {
 async function begin() {
   describe();
   document.body.classList.toggle("live", source.live);
-  element("time").max = element("trail").max = TIMES - 1;
+  element("time").max = TIMES - 1;
+  element("trail").max = Math.min(TIMES - 1, MOST_TRAIL);
   element("time").disabled = element("play").disabled = TIMES < 2;
   element("trail").value = state.trail;
   if (window.innerWidth <= 720) document.body.classList.add("closed");

@@ -58,7 +58,7 @@ class Source {
   /** @param {{frame: number, box: number[]}} chosen @param {Reporter} report */
   async tracks({ frame, box }, report) {
     const { facts, bytes } = await askParts(`tracks/${frame}?box=${box.join(",")}`, report);
-    return { count: facts.count, bytes };
+    return { ...facts, bytes };
   }
 
   /** Connect the controls that only a served page has. */
@@ -75,8 +75,22 @@ class Source {
     });
     connectRectangle(element("source"));
     showSource();
+    connectSegments();
     connectDownloads();
   }
+}
+
+// --- the worlds of a long clip
+
+function connectSegments() {
+  const { segments } = manifest.live;
+  element("segments").hidden = segments.length < 2;
+  for (const { words, href, shows, current } of segments) {
+    const option = new Option(words, href, current, current);
+    option.disabled = !shows;
+    element("segment").append(option);
+  }
+  element("segment").addEventListener("change", () => { location.href = element("segment").value; });
 }
 
 // --- the frame and the part of its picture that tracks start from
