@@ -23,7 +23,7 @@ EXPLAINED_PX = 3.0
 """Matches are explained that miss by less than this, in pixels of pictures of 256, both ways."""
 _BEHIND = 50.0
 # Draws of a sample of matches, how many matches a sample has, and the most that a residual costs.
-_DRAWS, _DRAWN, _MOST_SIGMAS = 300, 4, 6.0
+_DRAWS, _DRAWN, _MOST_SIGMAS = 150, 4, 6.0
 # Depths at a pixel's four neighbours differ by less than this where it is on one surface.
 _ONE_SURFACE = 1.1
 # Errors of maps are common to a frame: of all matches of a closure so many tell something.
@@ -90,7 +90,7 @@ def things_of(
     first: WindowMaps,
     second: WindowMaps,
     pairs: Sequence[
-        tuple[int, int, Float64[np.ndarray, "match xy=2"], Float64[np.ndarray, "match xy=2"]]
+        tuple[int, int, Float64[np.ndarray, "_match xy=2"], Float64[np.ndarray, "_match xy=2"]]
     ],
 ) -> SharedThings:
     """What matches of pairs of frames are in both worlds; those at edges of depth are left out.
