@@ -8,7 +8,7 @@
 remains where each window is placed as it truly lies. `scene` compares results with the clip that
 `dynapoint.synthetic.long_files.write_long_clip` wrote: the folder with its recipe.
 
-Lengths are in per cent of the median depth of the part of the clip between two cuts. Loops are pairs
+Lengths are in per cent of the median depth of a part of the clip, between cuts. Loops are pairs
 of frames at least a hundred apart that look from within 0.4 m and 15 degrees of each other.
 """
 
@@ -50,7 +50,7 @@ PointsOf = Callable[[int, int], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Errors of one part of a clip by one way; lengths over the part's median depth, in per cent."""
+    """Errors of one part of a clip by one way; lengths in per cent of its median depth."""
 
     label: str
     ate: float
@@ -108,7 +108,7 @@ def track_table(
     so that what the world's place and scale have of errors is left out.
     """
     truth = clip.world_from_camera[part.start : part.stop]
-    moved, scale = aligned_path(truth, found)
+    scale = aligned_path(truth, found)[1]
     rng = np.random.default_rng(seed)
     lines = []
     for lag in LAGS:
