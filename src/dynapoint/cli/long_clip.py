@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dynapoint.cli.report import Report
 from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
@@ -11,7 +12,6 @@ from dynapoint.threads import chosen_threads, settle
 from dynapoint.windows.spans import WindowSizes
 
 if TYPE_CHECKING:
-    from dynapoint.cli.reconstruct import Reconstruct
     from dynapoint.data.frames import Frames
     from dynapoint.data.selection import FrameSelection
     from dynapoint.inference.long.work_folder import Facts
@@ -19,8 +19,25 @@ if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
 
 
+class Asked(Protocol):
+    """What of `dynapoint reconstruct`'s options a clip in windows heeds."""
+
+    model: str
+    window: int | None
+    overlap: int | None
+    times: Path | None
+    ignore_masks: Path | None
+    prepare: Literal["default", "published"]
+    reference: int
+    intrinsics: str | None
+    lens: Literal["shared", "per-frame"]
+    scale_from: tuple[Literal["depth", "trajectory", "distance"], str] | None
+    lean: bool
+    overwrite: bool
+
+
 def clip_in_windows(
-    command: "Reconstruct", scene: "ScenePlan", selection: "FrameSelection"
+    command: Asked, scene: "ScenePlan", selection: "FrameSelection"
 ) -> tuple[LongSource, WindowSizes] | None:
     """A scene's source and windows; None where one pass sees all of its frames.
 
@@ -46,7 +63,7 @@ def clip_in_windows(
 
 
 def write_long_scene(
-    command: "Reconstruct",
+    command: Asked,
     scene: "ScenePlan",
     clip: tuple[LongSource, WindowSizes],
     load_model: "Callable[[], PointMapModel]",
@@ -97,7 +114,7 @@ def write_long_scene(
 
 
 def _facts(
-    command: "Reconstruct", scene: "ScenePlan", sizes: WindowSizes, model: "PointMapModel"
+    command: Asked, scene: "ScenePlan", sizes: WindowSizes, model: "PointMapModel"
 ) -> "Facts":
     """All that what windows say depends on."""
     import dynapoint  # noqa: PLC0415

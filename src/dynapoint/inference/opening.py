@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
@@ -63,13 +63,7 @@ def open_scene(
         note=manifest.note,
         source=manifest.source,
     )
-    decoder = StoredDecoder(
-        folder,
-        stored,
-        target_of_frame=frames.target_of_frame.tolist(),
-        weights=None if weights is None else Path(weights),
-        device=device,
-    )
+    file = None if weights is None else Path(weights)
     return Reconstruction(
         frames=frames,
         world_from_camera=arrays["world_from_camera"],
@@ -77,7 +71,9 @@ def open_scene(
         own_time_points=arrays["own_time_points"],
         own_time_confidence=arrays["own_time_confidence"],
         pixel_map=_pixel_map(stored),
-        decoder=decoder,
+        decoder=StoredDecoder(
+            folder, stored, target_of_frame=frames.target_of_frame, weights=file, device=device
+        ),
         model_name=manifest.model,
         weights_sha256=manifest.weights_sha256,
         progress=progress,
@@ -166,7 +162,7 @@ class StoredDecoder:
         folder: Path,
         stored: StoredArrays,
         *,
-        target_of_frame: Sequence[int],
+        target_of_frame: Int64[np.ndarray, " frame"],
         weights: Path | None,
         device: str | None,
     ) -> None:
@@ -238,7 +234,7 @@ class StoredDecoder:
 
     def _at_home(self, frame: int, time: int) -> bool:
         """Whether a frame is asked for at its own time, which others may share."""
-        return self._target_of_frame[frame] == self._target_of_frame[time]
+        return int(self._target_of_frame[frame]) == int(self._target_of_frame[time])
 
     def _held(
         self, frame: int, time: int
@@ -265,7 +261,7 @@ class StoredDecoder:
             return long_decoder_of(
                 self._stored,
                 self._folder,
-                np.array(self._target_of_frame),
+                self._target_of_frame,
                 lambda: load_stored_network(
                     self._folder, self._stored, weights=self._weights, device=self._device
                 ),

@@ -65,22 +65,19 @@ def reconstruct(
         source: A video file, a folder of images, one image, a glob pattern, a list of image files,
             an array (frame, height, width, 3), or a torch tensor (frame, 3, height, width).
         model: The name of a network, or a network that `load_model` returned.
-        frames: Use at most this many evenly spaced frames, "all", or those that a selection names
-            by rate, stride or span.
+        frames: At most so many evenly spaced ones, "all", or what a `FrameSelection` names.
         device: Where the named network computes, e.g. "cuda"; None takes a GPU if there is one.
         times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
         ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
         prepare: "default" scales frames and neither crops nor pads them. "published" does what the
             public code of V-DPM and VGGT does, and accepts images of different sizes.
-        reference: Index of the frame in whose camera `vdpm` and `vggt` compute. Results are in the
-            camera of frame 0 all the same.
+        reference: The frame in whose camera `vdpm` and `vggt` compute; results are in frame 0's.
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
         scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
             "frame,x1,y1,x2,y2,metres").
         refine: Refine the answer by matches between the pictures; None does so for small networks.
-        window: Predict more frames than this in windows of so many (docs/long_video.md); None is
-            what suits the network. What they say lies among temporary files meanwhile.
+        window: More frames are predicted in windows of so many; None is what suits the network.
         overlap: How many frames of a window the next one sees again.
         progress: Show a progress bar on standard error.
 

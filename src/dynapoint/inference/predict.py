@@ -217,32 +217,26 @@ def predict(
         reference: The frame in whose camera the network works, where it leaves a choice.
         known: Cameras that are known: pictures are undistorted, and poses solved again.
         lens: Whether frames of one size have one lens, where it is not known.
-        focal_px: The focal length, in pixels of the pictures, where other frames of the same camera
-            told it; it is left as it is.
+        focal_px: In pixels of the pictures, where other frames told it; it stays as it is.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
-        progress: Passed on to the result, and to the network.
+        progress: Whether the network and the result show it.
 
-    Raises:
-        ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames` has it.
+    Raises: As `pipeline.reconstruct_frames`.
     """
-    sides = {"image_side": model.image_side, "patch_size": model.patch_size}
-    lenses = None if known is None else known.lenses
-    prepared = prepare_images(frames, how=prepare, lenses=lenses, **sides)
+    prepared = _prepared(frames, model, prepare, known)
     pixel_map = prepared.pixel_map
     in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
-    told = in_maps if info.takes_intrinsics else None
-    request = _request(frames, pixel_map, told, reference=reference, progress=progress)
-    encoded = _encode(model, prepared, request)
+    given = in_maps if info.takes_intrinsics else None
+    request = _request(frames, pixel_map, given, reference=reference, progress=progress)
     one_lens, found = lens == "shared" and frames.sizes_hw is None, None
-    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name)
+    answer = _cleaned(_encode(model, prepared, request), frames, pixel_map, in_maps, info.name)
     if known is None:
         answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
         begin("refine")
-        told_lens = known is not None or focal_px is not None
-        given: dict[str, Any] = {"known_lens": told_lens, "between": between}
-        answer, found = refined_answer(answer, frames, pixel_map, one_lens=one_lens, **given)
+        lenses = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
+        answer, found = refined_answer(answer, frames, pixel_map, **lenses, between=between)
         answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
         frames=frames,
@@ -258,6 +252,19 @@ def predict(
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
         settings={**settings_of(model, info, known, prepare, lens), "reference": reference},
+    )
+
+
+def _prepared(
+    frames: Frames, model: PointMapModel, prepare: Preparation, known: KnownCameras | None
+) -> PreparedImages:
+    """Frames at a network's size."""
+    return prepare_images(
+        frames,
+        how=prepare,
+        lenses=None if known is None else known.lenses,
+        image_side=model.image_side,
+        patch_size=model.patch_size,
     )
 
 

@@ -18,6 +18,7 @@ from dynapoint.results.pictures import map_pictures
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.subscene import subscene
 from dynapoint.results.thinning import MOST_SHOWN
+from dynapoint.windows.joining import Joining
 
 if TYPE_CHECKING:
     from dynapoint.reductions.self_check import SelfCheck
@@ -108,7 +109,11 @@ def _checked(scene: SceneMaps) -> "SelfCheck[np.ndarray]":
     return replace(as_numpy(graded), **asdict(check_cameras(scene, pictures)))
 
 
-def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = None) -> str:
+def check_text(
+    found: "SelfCheck[np.ndarray]",
+    refinement: Findings | None = None,
+    joining: Joining | None = None,
+) -> str:
     """What `CHECK_FILE` of a scene holds: grade and lines, and all signals (null for unknown).
 
     The grade of a single picture is null too.
@@ -118,7 +123,9 @@ def check_text(found: "SelfCheck[np.ndarray]", refinement: Findings | None = Non
         for field in fields(found)
         if field.name != "grade"
     }
-    lines = check_lines(found) + ([] if refinement is None else refinement.lines())
+    lines = check_lines(found)
+    for more in (refinement, joining):
+        lines += [] if more is None else more.lines()
     content = {"grade": found.grade, "lines": lines, "signals": signals}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

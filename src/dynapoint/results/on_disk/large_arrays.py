@@ -67,6 +67,12 @@ def let_go(*arrays: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def files_below(folder: Path, name: str) -> list[str]:
+    """All files in a folder of a folder, relative to that, in order."""
+    found = (folder / name).rglob("*")
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+
+
 def _whole_file_of(array: np.ndarray) -> Path | None:
     """The .npy file that an array was mapped from, if it is all of it."""
     if not isinstance(array, np.memmap) or array.filename is None:

@@ -17,7 +17,7 @@ from dynapoint.geometry.distortion import Distortion
 from dynapoint.results.checks import CHECK_FILE, check_text
 from dynapoint.results.motion_answers import motion
 from dynapoint.results.on_disk.fewer_bits import in_single
-from dynapoint.results.on_disk.large_arrays import GrowingArray, let_go, save_array
+from dynapoint.results.on_disk.large_arrays import GrowingArray, files_below, let_go, save_array
 from dynapoint.results.on_disk.lean_arrays import lean_arrays, with_points
 from dynapoint.results.on_disk.manifest import (
     ENCODED_FILE,
@@ -120,8 +120,8 @@ def write_tracks(scene: SceneMaps, folder: Path) -> FrameTracks:
                 array.append(rows)
             if time % _LET_GO_EVERY == 0:
                 let_go(scene.own_time_points, scene.own_time_confidence)
-    mapped = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-    return FrameTracks(points=mapped[0], visible=mapped[1], confidence=mapped[2])
+    points, visible, confidence = (np.lib.format.open_memmap(path, mode="r") for path in paths)
+    return FrameTracks(points=points, visible=visible, confidence=confidence)
 
 
 def write_scene(
@@ -155,17 +155,30 @@ def write_scene(
         network = scene.decoder.store(folder)
     if network is not None:
         files += [network.weights_file] if network.weights_file else []
-        files += [ENCODED_FILE] if network.encoded_sha256 is not None else _window_files(folder)
+        in_windows = network.encoded_sha256 is None
+        files += files_below(folder, WINDOWS_FOLDER) if in_windows else [ENCODED_FILE]
     if contact_sheet is not None:
         files.append(CONTACT_SHEET_FILES[lean])
         # Of the two formats only JPEG has a quality.
         contact_sheet.save(folder / files[-1], quality=85)
     if self_check is not None:
-        text = check_text(self_check, scene.refinement)
+        text = check_text(self_check, scene.refinement, scene.joining)
         (folder / CHECK_FILE).write_text(text, encoding="utf-8")
         files.append(CHECK_FILE)
+    manifest = _manifest(scene, entries, settings, network, files)
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _manifest(
+    scene: SceneMaps,
+    entries: dict[str, ArrayEntry],
+    settings: dict[str, str | int],
+    network: NetworkEntry | None,
+    files: list[str],
+) -> Manifest:
+    """What is said of a scene whose arrays and files are written."""
     found = scene.refinement
-    manifest = Manifest(
+    return Manifest(
         name=scene.frames.name,
         model=scene.model_name,
         weights_sha256=scene.weights_sha256,
@@ -185,13 +198,6 @@ def write_scene(
         windows=0 if scene.joining is None else scene.joining.windows,
         joining=scene.joining,
     )
-    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-
-
-def _window_files(folder: Path) -> list[str]:
-    """The files of all windows of a scene, relative to it."""
-    found = (folder / WINDOWS_FOLDER).rglob("*")
-    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
 
 
 def contact_sheet_of(scene: Path) -> Path:
