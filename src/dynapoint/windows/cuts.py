@@ -283,7 +283,7 @@ class CutFinder:
 
 
 def find_segments(
-    pictures: Iterable[UInt8[np.ndarray, "height width *rgb"]], timestamps_s: Iterable[float]
+    pictures: Iterable[UInt8[np.ndarray, "..."]], timestamps_s: Iterable[float]
 ) -> tuple[Segment, ...]:
     """All segments of a video, of pictures that come one after another; see `CutFinder.look`."""
     finder = CutFinder()

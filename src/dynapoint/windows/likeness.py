@@ -18,6 +18,7 @@ _LEAST_STRUCTURE = 3.0
 _FLAT_SHARE = 0.05
 _SAME_LEVELS = 1.5
 _BLOCK_PX = 9
+_LIGHT_PX = 5
 _DARK_LEVEL = 20.0
 _DARK_CONTRAST = 1.5
 _BAR_LEVEL = 24.0
@@ -76,7 +77,9 @@ def look_of(picture: UInt8[np.ndarray, "height width *rgb"], *, upright: bool) -
     inside = levels[bars[0] : height - bars[1], bars[2] : width - bars[3]]
     inside = inside if inside.size else levels
     scale = _CONTRAST / max(float(inside.std()), _LEAST_CONTRAST)
-    dark = float(lightest.max()) <= _DARK_LEVEL and float(levels.std()) <= _DARK_CONTRAST
+    # Without noise, which small pictures have as they come.
+    light = cv2.blur(lightest, (_LIGHT_PX, _LIGHT_PX))
+    dark = float(light.max()) <= _DARK_LEVEL and float(light.std()) <= _DARK_CONTRAST
     return Look(
         levels=levels,
         values=(levels - inside.mean()) * np.float32(scale),
