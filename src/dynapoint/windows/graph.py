@@ -27,9 +27,6 @@ from dynapoint.windows.graph_solver import (
 )
 
 _ROUNDS = 40
-# Guesses are off by 30 radians or a factor of e³⁰, or by 10⁴ sigmas of the surest translation: that
-# keeps what nothing is known of where it is, and changes nothing else.
-_GUESS, _GUESS_OF_KNOWN = 1e-3, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +126,6 @@ def _check(count: int, edges: Sequence[GraphEdge], fixed: int) -> None:
 def _stacked(edges: Sequence[GraphEdge]) -> Edges:
     information = np.array([edge.information for edge in edges]).reshape(-1, 7, 7)
     information = 0.5 * (information + information.transpose(0, 2, 1))
-    information = information + _least_known(information)[:, None] * np.eye(7)
     values, vectors = np.linalg.eigh(information)
     root = np.sqrt(np.maximum(values, 0.0))[..., None] * vectors.transpose(0, 2, 1)
     matrices = np.array([edge.first_from_second for edge in edges]).reshape(-1, 4, 4)
@@ -140,18 +136,6 @@ def _stacked(edges: Sequence[GraphEdge]) -> Edges:
         root=root,
         is_closure=np.array([edge.is_closure for edge in edges], dtype=bool),
     )
-
-
-def _least_known(
-    information: Float64[np.ndarray, "edge 7 7"],
-) -> Float64[np.ndarray, "edge 7"]:
-    """What the best guess of an edge counts for in directions that nothing is known of."""
-    known = np.diagonal(information, axis1=1, axis2=2)
-    some = known.max(axis=1, initial=0.0) > 0
-    shift = np.maximum(_GUESS_OF_KNOWN * known[:, 3:6].max(axis=1, initial=0.0), _GUESS_OF_KNOWN)
-    least = np.full_like(known, _GUESS)
-    least[:, 3:6] = shift[:, None]
-    return least * some[:, None]
 
 
 def _anchors(
