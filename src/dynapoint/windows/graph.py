@@ -125,7 +125,8 @@ def _check(count: int, edges: Sequence[GraphEdge], fixed: int) -> None:
 
 def _stacked(edges: Sequence[GraphEdge]) -> Edges:
     information = np.array([edge.information for edge in edges]).reshape(-1, 7, 7)
-    values, vectors = np.linalg.eigh(0.5 * (information + information.transpose(0, 2, 1)))
+    information = 0.5 * (information + information.transpose(0, 2, 1))
+    values, vectors = np.linalg.eigh(information)
     root = np.sqrt(np.maximum(values, 0.0))[..., None] * vectors.transpose(0, 2, 1)
     matrices = np.array([edge.first_from_second for edge in edges]).reshape(-1, 4, 4)
     return Edges(

@@ -28,7 +28,7 @@ MOST_SQUARE = float(chi2.ppf(_LIKELY, 7)) * _WRONG_SIGMAS**2
 _ITERATIONS, _TRIES = 60, 8
 # Relative changes of the objective, and what counts as no objective at all.
 _CONVERGED, _NOTHING = 1e-9, 1e-3
-_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e-12, 1e8
+_LEAST_DAMPING, _MOST_DAMPING = 1e-13, 1e8
 # So many right-hand sides are solved for at a time.
 _SIDES = 70
 
@@ -156,7 +156,7 @@ def solved(
     """
     if not free.any():
         return state
-    poses, damping = state.poses, _FIRST_DAMPING
+    poses, damping = state.poses, _LEAST_DAMPING
     square = residuals_of(edges, poses)[1]
     before = objective_of(edges, square, used, robust=robust)
     for iteration in range(_ITERATIONS):
@@ -171,12 +171,12 @@ def solved(
             after = objective_of(edges, square_there, used, robust=robust)
             if after <= before:
                 break
-            damping = min(max(10 * damping, 1e-6), _MOST_DAMPING)
+            damping = min(100 * damping, _MOST_DAMPING)
         else:
             return State(poses=poses, iterations=state.iterations + iteration + 1)
         settled = before - after <= _CONVERGED * max(before, _NOTHING)
         poses, square, before = moved, square_there, after
-        damping = max(0.1 * damping, _LEAST_DAMPING)
+        damping = max(0.01 * damping, _LEAST_DAMPING)
         if settled:
             return State(poses=poses, iterations=state.iterations + iteration + 1)
     return State(poses=poses, iterations=state.iterations + _ITERATIONS, converged=False)
