@@ -74,8 +74,8 @@ def test_few_bytes_at_once_take_more_passes_and_give_the_same(monkeypatch):
     assert np.array_equal(together.instance, in_groups.instance)
 
 
-def test_frames_at_all_times_are_those_of_one_frame_at_a_time():
+def test_frames_in_a_span_are_those_of_one_frame_at_a_time():
     rec = dynapoint.reconstruct(picture_array(4, 40, 80), FakeModel(32))
-    for frame, points, confidence in asking.frames_at_all_times(rec, [2, 0]):
-        wanted = asking.maps_at_all_times(rec, frame)
+    for frame, points, confidence in asking.frames_in_span(rec, [2, 0]):
+        wanted = asking.maps_in_span(rec, frame)
         assert np.array_equal(points, wanted[0]) and np.array_equal(confidence, wanted[1])
