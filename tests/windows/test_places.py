@@ -132,9 +132,9 @@ def test_what_is_laid_over_a_video_is_no_place():
     for row in (5, 215, 425):
         for column in (5, 295, 585):
             if (row, column) != (215, 295):
-                mark = _texture(row + column, (50, 50), cell=8)
-                one[row : row + 50, column : column + 50] = mark
-                other[row : row + 50, column : column + 50] = mark
+                mark = _texture(row + column, (48, 48), cell=6)
+                one[row : row + 48, column : column + 48] = mark
+                other[row : row + 48, column : column + 48] = mark
     check = _checked(one, other)
     assert check.inliers >= 16 and "laid over" in str(check.refused)
 

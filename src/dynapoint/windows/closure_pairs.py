@@ -59,9 +59,9 @@ def check_pair(first: Features, second: Features, picture_hw: tuple[int, int]) -
         second: Of another.
         picture_hw: Size of both pictures.
     """
-    places = distinct_matches(first, second) if min(len(first), len(second)) >= 2 else None
-    if places is None or len(places[0]) < _FEWEST:
-        return _refused(f"{0 if places is None else len(places[0])} features match, not {_FEWEST}")
+    places = _matches(first, second)
+    if len(places[0]) < _FEWEST:
+        return _refused(f"{len(places[0])} features match, not {_FEWEST}")
     pixel = max(picture_hw) / SIDE_PX
     agree, model = _agreeing(*places, pixel)
     first_px, second_px = places[0][agree], places[1][agree]
@@ -88,6 +88,19 @@ def check_pair(first: Features, second: Features, picture_hw: tuple[int, int]) -
         model=model,
         refused=refused,
     )
+
+
+def _matches(
+    first: Features, second: Features
+) -> tuple[Float64[np.ndarray, "match xy=2"], Float64[np.ndarray, "match xy=2"]]:
+    """Places of matches in both pictures, one for each place of the first."""
+    if min(len(first), len(second)) < 2:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    first_px, second_px = distinct_matches(first, second)
+    # A corner that looks two ways is two features.
+    _, once = np.unique(np.round(first_px), axis=0, return_index=True)
+    once = np.sort(once)
+    return first_px[once], second_px[once]
 
 
 def _refused(why: str) -> PairCheck:
