@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from dynapoint import cli
 from dynapoint.errors import ConfigError, InputError, OutputError
 from dynapoint.geometry.arrays import pixel_centres, points_in_camera, project
 from dynapoint.synthetic.long_clip import LongClip
@@ -144,3 +145,23 @@ def test_clips_of_another_engine_are_refused(tmp_path: Path) -> None:
     (folder / "recipe.json").unlink()
     with pytest.raises(InputError, match="no long clip"):
         read_long_clip(folder)
+
+
+def test_the_command_line_writes_long_clips(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--clips", "2", "--seed", "5", "--height", "36", "--width", "64")
+    words = ["synth", "-o", str(tmp_path / "out"), *options, "--frames", "4"]
+    assert cli.main([*words, "--long", "--cut", "2"]) == 0
+    second = read_long_clip(tmp_path / "out" / "clip_001")
+    assert (second.seed, second.frame_count, second.cuts) == (6, 4, (2,))
+    capsys.readouterr()
+    words[2] = str(tmp_path / "other")
+    for wrong, code in (
+        (["--cut", "2"], 2),
+        (["--long", "--difficulty", "0.5"], 2),
+        (["--long", "--cut", "4"], 1),
+    ):
+        assert cli.main([*words, *wrong]) == code
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "other").exists()

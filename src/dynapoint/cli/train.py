@@ -1,11 +1,19 @@
 """`dynapoint synth` and `dynapoint train`: clips with exact truth, and networks made from them."""
 
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
-from dynapoint.cli.common import Flag, OutputOption, UsageError, print_json, said_of_files
+from dynapoint.cli.common import (
+    Flag,
+    OutputOption,
+    UsageError,
+    optional,
+    print_json,
+    said_of_files,
+)
 from dynapoint.errors import ConfigError
 from dynapoint.progress import shown
 from dynapoint.training.options import OPTIONS, Option, check_options, check_places
@@ -31,6 +39,11 @@ class Synth:
     """Frames of each clip."""
     difficulty: float = 1.0
     """From 0 (few bodies, a still camera) to 1 (everything)."""
+    long: Flag = False
+    """Walks through halls instead, of any number of frames, with loops, stops and movers; of their
+    truth, cameras are written and what the rest can be made from."""
+    cut: Annotated[int | None, optional("N")] = None
+    """With --long: another hall from frame N on."""
     json: Flag = False
     """Print the written files in one JSON object."""
 
@@ -43,17 +56,11 @@ class Synth:
             raise UsageError(f"--seed is {self.seed}; give 0 or more")
         if not 0.0 <= self.difficulty <= 1.0:
             raise UsageError(f"--difficulty is {self.difficulty}; give a value from 0 to 1")
-        from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
-
-        with shown(name="synth"):
-            folders = synthesize(
-                self.output,
-                clips=self.clips,
-                seed=self.seed,
-                image_hw=(self.height, self.width),
-                frames=self.frames,
-                difficulty=self.difficulty,
-            )
+        if self.long and self.difficulty != 1.0:
+            raise UsageError("--long clips have one difficulty; leave out --difficulty")
+        if self.cut is not None and not self.long:
+            raise UsageError("--cut is of long clips; add --long")
+        folders = self._write()
         if self.json:
             print_json(
                 {
@@ -66,6 +73,31 @@ class Synth:
         else:
             print(f"{self.clips} clips in {self.output}")
         return 0
+
+    def _write(self) -> list[Path]:
+        """Write the clips and return their folders."""
+        from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
+        from dynapoint.synthetic.long_files import synthesize_long  # noqa: PLC0415
+
+        size = (self.height, self.width)
+        with shown(name="synth"):
+            if self.long:
+                return synthesize_long(
+                    self.output,
+                    clips=self.clips,
+                    seed=self.seed,
+                    image_hw=size,
+                    frames=self.frames,
+                    cuts=() if self.cut is None else (self.cut,),
+                )
+            return synthesize(
+                self.output,
+                clips=self.clips,
+                seed=self.seed,
+                image_hw=size,
+                frames=self.frames,
+                difficulty=self.difficulty,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,30 @@ from .long_walks import RATE
 _VERSION = 1
 
 
+def synthesize_long(
+    output: Path,
+    *,
+    clips: int,
+    seed: int,
+    image_hw: tuple[int, int],
+    frames: int,
+    cuts: tuple[int, ...] = (),
+) -> list[Path]:
+    """Write the clips of `seed`, `seed` + 1 … to `output`/clip_000 … and return their folders.
+
+    Raises:
+        ConfigError: As `LongClip`; nothing is written.
+        OutputError: As `write_long_clip`.
+    """
+    folders = [output / f"clip_{index:03d}" for index in range(clips)]
+    for folder in folders:
+        _check_new(folder)
+    for index, folder in enumerate(folders):
+        clip = LongClip(seed + index, frames, image_hw=image_hw, cuts=cuts)
+        write_long_clip(clip, folder)
+    return folders
+
+
 def write_long_clip(clip: LongClip, folder: Path) -> Path:
     """Write a clip to a new folder and return it; it appears whole or not at all.
 
@@ -26,8 +50,7 @@ def write_long_clip(clip: LongClip, folder: Path) -> Path:
     Raises:
         OutputError: the folder is already there, or cannot be written.
     """
-    if folder.exists():
-        raise OutputError(f"{folder}: already exists; wanted a new folder. Choose another output.")
+    _check_new(folder)
     recipe = {
         "version": _VERSION,
         "seed": clip.seed,
@@ -80,3 +103,8 @@ def read_long_clip(folder: Path) -> LongClip:
             "it. Write the clip again."
         )
     return clip
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise OutputError(f"{folder}: already exists; wanted a new folder. Choose another output.")
