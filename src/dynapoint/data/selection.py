@@ -73,6 +73,11 @@ class FrameSelection:
         return cls(stride=1, start_s=start_s, end_s=end_s)
 
     @property
+    def evenly(self) -> bool:
+        """Whether frames are spaced evenly, which takes to know how many there are."""
+        return self.fps is None and self.stride is None
+
+    @property
     def needs_times(self) -> bool:
         """Whether the selection needs a source with times: a video."""
         return any(value is not None for value in (self.fps, self.start_s, self.end_s))
@@ -130,7 +135,7 @@ class FrameSelection:
         Raises:
             ConfigError: Such are asked for.
         """
-        if self.fps is None and self.stride is None:
+        if self.evenly:
             raise ConfigError(
                 "evenly spaced frames need a source whose length is known; give --frames all, "
                 "--stride or --fps (frames='all' or a FrameSelection)"
