@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.progress import begin, steps
+from dynapoint.windows.closures import Closure
 from dynapoint.windows.graph import GraphEdge, solve_graph
 from dynapoint.windows.joining import Joining
 from dynapoint.windows.placing import Placements, camera_of, with_gauge
@@ -28,7 +29,6 @@ class Seam:
     first: int
     second: int
     found: Registration
-    closes_loop: bool = False
 
     @property
     def edge(self) -> GraphEdge:
@@ -38,7 +38,6 @@ class Seam:
             second=self.second,
             first_from_second=self.found.first_from_second,
             information=self.found.information,
-            is_closure=self.closes_loop,
         )
 
 
@@ -48,12 +47,14 @@ class Joiner:
 
     Attributes:
         windows: All windows so far.
-        seams: How they lie to each other.
+        seams: How those lie to each other that share frames.
+        closures: Loops that were tried.
         world_from_window: Where they lie by their neighbours alone.
     """
 
     windows: list[FinishedWindow] = field(default_factory=list)
     seams: list[Seam] = field(default_factory=list)
+    closures: tuple[Closure, ...] = ()
     world_from_window: list[Float64[np.ndarray, "4 4"]] = field(default_factory=list)
 
     def add(self, window: FinishedWindow) -> Seam | None:
@@ -81,14 +82,7 @@ class Joiner:
                 continue
             if len(known.maps.shared_with(window.maps)) >= _FEWEST_SHARED:
                 found = register(known.maps, window.maps)
-                new.append(
-                    Seam(
-                        first=other,
-                        second=index,
-                        found=found,
-                        closes_loop=window.window.closes_loop,
-                    )
-                )
+                new.append(Seam(first=other, second=index, found=found))
         self.seams += new
         return new
 
@@ -106,17 +100,13 @@ def place(
     """
     begin("join")
     windows = [each.window for each in joiner.windows]
-    solved = solve_graph(len(windows), [seam.edge for seam in joiner.seams])
-    placed = solved.world_from_window
-    owner = owners(windows, frame_count)
-    placements = with_cameras(joiner.windows, placed, owner, segments)
-    refused = {solved_edge for solved_edge in solved.refused}
-    closing = [k for k, window in enumerate(windows) if window.closes_loop]
-    taken = [
-        k
-        for k in closing
-        if any(seam.second == k and edge not in refused for edge, seam in enumerate(joiner.seams))
-    ]
+    closing = [each for each in joiner.closures if each.refused is None]
+    edges = [seam.edge for seam in joiner.seams] + [_edge_of(closure) for closure in closing]
+    solved = solve_graph(len(windows), edges)
+    placements = with_cameras(
+        joiner.windows, solved.world_from_window, owners(windows, frame_count), segments
+    )
+    taken = sum(edges[edge].is_closure for edge in range(len(edges)) if edge not in solved.refused)
     return placements, Joining(
         windows=len(windows),
         window=sizes.window,
@@ -125,8 +115,19 @@ def place(
         seam_turn_deg=_median([seam.found.residual_deg for seam in joiner.seams]),
         seam_depth=_median([seam.found.residual_log_depth for seam in joiner.seams]),
         doubted=_doubted(joiner),
-        closures=len(taken),
-        closures_refused=len(closing) - len(taken),
+        closures=taken,
+        closures_refused=len(joiner.closures) - taken,
+    )
+
+
+def _edge_of(closure: Closure) -> GraphEdge:
+    """A loop closure as the graph takes it."""
+    return GraphEdge(
+        first=closure.candidate.first_window,
+        second=closure.candidate.second_window,
+        first_from_second=closure.first_from_second,
+        information=closure.information,
+        is_closure=True,
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 from dynapoint.data.frame_stream import FrameStream
 from dynapoint.inference.long.assembling import assemble
@@ -22,7 +24,9 @@ from dynapoint.progress import begin
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.windows.closures import Closure, find_closures
 from dynapoint.windows.joining import Joining
+from dynapoint.windows.places import owner_of
 from dynapoint.windows.placing import Placements
 from dynapoint.windows.spans import Segment, WindowSizes
 from dynapoint.windows.wide import wide_windows
@@ -62,6 +66,8 @@ def reconstruct_long(
     wide = wide_windows(run.segments, [each.window for each in joiner.windows], sizes)
     for window in run.predict_stored(wide, frames):
         joiner.add_extra(window)
+    begin("loops")
+    joiner.closures = _closures(run, joiner, frames)
     placements, joining = place(joiner, run.segments, frames.count, sizes)
     clip = _Clip(
         frames=frames,
@@ -130,6 +136,26 @@ def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -
     if count is None or count <= sizes.window:
         return None
     return find_focal(source.open, count, predictor, sizes.window)
+
+
+def _closures(run: LongRun, joiner: Joiner, frames: StoredFrames) -> tuple[Closure, ...]:
+    """Loops of the clip, in the pictures that the windows keep, or else in the frames."""
+    plain = [each for each in joiner.windows if not each.window.extra]
+    windows = [each.window for each in plain]
+
+    def picture_of(frame: int) -> UInt8[np.ndarray, "height width"]:
+        window = plain[owner_of(frame, windows)]
+        pictures = window.pictures()
+        if pictures is None:
+            return np.asarray(Image.fromarray(frames.picture(frame)).convert("L"))
+        return np.array(pictures[window.window.frames.index(frame)])
+
+    return find_closures(
+        run.places.candidates(windows),
+        windows,
+        picture_of=picture_of,
+        maps_of=lambda index: plain[index].maps,
+    )
 
 
 def _frames(run: LongRun, stream: FrameStream, work: WorkFolder) -> StoredFrames:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from dynapoint.data.between import Between
 from dynapoint.data.frame_stream import FrameStream, StreamedFrame, between_of, frames_of
@@ -18,8 +20,12 @@ from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.long.workers import Job, Pool, pool_of
 from dynapoint.progress import begin, part, steps
 from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
+from dynapoint.windows.places import Places
 from dynapoint.windows.plan import StreamPlanner
 from dynapoint.windows.spans import Segment, Window, WindowSizes
+
+# Every so many frames one is remembered by how it looks.
+_REMEMBERED = 4
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,6 +76,7 @@ class LongRun:
     Attributes:
         seen: What is known of the frames that came so far.
         planner: Plans segments and windows.
+        places: Remembers how frames look, to know places again.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class LongRun:
         """
         self.seen = SeenFrames()
         self.planner = StreamPlanner(sizes)
+        self.places = Places()
         self._predictor = predictor
         self._work = work
         self._sizes = sizes
@@ -100,6 +108,7 @@ class LongRun:
         self._lean = lean
         self._held: deque[tuple[int, StreamedFrame]] = deque()
         self._windows = 0
+        self._frame_count: int | None = None
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -121,6 +130,7 @@ class LongRun:
             OSError: Nothing can be written.
         """
         begin("windows")
+        self._frame_count = stream.frame_count
         with pool_of(self._predictor) as pool:
             waiting: deque[_Waiting] = deque()
             for window in self._planned(stream):
@@ -128,9 +138,9 @@ class LongRun:
                 self._let_go()
                 # Without a lens all others wait for the first one's.
                 while len(waiting) >= pool.beside or self._lacks_lens:
-                    yield self._finished(waiting.popleft(), stream)
+                    yield self._finished(waiting.popleft())
             while waiting:
-                yield self._finished(waiting.popleft(), stream)
+                yield self._finished(waiting.popleft())
         self._held.clear()
         if not self.seen.count:
             raise InputError(f"{stream.name} has no frame; give a source with frames")
@@ -192,11 +202,12 @@ class LongRun:
             folder=self._work.path / window_folder(index),
             lean=self._lean,
         )
-        return _Waiting(index=index, window=window, future=pool.submit(job))
+        with self._shown(index):
+            return _Waiting(index=index, window=window, future=pool.submit(job))
 
-    def _finished(self, waiting: "_Waiting", stream: FrameStream) -> FinishedWindow:
+    def _finished(self, waiting: "_Waiting") -> FinishedWindow:
         """A window, once it is written."""
-        with part(_words(waiting.index, stream.frame_count, self._sizes)):
+        with self._shown(waiting.index):
             found = self._read(waiting)
         if self._lacks_lens:
             self._focal_px = found.focal_px
@@ -208,6 +219,15 @@ class LongRun:
             waiting.future.result()
         return read_window(self._work.path / window_folder(waiting.index))
 
+    def _shown(self, index: int) -> Any:
+        """A block in which a window is shown as what goes on."""
+        total = ""
+        if self._frame_count is not None:
+            step = self._sizes.window - self._sizes.overlap
+            count = max(1, -(-(self._frame_count - self._sizes.overlap) // step))
+            total = f" of {count}" if index < count else ""
+        return part(f"window {index + 1}{total}")
+
     def _done(self, index: int, window: Window) -> bool:
         """Whether an earlier process finished a window."""
         done = self._work.finished(index)
@@ -216,6 +236,8 @@ class LongRun:
     def _keep(self, number: int, frame: StreamedFrame) -> None:
         """Write a frame's picture, unless it lies in a window that was finished before."""
         self.seen.add(frame)
+        if number % _REMEMBERED == 0:
+            self.places.look(number, _grey(frame.image))
         there = number < self._work.frames_written
         if not (there and (self._work.path / frame_file(number)).is_file()):
             write_frame(frame.image, self._work.path, number, ignore=frame.ignore, small=self._lean)
@@ -228,13 +250,12 @@ class LongRun:
             self._held.popleft()
 
 
-def _words(index: int, frame_count: int | None, sizes: WindowSizes) -> str:
-    """Which window it is."""
-    if frame_count is None:
-        return f"window {index + 1}"
-    step = sizes.window - sizes.overlap
-    total = max(1, -(-(frame_count - sizes.overlap) // step))
-    return f"window {index + 1} of {total}"
+def _grey(
+    picture: UInt8[np.ndarray, "height width rgb=3"],
+) -> UInt8[np.ndarray, "height width"]:
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
 
 
 def _of_disk(frames: Frames, window: Window) -> tuple[Frames, None]:
