@@ -1,5 +1,7 @@
 """Segments of a stream of pictures: cuts, black and frozen stretches, and what is none of them."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -221,7 +223,9 @@ def test_likeness_of_a_picture_moved_and_lit_otherwise():
     assert comparison.likeness(looks[0], other).structure < 0.2
     black = [np.pad(each[12:-12], ((12, 12), (0, 0), (0, 0))) for each in (pan[0], shot(0, 1)[0])]
     barred = [look_of(each, upright=False) for each in black]
-    assert comparison.likeness(*barred).structure < 0.2
+    with_bars = [replace(look, bars=(0, 0, 0, 0)) for look in barred]
+    assert comparison.likeness(*barred).structure < 0.25
+    assert comparison.likeness(*with_bars).structure > comparison.likeness(*barred).structure + 0.05
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the bench clips are not there")

@@ -91,7 +91,7 @@ class Comparison:
     """Compares looks; holds the flow finder, which is not for several threads at a time."""
 
     def __init__(self) -> None:
-        self._finder: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._finder: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def likeness(self, one: Look, other: Look) -> Likeness:
         """How alike two pictures are; about a millisecond."""
@@ -161,12 +161,12 @@ def _bars(lightest: UInt8[np.ndarray, "height width"]) -> tuple[int, int, int, i
 
 def _between_bars(one: Look, other: Look) -> Bool[np.ndarray, "height width"]:
     """Pixels whose neighbourhoods no black bar of both pictures reaches: bars stay over cuts."""
-    mask = np.ones(one.values.shape, dtype=np.bool_)
+    height, width = one.values.shape[0], one.values.shape[1]
+    mask = np.ones((height, width), dtype=np.bool_)
     reach = _BLOCK_PX // 2 + 1
     top, bottom, left, right = (
         min(pair) + reach if min(pair) else 0 for pair in zip(one.bars, other.bars, strict=True)
     )
-    height, width = mask.shape
     mask[:top], mask[height - bottom :] = False, False
     mask[:, :left], mask[:, width - right :] = False, False
     return mask
