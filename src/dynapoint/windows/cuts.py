@@ -15,18 +15,26 @@ from dynapoint.windows.likeness import Comparison, Likeness, Look, look_of
 from dynapoint.windows.spans import BeginsWith, Segment, SegmentKind
 
 AHEAD, BEHIND = 4, 4
-"""How many frames on each side of a cut are compared; shorter flashes are passed over."""
+"""How many frames on each side of a cut are compared; flashes of up to three are passed over."""
 FEWEST_BLACK = 3
 FEWEST_FROZEN, LEAST_FROZEN_S = 12, 1.0
 
-# Structures and colours of `likeness.Likeness`. What they are measured on: `docs` of long clips.
+# Structures and colours of `likeness.Likeness`. Of pairs from two clips, 99 % have a structure
+# below 0.06 and colours below 0.79; the most are 0.12 (mirrored pictures: 0.36) and 0.87. Within
+# clips colours are above 0.93 up to ten frames apart, structures above 0.34 at one frame, 0.18 at
+# five.
 _SURE, _SURE_ALONE = 0.2, 0.4
+# A logo and a band of text that stay over a cut come to 0.22 in colours of another shot.
 _UNLIKE, _UNLIKE_ALONE = 0.15, 0.25
+# Below the first one frames are so far apart that frames of one place may not be alike at all.
 _STEADY, _STEADY_DROP = 0.3, 0.6
 _FOREIGN_COLOURS, _OTHER_COLOURS, _SAME_COLOURS = 0.6, 0.8, 0.9
 _FEWEST_BESIDE = 3
 
-# Differences of grey levels: mean of the picture, and of the worst of its blocks.
+# Differences of grey levels: mean of the picture, and of the worst of its blocks. Frozen pictures
+# in H.264 and MPEG-4 change by up to (0.4, 8.8) while the codec improves them, by (2.5, 6) where
+# they are coded anew, else by (0.1, 5); moving ones, over the quietest 12 frames, by blocks of 19
+# and more, and noise of one level by 0.8 in every frame.
 _REPEATED = (0.5, 9.0)
 _REPEATED_SINCE = (0.7, 9.0)
 _REFRESHED = (2.7, 9.0)
@@ -60,10 +68,15 @@ class _Frame:
 class CutFinder:
     """Finds the segments of a video that is shown to it frame after frame.
 
-    It keeps one picture as given and small ones of about eight frames; of a picture that may turn
-    out to be frozen, no more than one for all repetitions. A frame's segment is known one frame
-    later; where the picture changes at once three frames later, at the latest; of repeated pictures
-    when they end or have lasted a second.
+    A cut is where the picture changes at once or dissolves into another: a dissolve belongs to the
+    segment before, up to about eight frames more. Black stretches are three frames or more with
+    hardly any light and no structure; frozen ones show one picture, as codecs repeat it, for a
+    second or more and in twelve frames or more. Frames of equal time, views of one moment, begin no
+    segment.
+
+    A frame's segment is known one frame later; where the picture changes at once, three frames
+    later; of repeated pictures when they end or have lasted a second. Kept are two pictures as
+    given, small ones of about thirty frames, and of a picture that repeats one for all repetitions.
     """
 
     def __init__(self) -> None:
@@ -234,6 +247,8 @@ class CutFinder:
         behind = list(self._behind)
         ahead = [frame.look for frame in islice(self._waiting, AHEAD) if not frame.look.dark]
         neighbours = min(self._steadiness(behind), self._steadiness(ahead))
+        if neighbours == 0:
+            return False
         few = min(len(behind), len(ahead)) < _FEWEST_BESIDE
         return not any(
             self._linked(self._comparison.likeness(one, other), neighbours, few=few)
@@ -249,7 +264,7 @@ class CutFinder:
     def _linked(self, likeness: Likeness, neighbours: float, *, few: bool) -> bool:
         """Whether two frames show one place, in a video whose neighbouring frames are so alike."""
         structure, colours = likeness.structure, likeness.colours
-        if neighbours == 0 or (colours >= _OTHER_COLOURS and few and neighbours < _STEADY):
+        if colours >= _OTHER_COLOURS and few and neighbours < _STEADY:
             return True
         if colours >= _SAME_COLOURS:
             # Frames that were lost while the camera moved are no cut: those are less alike still.
