@@ -45,7 +45,7 @@ _CAMERA_SIGMA = np.array([0.005, 0.005, 0.005, 0.01, 0.01, 0.01])
 _CAMERA_KERNEL = 3.0
 # A frame's own error before anything is known: rotation, translation, scale; and how many
 # numbers that knowledge counts for.
-_PRIOR_SPREAD = np.array([0.002, 0.005, 0.02])
+_PRIOR_SPREAD = np.array([0.004, 0.008, 0.02])
 _PRIOR_NUMBERS = np.array([3.0, 3.0, 2.0])
 _SPREADS = np.array([0, 0, 0, 1, 1, 1, 2])
 _LARGEST_STEP = 0.3
