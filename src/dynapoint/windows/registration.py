@@ -26,7 +26,8 @@ _FEWEST_SURE = 300
 _FLAT = 0.01
 # Of normal values 80 % are less than 1.28 sigmas: a fifth of the pixels off the plane will do.
 _FLAT_SHARE, _FLAT_SIGMAS = 0.8, 1 / 1.28
-_CONTRADICTED, _FEW = 0.01, 0.1
+# By which factors doubts lessen the information: then the model of errors does not hold.
+_CONTRADICTED, _UNSURE = 0.01, 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +149,7 @@ def _doubt(
         return (
             f"only {pixels.sure} pixels of the {shared} are sure in both windows, "
             f"and {_FEWEST_SURE} would do",
-            _FEW,
+            _UNSURE,
         )
     if explained < _LEAST_AGREEING:
         return (
@@ -162,7 +163,7 @@ def _doubt(
         return (
             f"what the {shared} show is flat: a plane explains the distances to {thickness:.1%}, "
             f"and they vary by {depths:.0%}; turns, shifts and scale can stand in for each other",
-            1.0,
+            _UNSURE,
         )
     return None, 1.0
 

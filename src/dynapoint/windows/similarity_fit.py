@@ -45,7 +45,7 @@ _CAMERA_SIGMA = np.array([0.005, 0.005, 0.005, 0.01, 0.01, 0.01])
 _CAMERA_KERNEL = 3.0
 # A frame's own error before anything is known: rotation, translation, scale; and how many
 # numbers that knowledge counts for.
-_PRIOR_SPREAD = np.array([0.002, 0.005, 0.02])
+_PRIOR_SPREAD = np.array([0.004, 0.008, 0.02])
 _PRIOR_NUMBERS = np.array([3.0, 3.0, 2.0])
 _SPREADS = np.array([0, 0, 0, 1, 1, 1, 2])
 _LARGEST_STEP = 0.3
@@ -63,8 +63,6 @@ class Fit:
         ray_left: What remains of these angles without the error that is common to a frame.
         distance_left: The same of the distances, without a sign.
         sigma: Of both, from pixel to pixel of a frame.
-        weight: Of each pixel, from 0 to 1, by its residual alone.
-        spread: Of frames: rotation (radians), translation, logarithm of scale.
     """
 
     first_from_second: Float64[np.ndarray, "4 4"]
@@ -74,13 +72,19 @@ class Fit:
     ray_left: Float64[np.ndarray, " pixel"]
     distance_left: Float64[np.ndarray, " pixel"]
     sigma: Float64[np.ndarray, "2"]
-    weight: Float64[np.ndarray, " pixel"]
-    spread: Float64[np.ndarray, "3"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Residuals:
-    """Rays as chords of the unit sphere, which angles of any size make longer."""
+class _Residuals:
+    """Of pixels, seen from the first window's cameras.
+
+    Attributes:
+        ray: The chord of the unit sphere between the two rays, which larger angles make longer.
+        distance: Of the logarithms of distance, second less first.
+        there: The second window's rays.
+        nearness: The inverse of its distances.
+        local: First-from-second of each frame's two cameras, with the scale.
+    """
 
     ray: Float64[np.ndarray, "pixel xyz=3"]
     distance: Float64[np.ndarray, " pixel"]
@@ -108,7 +112,7 @@ class _Normal:
         return 0.5 * (joint + joint.T), (carried @ self.gradient[..., None]).sum(axis=0)[:, 0]
 
 
-def residuals_of(pixels: SharedPixels, matrix: Float64[np.ndarray, "4 4"]) -> Residuals:
+def _residuals(pixels: SharedPixels, matrix: Float64[np.ndarray, "4 4"]) -> _Residuals:
     """How far off points of the second window are, seen from the first window's cameras."""
     local = invert_similarity(pixels.first_camera) @ matrix @ pixels.second_camera
     ours = local[pixels.frame]
@@ -116,7 +120,7 @@ def residuals_of(pixels: SharedPixels, matrix: Float64[np.ndarray, "4 4"]) -> Re
     length = np.maximum(np.linalg.norm(moved, axis=-1), 1e-12)
     wanted = np.linalg.norm(pixels.first, axis=-1)
     there = moved / length[:, None]
-    return Residuals(
+    return _Residuals(
         ray=there - pixels.first / wanted[:, None],
         distance=np.log(length) - np.log(wanted),
         there=there,
@@ -129,7 +133,7 @@ def fit(pixels: SharedPixels, start: Float64[np.ndarray, "4 4"]) -> Fit:
     """Refine a start. Lengths of both windows must be in units of typical distances."""
     matrix, spread = start, _PRIOR_SPREAD
     own = np.zeros((len(pixels.first_camera), 7))
-    residual = residuals_of(pixels, matrix)
+    residual = _residuals(pixels, matrix)
     sigma = _sigmas(residual, pixels, own)
     worth = _worth(pixels)
     for iteration in range(_ITERATIONS):
@@ -141,7 +145,7 @@ def fit(pixels: SharedPixels, start: Float64[np.ndarray, "4 4"]) -> Fit:
         step *= min(1.0, _LARGEST_STEP / max(float(np.abs(step).max()), 1e-300))
         matrix = exp_sim3(step) @ matrix
         spread, own = _spreads(normal, step, spread)
-        residual = residuals_of(pixels, matrix)
+        residual = _residuals(pixels, matrix)
         sigma = _sigmas(residual, pixels, own)
         if last and np.abs(step).max() < _CONVERGED:
             break
@@ -159,8 +163,6 @@ def fit(pixels: SharedPixels, start: Float64[np.ndarray, "4 4"]) -> Fit:
         ray_left=left[0],
         distance_left=left[1],
         sigma=sigma,
-        weight=weight,
-        spread=spread,
     )
 
 
@@ -183,7 +185,7 @@ def _worth(pixels: SharedPixels) -> Float64[np.ndarray, "pixel 2"]:
 
 
 def _without_own(
-    residual: Residuals, pixels: SharedPixels, own: Float64[np.ndarray, "frame 7"]
+    residual: _Residuals, pixels: SharedPixels, own: Float64[np.ndarray, "frame 7"]
 ) -> tuple[Float64[np.ndarray, " pixel"], Float64[np.ndarray, " pixel"]]:
     """Lengths of residuals of rays and of distances, the frames' own errors taken away."""
     ours = own[pixels.frame]
@@ -195,7 +197,7 @@ def _without_own(
 
 
 def _sigmas(
-    residual: Residuals, pixels: SharedPixels, own: Float64[np.ndarray, "frame 7"]
+    residual: _Residuals, pixels: SharedPixels, own: Float64[np.ndarray, "frame 7"]
 ) -> Float64[np.ndarray, "2"]:
     if not len(pixels.frame):
         return _MOST_SIGMA
@@ -204,7 +206,7 @@ def _sigmas(
 
 
 def _weights(
-    residual: Residuals,
+    residual: _Residuals,
     pixels: SharedPixels,
     own: Float64[np.ndarray, "frame 7"],
     sigma: Float64[np.ndarray, "2"],
@@ -216,7 +218,7 @@ def _weights(
 
 
 def _normal(
-    residual: Residuals,
+    residual: _Residuals,
     pixels: SharedPixels,
     weight: Float64[np.ndarray, "pixel 2"],
     sigma: Float64[np.ndarray, "2"],
