@@ -33,6 +33,7 @@ class Anchor:
         points: Where they are at the frame's time, in the world.
         places: Between the pixels of the frame's map; None where the points are its pixels.
         to_surface: From the points to the surface that the frame sees, at the frame's time.
+        deeper: How many times deeper they are than the surface.
     """
 
     frame: int
@@ -40,6 +41,7 @@ class Anchor:
     points: Float32[np.ndarray, "place xyz=3"]
     places: Places | None
     to_surface: Float32[np.ndarray, "place xyz=3"] | None
+    deeper: Float32[np.ndarray, " place"] | None = None
 
     def placed(
         self, moved: FrameMaps
@@ -54,18 +56,21 @@ class Anchor:
             moved: How far the frame's pixels are from their place then, and their confidence.
         """
         way, confidence = moved
-        if self.places is None or self.to_surface is None:
+        if self.places is None or self.to_surface is None or self.deeper is None:
             return self.points + way.reshape(-1, 3), confidence.reshape(-1)
         moved_by = self.places.mixed(way)
         length = np.linalg.norm(moved_by, axis=1)
         apart = np.linalg.norm(self.to_surface, axis=1)
         share = np.minimum(1.0, _TOWARDS_SURFACE * length / np.maximum(apart, 1e-30))
-        moved_by += self.to_surface * share.astype(np.float32)[:, None]
+        share = share.astype(np.float32)
+        # As a camera sees it, what is deeper goes farther.
+        moved_by *= (self.deeper + share * (1 - self.deeper))[:, None]
+        moved_by += self.to_surface * share[:, None]
         return self.points + moved_by, self.places.least(confidence)
 
     def only(self, kept: Bool[np.ndarray, " place"]) -> "Anchor":
         """Some of the places; of an anchor between pixels."""
-        if self.places is None or self.to_surface is None or kept.all():
+        if self.places is None or self.to_surface is None or self.deeper is None or kept.all():
             return self
         return Anchor(
             frame=self.frame,
@@ -73,6 +78,7 @@ class Anchor:
             points=self.points[kept],
             places=Places(pixels=self.places.pixels[kept], shares=self.places.shares[kept]),
             to_surface=self.to_surface[kept],
+            deeper=self.deeper[kept],
         )
 
 
@@ -215,9 +221,10 @@ class Candidate:
         """
         most = np.zeros(len(anchor.which))
         for sighting, (way, _) in zip(sightings, self.moved, strict=True):
-            if sighting.frame == self.frame or anchor.places is None:
+            if sighting.frame == self.frame or anchor.places is None or anchor.deeper is None:
                 continue
-            here = _ruler(anchor.points + anchor.places.mixed(way), sighting, limit)
+            moved = anchor.places.mixed(way) * anchor.deeper[:, None]
+            here = _ruler(anchor.points + moved, sighting, limit)
             there = _ruler(sighting.points[anchor.which], sighting, limit)
             most = np.maximum(most, np.nan_to_num(np.linalg.norm(here - there, axis=1), nan=np.inf))
         return most
@@ -234,6 +241,7 @@ class Candidate:
             points=points,
             places=seen.places,
             to_surface=seen.to_surface,
+            deeper=seen.deeper,
         )
 
     def _nearest(
@@ -285,8 +293,8 @@ def carried_on(
         better = (now < apart[anchor.which]) | (chosen[anchor.which] < 0)
         chosen[anchor.which[better]] = index
         apart[anchor.which[better]] = now[better]
-        anchors.append(anchor)
-    kept = [anchor.only(chosen[anchor.which] == k) for k, anchor in enumerate(anchors)]
+        anchors.append((index, anchor))
+    kept = [anchor.only(chosen[anchor.which] == number) for number, anchor in anchors]
     lost = chosen < 0
     waits = before.waits | _still(sightings, spread)
     sure = np.where(first.confidence > 0, first.confidence, np.inf)

@@ -63,11 +63,13 @@ class Landing:
         on: Which points do; places and ways are those of these alone.
         places: Between the pixels of the camera's map.
         to_surface: From the points to the surface along the camera's rays, in the world.
+        deeper: How many times deeper the points are than the surface.
     """
 
     on: Bool[np.ndarray, " point"]
     places: Places
     to_surface: Float32[np.ndarray, "place xyz=3"]
+    deeper: Float32[np.ndarray, " place"]
 
 
 def turn_between(
@@ -169,6 +171,7 @@ def landing(
         on=inside,
         places=Places(pixels=pixels[on].astype(np.int32), shares=shares.astype(np.float32)),
         to_surface=to_surface.astype(np.float32),
+        deeper=(1 + behind_surface).astype(np.float32),
     )
 
 
