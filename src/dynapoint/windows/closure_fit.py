@@ -30,7 +30,7 @@ _ONE_SURFACE = 1.1
 _TELLING_MATCHES = 30.0
 # What the maps' errors leave at best: of a turn (radians), of a way as a share of the distance, of
 # the logarithm of the scale.
-_FLOOR = np.array([0.003, 0.003, 0.003, 0.004, 0.004, 0.004, 0.05])
+_FLOOR = np.array([0.005, 0.005, 0.005, 0.008, 0.008, 0.008, 0.06])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
