@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64
 
+from dynapoint.geometry.sim3 import adjoint, exp_sim3
 from dynapoint.geometry.similarity import fit_similarity, fit_similarity_robustly
 from dynapoint.windows.closure_pairs import SIDE_PX
 from dynapoint.windows.window_maps import WindowMaps
@@ -30,7 +31,7 @@ _ONE_SURFACE = 1.1
 _TELLING_MATCHES = 30.0
 # What the maps' errors leave at best: of a turn (radians), of a way as a share of the distance, of
 # the logarithm of the scale.
-_FLOOR = np.array([0.003, 0.003, 0.003, 0.004, 0.004, 0.004, 0.05])
+_FLOOR = np.array([0.005, 0.005, 0.005, 0.008, 0.008, 0.008, 0.06])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,13 +143,13 @@ def fit_closure(things: SharedThings) -> ClosureFit:
     for _ in range(2):
         base = start
         solved = least_squares(
-            lambda change: _residuals(things, base @ small_similarity(change)).ravel(),  # noqa: B023
+            lambda change: _residuals(things, base @ exp_sim3(change)).ravel(),  # noqa: B023
             np.zeros(7),
             loss="cauchy",
             x_scale="jac",
             max_nfev=20,
         )
-        start = base @ small_similarity(solved.x)
+        start = base @ exp_sim3(solved.x)
     residual = _residuals(things, start)
     missed = np.linalg.norm(residual[:, :4].reshape(-1, 2, 2), axis=2).max(axis=1) * _SIGMA_PX
     # Maps that contradict each other are worse than usual.
@@ -163,16 +164,6 @@ def fit_closure(things: SharedThings) -> ClosureFit:
         sigma_deg=float(np.degrees(np.sqrt(np.trace(covariance[:3, :3]) / 3))),
         sigma_way=float(np.sqrt(np.trace(covariance[3:6, 3:6]) / 3)),
     )
-
-
-def small_similarity(change: Float64[np.ndarray, "7"]) -> Float64[np.ndarray, "4 4"]:
-    """[exp(σ)·R(ω) | u] of a change [ω, u, σ]: to first order the exponential of Sim(3)."""
-    from scipy.spatial.transform import Rotation  # noqa: PLC0415 - slow to import.
-
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.exp(change[6]) * Rotation.from_rotvec(change[:3]).as_matrix()
-    matrix[:3, 3] = change[3:6]
-    return matrix
 
 
 def _start(things: SharedThings) -> Float64[np.ndarray, "4 4"]:
@@ -239,7 +230,7 @@ def _information(
     distance = _distance(things)
     step = np.array([1e-5] * 3 + [1e-5 * distance] * 3 + [1e-5])
     columns = [
-        (_residuals(things, first_from_second @ small_similarity(change)) - residual) / change.sum()
+        (_residuals(things, first_from_second @ exp_sim3(change)) - residual) / change.sum()
         for change in np.diag(step)
     ]
     jacobian = np.stack(columns, axis=-1)
@@ -260,15 +251,7 @@ def _mixing(things: SharedThings) -> Float64[np.ndarray, "7 7"]:
 
     That is Sim(3)'s adjoint of camera-from-world, with ways as shares of the things' distance.
     """
-    camera = np.linalg.inv(things.second_camera[len(things) // 2])
-    turn, shift = camera[:3, :3], camera[:3, 3]
-    x, y, z = shift
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    mixing = np.zeros((7, 7))
-    mixing[:3, :3] = mixing[3:6, 3:6] = turn
-    mixing[3:6, :3] = cross @ turn
-    mixing[3:6, 6] = -shift
-    mixing[6, 6] = 1.0
+    mixing = adjoint(np.linalg.inv(things.second_camera[len(things) // 2]))
     mixing[3:6] /= _distance(things)
     return mixing
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from dynapoint.geometry.sim3 import scale_of
 from dynapoint.refinement.shared_features import Features, features_in
 from dynapoint.windows.closure_fit import (
     EXPLAINED_PX,
@@ -207,7 +208,7 @@ def _judged(candidate: Candidate, pairs: int, fit: ClosureFit, again: SeenAgain)
     agree = fit.missed_px < EXPLAINED_PX
     explained = float(agree.mean())
     off_depth = float(np.median(fit.off_log_depth))
-    scale = float(np.cbrt(np.linalg.det(fit.first_from_second[:3, :3])))
+    scale = float(scale_of(fit.first_from_second))
     refused = None
     if explained < _LEAST_EXPLAINED:
         refused = (
