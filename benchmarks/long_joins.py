@@ -159,7 +159,6 @@ def by_similarity(part: OraclePart) -> Placed:
 
 def registered(part: OraclePart) -> tuple[Placed, list]:
     """Each window from the one before by registration; and the graph's edges."""
-
     placed, edges = [np.eye(4)], []
     for index, (first, second) in enumerate(pairwise(part.maps)):
         found = register(first, second)
@@ -177,7 +176,6 @@ def registered(part: OraclePart) -> tuple[Placed, list]:
 
 def closed(part: OraclePart, edges: list, *, window: int) -> tuple[Placed, int]:
     """The graph with loop closures: windows of the frames of two places, registered with both."""
-
     edges, count = list(edges), len(part.windows)
     for early, late in closures_of(part, apart=window):
         half = window // 4
