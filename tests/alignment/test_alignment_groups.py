@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynapoint.alignment.coarse import change_of_pixels, coarse_depth
+from dynapoint.alignment.coarse import coarse_depth
 from dynapoint.alignment.linearised import linearised
 from dynapoint.alignment.newton import NewtonPlan, newton
 from dynapoint.alignment.objective import objective
@@ -33,14 +33,12 @@ def differences(one: GroupState, other: GroupState) -> list[float]:
     return [float((a - b).abs().max()) for a, b in pairs]
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("along", [None, 1.0, 0.2])
 @pytest.mark.parametrize("rounding", [0.0, 0.05])
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("focal", ["shared", "frame", "fixed"])
-def test_gradients_are_those_of_finite_differences(relative, rounding, coarse, focal):
-    given, truth = exact_groups(
-        3, LOOP, noise=0.1, relative=relative, rounding=rounding, coarse=coarse
-    )
+def test_gradients_are_those_of_finite_differences(along, rounding, coarse, focal):
+    given, truth = exact_groups(3, LOOP, noise=0.1, along=along, rounding=rounding, coarse=coarse)
     state = shaken(truth, 0.1, 4)
     free = all_but_gauge(given, focal)
     parameters = Parameters(given, state, free, slowness=20.0)
@@ -67,10 +65,10 @@ def test_gradients_are_those_of_finite_differences(relative, rounding, coarse, f
         assert float((gradient * way).sum()) == pytest.approx(slope, rel=2e-5, abs=1e-4)
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("along", [None, 1.0, 0.2])
 @pytest.mark.parametrize("rounding", [0.0, 0.05])
-def test_the_linearised_problem_has_the_gradient_of_the_objective(relative, rounding):
-    given, truth = exact_groups(3, LOOP, noise=0.1, relative=relative, rounding=rounding)
+def test_the_linearised_problem_has_the_gradient_of_the_objective(along, rounding):
+    given, truth = exact_groups(3, LOOP, noise=0.1, along=along, rounding=rounding)
     state = shaken(truth, 0.1, 4)
     free = all_but_gauge(given, "frame")
     lin = linearised(given, state, free, TERMS)
@@ -115,11 +113,11 @@ def turned(vector: torch.Tensor) -> torch.Tensor:
     return torch.linalg.matrix_exp(cross)
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("along", [None, 1.0, 0.2])
 @pytest.mark.parametrize("focal", ["fixed", "shared", "frame"])
 @pytest.mark.parametrize("rounding", [0.0, 0.02])
-def test_a_shaken_state_comes_back_to_the_truth(relative, focal, rounding):
-    given, truth = exact_groups(1, LOOP, relative=relative, rounding=rounding)
+def test_a_shaken_state_comes_back_to_the_truth(along, focal, rounding):
+    given, truth = exact_groups(1, LOOP, along=along, rounding=rounding)
     start = shaken(truth, 0.03, 2)
     found, convergence = newton(given, start, all_but_gauge(given, focal), Terms(), SHARP)
     assert max(differences(start, truth)[:3]) > 0.02
@@ -130,15 +128,15 @@ def test_a_shaken_state_comes_back_to_the_truth(relative, focal, rounding):
 
 
 def test_both_optimisers_find_the_same_minimum():
-    given, truth = exact_groups(1, LOOP, noise=0.05, rounding=0.02)
+    given, truth = exact_groups(1, LOOP, noise=0.05, rounding=0.02, along=1.0)
     start, free = shaken(truth, 0.03, 2), all_but_gauge(given)
     sharp, by_newton = newton(given, start, free, TERMS, SHARP)
     slow, by_adam = adam(
-        given, start, free, TERMS, AdamPlan(iterations=400, final_learning_rate=1e-5)
+        given, start, free, TERMS, AdamPlan(iterations=300, final_learning_rate=1e-5)
     )
     assert by_newton.loss[0] == pytest.approx(by_adam.loss[0], rel=1e-12)
     assert by_newton.loss[-1] <= min(by_adam.loss) < by_newton.loss[-1] + 1e-5
-    assert max(differences(sharp, slow)) < 0.01 < 0.1 * max(differences(start, slow))
+    assert max(differences(sharp, slow)) < 0.02 < 0.1 * max(differences(start, slow))
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -179,8 +177,8 @@ def test_exact_maps_are_not_made_worse():
 
 
 def test_relative_distances_do_not_know_the_unit_and_the_worlds_do():
-    for relative in (True, False):
-        given, truth = exact_groups(2, LOOP, noise=0.1, relative=relative)
+    for along in (0.3, None):
+        given, truth = exact_groups(2, LOOP, noise=0.1, along=along)
         poses, groups = truth.world_from_camera.clone(), truth.world_from_group.clone()
         poses[:, :3, 3] *= 3
         groups[:, :3, 3] *= 3
@@ -189,7 +187,7 @@ def test_relative_distances_do_not_know_the_unit_and_the_worlds_do():
             depth=3 * truth.depth, scale=3 * truth.scale,
         )  # fmt: skip
         ratio = objective(given, larger, Terms()) / objective(given, truth, Terms())
-        assert ratio == pytest.approx(1.0 if relative else 3.0)
+        assert ratio == pytest.approx(3.0 if along is None else 1.0)
 
 
 def test_parts_change_rounding_only_and_answers_repeat():
@@ -216,13 +214,10 @@ def test_coarse_changes_are_bilinear_between_control_points():
     x, y = np.meshgrid((np.arange(COLUMNS) + 0.5) / COLUMNS, (np.arange(ROWS) + 0.5) / ROWS)
     uv = torch.from_numpy(np.stack([x.ravel(), y.ravel()]))
     coarse = coarse_depth(uv, 3, 4)
-    of_pixels = change_of_pixels(field, (ROWS, COLUMNS))
-    torch.testing.assert_close(field.flatten(1) @ coarse.basis, of_pixels.flatten(1))
-    expected = torch.nn.functional.grid_sample(
-        field[:, None], 2 * uv.T.reshape(1, ROWS, COLUMNS, 2).expand(2, -1, -1, -1) - 1,
-        align_corners=True,
-    )[:, 0]  # fmt: skip
-    torch.testing.assert_close(of_pixels, expected)
+    expected = torch.nn.functional.interpolate(
+        field[:, None], (ROWS, COLUMNS), mode="bilinear", align_corners=False
+    )
+    torch.testing.assert_close(field.flatten(1) @ coarse.basis, expected.flatten(1))
     # A constant costs a tenth of its square, a slope more.
     flat = torch.ones(12).double()
     assert float(flat @ coarse.cost @ flat) == pytest.approx(0.1)

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from dynapoint.alignment.coarse import coarse_depth
 from dynapoint.alignment.objective import points_of
-from dynapoint.alignment.observations import GroupObservations
+from dynapoint.alignment.observations import GroupObservations, RayDistances
 from dynapoint.alignment.state import Freedom, GroupState
 
 ROWS, COLUMNS = 6, 9
@@ -26,14 +26,14 @@ def exact_groups(
     groups: Sequence[Sequence[int]],
     *,
     noise: float = 0.0,
-    relative: bool = True,
+    along: float | None = 0.3,
     rounding: float = 0.0,
     coarse: bool = True,
 ) -> tuple[GroupObservations, GroupState]:
     """Observations and the state that made them.
 
     Every frame's depths are its own, as if everything moved; `noise` is the standard deviation of
-    points against their distance.
+    points against their distance. With `along` distances are the groups' own, without the world's.
     """
     rng = np.random.default_rng(seed)
     frames = 1 + max(max(group) for group in groups)
@@ -51,6 +51,7 @@ def exact_groups(
     )
     members = [(group, frame) for group, inside in enumerate(groups) for frame in inside]
     group, frame = (torch.tensor(each) for each in zip(*members, strict=True))
+    eye = torch.zeros(len(members), 3).double()
     given = GroupObservations(
         frame_count=frames,
         group_count=len(groups),
@@ -61,13 +62,16 @@ def exact_groups(
         centred_xy=(uv - 0.5) * 1.2,
         terms=len(members) * uv.shape[1],
         rounding=torch.full((len(members), uv.shape[1]), rounding).double() if rounding else None,
-        relative=relative,
+        in_groups=None
+        if along is None
+        else RayDistances(eye=torch.zeros(len(members), 3).double(), along=along),
         coarse=coarse_depth(uv, 2, 3) if coarse else None,
     )
     world = points_of(given, state)[frame]
     rigid = state.world_from_group[group]
-    own = rigid[:, :3, :3].transpose(1, 2) @ (world - rigid[:, :3, 3:])
-    given.points[:] = own / state.scale[group, None, None]
+    back = rigid[:, :3, :3].transpose(1, 2) / state.scale[group, None, None]
+    given.points[:] = back @ (world - rigid[:, :3, 3:])
+    eye[:] = (back @ (state.world_from_camera[frame, :3, 3:] - rigid[:, :3, 3:]))[..., 0]
     given.points.mul_(1 + noise * torch.from_numpy(rng.normal(size=(len(members), 1, uv.shape[1]))))
     return given, state
 

@@ -210,9 +210,7 @@ def test_the_data_term_and_its_gradient(clip):
             expected = expected + (given.weight[k, view].flatten() * distance).sum()
     by_points, by_matrices = torch.autograd.grad(expected, [points, matrices])
     for pixels_at_once in (1, 3 * pixels, 10**9):
-        found = data_term(
-            as_groups(given), points, matrices, torch.ones(pairs), pixels_at_once=pixels_at_once
-        )
+        found = data_term(as_groups(given), points, matrices, pixels_at_once=pixels_at_once)
         for got, want in (
             (found.total, expected),
             (found.by_points, by_points),
@@ -238,8 +236,7 @@ def test_points_that_meet_exactly_have_no_gradient(clip):
     given = gathered(ExactPairs(clip))
     still = torch.zeros(FRAMES, 3, given.centred_xy[0].numel(), dtype=torch.float64)
     nowhere = torch.zeros(len(given.firsts), 3, 4, dtype=torch.float64)
-    units = torch.ones(len(given.firsts))
-    found = data_term(as_groups(given), still, nowhere, units, pixels_at_once=10**6)
+    found = data_term(as_groups(given), still, nowhere, pixels_at_once=10**6)
     for each in (found.total, found.by_points, found.by_matrices):
         assert torch.equal(each, torch.zeros_like(each))
 

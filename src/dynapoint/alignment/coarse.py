@@ -26,7 +26,9 @@ class CoarseDepth:
 def coarse_depth(
     uv: Float[Tensor, "xy=2 pixel"], rows: int, columns: int, *, dtype: torch.dtype = torch.float64
 ) -> CoarseDepth:
-    """Control points on a grid that spans the image, row by row.
+    """Control points in the middle of equal cells of the image, row by row.
+
+    Bilinear interpolation is that of `cv2.resize`, by which the field is brought to a map's size.
 
     A change of 1 everywhere costs 0.1; differences between neighbouring control points cost their
     mean square, so that where nothing is seen the change is that of the neighbourhood.
@@ -56,20 +58,8 @@ def coarse_depth(
     return CoarseDepth(basis=basis, cost=cost)
 
 
-def change_of_pixels(
-    change: Float[Tensor, "*frame row column"], image_hw: tuple[int, int]
-) -> Float[Tensor, "*frame height width"]:
-    """The change at the centres of all pixels, from that at control points."""
-    height, width = image_hw
-    rows, columns = change.shape[-2:]
-    x = (torch.arange(width, dtype=change.dtype) + 0.5) / width
-    y = (torch.arange(height, dtype=change.dtype) + 0.5) / height
-    return _hats(y, rows).T @ change @ _hats(x, columns)
-
-
 def _hats(place: Float[Tensor, " pixel"], count: int) -> Float[Tensor, "control pixel"]:
-    """How much each of some evenly spread points, from 0 to 1, counts at places between them."""
-    if count == 1:
-        return torch.ones_like(place)[None]
+    """How much each control point counts at places from 0 to 1; beyond the outer ones, they do."""
+    place = (place * count - 0.5).clamp(0, count - 1)
     knots = torch.arange(count, dtype=place.dtype)[:, None]
-    return (1 - (place * (count - 1) - knots).abs()).clamp_min(0)
+    return (1 - (place - knots).abs()).clamp_min(0)

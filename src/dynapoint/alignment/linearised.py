@@ -13,7 +13,7 @@ from dynapoint.alignment.state import Freedom, GroupState, Terms
 # Distances, without rounding, and steps count as no smaller than this when weights are made.
 _LEAST_DISTANCE, _LEAST_STEP = 1e-6, 1e-6
 # Derivatives of so many pixels are held together.
-_PIXELS_AT_ONCE = 2**14
+_PIXELS_AT_ONCE = 2**13
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,33 +104,36 @@ def _gram(
     target = points[frame]
     # From the camera's and the group's own place.
     ray = target - state.world_from_camera[frame, :3, 3:]
-    seen = scale * state.world_from_group[group, :3, :3] @ given.points[part].double()
-    place = state.world_from_group[group, :3, 3:]
-    residual = target - (seen + place)
-    distance = residual.square().sum(dim=1).sqrt()
-    if given.relative:
-        distance = distance / scale[:, 0]
-    if given.rounding is None:
-        root = distance.clamp_min(_LEAST_DISTANCE)
-    else:
-        root = torch.hypot(distance, given.rounding[part].double())
-        root = root.clamp_min(_LEAST_DISTANCE)
-    factor = (given.weight[part].double() / root / given.terms).sqrt()
-    if given.relative:
-        factor = factor / scale[:, 0]
+    seen = given.points[part].double()
+    turn = state.world_from_group[group, :3, :3]
+    arm = target - state.world_from_group[group, :3, 3:]
+    residual = arm - scale * turn @ seen
+    if given.in_groups is None:
+        arm = arm - residual
     forward = rotation[:, :, 2:]
     sideways = forward * (forward * ray).sum(dim=1, keepdim=True) - ray
     basis = given.coarse.basis.double()
     controls = len(basis)
     columns = ray.new_zeros(len(ray), 16 + controls, 3, ray.shape[-1])
     _turn_and_shift(columns[:, :6], ray)
-    _turn_and_shift(columns[:, 6:12], seen)
+    _turn_and_shift(columns[:, 6:12], arm)
     columns[:, 6:12] *= -1
-    columns[:, 12] = -(target - place) if given.relative else -seen
+    columns[:, 12] = -arm
     columns[:, 13] = columns[:, 14 + controls] = sideways
     torch.mul(basis[None, :, None], ray[:, None], out=columns[:, 14 : 14 + controls])
     columns[:, -1] = residual
-    columns *= factor[:, None, None]
+    if given.in_groups is not None:
+        columns /= scale[:, None]
+        if given.in_groups.along != 1.0:
+            own = seen - given.in_groups.eye[part, :, None].double()
+            way = torch.nn.functional.normalize(turn @ own, dim=1)[:, None]
+            along = (columns * way).sum(dim=2, keepdim=True)
+            columns -= way * along.mul_(1 - given.in_groups.along)
+    distance = columns[:, -1].square().sum(dim=1).sqrt()
+    if given.rounding is not None:
+        distance = torch.hypot(distance, given.rounding[part].double())
+    weight = given.weight[part].double() / given.terms
+    columns *= (weight / distance.clamp_min(_LEAST_DISTANCE)).sqrt()[:, None, None]
     flat = columns.flatten(2)
     return flat @ flat.transpose(1, 2)
 

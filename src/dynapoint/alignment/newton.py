@@ -29,6 +29,8 @@ _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e-8, 1e6
 _TRIES = 5
 # Keeps what nothing tells solvable: a share of the mean of the diagonal.
 _RIDGE = 1e-10
+# Indices of so many blocks are held together.
+_BLOCKS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,11 +195,16 @@ def _scattered(
     count: int,
 ) -> csc_array:
     """The sum of blocks in a matrix of so many rows and columns; those numbered -1 are left out."""
-    row = np.broadcast_to(rows[:, :, None], blocks.shape)
-    column = np.broadcast_to(columns[:, None, :], blocks.shape)
-    kept = (row >= 0) & (column >= 0)
-    where = row[kept].astype(np.int32), column[kept].astype(np.int32)
-    return csc_array(coo_array((blocks[kept], where), shape=(count, count)))
+    total = csc_array((count, count))
+    for start in range(0, len(blocks), _BLOCKS_AT_ONCE):
+        part = slice(start, start + _BLOCKS_AT_ONCE)
+        shape = blocks[part].shape
+        row = np.broadcast_to(rows[part, :, None].astype(np.int32), shape)
+        column = np.broadcast_to(columns[part, None, :].astype(np.int32), shape)
+        kept = (row >= 0) & (column >= 0)
+        where = row[kept], column[kept]
+        total = total + csc_array(coo_array((blocks[part][kept], where), shape=(count, count)))
+    return total
 
 
 def _solved(

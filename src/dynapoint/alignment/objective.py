@@ -24,16 +24,11 @@ _LEAST_DISTANCE = 1e-20
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataTerm:
-    """The sum over all pixels (not divided by n) and its gradients.
-
-    `by_log_unit` is that by the logarithms of the units that distances are taken in; 0 where these
-    are the world's.
-    """
+    """The sum over all pixels (not divided by n) and its gradients."""
 
     total: Tensor
     by_points: Float[Tensor, "frame xyz=3 pixel"]
     by_matrices: Float[Tensor, "group 3 4"]
-    by_log_unit: Float[Tensor, " group"]
 
 
 @torch.no_grad()
@@ -41,7 +36,6 @@ def data_term(
     given: GroupObservations,
     points: Float[Tensor, "frame xyz=3 pixel"],
     matrices: Float[Tensor, "group 3 4"],
-    scale: Float[Tensor, " group"],
     *,
     pixels_at_once: int,
 ) -> DataTerm:
@@ -51,42 +45,47 @@ def data_term(
         given: The maps.
         points: The frames' points in the world.
         matrices: [σ·R | σ·t] of every group.
-        scale: σ of every group, in which relative distances are taken.
         pixels_at_once: How many pixels go together: at least one map.
     """
     total = points.new_zeros(())
     by_points, by_matrices = torch.zeros_like(points), torch.zeros_like(matrices)
-    by_log_unit = torch.zeros_like(scale)
     for part in given.parts(pixels_at_once):
         frame, group = given.frame[part], given.group[part]
         seen = given.points[part].to(points.dtype)
         matrix = matrices[group]
         residual = points[frame]
         residual -= matrix[:, :, 3:]
-        residual.baddbmm_(matrix[:, :, :3], seen, alpha=-1)
-        if given.relative:
-            residual /= scale[group, None, None]
-        distance = residual.square().sum(dim=1).sqrt_()
-        weight = given.weight[part].to(points.dtype)
-        if given.rounding is None:
-            total += (weight * distance).sum()
-            root = distance.clamp_min_(_LEAST_DISTANCE)
+        if given.in_groups is None:
+            residual.baddbmm_(matrix[:, :, :3], seen, alpha=-1)
+            distance = residual.square().sum(dim=1).sqrt_()
         else:
-            rounding = given.rounding[part].to(points.dtype)
-            root = torch.hypot(distance, rounding)
-            total += (weight * (root - rounding)).sum()
-            root.clamp_min_(_LEAST_DISTANCE)
-        if given.relative:
-            squares = residual.square().sum(dim=1)
-            by_log_unit.index_add_(0, group, -(weight / root * squares).sum(dim=1))
-            root *= scale[group, None]
+            inverse = torch.linalg.inv(matrix[:, :, :3])
+            # From here on in the group's world, where the residual is that of the frame's point.
+            found = inverse @ residual
+            residual = given.in_groups.shortened(found - seen, seen, part)
+            distance = residual.square().sum(dim=1).sqrt_()
+        weight = given.weight[part].to(points.dtype)
+        cost, root = _cost_and_root(given, distance, part)
+        total += (weight * cost).sum()
         residual *= (weight / root)[:, None]
+        if given.in_groups is not None:
+            residual = given.in_groups.shortened(residual, seen, part)
+            residual, seen = inverse.transpose(1, 2) @ residual, found
         by_points.index_add_(0, frame, residual)
         by_matrices[:, :, :3].index_add_(0, group, residual @ seen.transpose(1, 2), alpha=-1)
         by_matrices[:, :, 3].index_add_(0, group, residual.sum(dim=2), alpha=-1)
-    return DataTerm(
-        total=total, by_points=by_points, by_matrices=by_matrices, by_log_unit=by_log_unit
-    )
+    return DataTerm(total=total, by_points=by_points, by_matrices=by_matrices)
+
+
+def _cost_and_root(
+    given: GroupObservations, distance: Float[Tensor, "member pixel"], part: slice
+) -> tuple[Float[Tensor, "member pixel"], Float[Tensor, "member pixel"]]:
+    """What distances count, and what divides a residual in the gradient."""
+    if given.rounding is None:
+        return distance, distance.clamp_min(_LEAST_DISTANCE)
+    rounding = given.rounding[part].to(distance.dtype)
+    root = torch.hypot(distance, rounding)
+    return root - rounding, root.clamp_min(_LEAST_DISTANCE)
 
 
 def frame_points(
@@ -163,7 +162,6 @@ def objective(given: GroupObservations, state: GroupState, terms: Terms) -> floa
         given,
         points_of(given, state),
         state.group_matrices(),
-        state.scale,
         pixels_at_once=terms.pixels_at_once,
     )
     value = float(data.total) / given.terms
@@ -175,3 +173,18 @@ def objective(given: GroupObservations, state: GroupState, terms: Terms) -> floa
     if state.log_change is not None and terms.depth_cost:
         value += terms.depth_cost * float(depth_cost(given, state.log_change))
     return value
+
+
+@torch.no_grad()
+def distances_in_groups(
+    given: GroupObservations, state: GroupState
+) -> Float[Tensor, "member pixel"]:
+    """How far groups put pixels from where their frames do, in the groups' units; float32."""
+    points, matrices = points_of(given, state), state.group_matrices()
+    found = torch.empty(given.weight.shape, dtype=torch.float32)
+    for part in given.parts(2**16):
+        matrix = matrices[given.group[part]]
+        mapped = matrix[:, :, :3] @ given.points[part].to(matrix) + matrix[:, :, 3:]
+        distance = (points[given.frame[part]] - mapped).square().sum(dim=1).sqrt()
+        found[part] = (distance / state.scale[given.group[part], None]).float()
+    return found

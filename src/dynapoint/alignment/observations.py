@@ -12,6 +12,33 @@ from dynapoint.alignment.coarse import CoarseDepth
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RayDistances:
+    """Distances in groups' worlds, of which what lies along pixels' rays counts less.
+
+    Networks err in depth far more than in direction.
+
+    Attributes:
+        eye: Where each member's camera is in its group's world.
+        along: By how much what lies along a ray is multiplied; 1 are plain distances.
+    """
+
+    eye: Float[Tensor, "member xyz=3"]
+    along: float
+
+    def shortened(
+        self,
+        vectors: Float[Tensor, "part xyz=3 pixel"],
+        seen: Float[Tensor, "part xyz=3 pixel"],
+        part: slice,
+    ) -> Float[Tensor, "part xyz=3 pixel"]:
+        """Vectors at some members' points, shorter along their rays; the map is symmetric."""
+        if self.along == 1.0:
+            return vectors
+        ray = torch.nn.functional.normalize(seen - self.eye[part, :, None].to(seen), dim=1)
+        return vectors - (1 - self.along) * ray * (ray * vectors).sum(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GroupObservations:
     """Where groups see the pixels of frames, at the frames' own times.
 
@@ -30,9 +57,9 @@ class GroupObservations:
             frames alike, or of each. A focal length of 1 means that these are rays of depth 1.
         terms: What the sum over all pixels is divided by; the papers take pixels times pairs.
         rounding: Distances below this count about squared, those above less it: a distance d counts
-            √(d² + r²) - r. In the unit of the distances (see `relative`). None is 0.
-        relative: Distances are taken in the groups' units, so that no change of all scales changes
-            them; else in the world's, as in the papers.
+            √(d² + r²) - r. In the unit of the distances. None is 0.
+        in_groups: If given, distances are taken in the groups' worlds and units, so that no change
+            of all scales changes them, and are shorter along rays; else in the world's.
         coarse: If given, frames' depths change by smooth fields only.
     """
 
@@ -45,7 +72,7 @@ class GroupObservations:
     centred_xy: Float[Tensor, "*each xy=2 pixel"]
     terms: int
     rounding: Float[Tensor, "member pixel"] | None = None
-    relative: bool = False
+    in_groups: RayDistances | None = None
     coarse: CoarseDepth | None = None
 
     def parts(self, pixels_at_once: int) -> Iterator[slice]:

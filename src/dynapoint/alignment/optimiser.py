@@ -80,28 +80,25 @@ def backward(given: GroupObservations, parameters: "Parameters", terms: Terms) -
     """The objective; sets the parameters' gradients to those of the objective times n."""
     rotations, positions = parameters.rotations(), parameters.positions()
     points = parameters.points(rotations, positions)
-    log_scale = parameters.log_scales()
-    matrices = parameters.group_matrices(log_scale)
+    matrices = parameters.group_matrices()
     data = data_term(
         given,
         points.detach(),
         matrices.detach(),
-        log_scale.detach().exp(),
         pixels_at_once=terms.pixels_at_once,
     )
     smooth = smoothness(rotations, positions, translation_weight=terms.translation)
     extra = [(terms.smoothness, smooth)]
     for parameter in parameters.free:
         parameter.grad = None
-    roots, gradients = [points, matrices], [data.by_points, data.by_matrices]
-    if given.relative:
-        roots, gradients = [*roots, log_scale], [*gradients, data.by_log_unit]
     log_change = parameters.log_change()
     if log_change is not None:
         extra.append((terms.depth_cost, depth_cost(given, log_change)))
     # Times n, because single pixels' shares of a mean would vanish in Adam's epsilon.
     weighted = [weight * given.terms * value for weight, value in extra]
-    torch.autograd.backward([*roots, *weighted], [*gradients, *[None] * len(weighted)])
+    torch.autograd.backward(
+        [points, matrices, *weighted], [data.by_points, data.by_matrices, *[None] * len(weighted)]
+    )
     others = sum(weight * value.detach() for weight, value in extra)
     return float(data.total / given.terms + others)
 
@@ -190,11 +187,11 @@ class Parameters:
             return self._log_scale - self._log_scale.mean() + self._mean_log_scale
         return _merged(self._start.scale.log(), self._log_scale, self._freedom.scales)
 
-    def group_matrices(self, log_scale: Float[Tensor, " group"]) -> Float[Tensor, "group 3 4"]:
+    def group_matrices(self) -> Float[Tensor, "group 3 4"]:
         """[scale · R | t] of all groups."""
         held, free = self._start.world_from_group, self._freedom.groups
         new = matrix_from_quaternion_xyzw(self._group_turn)
-        turned = log_scale.exp()[:, None, None] * _merged(held[:, :3, :3], new, free)
+        turned = self.log_scales().exp()[:, None, None] * _merged(held[:, :3, :3], new, free)
         position = _merged(held[:, :3, 3], self._group_position, free)
         return torch.cat([turned, position[:, :, None]], dim=2)
 
