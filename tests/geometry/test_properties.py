@@ -19,6 +19,7 @@ from drawn import (
 )
 from dynapoint.evaluation.metrics import normalised_errors, rotation_errors_deg, spearman, track_epe
 from dynapoint.geometry import arrays, pinhole, rigid
+from dynapoint.geometry.quaternion import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from dynapoint.geometry.similarity import (
     fit_similarity,
     fit_similarity_robustly,
@@ -32,8 +33,6 @@ from dynapoint.models.layers.pose_encoding import (
     camera_from_world,
     encode_cameras,
     intrinsics_px,
-    matrix_from_quaternion_xyzw,
-    quaternion_xyzw_from_matrix,
 )
 from dynapoint.reductions.camera_motion import camera_motion_by_procrustes
 from dynapoint.results.pixel_map import PixelMap

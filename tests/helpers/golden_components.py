@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from dynapoint.data.frames import load_frames
+from dynapoint.geometry.quaternion import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.inference.prepare import prepare_images
 from dynapoint.models.layers.attention import RotaryPositions
@@ -30,8 +31,6 @@ from dynapoint.models.layers.pose_encoding import (
     camera_from_world,
     encode_cameras,
     intrinsics_px,
-    matrix_from_quaternion_xyzw,
-    quaternion_xyzw_from_matrix,
 )
 from dynapoint.models.vggt.parts import depth_maps, point_maps
 from golden_dust3r import (

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.geometry.quaternion import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.layers.pose_encoding import (
     MAX_FIELD_OF_VIEW,
@@ -13,8 +14,6 @@ from dynapoint.models.layers.pose_encoding import (
     camera_from_world,
     encode_cameras,
     intrinsics_px,
-    matrix_from_quaternion_xyzw,
-    quaternion_xyzw_from_matrix,
 )
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from dynapoint.alignment.objective import data_term, frame_points, smoothness
 from dynapoint.errors import ConfigError, ModelError
-from dynapoint.models.pairwise.alignment import AlignmentConfig, align, refine
+from dynapoint.models.pairwise.alignment import AlignmentConfig, align, as_groups, refine
 from dynapoint.models.pairwise.graph import PairGraphConfig, frame_pairs
-from dynapoint.models.pairwise.objective import data_term, frame_points, smoothness
 from dynapoint.models.pairwise.observations import PairCollector, PairObservations, pixel_weight
 from dynapoint.models.pairwise.start import AlignmentState, spanning_tree_start
 from dynapoint.models.protocol import PairMaps
@@ -210,16 +210,34 @@ def test_the_data_term_and_its_gradient(clip):
             expected = expected + (given.weight[k, view].flatten() * distance).sum()
     by_points, by_matrices = torch.autograd.grad(expected, [points, matrices])
     for pixels_at_once in (1, 3 * pixels, 10**9):
-        found = data_term(given, points, matrices, pixels_at_once=pixels_at_once)
-        for got, want in zip(found, (expected, by_points, by_matrices), strict=True):
+        found = data_term(as_groups(given), points, matrices, pixels_at_once=pixels_at_once)
+        for got, want in (
+            (found.total, expected),
+            (found.by_points, by_points),
+            (found.by_matrices, by_matrices),
+        ):
             torch.testing.assert_close(got, want.detach(), rtol=1e-10, atol=1e-10)
+
+
+def test_pairs_are_groups_without_a_copy(clip):
+    given = gathered(ExactPairs(clip))
+    groups, pairs = as_groups(given), len(given.firsts)
+    assert groups.points.untyped_storage().data_ptr() == given.points.untyped_storage().data_ptr()
+    assert groups.weight.untyped_storage().data_ptr() == given.weight.untyped_storage().data_ptr()
+    for member in range(2 * pairs):
+        view, pair = divmod(member, pairs)
+        assert int(groups.group[member]) == pair
+        assert int(groups.frame[member]) == (given.firsts, given.seconds)[view][pair]
+        assert torch.equal(groups.points[member], given.points[pair, view].flatten(1))
+        assert torch.equal(groups.weight[member], given.weight[pair, view].flatten())
 
 
 def test_points_that_meet_exactly_have_no_gradient(clip):
     given = gathered(ExactPairs(clip))
     still = torch.zeros(FRAMES, 3, given.centred_xy[0].numel(), dtype=torch.float64)
     nowhere = torch.zeros(len(given.firsts), 3, 4, dtype=torch.float64)
-    for each in data_term(given, still, nowhere, pixels_at_once=10**6):
+    found = data_term(as_groups(given), still, nowhere, pixels_at_once=10**6)
+    for each in (found.total, found.by_points, found.by_matrices):
         assert torch.equal(each, torch.zeros_like(each))
 
 

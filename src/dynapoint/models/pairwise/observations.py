@@ -82,8 +82,9 @@ class PairCollector:
         weight = pixel_weight(points, confidence)[grid]
         if self._filled == 0:
             pairs, frames = len(self._pairs), self._frame_count
-            self._points = points.new_zeros(pairs, 2, 3, *weight.shape[-2:])
-            self._weight = weight.new_zeros(pairs, *weight.shape[1:])
+            # First frames of all pairs, then second ones, in which order alignment takes them.
+            self._points = points.new_zeros(2, pairs, 3, *weight.shape[-2:]).transpose(0, 1)
+            self._weight = weight.new_zeros(2, pairs, *weight.shape[2:]).transpose(0, 1)
             self.own_points = points.new_zeros(frames, height, width, 3)
             self.own_confidence = confidence.new_zeros(frames, height, width)
         taken = slice(self._filled, self._filled + len(points))
