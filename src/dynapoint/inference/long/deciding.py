@@ -89,9 +89,9 @@ def _card(model: "str | ModelInfo") -> ModelCard | None:
 def _at_once(card: ModelCard | None, model: "str | ModelInfo") -> float:
     """How many frames a network sees in one pass; one that does not say takes any number."""
     if card is not None:
-        return card.at_once
+        return float(card.at_once)
     most = None if isinstance(model, str) else model.most_frames
-    return np.inf if most is None else most
+    return np.inf if most is None else float(most)
 
 
 def _sizes(card: ModelCard | None, window: int | None, overlap: int | None) -> WindowSizes:
