@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from dynapoint.cli.report import Report
 from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
 
 
+@runtime_checkable
 class Asked(Protocol):
     """What of `dynapoint reconstruct`'s options a clip in windows heeds."""
 
