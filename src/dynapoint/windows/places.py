@@ -8,6 +8,7 @@ Zisserman, All about VLAD, CVPR 2013). How alike two frames look is the cosine b
 No network is needed, and no vocabulary learnt elsewhere.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -164,7 +165,10 @@ def _vectors(
     share = min(1.0, _SAMPLE / total)
     some = np.concatenate([each[rng.random(len(each)) < share] for each in kept])
     sample = _root_sift(some if len(some) >= _WORDS else np.concatenate(kept))
-    words, _ = kmeans2(sample, _WORDS, iter=_ROUNDS, minit="points", missing="warn", rng=rng)
+    with warnings.catch_warnings():
+        # A word that nothing is near to stays where it is, and does no harm.
+        warnings.simplefilter("ignore")
+        words, _ = kmeans2(sample, _WORDS, iter=_ROUNDS, minit="points", rng=rng)
     words = words.astype(np.float32)
     return np.stack([_vector(_root_sift(each), words) for each in kept])
 
