@@ -149,7 +149,7 @@ def landing(
     camera = points_in_camera(points.astype(np.float64), pose)
     xy = project(camera, surface.intrinsics.numpy())
     # A place that is not finite compares as false.
-    inside: Bool[np.ndarray, " point"] = ((xy >= 0) & (xy <= [width, height])).all(axis=1)
+    inside = np.asarray(((xy >= 0) & (xy <= [width, height])).all(axis=1))
     index = np.flatnonzero(inside)
     pixels, bilinear, away = _around(xy[index], (height, width))
     plane = planes.reshape(-1, 3)[pixels]
