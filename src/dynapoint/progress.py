@@ -24,7 +24,17 @@ Item = TypeVar("Item")
 
 RECONSTRUCTING = ("read", "load model", "network", "refine")
 SAVING = ("tracks", "contact sheet", "self-check", "write")
-LONG = ("read", "load model", "lens", "windows", "wide windows", "loops", "join", "assemble")
+LONG = (
+    "read",
+    "load model",
+    "lens",
+    "windows",
+    "wide windows",
+    "windows again",
+    "loops",
+    "join",
+    "assemble",
+)
 """The stages from a source to an answer, refined or not, from there to a folder, and from a source
 to an answer in windows."""
 

@@ -203,6 +203,7 @@ def predict(
     known: KnownCameras | None = None,
     lens: LensRule = "shared",
     focal_px: float | None = None,
+    poses: Float64[np.ndarray, "frame 4 4"] | None = None,
     refine: bool = False,
     between: Callable[[], Between] | None = None,
     progress: bool = False,
@@ -218,6 +219,7 @@ def predict(
         known: Cameras that are known: pictures are undistorted, and poses solved again.
         lens: Whether frames of one size have one lens, where it is not known.
         focal_px: In pixels of the pictures, where other frames told it; it stays as it is.
+        poses: Of the cameras, where other frames told them; for refinement.
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
         progress: Whether the network and the result show it.
@@ -236,7 +238,9 @@ def predict(
     if refine:
         begin("refine")
         lenses = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
-        answer, found = refined_answer(answer, frames, pixel_map, **lenses, between=between)
+        answer, found = refined_answer(
+            answer, frames, pixel_map, **lenses, between=between, poses=poses
+        )
         answer, pixel_map = finer_answer(answer, frames, pixel_map)
     return Reconstruction(
         frames=frames,

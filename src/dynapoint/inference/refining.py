@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
-from dynapoint.geometry.arrays import pixel_centres
+from dynapoint.geometry.arrays import pixel_centres, transform_points
 from dynapoint.models.kept.correction import Correction
 from dynapoint.models.kept.followed_paths import FollowedPaths
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
@@ -53,6 +53,7 @@ def refined_answer(
     known_lens: bool,
     one_lens: bool,
     between: Callable[[], Between] | None = None,
+    poses: Float64[np.ndarray, "frame 4 4"] | None = None,
 ) -> tuple[CleanedAnswer, Findings]:
     """Make an answer agree with the pictures, as far as they tell anything, and say what they told.
 
@@ -63,17 +64,19 @@ def refined_answer(
         known_lens: Whether intrinsics were given.
         one_lens: Whether one camera took all frames.
         between: Gives the pictures between the frames, which points are followed through.
+        poses: Cameras (world-from-camera) that are known to be right, and stay.
     """
     followed = None if between is None else followed_flow(between, pixel_map)
     refined = refine(
         small_pictures(frames, pixel_map),
         Answer(
-            world_from_camera=answer.world_from_camera,
+            world_from_camera=answer.world_from_camera if poses is None else poses,
             intrinsics=answer.map_intrinsics,
-            points=answer.points,
+            points=answer.points if poses is None else _seen_from(poses, answer),
             confidence=answer.confidence,
         ),
         known_lens=known_lens,
+        known_poses=poses is not None,
         one_lens=one_lens,
         neighbours=None if followed is None or not followed.far else followed.neighbours,
         detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
@@ -99,6 +102,19 @@ def refined_answer(
             placed=replace(answer.placed, correction=correction),
         ),
         refined.found,
+    )
+
+
+def _seen_from(
+    poses: Float64[np.ndarray, "frame 4 4"], answer: CleanedAnswer
+) -> Float32[np.ndarray, "frame height width xyz=3"]:
+    """Maps of cameras that stand elsewhere and see the same."""
+    moved = poses @ np.linalg.inv(answer.world_from_camera)
+    return np.stack(
+        [
+            transform_points(move, points.astype(np.float64)).astype(np.float32)
+            for move, points in zip(moved, answer.points, strict=True)
+        ]
     )
 
 

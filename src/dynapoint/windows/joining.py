@@ -22,8 +22,9 @@ class Joining:
         closures: Loop closures that were taken.
         closures_refused: Loop closures that were tried and refused.
         adjusted: Whether the adjustment over windows moved the cameras.
-        objective_before: Of that adjustment, at its start.
-        objective_after: The same at its end.
+        residual_before: How far windows put pixels from where their frames do before that
+            adjustment, as a share of their depth: the median over pixels and segments.
+        residual_after: The same after it.
     """
 
     windows: int
@@ -36,8 +37,8 @@ class Joining:
     closures: int = 0
     closures_refused: int = 0
     adjusted: bool = False
-    objective_before: float = 0.0
-    objective_after: float = 0.0
+    residual_before: float = 0.0
+    residual_after: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values by their names."""

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.progress import begin, steps
+from dynapoint.windows.adjustment import adjust_windows
 from dynapoint.windows.closures import Closure
 from dynapoint.windows.graph import GraphEdge, solve_graph
 from dynapoint.windows.joining import Joining
@@ -72,19 +73,30 @@ class Joiner:
         return seam
 
     def add_extra(self, window: FinishedWindow) -> list[Seam]:
-        """Register a window that spans others with all of these."""
+        """Register a window that spans others with all of these.
+
+        One whose cameras the pictures were asked for and did not bear out tells nothing.
+        """
         index = len(self.windows)
         self.windows.append(window)
         self.world_from_window.append(np.eye(4))
-        new = []
+        new: list[Seam] = []
+        if self._tells_nothing(window):
+            return new
         for other, known in enumerate(self.windows[:index]):
-            if known.window.segment != window.window.segment or known.window.extra:
+            if known.window.segment != window.window.segment or self._tells_nothing(known):
                 continue
             if len(known.maps.shared_with(window.maps)) >= _FEWEST_SHARED:
                 found = register(known.maps, window.maps)
                 new.append(Seam(first=other, second=index, found=found))
         self.seams += new
         return new
+
+    @staticmethod
+    def _tells_nothing(window: FinishedWindow) -> bool:
+        """Whether it is an added window whose cameras the pictures did not bear out."""
+        found = window.findings
+        return window.window.extra and found is not None and not found.poses
 
 
 def place(
@@ -103,11 +115,17 @@ def place(
     closing = [each for each in joiner.closures if each.refused is None]
     edges = [seam.edge for seam in joiner.seams] + [_edge_of(closure) for closure in closing]
     solved = solve_graph(len(windows), edges)
-    placements = with_cameras(
+    chained = with_cameras(
         joiner.windows, solved.world_from_window, owners(windows, frame_count), segments
     )
+    joined = {seam.second for seam in joiner.seams}
+    idle = [index for index, window in enumerate(windows) if window.extra and index not in joined]
+    adjusted = adjust_windows(
+        windows, lambda index: joiner.windows[index].maps, chained, left_out=idle
+    )
+    moved = [report for report in adjusted.reports if report.kept_start is None]
     taken = sum(edges[edge].is_closure for edge in range(len(edges)) if edge not in solved.refused)
-    return placements, Joining(
+    return adjusted.placements, Joining(
         windows=len(windows),
         window=sizes.window,
         overlap=sizes.overlap,
@@ -117,6 +135,9 @@ def place(
         doubted=_doubted(joiner),
         closures=taken,
         closures_refused=len(joiner.closures) - taken,
+        adjusted=bool(moved),
+        residual_before=_median([report.residual_before for report in moved]),
+        residual_after=_median([report.residual_after for report in moved]),
     )
 
 

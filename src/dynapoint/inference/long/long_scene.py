@@ -16,7 +16,7 @@ from dynapoint.inference.long.long_decoder import LongDecoder
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.run import LongRun
 from dynapoint.inference.long.shared_lens import find_focal
-from dynapoint.inference.long.window_files import FinishedWindow
+from dynapoint.inference.long.window_files import FinishedWindow, read_window
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
 from dynapoint.inference.windowed_decoder import ClipMaps
@@ -25,6 +25,7 @@ from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.closures import Closure, find_closures
+from dynapoint.windows.contradictions import overruled_windows
 from dynapoint.windows.joining import Joining
 from dynapoint.windows.places import owner_of
 from dynapoint.windows.placing import Placements
@@ -62,10 +63,7 @@ def reconstruct_long(
         for window in run.windows(stream):
             joiner.add(window)
         frames = _frames(run, stream, work)
-    begin("wide windows")
-    wide = wide_windows(run.segments, [each.window for each in joiner.windows], sizes)
-    for window in run.predict_stored(wide, frames):
-        joiner.add_extra(window)
+    joiner = _with_wide(run, joiner, frames, sizes)
     begin("loops")
     joiner.closures = _closures(run, joiner, frames)
     placements, joining = place(joiner, run.segments, frames.count, sizes)
@@ -136,6 +134,27 @@ def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -
     if count is None or count <= sizes.window:
         return None
     return find_focal(source.open, count, predictor, sizes.window)
+
+
+def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: WindowSizes) -> Joiner:
+    """All windows registered, wide ones too, by which some ordinary ones are predicted again."""
+    begin("wide windows")
+    plain = joiner.windows
+    wanted = wide_windows(run.segments, [each.window for each in plain], sizes)
+    wide = run.predict_stored(wanted, frames)
+    sound = [each for each in wide if each.findings is not None and each.findings.poses]
+    overruled = overruled_windows([each.maps for each in plain], [each.maps for each in sound])
+    if overruled:
+        begin("windows again")
+        run.predict_again(overruled, frames)
+        again = {each.window for each in overruled}
+        plain = [read_window(each.folder) if k in again else each for k, each in enumerate(plain)]
+        joiner = Joiner()
+        for window in plain:
+            joiner.add(window)
+    for window in wide:
+        joiner.add_extra(window)
+    return joiner
 
 
 def _closures(run: LongRun, joiner: Joiner, frames: StoredFrames) -> tuple[Closure, ...]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between
@@ -58,6 +60,7 @@ class WindowPredictor:
         frames: Frames,
         *,
         focal_px: float | None = None,
+        poses: Float64[np.ndarray, "frame 4 4"] | None = None,
         between: Callable[[], Between] | None = None,
     ) -> Reconstruction:
         """What the network says of some frames, as a clip of its own.
@@ -65,6 +68,7 @@ class WindowPredictor:
         Args:
             frames: The frames.
             focal_px: Of their lens, in pixels of the pictures, where it was found before.
+            poses: Of their cameras, where other windows told them; for refinement.
             between: Gives the pictures between the frames.
 
         Raises:
@@ -81,6 +85,7 @@ class WindowPredictor:
                 known=known,
                 lens=self.lens,
                 focal_px=focal_px,
+                poses=poses,
                 refine=self.refine,
                 between=between,
             )

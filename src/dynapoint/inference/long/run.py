@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dynapoint.data.between import Between
+from dynapoint.data.between import Between, load_between
 from dynapoint.data.frame_stream import FrameStream, StreamedFrame, between_of, frames_of
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError
@@ -20,6 +20,7 @@ from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.long.workers import Job, Pool, pool_of
 from dynapoint.progress import begin, part, steps
 from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
+from dynapoint.windows.contradictions import Overruled
 from dynapoint.windows.places import Places
 from dynapoint.windows.plan import StreamPlanner
 from dynapoint.windows.spans import Segment, Window, WindowSizes
@@ -161,6 +162,34 @@ class LongRun:
                     found.append(self._read(waiting.popleft()))
             found += [self._read(each) for each in waiting]
         return found
+
+    def predict_again(self, overruled: Sequence[Overruled], frames: Frames) -> None:
+        """Predict windows again whose cameras are others; they take the place of what was written.
+
+        Where the pictures do not bear these cameras out, all stays as it is.
+
+        Args:
+            overruled: Which windows, and their cameras.
+            frames: All frames of the clip.
+        """
+        with pool_of(self._predictor) as pool:
+            waiting = []
+            for each in steps(overruled, "window"):
+                folder = self._work.path / window_folder(each.window)
+                window = read_window(folder).window
+                chosen, _ = _of_disk(frames, window)
+                job = Job(
+                    frames=chosen,
+                    between=load_between(None, chosen),
+                    focal_px=self._focal_px,
+                    window=window,
+                    folder=folder,
+                    lean=self._lean,
+                    poses=each.world_from_camera,
+                )
+                waiting.append(pool.submit(job))
+            for future in waiting:
+                future.result()
 
     @property
     def _lacks_lens(self) -> bool:

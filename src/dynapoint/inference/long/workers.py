@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between
@@ -37,6 +39,8 @@ class Job:
         window: Which frames of the clip they are.
         folder: What becomes the window's folder.
         lean: Leave out what answers further questions.
+        poses: Of its cameras, where they are known; nothing is written unless the pictures bear
+            them out.
     """
 
     frames: Frames
@@ -45,6 +49,7 @@ class Job:
     window: Window
     folder: Path
     lean: bool
+    poses: Float64[np.ndarray, "frame 4 4"] | None = None
 
 
 def predict_and_write(predictor: WindowPredictor, job: Job) -> None:
@@ -53,9 +58,11 @@ def predict_and_write(predictor: WindowPredictor, job: Job) -> None:
     rec = predictor.predict(
         job.frames,
         focal_px=job.focal_px,
+        poses=job.poses,
         between=None if between is None else lambda: between,
     )
-    write_window(rec, job.window, job.folder, lean=job.lean)
+    if job.poses is None or (rec.refinement is not None and rec.refinement.poses):
+        write_window(rec, job.window, job.folder, lean=job.lean)
 
 
 class Pool:

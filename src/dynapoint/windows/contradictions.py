@@ -1,0 +1,121 @@
+"""Ordinary windows whose cameras wide ones contradict, and the cameras that they should have.
+
+In a window of less than a second a large mover may fill the picture: cameras that follow it explain
+the pictures as well as the true ones. A wide window, which sees the background go by for longer,
+tells them apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from dynapoint.geometry.arrays import points_in_camera, rotation_angle_rad
+from dynapoint.geometry.sim3 import exp_sim3, invert_similarity, log_sim3
+from dynapoint.windows.window_maps import WindowMaps
+
+# Relative rotations of two windows that differ by more in the median contradict each other; those
+# of two wide windows that are to be believed differ by less.
+_CONTRADICTS_DEG, _BELIEVED_DEG = 2.0, 1.5
+_FEWEST_SHARED = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Overruled:
+    """A window whose cameras are to be others.
+
+    Attributes:
+        window: Its index.
+        by: Index of the wide window that says so.
+        by_deg: By how much their relative rotations differ, in the median.
+        world_from_camera: Of its frames, `[0]` the identity, in the window's unit.
+    """
+
+    window: int
+    by: int
+    by_deg: float
+    world_from_camera: Float64[np.ndarray, "frame 4 4"]
+
+
+def overruled_windows(plain: Sequence[WindowMaps], wide: Sequence[WindowMaps]) -> list[Overruled]:
+    """The ordinary windows that wide ones contradict; `by` counts in `wide`.
+
+    A wide window counts that no other one contradicts where both see the same.
+    """
+    believed = [k for k, maps in enumerate(wide) if _is_believed(maps, k, wide)]
+    found = []
+    for index, maps in enumerate(plain):
+        shared = {k: maps.shared_with(wide[k]) for k in believed}
+        # What spans more of the window says more of it.
+        order = sorted(shared, key=lambda k: (len(shared[k]), -k), reverse=True)
+        if not order or len(shared[order[0]]) < _FEWEST_SHARED:
+            continue
+        by = order[0]
+        differ = disagreement_deg(maps, wide[by])
+        if differ > _CONTRADICTS_DEG:
+            cameras = cameras_by(maps, wide[by])
+            found.append(Overruled(window=index, by=by, by_deg=differ, world_from_camera=cameras))
+    return found
+
+
+def disagreement_deg(first: WindowMaps, second: WindowMaps) -> float:
+    """By how much relative rotations between shared frames differ: the median over pairs; 0 if few."""
+    frames = first.shared_with(second)
+    if len(frames) < 2:
+        return 0.0
+    one, other = (maps.world_from_camera[maps.local(frames)][:, :3, :3] for maps in (first, second))
+    rows, columns = np.triu_indices(len(frames), 1)
+    turns = [poses[rows].swapaxes(1, 2) @ poses[columns] for poses in (one, other)]
+    differ = rotation_angle_rad(turns[0].swapaxes(1, 2) @ turns[1])
+    return float(np.degrees(np.median(differ)))
+
+
+def cameras_by(maps: WindowMaps, wide: WindowMaps) -> Float64[np.ndarray, "frame 4 4"]:
+    """Cameras of a window that go as a wide one says, and between its frames as the window says.
+
+    What the two differ by is spread evenly over the frames between. Lengths are brought to the
+    window's unit by the depths of the frames that both see.
+    """
+    frames = maps.shared_with(wide)
+    own = maps.local(frames)
+    known = np.array(wide.world_from_camera[wide.local(frames)])
+    known[:, :3, 3] *= np.exp(_log_unit(maps, wide, frames))
+    mine = np.array(maps.world_from_camera)
+    cameras = np.empty_like(mine)
+    for frame in range(len(mine)):
+        behind = np.searchsorted(own, frame, side="right") - 1
+        start = int(np.clip(behind, 0, len(own) - 1))
+        step = np.linalg.inv(mine[own[start]]) @ mine[frame]
+        cameras[frame] = known[start] @ step
+        if 0 <= behind < len(own) - 1:
+            share = (frame - own[start]) / (own[start + 1] - own[start])
+            said = np.linalg.inv(known[start]) @ known[start + 1]
+            meant = np.linalg.inv(mine[own[start]]) @ mine[own[start + 1]]
+            missing = log_sim3(invert_similarity(meant[None]) @ said[None])
+            cameras[frame] = cameras[frame] @ exp_sim3(share * missing)[0]
+    return np.linalg.inv(cameras[0]) @ cameras
+
+
+def _is_believed(maps: WindowMaps, index: int, wide: Sequence[WindowMaps]) -> bool:
+    """Whether no other wide window contradicts one."""
+    return all(
+        disagreement_deg(maps, other) < _BELIEVED_DEG
+        for k, other in enumerate(wide)
+        if k != index and len(maps.shared_with(other)) >= _FEWEST_SHARED
+    )
+
+
+def _log_unit(maps: WindowMaps, wide: WindowMaps, frames: Sequence[int]) -> float:
+    """The logarithm of how many times larger a window's depths are than a wide one's."""
+    ratios = []
+    for one, other in zip(maps.local(frames), wide.local(frames), strict=True):
+        depths = [
+            points_in_camera(each.points[k].astype(np.float64), each.world_from_camera[k])[..., 2]
+            for each, k in ((maps, one), (wide, other))
+        ]
+        sure = (maps.confidence[one] > 0) & (wide.confidence[other] > 0)
+        sure &= (depths[0] > 0) & (depths[1] > 0)
+        if sure.any():
+            ratios.append(float(np.median(np.log(depths[0][sure] / depths[1][sure]))))
+    return float(np.median(ratios)) if ratios else 0.0
