@@ -60,14 +60,14 @@ def overruled_windows(plain: Sequence[WindowMaps], wide: Sequence[WindowMaps]) -
 
 
 def disagreement_deg(first: WindowMaps, second: WindowMaps) -> float:
-    """By how much relative rotations between shared frames differ: the median over pairs; 0 if few."""
+    """By how much rotations between shared frames differ: the median over pairs; 0 if few."""
     frames = first.shared_with(second)
     if len(frames) < 2:
         return 0.0
     one, other = (maps.world_from_camera[maps.local(frames)][:, :3, :3] for maps in (first, second))
     rows, columns = np.triu_indices(len(frames), 1)
     turns = [poses[rows].swapaxes(1, 2) @ poses[columns] for poses in (one, other)]
-    differ = rotation_angle_rad(turns[0].swapaxes(1, 2) @ turns[1])
+    differ = rotation_angle_rad(*turns)
     return float(np.degrees(np.median(differ)))
 
 
