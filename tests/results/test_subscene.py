@@ -10,6 +10,7 @@ from dynapoint.errors import InputError
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.results.on_disk.saving import save
 from dynapoint.results.subscene import main_segment, subscene
+from dynapoint.windows.joining import Joining
 from dynapoint.windows.spans import Segment
 from exported_scenes import scene
 from long_scenes import long_scene
@@ -153,3 +154,14 @@ def test_a_span_of_a_stored_scene_is_saved_with_the_very_frames(tmp_path):
     found = part.query(frame=0, xy=[[30.0, 20.0]], time=2, camera=2).points
     wanted = opened.query(frame=1, xy=[[30.0, 20.0]], time=3, camera=3).points
     close(found, wanted)
+
+
+def test_a_part_of_a_scene_in_windows_sees_points_as_the_whole_does():
+    """What is not sure is not seen there, which a part is to say too."""
+    whole = replace(long_scene(60, TWO), joining=Joining(windows=3, window=24, overlap=8))
+    part = subscene(whole, [0, 1, 5, 30])
+    found = part.query(frame=0, xy=[[5.0, 5.0]])
+    np.testing.assert_array_equal(
+        found.visible, whole.query(frame=0, xy=[[5.0, 5.0]]).visible[[0, 1, 5, 30]]
+    )
+    assert found.visible[3, 0] == 0 and found.visible[0, 0] == 1

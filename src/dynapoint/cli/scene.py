@@ -68,6 +68,8 @@ def _facts(scene: Path) -> dict[str, Any]:
         **asdict(summary),
         "size": rec.frames.size_words,
         "segment_lines": segment_lines(rec),
+        "joining": None if rec.joining is None else rec.joining.to_plain(),
+        "joining_lines": [] if rec.joining is None else rec.joining.lines(),
         "lens": summary.lens_words,
         "camera": summary.camera_words,
         "package_version": manifest.package_version,
@@ -135,5 +137,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     check = facts["self_check"] or {"lines": []}
     said = [f"{name}: {value}" for name, value in lines.items() if value]
     # Next to the frames, whose parts they are.
-    said[2:2] = [f"segment {line}" for line in facts["segment_lines"]]
+    said[2:2] = [f"segment {line}" for line in facts["segment_lines"]] + [
+        f"windows: {line}" for line in facts["joining_lines"]
+    ]
     return said + [f"self-check: {line}" for line in check["lines"]]

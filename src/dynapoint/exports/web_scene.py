@@ -239,11 +239,13 @@ def frame_tracks(
     *,
     frame: int,
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    report: Callable[[float], None] | None = None,
 ) -> TrackSet:
     """Tracks of at most 1200 pixels of a frame, on an even grid over a part of its map.
 
     Of a long scene its own time is one of `times`, which alone say what moves. The part is given as
-    left, top, right and bottom in shares of the map's sides.
+    left, top, right and bottom in shares of the map's sides. `report` is told which share of the
+    times is done.
     """
     height, width = rec.map_hw
     left, right = (min(width - 1, int(box[0] * width)), max(1, round(box[2] * width)))
@@ -257,7 +259,7 @@ def frame_tracks(
         )
     )
     chosen = np.ix_(rows, columns)
-    points, visible, confidence = _followed(rec, times, frame, chosen)
+    points, visible, confidence = _followed(rec, times, frame, chosen, report)
     if rec.frame_count <= MOST_SHOWN:
         motion = rec.motion(frame=frame).probability[chosen]
     else:
@@ -280,7 +282,11 @@ def frame_tracks(
 
 
 def _followed(
-    rec: Reconstruction, times: list[int], frame: int, chosen: tuple[np.ndarray, ...]
+    rec: Reconstruction,
+    times: list[int],
+    frame: int,
+    chosen: tuple[np.ndarray, ...],
+    report: Callable[[float], None] | None,
 ) -> tuple[
     Float32[np.ndarray, "time row column xyz=3"],
     Float32[np.ndarray, "time row column"],
@@ -292,7 +298,9 @@ def _followed(
     """
     points, visible, confidence = [], [], []
     kept = rec.kept_tracks if frame == 0 else None
-    for time in times:
+    for step, time in enumerate(times):
+        if report is not None:
+            report(step / len(times))
         if kept is not None:
             points.append(kept.points[time][chosen])
             visible.append(kept.visible[time][chosen])

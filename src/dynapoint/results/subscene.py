@@ -33,7 +33,8 @@ def subscene(scene: Scene, frames: Sequence[SupportsIndex], *, note: str | None 
     own where the frames are evenly apart; else points are turned into it, a copy for the frames
     chosen. What the decoder gives is turned likewise, when it is asked. Pictures are not copied.
 
-    A part is not stored (`folder` is None), and saved it holds nothing of the network.
+    A part is not stored (`folder` is None), and saved it holds nothing of the network. `joining` is
+    that of the whole scene, whose windows it was made in.
 
     Args:
         scene: The scene.

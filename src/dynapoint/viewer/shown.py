@@ -207,7 +207,9 @@ class ShownScene:
             time = int(np.abs(np.array(fused) - time).argmin())
         return with_facts({}, _places(cloud.paths[time], about * cloud.usable[time], box))
 
-    def tracks(self, frame: int, part: tuple[float, float, float, float]) -> bytes:
+    def tracks(
+        self, frame: int, part: tuple[float, float, float, float], report: Report | None = None
+    ) -> bytes:
         """Tracks of pixels within a part of a frame's map (left, top, right, bottom in shares).
 
         Of a long scene at the times about the frame's own. Facts say at which they begin.
@@ -217,7 +219,9 @@ class ShownScene:
         """
         first = int(np.clip(frame - MOST_SHOWN // 2, 0, max(0, self.frames - MOST_SHOWN)))
         times = self._order[first : first + MOST_SHOWN]
-        tracks = web_scene.frame_tracks(self.rec, times, frame=self._order[frame], box=part)
+        tracks = web_scene.frame_tracks(
+            self.rec, times, frame=self._order[frame], box=part, report=report
+        )
         facts = {"count": tracks.points.shape[1], "first": first, "steps": len(times)}
         return with_facts(facts, *track_arrays(tracks))
 

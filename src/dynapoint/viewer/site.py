@@ -113,7 +113,7 @@ class Site:
                 frame, part = _frame(scene, text), _part(query.get("box", "0,0,1,1"))
                 words = f"Following points of frame {frame + 1}"
                 job = (key, "tracks", frame, part)
-                return self._job(job, words, lambda report: scene.tracks(frame, part))
+                return self._job(job, words, lambda report: scene.tracks(frame, part, report))
             case ("POST", "export", name) if name == "4d" or name in FORMATS:
                 return self._export(key, name)
         return None
