@@ -22,6 +22,9 @@ MOST_LENS_SIGMA = 0.2
 # What cameras explain that nearly all matches agree on, and how firmly these hold them.
 _AGREED, _AGREED_TURN_DEG, _AGREED_COVERAGE = 0.95, 0.1, 0.25
 
+# What cameras that are known have to explain.
+_KNOWN_EXPLAINED = 0.3
+
 # How far cameras may be turned before matches complain, and what they must explain beyond what the
 # network's do; the second and third where the network's explain less than `_NEED`.
 _TURN_DEG, _GAIN = (0.2, 0.32, 0.6), (0.01, 0.1, 0.4)
@@ -66,3 +69,12 @@ def judge(found: Findings) -> Verdict:
     lens = believed and told and found.lens_sigma > 0
     # Turning in one place tells nothing of depth.
     return Verdict(poses=believed, lens=lens, depth=believed and found.start != TURNING_CAMERA)
+
+
+def judge_depth(found: Findings) -> Verdict:
+    """Judge the depths of a solution whose cameras were known to be right.
+
+    Movers that fill the picture are no objection to such cameras, but tell nothing of depth.
+    """
+    told = found.explained >= _KNOWN_EXPLAINED and found.coverage >= _LEAST_COVERAGE
+    return Verdict(poses=True, lens=False, depth=told)

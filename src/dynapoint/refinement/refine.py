@@ -15,7 +15,7 @@ from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
-from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge
+from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge, judge_depth
 from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within, spanning_pairs
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
@@ -200,7 +200,8 @@ class _Work:
             lens_sigma=lens_sigma,
             turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
-        return _Attempt(solution=solution, first=fields, found=found, verdict=judge(found))
+        verdict = judge(found) if self._freedom.poses else judge_depth(found)
+        return _Attempt(solution=solution, first=fields, found=found, verdict=verdict)
 
 
 def _first_flow(
