@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dynapoint.exports.one_call import export_scene as export
     from dynapoint.inference.opening import open_scene as open
     from dynapoint.inference.pipeline import reconstruct as reconstruct
+    from dynapoint.inference.streaming import stream as stream
     from dynapoint.models.catalog import load_model as load_model
     from dynapoint.results.reconstruction import Reconstruction as Reconstruction
     from dynapoint.types import Cameras as Cameras
@@ -26,6 +27,7 @@ _LAZY = {
     "Cameras": ("dynapoint.types", "Cameras"),
     "PointMaps": ("dynapoint.types", "PointMaps"),
     "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
+    "stream": ("dynapoint.inference.streaming", "stream"),
     "open": ("dynapoint.inference.opening", "open_scene"),
     "export": ("dynapoint.exports.one_call", "export_scene"),
     "load_model": ("dynapoint.models.catalog", "load_model"),
@@ -44,6 +46,7 @@ __all__ = [
     "load_model",
     "open",
     "reconstruct",
+    "stream",
     "view",
 ]
 

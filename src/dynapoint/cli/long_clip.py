@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from dynapoint.cli.report import Report
-from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
 from dynapoint.progress import begin
 from dynapoint.threads import chosen_threads, settle
 from dynapoint.windows.spans import WindowSizes
@@ -14,6 +13,7 @@ from dynapoint.windows.spans import WindowSizes
 if TYPE_CHECKING:
     from dynapoint.data.frames import Frames
     from dynapoint.data.selection import FrameSelection
+    from dynapoint.inference.long.deciding import LongSource
     from dynapoint.inference.long.work_folder import Facts
     from dynapoint.inference.scenes import ScenePlan
     from dynapoint.models.protocol import PointMapModel
@@ -39,34 +39,35 @@ class Asked(Protocol):
 
 def clip_in_windows(
     command: Asked, scene: "ScenePlan", selection: "FrameSelection"
-) -> tuple[LongSource, WindowSizes] | None:
+) -> "tuple[LongSource, WindowSizes] | None":
     """A scene's source and windows; None where one pass sees all of its frames.
 
     Raises:
         ConfigError, InputError: The source cannot be used, or there are no such windows.
     """
-    if command.window is None and sure_in_one_pass(selection, command.model):
-        return None
-    from dynapoint.data.frame_stream import open_stream  # noqa: PLC0415
+    from dynapoint.inference.long.deciding import sure_in_one_pass  # noqa: PLC0415
+    from dynapoint.models.cards import find_card  # noqa: PLC0415
 
-    clip = LongSource(
-        lambda: open_stream(
-            scene.given, selection, times_s=command.times, ignore_masks=command.ignore_masks
-        )
-    )
-    sizes = windows_of_clip(
-        clip.frame_count, command.model, window=command.window, overlap=command.overlap
-    )
-    if sizes is None:
-        clip.close()
+    # Before anything is loaded that takes a while.
+    if command.window is None and sure_in_one_pass(selection, find_card(command.model).name):
         return None
-    return clip, sizes
+    from dynapoint.inference.long.in_windows import long_clip  # noqa: PLC0415
+
+    return long_clip(
+        scene.given,
+        command.model,
+        selection,
+        window=command.window,
+        overlap=command.overlap,
+        times_s=command.times,
+        ignore_masks=command.ignore_masks,
+    )
 
 
 def write_long_scene(
     command: Asked,
     scene: "ScenePlan",
-    clip: tuple[LongSource, WindowSizes],
+    clip: "tuple[LongSource, WindowSizes]",
     load_model: "Callable[[], PointMapModel]",
     report: Report,
     *,
@@ -80,8 +81,8 @@ def write_long_scene(
         DynapointError: As for scenes of one pass.
     """
     begin("load model")
+    from dynapoint.inference.long.in_windows import reconstruct_in_windows  # noqa: PLC0415
     from dynapoint.inference.long.work_folder import kept_work_folder  # noqa: PLC0415
-    from dynapoint.inference.pipeline import reconstruct_in_windows  # noqa: PLC0415
     from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
     from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
     from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415

@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between, load_between
-from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection, selection_of
 from dynapoint.data.small_pictures import SmallPictures
@@ -17,20 +15,20 @@ from dynapoint.errors import ConfigError
 from dynapoint.inference.given import check_given, check_with_frames
 from dynapoint.inference.known_cameras import known_cameras
 from dynapoint.inference.lens import LensRule, checked_rule
-from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
-from dynapoint.inference.long.long_scene import reconstruct_long
-from dynapoint.inference.long.predictor import WindowPredictor
-from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
+from dynapoint.inference.long.in_windows import (
+    long_clip,
+    reconstruct_in_windows,
+    will_be_refined,
+)
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource, make_metric
-from dynapoint.models.cards import check_asked, will_refine
+from dynapoint.models.cards import check_asked
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
-from dynapoint.progress import LONG, RECONSTRUCTING, begin, shown
+from dynapoint.progress import RECONSTRUCTING, begin, shown
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.threads import chosen_threads, computing
-from dynapoint.windows.spans import WindowSizes
 
 _LOG = logging.getLogger("dynapoint")
 
@@ -114,11 +112,12 @@ def _reconstruct(
     if isinstance(model, str):
         check_asked(model, reference=options["reference"])
     asked = {name: options.pop(name) for name in ("window", "overlap")}
-    clip = _long_clip(source, model, given, **asked)
+    read = {name: given[name] for name in ("times_s", "ignore_masks")}
+    clip = long_clip(source, model, given["selection"], **read, **asked)
     if clip is not None:
         network, name = _network(model, device)
         return reconstruct_in_windows(*clip, network, model_name=name, **options)
-    small = SmallPictures() if _will_refine(model, options["refine"]) else None
+    small = SmallPictures() if will_be_refined(model, options["refine"]) else None
     begin("read")
     loaded = load_frames(source, small=small, **given)
     check_with_frames(loaded, reference=options["reference"], **beside)
@@ -139,40 +138,6 @@ def _network(
 
     begin("load model")
     return load_model(model, device=device), model
-
-
-def _long_clip(
-    source: Any,
-    model: "str | PointMapModel",
-    given: dict[str, Any],
-    *,
-    window: int | None,
-    overlap: int | None,
-) -> tuple[LongSource, WindowSizes] | None:
-    """A source that is to be predicted in windows, and in which; None for one pass."""
-    told = model if isinstance(model, str) else info_of(model)
-    if window is None and sure_in_one_pass(given["selection"], told):
-        return None
-    beside = {name: given[name] for name in ("selection", "times_s", "ignore_masks")}
-    begin("read")
-    clip = LongSource(lambda: open_stream(source, **beside))
-    sizes = windows_of_clip(clip.frame_count, told, window=window, overlap=overlap)
-    if sizes is None:
-        clip.close()
-        return None
-    return clip, sizes
-
-
-def _will_refine(model: "str | PointMapModel", refine: bool | None) -> bool:
-    """Whether the answer of a network, or of its name, is refined: as asked, or as its card says.
-
-    Raises:
-        ModelError: The name is unknown or retired.
-    """
-    if isinstance(model, str):
-        return will_refine(model, refine)
-    source = info_of(model).source
-    return bool(refine) if source is None else will_refine(source.name, refine)
 
 
 def _check_model(model: Any, device: str | None) -> None:
@@ -223,52 +188,8 @@ def reconstruct_frames(
             reference=reference,
             known=known,
             lens=lens,
-            refine=_will_refine(model, refine),
+            refine=will_be_refined(model, refine),
             between=between,
             progress=progress,
         )
     return reconstruction if scale_from is None else make_metric(reconstruction, *scale_from)
-
-
-def reconstruct_in_windows(
-    clip: LongSource,
-    sizes: WindowSizes,
-    model: "PointMapModel",
-    *,
-    model_name: str | None = None,
-    prepare: Preparation = "default",
-    reference: int = 0,
-    intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
-    lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
-    refine: bool | None = None,
-    work: WorkFolder | None = None,
-    lean: bool = False,
-    progress: bool = False,
-) -> Reconstruction:
-    """Reconstruct a clip of any length with a network already loaded.
-
-    What is not explained here is as `reconstruct` has it. All is kept meanwhile in `work`; None
-    takes a folder among temporary files, which goes with the result. `lean` leaves out what answers
-    further questions.
-
-    Raises:
-        ConfigError, InputError, ModelError: As `reconstruct_frames`.
-        OSError: Nothing can be written.
-    """
-    check_model(model)
-    predictor = WindowPredictor(
-        model=model,
-        info=info_of(model, model_name),
-        prepare=prepare,
-        reference=reference,
-        intrinsics=intrinsics,
-        lens=lens,
-        refine=_will_refine(model, refine),
-    )
-    folder = passing_work_folder() if work is None else work
-    with shown(progress, plan=LONG):
-        rec = reconstruct_long(clip, predictor, sizes, folder, lean=lean, scale_from=scale_from)
-    if rec.frames.note:
-        _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
-    return replace(rec, progress=progress)

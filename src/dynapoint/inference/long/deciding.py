@@ -73,9 +73,8 @@ def windows_of_clip(
         ConfigError: There are no such windows.
         ModelError: The name is unknown or retired.
     """
-    card = _card(model)
-    sizes = _sizes(card, window, overlap)
-    at_once = _at_once(card, model) if window is None else sizes.window
+    sizes = sizes_of(model, window, overlap)
+    at_once = _at_once(_card(model), model) if window is None else sizes.window
     return sizes if frame_count is None or frame_count > at_once else None
 
 
@@ -94,9 +93,14 @@ def _at_once(card: ModelCard | None, model: "str | ModelInfo") -> float:
     return np.inf if most is None else float(most)
 
 
-def _sizes(card: ModelCard | None, window: int | None, overlap: int | None) -> WindowSizes:
-    """The sizes asked for, completed by what suits the network."""
-    usual = _USUAL
+def sizes_of(model: "str | ModelInfo", window: int | None, overlap: int | None) -> WindowSizes:
+    """The sizes asked for, completed by what suits the network.
+
+    Raises:
+        ConfigError: There are no such windows.
+        ModelError: The name is unknown or retired.
+    """
+    card, usual = _card(model), _USUAL
     if card is not None:
         usual = WindowSizes(window=card.window, overlap=card.overlap)
     if window is not None and overlap is None:

@@ -1,7 +1,7 @@
-"""From a stream of any length to one reconstruction."""
+"""From a stream of any length to one reconstruction, and what comes of it on the way."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,121 +9,113 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dynapoint.data.frame_stream import FrameStream
-from dynapoint.inference.long.assembling import assemble
+from dynapoint.errors import InputError
 from dynapoint.inference.long.deciding import LongSource
 from dynapoint.inference.long.joining import Joiner, place
-from dynapoint.inference.long.long_decoder import LongDecoder
+from dynapoint.inference.long.parts import Part, parts_of
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.run import LongRun
+from dynapoint.inference.long.scene_of_windows import FinishedClip, scene_of
 from dynapoint.inference.long.shared_lens import find_focal
-from dynapoint.inference.long.window_files import FinishedWindow, read_window
+from dynapoint.inference.long.window_files import read_window
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
-from dynapoint.inference.windowed_decoder import ClipMaps
 from dynapoint.progress import begin
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
-from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.closures import Closure, find_closures
 from dynapoint.windows.contradictions import overruled_windows
-from dynapoint.windows.joining import Joining
 from dynapoint.windows.places import owner_of
-from dynapoint.windows.placing import Placements
-from dynapoint.windows.spans import Segment, WindowSizes
+from dynapoint.windows.spans import WindowSizes
 from dynapoint.windows.wide import wide_windows
 
 
-def reconstruct_long(
-    source: LongSource,
-    predictor: WindowPredictor,
-    sizes: WindowSizes,
-    work: WorkFolder,
-    *,
-    lean: bool = False,
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
-) -> Reconstruction:
-    """Reconstruct a clip of any length in windows.
+class LongClip:
+    """A clip of any length that is reconstructed while its frames come.
 
-    Args:
-        source: Its frames.
-        predictor: The network and how it is asked.
-        sizes: How many frames a window has, and how many the next one sees again.
-        work: Where everything is kept meanwhile; the result's arrays lie there.
-        lean: Leave out what answers further questions.
-        scale_from: Makes lengths metres, of the first segment at least.
-
-    Raises:
-        ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
-        OSError: Nothing can be written.
+    First `parts`, to the end, then `finished`.
     """
-    focal_px = _focal(source, predictor, sizes)
-    joiner = Joiner()
-    with source.open() as stream:
-        run = LongRun(predictor, work, sizes, focal_px=focal_px, lean=lean)
-        for window in run.windows(stream):
-            joiner.add(window)
-        frames = _frames(run, stream, work)
-    joiner = _with_wide(run, joiner, frames, sizes)
-    begin("loops")
-    joiner.closures = _closures(run, joiner, frames)
-    placements, joining = place(joiner, run.segments, frames.count, sizes)
-    clip = _Clip(
-        frames=frames,
-        windows=joiner.windows,
-        segments=run.segments,
-        joining=joining,
-        predictor=predictor,
-        work=work,
-    )
-    rec = _assembled(clip, placements)
-    if scale_from is None:
-        return rec
-    factor = metres_per_unit(rec, *scale_from)
-    in_metres = _assembled(clip, placements.scaled(factor))
-    settings = {**rec.settings, **settings_of_scale(scale_from[0], factor)}
-    return replace(in_metres, settings=settings)
 
+    def __init__(
+        self,
+        source: LongSource,
+        predictor: WindowPredictor,
+        sizes: WindowSizes,
+        work: WorkFolder,
+        *,
+        lean: bool = False,
+    ) -> None:
+        """Hold what it is made with; nothing is read yet.
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Clip:
-    """A clip whose windows are finished and placed."""
+        Args:
+            source: Its frames.
+            predictor: The network and how it is asked.
+            sizes: How many frames a window has, and how many the next one sees again.
+            work: Where everything is kept meanwhile; the result's arrays lie there.
+            lean: Leave out what answers further questions.
+        """
+        self._source = source
+        self._predictor = predictor
+        self._sizes = sizes
+        self._work = work
+        self._lean = lean
+        self._joiner = Joiner()
+        self._run: LongRun | None = None
+        self._frames: StoredFrames | None = None
 
-    frames: StoredFrames
-    windows: Sequence[FinishedWindow]
-    segments: tuple[Segment, ...]
-    joining: Joining
-    predictor: WindowPredictor
-    work: WorkFolder
+    def parts(self) -> Iterator[Part]:
+        """What each window says, as soon as it is there.
 
+        Raises:
+            ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
+            OSError: Nothing can be written.
+        """
+        focal_px = _focal(self._source, self._predictor, self._sizes)
+        with self._source.open() as stream:
+            run = self._run = LongRun(
+                self._predictor, self._work, self._sizes, focal_px=focal_px, lean=self._lean
+            )
+            yield from parts_of(run.windows(stream), self._joiner)
+            if not self._joiner.windows:
+                raise InputError(
+                    f"all {run.seen.count} frames of {stream.name} are black; give a source that "
+                    "shows something"
+                )
+            self._frames = _frames(run, stream, self._work)
 
-def _assembled(clip: _Clip, placements: Placements) -> Reconstruction:
-    """The scene of placed windows, its arrays written beside them."""
-    begin("assemble")
-    frames, predictor, work = clip.frames, clip.predictor, clip.work
-    arrays = assemble(clip.windows, placements, clip.segments, work.path)
-    pixel_map = _pixel_map(clip.windows[0], frames)
-    maps = ClipMaps(
-        world_from_camera=placements.world_from_camera,
-        map_intrinsics=placements.map_intrinsics,
-        points=arrays.own_time_points,
-        confidence=arrays.own_time_confidence,
-        target_of_frame=frames.target_of_frame,
-    )
-    return Reconstruction(
-        frames=frames,
-        world_from_camera=placements.world_from_camera,
-        intrinsics=np.linalg.inv(pixel_map.map_from_image) @ placements.map_intrinsics,
-        own_time_points=arrays.own_time_points,
-        own_time_confidence=arrays.own_time_confidence,
-        pixel_map=pixel_map,
-        decoder=LongDecoder(maps, clip.segments, work, len(clip.windows), lambda: predictor.model),
-        model_name=predictor.info.name,
-        weights_sha256=predictor.info.weights_sha256,
-        settings=predictor.settings(),
-        pictures=arrays.pictures,
-        segments=clip.segments if len(clip.segments) > 1 else (),
-        joining=clip.joining,
-    )
+    def finished(
+        self, *, scale_from: tuple[ScaleSource, str | Path] | None = None
+    ) -> Reconstruction:
+        """The whole clip, once all of its parts have come.
+
+        Args:
+            scale_from: Makes lengths metres, of the first segment at least.
+
+        Raises:
+            ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
+            OSError: Nothing can be written.
+        """
+        run, frames = self._run, self._frames
+        assert run is not None and frames is not None  # `parts` has ended.
+        joiner = _with_wide(run, self._joiner, frames, self._sizes)
+        begin("loops")
+        joiner.closures = _closures(run, joiner, frames)
+        placements, joining = place(joiner, run.segments, frames.count, self._sizes)
+        clip = FinishedClip(
+            frames=frames,
+            windows=joiner.windows,
+            segments=run.segments,
+            joining=joining,
+            predictor=self._predictor,
+            work=self._work,
+        )
+        rec = scene_of(clip, placements)
+        if scale_from is None:
+            return rec
+        factor = metres_per_unit(rec, *scale_from)
+        in_metres = scene_of(clip, placements.scaled(factor))
+        settings = {**rec.settings, **settings_of_scale(scale_from[0], factor)}
+        return replace(in_metres, settings=settings)
 
 
 def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -> float | None:
@@ -196,16 +188,4 @@ def _frames(run: LongRun, stream: FrameStream, work: WorkFolder) -> StoredFrames
             "masked": seen.masked,
             "identity": stream.identity,
         },
-    )
-
-
-def _pixel_map(window: FinishedWindow, frames: StoredFrames) -> PixelMap:
-    """Where the pixels of all frames lie in the maps: as those of the first window do."""
-    matrix = window.map_from_image()[0]
-    count = frames.count
-    return PixelMap(
-        scale=np.tile(matrix[[0, 1], [0, 1]], (count, 1)),
-        offset=np.tile(matrix[:2, 2], (count, 1)),
-        picture_hw=frames.picture_hw,
-        map_hw=(window.maps.confidence.shape[1], window.maps.confidence.shape[2]),
     )

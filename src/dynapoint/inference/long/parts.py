@@ -1,4 +1,4 @@
-"""A clip as it comes: what each window says as soon as it is there, and corrections of earlier."""
+"""A clip as it comes: what each window says as soon as it is there."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class CorrectedCameras:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """What one window of a clip adds.
+    """What one window of a clip adds; the last one brings corrections and no frames.
 
     Attributes:
         index: Of the window, from 0.
@@ -35,7 +35,7 @@ class Part:
         world_from_camera: Of these, in the world of their segment: the camera of its first frame,
             in the unit of its first window.
         segment: Index of the segment; a new one is a new world.
-        window: What it says of all of its frames, in a world of its own.
+        window: What it says of all of its frames, in a world of its own; None in the last part.
         world_from_window: The similarity from there to the segment's world.
         seam: How it was registered with the window before; None where a segment begins.
         corrected: Cameras of earlier frames that are elsewhere now; None for none.
@@ -45,9 +45,9 @@ class Part:
     frames: tuple[int, ...]
     world_from_camera: Float64[np.ndarray, "frame 4 4"]
     segment: int
-    window: FinishedWindow
+    window: FinishedWindow | None
     world_from_window: Float64[np.ndarray, "4 4"]
-    seam: Registration | None
+    seam: Registration | None = None
     corrected: CorrectedCameras | None = None
 
 
@@ -75,3 +75,17 @@ def parts_of(windows: Iterator[FinishedWindow], joiner: Joiner) -> Iterator[Part
             world_from_window=placed,
             seam=None if seam is None else seam.found,
         )
+
+
+def correction(index: int, world_from_camera: Float64[np.ndarray, "frame 4 4"]) -> Part:
+    """The last part: where all cameras are in the end."""
+    frames = tuple(range(len(world_from_camera)))
+    return Part(
+        index=index,
+        frames=(),
+        world_from_camera=np.zeros((0, 4, 4)),
+        segment=0,
+        window=None,
+        world_from_window=np.eye(4),
+        corrected=CorrectedCameras(frames=frames, world_from_camera=world_from_camera),
+    )

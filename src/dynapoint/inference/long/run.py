@@ -136,7 +136,6 @@ class LongRun:
             waiting: deque[_Waiting] = deque()
             for window in self._planned(stream):
                 waiting.append(self._submitted(pool, window, stream))
-                self._let_go()
                 # Without a lens all others wait for the first one's.
                 while len(waiting) >= pool.beside or self._lacks_lens:
                     yield self._finished(waiting.popleft())
@@ -201,6 +200,7 @@ class LongRun:
             self._keep(number, frame)
             self._held.append((number, frame))
             yield from self.planner.look(frame.image, frame.timestamp_s)
+            # Only now: a look may tell of several windows.
             self._let_go()
         yield from self.planner.finish()
 

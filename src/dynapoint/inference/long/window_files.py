@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from dynapoint.errors import SceneError
+from dynapoint.errors import ModelError, SceneError
 from dynapoint.inference.predict import NetworkDecoder
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.kept.finer_maps import nearest_places
@@ -81,6 +81,7 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
         lean: Leave out what answers further questions.
 
     Raises:
+        ModelError: What the network keeps of a clip is of a kind that has no name.
         OSError: It cannot be written.
     """
     with new_folder(folder) as part:
@@ -102,7 +103,7 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         encoded_sha256 = None
         if not lean and isinstance(rec.decoder, NetworkDecoder):
-            write_encoded(rec.decoder.placed, part / ENCODED_FILE)
+            _write_encoded(rec.decoder, rec.model_name, part / ENCODED_FILE)
             encoded_sha256 = sha256_of(part / ENCODED_FILE)
         found = rec.refinement
         facts = {
@@ -114,6 +115,21 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             "encoded_sha256": encoded_sha256,
         }
         (part / WINDOW_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_encoded(decoder: NetworkDecoder, model_name: str, path: Path) -> None:
+    """Write what a network keeps of a window.
+
+    Raises:
+        ModelError: It is of a kind that has no name.
+    """
+    try:
+        write_encoded(decoder.placed, path)
+    except TypeError as error:
+        raise ModelError(
+            f"what {model_name} encodes cannot be kept, as windows of a long clip are: {error}; "
+            "name its kinds (docs/extending.md), or use fewer frames"
+        ) from error
 
 
 def read_window(folder: Path) -> FinishedWindow:

@@ -1,0 +1,118 @@
+"""From any source to a reconstruction in windows: what `pipeline` and the commands call."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from dynapoint.data.frame_stream import open_stream
+from dynapoint.data.selection import FrameSelection
+from dynapoint.inference.lens import LensRule, checked_rule
+from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
+from dynapoint.inference.long.long_scene import LongClip
+from dynapoint.inference.long.predictor import WindowPredictor
+from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
+from dynapoint.inference.prepare import Preparation
+from dynapoint.inference.scale import ScaleSource
+from dynapoint.models.cards import will_refine
+from dynapoint.models.protocol import check_model, info_of
+from dynapoint.progress import LONG, begin, shown
+from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.windows.spans import WindowSizes
+
+_LOG = logging.getLogger("dynapoint")
+
+if TYPE_CHECKING:
+    from dynapoint.models.protocol import PointMapModel
+
+
+def long_clip(
+    source: Any,
+    model: "str | PointMapModel",
+    selection: FrameSelection,
+    *,
+    window: int | None = None,
+    overlap: int | None = None,
+    times_s: ArrayLike | Path | None = None,
+    ignore_masks: Path | str | None = None,
+) -> tuple[LongSource, WindowSizes] | None:
+    """A source that is to be predicted in windows, and in which; None for one pass.
+
+    Raises:
+        ConfigError, InputError: The source cannot be used, or there are no such windows.
+        ModelError: The name is unknown or retired.
+    """
+    told = model if isinstance(model, str) else info_of(model)
+    if window is None and sure_in_one_pass(selection, told):
+        return None
+    begin("read")
+    clip = LongSource(
+        lambda: open_stream(source, selection, times_s=times_s, ignore_masks=ignore_masks)
+    )
+    sizes = windows_of_clip(clip.frame_count, told, window=window, overlap=overlap)
+    if sizes is None:
+        clip.close()
+        return None
+    return clip, sizes
+
+
+def will_be_refined(model: "str | PointMapModel", refine: bool | None) -> bool:
+    """Whether the answer of a network, or of its name, is refined: as asked, or as its card says.
+
+    Raises:
+        ModelError: The name is unknown or retired.
+    """
+    if isinstance(model, str):
+        return will_refine(model, refine)
+    source = info_of(model).source
+    return bool(refine) if source is None else will_refine(source.name, refine)
+
+
+def reconstruct_in_windows(
+    clip: LongSource,
+    sizes: WindowSizes,
+    model: "PointMapModel",
+    *,
+    model_name: str | None = None,
+    prepare: Preparation = "default",
+    reference: int = 0,
+    intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
+    lens: LensRule = "shared",
+    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    refine: bool | None = None,
+    work: WorkFolder | None = None,
+    lean: bool = False,
+    progress: bool = False,
+) -> Reconstruction:
+    """Reconstruct a clip of any length with a network already loaded.
+
+    What is not explained here is as `reconstruct` has it. All is kept meanwhile in `work`; None
+    takes a folder among temporary files, which goes with the result. `lean` leaves out what answers
+    further questions.
+
+    Raises:
+        ConfigError, InputError, ModelError: As `reconstruct_frames`.
+        OSError: Nothing can be written.
+    """
+    check_model(model)
+    predictor = WindowPredictor(
+        model=model,
+        info=info_of(model, model_name),
+        prepare=prepare,
+        reference=reference,
+        intrinsics=intrinsics,
+        lens=checked_rule(lens),
+        refine=will_be_refined(model, refine),
+    )
+    folder = passing_work_folder() if work is None else work
+    with shown(progress, plan=LONG):
+        long = LongClip(clip, predictor, sizes, folder, lean=lean)
+        for _ in long.parts():
+            pass
+        rec = long.finished(scale_from=scale_from)
+    if rec.frames.note:
+        _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
+    return replace(rec, progress=progress)
