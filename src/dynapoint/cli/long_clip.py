@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 from dynapoint.cli.report import Report
 from dynapoint.progress import begin
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
 
 
-@runtime_checkable
-class Asked(Protocol):
-    """What of `dynapoint reconstruct`'s options a clip in windows heeds."""
+_DEPENDS_ON = (
+    *("frames", "fps", "stride", "start", "end", "times", "ignore_masks", "intrinsics", "lens"),
+    *("refine", "no_refine", "prepare", "reference", "precision", "decoder_weights", "lean"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What of `dynapoint reconstruct`'s options a clip in windows heeds.
+
+    Attributes:
+        told: All options that what windows say depends on, as text.
+    """
 
     model: str
     window: int | None
@@ -35,6 +46,14 @@ class Asked(Protocol):
     scale_from: tuple[Literal["depth", "trajectory", "distance"], str] | None
     lean: bool
     overwrite: bool
+    told: str
+
+    @classmethod
+    def of(cls, command: Any) -> "Asked":
+        """Those of a command."""
+        names = [each.name for each in fields(cls) if each.name != "told"]
+        told = json.dumps({name: str(getattr(command, name)) for name in _DEPENDS_ON})
+        return cls(**{name: getattr(command, name) for name in names}, told=told)
 
 
 def clip_in_windows(
@@ -123,9 +142,6 @@ def _facts(
     from dynapoint.data.identity import identity_of  # noqa: PLC0415
     from dynapoint.models.protocol import info_of  # noqa: PLC0415
 
-    names = ("frames", "fps", "stride", "start", "end", "times", "ignore_masks", "intrinsics")
-    names += ("lens", "refine", "no_refine", "prepare", "reference", "precision")
-    names += ("decoder_weights", "lean")
     info = info_of(model, command.model)
     return {
         "version": dynapoint.__version__,
@@ -134,5 +150,5 @@ def _facts(
         "overlap": sizes.overlap,
         "model": info.name,
         "weights_sha256": info.weights_sha256,
-        "options": json.dumps({name: str(getattr(command, name)) for name in names}),
+        "options": command.told,
     }

@@ -11,7 +11,7 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
-from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
+from dynapoint.progress import LONG, RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
 if TYPE_CHECKING:
@@ -240,15 +240,20 @@ class Reconstruct:
         name: str,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
-        from dynapoint.cli.long_clip import clip_in_windows, write_long_scene  # noqa: PLC0415
+        from dynapoint.cli.long_clip import (  # noqa: PLC0415
+            Asked,
+            clip_in_windows,
+            write_long_scene,
+        )
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
-        with shown(name=name, plan=(*RECONSTRUCTING, *SAVING)) as work:
+        asked = Asked.of(self)
+        clip = clip_in_windows(asked, scene, selection)
+        with shown(name=name, plan=(*(LONG if clip else RECONSTRUCTING), *SAVING)) as work:
             begin("read")
-            clip = clip_in_windows(self, scene, selection)
             if clip is not None:
-                frames = write_long_scene(self, scene, clip, load_model, report, refine=refine)
+                frames = write_long_scene(asked, scene, clip, load_model, report, refine=refine)
             else:
                 frames = self._write_scene(
                     scene,

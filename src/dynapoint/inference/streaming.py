@@ -111,15 +111,16 @@ def stream(
     clip = LongSource(
         lambda: open_stream(source, selection, times_s=times_s, ignore_masks=ignore_masks)
     )
-    name = None
     if isinstance(model, str):
         from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
-        name, model = model, load_model(model, device=device)
-    check_model(model)
+        network, name = load_model(model, device=device), model
+    else:
+        network, name = model, None
+    check_model(network)
     predictor = WindowPredictor(
-        model=model,
-        info=info_of(model, name),
+        model=network,
+        info=info_of(network, name),
         prepare=prepare,
         reference=reference,
         intrinsics=intrinsics,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def find_focal(
         with open_again() as stream:
             taken = _taken(stream, wanted)
             frames = frames_of(taken, stream)
-        rec = predictor.predict(frames, between=lambda taken=taken: between_of(taken))
+        rec = predictor.predict(frames, between=partial(between_of, taken))
         lens = rec.intrinsics[:, [0, 1], [0, 1]]
         found = rec.refinement
         sigma = found.lens_sigma if found is not None and found.poses else LENS_SIGMA

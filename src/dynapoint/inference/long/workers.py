@@ -84,7 +84,8 @@ class Pool:
             return submitted
         done: Future[None] = Future()
         try:
-            done.set_result(predict_and_write(self._predictor, job))
+            predict_and_write(self._predictor, job)
+            done.set_result(None)
         except Exception as error:
             done.set_exception(error)
         return done
