@@ -68,7 +68,8 @@ def clip_in_windows(
     from dynapoint.models.cards import find_card  # noqa: PLC0415
 
     # Before anything is loaded that takes a while.
-    if command.window is None and sure_in_one_pass(selection, find_card(command.model).name):
+    one_pass = command.window is None and sure_in_one_pass(selection, find_card(command.model).name)
+    if one_pass and not scene.arrives:
         return None
     from dynapoint.inference.long.in_windows import long_clip  # noqa: PLC0415
 

@@ -1,5 +1,6 @@
 """Deciding which of the inputs on a command line belong to one scene, and where each scene goes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from dynapoint.results.on_disk.manifest import Manifest
 
 SCENE_SUFFIX = ".4d"
 
+ARRIVES = re.compile(r"-|camera:\d+")
+"""Names of what is no file: standard input and cameras."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScenePlan:
@@ -22,6 +26,11 @@ class ScenePlan:
     source: tuple[Path, ...]
     label: str
     output: Path
+
+    @property
+    def arrives(self) -> bool:
+        """Whether its frames come as they come, from a pipe or a camera."""
+        return len(self.source) == 1 and ARRIVES.fullmatch(str(self.source[0])) is not None
 
     @property
     def given(self) -> Path | list[Path]:
@@ -40,9 +49,20 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
     All image files (also those a pattern stands for) are one scene in `output`, and so is a single
     video or folder; several videos or folders are one scene each in `output`/NAME.4d.
 
+    Standard input ("-") and a camera ("camera:0") are one scene alone.
+
     Raises:
-        InputError: Something does not exist, or image files stand beside videos or folders.
+        InputError: Something does not exist, image files stand beside videos or folders, or a pipe
+            or a camera beside anything.
     """
+    arriving = [text for text in inputs if ARRIVES.fullmatch(text)]
+    if arriving:
+        if len(inputs) > 1:
+            raise InputError(
+                f"{arriving[0]} stands beside {len(inputs) - 1} other inputs; reconstruct it alone"
+            )
+        label = "standard input" if arriving[0] == "-" else arriving[0]
+        return [ScenePlan(source=(Path(arriving[0]),), label=label, output=output)]
     paths = [path for text in inputs for path in expand_pattern(Path(text))]
     pictures = [path for path in paths if path.is_file() and is_image_path(path)]
     if pictures and len(pictures) < len(paths):

@@ -1,6 +1,7 @@
 """From any source to a reconstruction in windows: what `pipeline` and the commands call."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import ScaleSource
+from dynapoint.inference.scenes import ARRIVES
 from dynapoint.models.cards import will_refine
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.progress import LONG, begin, shown
@@ -46,7 +48,8 @@ def long_clip(
         ModelError: The name is unknown or retired.
     """
     told = model if isinstance(model, str) else info_of(model)
-    if window is None and sure_in_one_pass(selection, told):
+    held = isinstance(source, list | tuple) or hasattr(source, "__array__")
+    if window is None and sure_in_one_pass(selection, told) and (held or _is_file(source)):
         return None
     begin("read")
     clip = LongSource(
@@ -57,6 +60,11 @@ def long_clip(
         clip.close()
         return None
     return clip, sizes
+
+
+def _is_file(source: Any) -> bool:
+    """Whether a source is named and no pipe or camera."""
+    return isinstance(source, str | os.PathLike) and not ARRIVES.fullmatch(os.fspath(source))
 
 
 def will_be_refined(model: "str | PointMapModel", refine: bool | None) -> bool:
