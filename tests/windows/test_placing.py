@@ -1,5 +1,7 @@
 """Where windows, frames and their points lie, against worlds that are known exactly."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -7,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from dynapoint.windows.contradictions import (
     cameras_by,
     disagreement_deg,
+    log_unit_of,
     overruled_windows,
 )
 from dynapoint.windows.placing import (
@@ -65,6 +68,10 @@ def window_maps(frames, world_from_camera, depth, scale=1.0) -> WindowMaps:
         points=points.astype(np.float32),
         confidence=np.ones((len(frames), *HW), np.float32),
     )
+
+
+def unit_of(plain, wide):
+    return lambda index, by: log_unit_of(plain[index], wide[by])
 
 
 def placed(windows, cameras, owner, change=None) -> Placements:
@@ -168,7 +175,7 @@ def test_wide_windows_share_frames_with_all_ordinary_ones():
         for window in (each for each in windows if each.segment == index):
             shared = [len(set(each.frames) & set(window.frames)) for each in mine]
             assert max(shared) >= min(4, len(window.frames) // 4)
-        for one, other in zip(mine[:-1], mine[1:], strict=True):
+        for one, other in itertools.pairwise(mine):
             assert len(set(one.frames) & set(other.frames)) >= 12
         for each in mine:
             assert len(each.frames) <= 24
@@ -193,8 +200,9 @@ def test_cameras_that_follow_a_mover_are_overruled(seed):
         wrong[frame] = wrong[frame - 1] @ step
     good = window_maps(range(0, 20), truth, depth, 3.0)
     bad = window_maps(range(18, 40), wrong, depth, 3.0)
-    assert disagreement_deg(good, wide[0]) < 1e-3 < 2 < disagreement_deg(bad, wide[1])
-    [found] = overruled_windows([good, bad], wide)
+    assert disagreement_deg(good, wide[0]) < 1e-3
+    assert disagreement_deg(bad, wide[1]) > 2
+    [found] = overruled_windows([good, bad], wide, unit_of([good, bad], wide))
     assert found.window == 1
     wanted = np.linalg.inv(truth[18]) @ truth[18:40]
     wanted[:, :3, 3] *= 3.0
@@ -221,7 +229,9 @@ def test_exact_cameras_stay(seed=0):
         window_maps(range(5, 25), truth, depth, 2.0),
         window_maps(range(0, 40, 4), truth, depth),
     )
-    np.testing.assert_allclose(cameras_by(maps, wide), maps.world_from_camera, atol=1e-5)
+    np.testing.assert_allclose(
+        cameras_by(maps, wide, log_unit_of(maps, wide)), maps.world_from_camera, atol=1e-5
+    )
 
 
 def test_wide_windows_that_contradict_each_other_overrule_nobody():
@@ -230,4 +240,4 @@ def test_wide_windows_that_contradict_each_other_overrule_nobody():
     depth = rng.uniform(1, 5, (60, *HW))
     wide = [window_maps(range(0, 48, 4), truth, depth), window_maps(range(12, 60, 4), other, depth)]
     bad = window_maps(range(18, 40), path(rng, 60), depth)
-    assert overruled_windows([bad], wide) == []
+    assert overruled_windows([bad], wide, unit_of([bad], wide)) == []

@@ -5,8 +5,9 @@ the pictures as well as the true ones. A wide window, which sees the background 
 tells them apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -19,6 +20,21 @@ from dynapoint.windows.window_maps import WindowMaps
 # of two wide windows that are to be believed differ by less.
 _CONTRADICTS_DEG, _BELIEVED_DEG = 2.0, 1.5
 _FEWEST_SHARED = 4
+
+
+@runtime_checkable
+class SeesFrames(Protocol):
+    """Cameras of some frames of a clip, such as those of `window_maps.WindowMaps`."""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Indices of the frames, increasing."""
+        ...
+
+    @property
+    def world_from_camera(self) -> Float64[np.ndarray, "frame 4 4"]:
+        """Their cameras, in a world of their own."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,54 +54,70 @@ class Overruled:
     world_from_camera: Float64[np.ndarray, "frame 4 4"]
 
 
-def overruled_windows(plain: Sequence[WindowMaps], wide: Sequence[WindowMaps]) -> list[Overruled]:
+def overruled_windows(
+    plain: Sequence[SeesFrames],
+    wide: Sequence[SeesFrames],
+    log_unit: Callable[[int, int], float],
+) -> list[Overruled]:
     """The ordinary windows that wide ones contradict; `by` counts in `wide`.
 
     A wide window counts that no other one contradicts where both see the same.
+
+    Args:
+        plain: Cameras of the ordinary windows.
+        wide: Cameras of the wide ones.
+        log_unit: What `log_unit_of` says of an ordinary window and a wide one, by their indices.
     """
-    believed = [k for k, maps in enumerate(wide) if _is_believed(maps, k, wide)]
+    believed = [k for k, each in enumerate(wide) if _is_believed(each, k, wide)]
     found = []
-    for index, maps in enumerate(plain):
-        shared = {k: maps.shared_with(wide[k]) for k in believed}
+    for index, mine in enumerate(plain):
+        shared = {k: len(_shared(mine, wide[k])) for k in believed}
         # What spans more of the window says more of it.
-        order = sorted(shared, key=lambda k: (len(shared[k]), -k), reverse=True)
-        if not order or len(shared[order[0]]) < _FEWEST_SHARED:
+        order = sorted(shared, key=lambda k: (shared[k], -k), reverse=True)
+        if not order or shared[order[0]] < _FEWEST_SHARED:
             continue
         by = order[0]
-        differ = disagreement_deg(maps, wide[by])
+        differ = disagreement_deg(mine, wide[by])
         if differ > _CONTRADICTS_DEG:
-            cameras = cameras_by(maps, wide[by])
+            cameras = cameras_by(mine, wide[by], log_unit(index, by))
             found.append(Overruled(window=index, by=by, by_deg=differ, world_from_camera=cameras))
     return found
 
 
-def disagreement_deg(first: WindowMaps, second: WindowMaps) -> float:
+def disagreement_deg(first: SeesFrames, second: SeesFrames) -> float:
     """By how much rotations between shared frames differ: the median over pairs; 0 if few."""
-    frames = first.shared_with(second)
+    frames = _shared(first, second)
     if len(frames) < 2:
         return 0.0
-    one, other = (maps.world_from_camera[maps.local(frames)][:, :3, :3] for maps in (first, second))
+    one, other = (
+        each.world_from_camera[_local(each, frames)][:, :3, :3] for each in (first, second)
+    )
     rows, columns = np.triu_indices(len(frames), 1)
     turns = [poses[rows].swapaxes(1, 2) @ poses[columns] for poses in (one, other)]
-    differ = rotation_angle_rad(*turns)
-    return float(np.degrees(np.median(differ)))
+    return float(np.degrees(np.median(rotation_angle_rad(*turns))))
 
 
-def cameras_by(maps: WindowMaps, wide: WindowMaps) -> Float64[np.ndarray, "frame 4 4"]:
+def cameras_by(
+    window: SeesFrames, wide: SeesFrames, log_unit: float
+) -> Float64[np.ndarray, "frame 4 4"]:
     """Cameras of a window that go as a wide one says, and between its frames as the window says.
 
-    What the two differ by is spread evenly over the frames between. Lengths are brought to the
-    window's unit by the depths of the frames that both see.
+    What the two differ by is spread evenly over the frames between.
+
+    Args:
+        window: The window.
+        wide: What is believed.
+        log_unit: The logarithm of how many times larger the window has everything.
     """
-    frames = maps.shared_with(wide)
-    own = maps.local(frames)
-    known = np.array(wide.world_from_camera[wide.local(frames)])
-    known[:, :3, 3] *= np.exp(_log_unit(maps, wide, frames))
-    mine = np.array(maps.world_from_camera)
+    frames = _shared(window, wide)
+    own = _local(window, frames)
+    known = np.array(wide.world_from_camera[_local(wide, frames)])
+    known[:, :3, 3] *= np.exp(log_unit)
+    mine = np.array(window.world_from_camera)
     cameras = np.empty_like(mine)
     for frame in range(len(mine)):
-        behind = np.searchsorted(own, frame, side="right") - 1
-        start = int(np.clip(behind, 0, len(own) - 1))
+        behind = int(np.searchsorted(own, frame, side="right")) - 1
+        start = min(max(behind, 0), len(own) - 1)
         step = np.linalg.inv(mine[own[start]]) @ mine[frame]
         cameras[frame] = known[start] @ step
         if 0 <= behind < len(own) - 1:
@@ -97,17 +129,31 @@ def cameras_by(maps: WindowMaps, wide: WindowMaps) -> Float64[np.ndarray, "frame
     return np.linalg.inv(cameras[0]) @ cameras
 
 
-def _is_believed(maps: WindowMaps, index: int, wide: Sequence[WindowMaps]) -> bool:
+def _is_believed(window: SeesFrames, index: int, wide: Sequence[SeesFrames]) -> bool:
     """Whether no other wide window contradicts one."""
     return all(
-        disagreement_deg(maps, other) < _BELIEVED_DEG
+        disagreement_deg(window, other) < _BELIEVED_DEG
         for k, other in enumerate(wide)
-        if k != index and len(maps.shared_with(other)) >= _FEWEST_SHARED
+        if k != index and len(_shared(window, other)) >= _FEWEST_SHARED
     )
 
 
-def _log_unit(maps: WindowMaps, wide: WindowMaps, frames: Sequence[int]) -> float:
-    """The logarithm of how many times larger a window's depths are than a wide one's."""
+def _shared(first: SeesFrames, second: SeesFrames) -> list[int]:
+    """The frames that both see, increasing."""
+    return sorted(set(first.frames) & set(second.frames))
+
+
+def _local(window: SeesFrames, frames: Sequence[int]) -> list[int]:
+    """Where frames stand in a window."""
+    return [window.frames.index(frame) for frame in frames]
+
+
+def log_unit_of(maps: WindowMaps, wide: WindowMaps) -> float:
+    """The logarithm of how many times larger a window's depths are than a wide one's.
+
+    The median over pixels, and over the frames that both see; 0 where nothing tells.
+    """
+    frames = maps.shared_with(wide)
     ratios = []
     for one, other in zip(maps.local(frames), wide.local(frames), strict=True):
         depths = [

@@ -16,8 +16,6 @@ from dynapoint.results.on_disk.large_arrays import GrowingArray, let_go
 from dynapoint.windows.placing import Placements, placed_points
 from dynapoint.windows.spans import Segment
 
-ARRAYS = ("own_time_points", "own_time_confidence", "images", "pictures")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assembled:
@@ -26,13 +24,11 @@ class Assembled:
     Attributes:
         own_time_points: In each segment's world.
         own_time_confidence: 0 where there is nothing to see.
-        images: What the maps show.
         pictures: Grey, to measure in, if windows have them.
     """
 
     own_time_points: Float32[np.ndarray, "frame map_height map_width xyz=3"]
     own_time_confidence: Float32[np.ndarray, "frame map_height map_width"]
-    images: UInt8[np.ndarray, "frame map_height map_width rgb=3"]
     pictures: UInt8[np.ndarray, "frame tall wide"] | None
 
 
@@ -57,7 +53,6 @@ def assemble(
     shapes: dict[str, tuple[tuple[int, ...], str]] = {
         "own_time_points": ((count, *shape, 3), "<f4"),
         "own_time_confidence": ((count, *shape), "<f4"),
-        "images": ((count, *shape, 3), "u1"),
     }
     if first_pictures is not None:
         shapes["pictures"] = ((count, *first_pictures.shape[1:]), "u1")
@@ -93,16 +88,15 @@ def _of_window(
     window: FinishedWindow, index: int, frame: int, placements: Placements
 ) -> dict[str, np.ndarray]:
     """What a window says of one of its frames, placed."""
-    [local] = window.maps.local([frame])
-    images, pictures = window.images(), window.pictures()
+    local, maps = window.frames.index(frame), window.maps
+    pictures = window.pictures()
     rows: dict[str, np.ndarray] = {
-        "own_time_points": placed_points(window.maps, frame, placements, index),
-        "own_time_confidence": np.array(window.maps.confidence[local]),
-        "images": np.array(images[local]),
+        "own_time_points": placed_points(maps, frame, placements, index),
+        "own_time_confidence": np.array(maps.confidence[local]),
     }
     if pictures is not None:
         rows["pictures"] = np.array(pictures[local])
-    let_go(images, pictures, window.maps.points, window.maps.confidence)
+    let_go(pictures, maps.points, maps.confidence)
     return rows
 
 

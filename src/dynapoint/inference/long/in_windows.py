@@ -98,8 +98,8 @@ def reconstruct_in_windows(
     """Reconstruct a clip of any length with a network already loaded.
 
     What is not explained here is as `reconstruct` has it. All is kept meanwhile in `work`; None
-    takes a folder among temporary files, which goes with the result. `lean` leaves out what answers
-    further questions.
+    takes a folder among temporary files, which goes with the result. `lean` writes
+    small pictures of the frames.
 
     Raises:
         ConfigError, InputError, ModelError: As `reconstruct_frames`.

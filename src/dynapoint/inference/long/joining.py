@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.progress import begin, steps
+from dynapoint.results.on_disk.large_arrays import let_go
 from dynapoint.windows.adjustment import adjust_windows
 from dynapoint.windows.closures import Closure
 from dynapoint.windows.graph import GraphEdge, solve_graph
@@ -66,7 +67,7 @@ class Joiner:
             self.world_from_window.append(np.eye(4))
             return None
         index = len(self.windows) - 1
-        found = register(last.maps, window.maps)
+        found = _registered(last, window)
         seam = Seam(first=index - 1, second=index, found=found)
         self.seams.append(seam)
         self.world_from_window.append(self.world_from_window[-1] @ found.first_from_second)
@@ -86,8 +87,8 @@ class Joiner:
         for other, known in enumerate(self.windows[:index]):
             if known.window.segment != window.window.segment or self._tells_nothing(known):
                 continue
-            if len(known.maps.shared_with(window.maps)) >= _FEWEST_SHARED:
-                found = register(known.maps, window.maps)
+            if len(set(known.frames) & set(window.frames)) >= _FEWEST_SHARED:
+                found = _registered(known, window)
                 new.append(Seam(first=other, second=index, found=found))
         self.seams += new
         return new
@@ -152,6 +153,15 @@ def _edge_of(closure: Closure) -> GraphEdge:
     )
 
 
+def _registered(first: FinishedWindow, second: FinishedWindow) -> Registration:
+    """How two windows lie to each other; what was read of them for it is let go of."""
+    maps = first.maps, second.maps
+    found = register(*maps)
+    for each in maps:
+        let_go(each.points, each.confidence)
+    return found
+
+
 def with_cameras(
     windows: Sequence[FinishedWindow],
     world_from_window: Float64[np.ndarray, "window 4 4"],
@@ -161,15 +171,15 @@ def with_cameras(
     """Placements whose cameras are those of the windows that own them."""
     count = len(owner)
     cameras = np.tile(np.eye(4), (count, 1, 1))
-    lenses = np.tile(windows[0].maps.map_intrinsics[0], (count, 1, 1))
+    lenses = np.tile(windows[0].map_intrinsics[0], (count, 1, 1))
     for frame in steps(range(count), "frame"):
         index = int(owner[frame])
         if index < 0:
             continue
-        maps = windows[index].maps
-        [local] = maps.local([frame])
-        cameras[frame] = camera_of(world_from_window[index], maps.world_from_camera[local])
-        lenses[frame] = maps.map_intrinsics[local]
+        local = windows[index].frames.index(frame)
+        own = windows[index].world_from_camera[local]
+        cameras[frame] = camera_of(world_from_window[index], own)
+        lenses[frame] = windows[index].map_intrinsics[local]
     for segment in segments:
         if segment.kind == "frozen":
             # One picture: one camera.

@@ -58,12 +58,12 @@ class LongDecoder:
         self._model: PointMapModel | None = None
         cameras = []
         for index in range(window_count):
-            maps = read_window(self._folder / window_folder(index))
+            known = read_window(self._folder / window_folder(index))
             cameras.append(
                 WindowCameras(
-                    window=maps.window,
-                    world_from_camera=np.array(maps.maps.world_from_camera),
-                    map_intrinsics=np.array(maps.maps.map_intrinsics),
+                    window=known.window,
+                    world_from_camera=known.world_from_camera,
+                    map_intrinsics=known.map_intrinsics,
                 )
             )
         self._decoder = WindowedDecoder(clip, cameras, segments, self._decoder_of)
@@ -112,11 +112,12 @@ class LongDecoder:
         if finished.encoded_sha256 is None:
             raise SceneError(f"{folder} holds nothing of the network; reconstruct the scene again")
         check_file(path, finished.encoded_sha256)
+        maps = finished.maps
         return NetworkDecoder(
             model,
             read_encoded(path, device_of(model)),
-            finished.maps.points,
-            finished.maps.confidence,
+            maps.points,
+            maps.confidence,
         )
 
 

@@ -24,7 +24,7 @@ from dynapoint.progress import begin
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.closures import Closure, find_closures
-from dynapoint.windows.contradictions import overruled_windows
+from dynapoint.windows.contradictions import log_unit_of, overruled_windows
 from dynapoint.windows.places import owner_of
 from dynapoint.windows.spans import WindowSizes
 from dynapoint.windows.wide import wide_windows
@@ -52,7 +52,7 @@ class LongClip:
             predictor: The network and how it is asked.
             sizes: How many frames a window has, and how many the next one sees again.
             work: Where everything is kept meanwhile; the result's arrays lie there.
-            lean: Leave out what answers further questions.
+            lean: Write small pictures of the frames.
         """
         self._source = source
         self._predictor = predictor
@@ -135,7 +135,9 @@ def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: Window
     wanted = wide_windows(run.segments, [each.window for each in plain], sizes)
     wide = run.predict_stored(wanted, frames)
     sound = [each for each in wide if each.findings is not None and each.findings.poses]
-    overruled = overruled_windows([each.maps for each in plain], [each.maps for each in sound])
+    overruled = overruled_windows(
+        plain, sound, lambda index, by: log_unit_of(plain[index].maps, sound[by].maps)
+    )
     if overruled:
         begin("windows again")
         run.predict_again(overruled, frames)

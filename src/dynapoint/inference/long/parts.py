@@ -64,8 +64,8 @@ def parts_of(windows: Iterator[FinishedWindow], joiner: Joiner) -> Iterator[Part
         placed = joiner.world_from_window[-1]
         new = tuple(frame for frame in window.window.frames if frame >= seen)
         seen = max(seen, window.window.stop)
-        places = window.maps.local(new)
-        cameras = [camera_of(placed, window.maps.world_from_camera[place]) for place in places]
+        places = [window.frames.index(frame) for frame in new]
+        cameras = [camera_of(placed, window.world_from_camera[place]) for place in places]
         yield Part(
             index=index,
             frames=new,

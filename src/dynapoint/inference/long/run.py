@@ -97,7 +97,7 @@ class LongRun:
             sizes: How many frames a window has.
             focal_px: The focal length of all frames, where it was found before; else that of the
                 first window is kept for all.
-            lean: Leave out what answers further questions.
+            lean: Write small pictures of the frames.
         """
         self.seen = SeenFrames()
         self.planner = StreamPlanner(sizes)
@@ -183,7 +183,6 @@ class LongRun:
                     focal_px=self._focal_px,
                     window=window,
                     folder=folder,
-                    lean=self._lean,
                     poses=each.world_from_camera,
                 )
                 waiting.append(pool.submit(job))
@@ -229,7 +228,6 @@ class LongRun:
             focal_px=self._focal_px,
             window=window,
             folder=self._work.path / window_folder(index),
-            lean=self._lean,
         )
         with self._shown(index):
             return _Waiting(index=index, window=window, future=pool.submit(job))

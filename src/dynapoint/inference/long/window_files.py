@@ -15,17 +15,12 @@ from dynapoint.models.kept.finer_maps import nearest_places
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER
-from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.whole_file import new_folder, sha256_of
 from dynapoint.windows.spans import Window
 from dynapoint.windows.window_maps import WindowMaps
 
 WINDOW_FILE = "window.json"
-
-# Kept for good; the others are gone once the scene is assembled.
-_MAPS = ("world_from_camera", "map_intrinsics", "points", "confidence")
-_FOR_ASSEMBLY = ("evidence", "images", "pictures", "intrinsics", "map_from_image")
 
 
 def window_folder(index: int) -> str:
@@ -39,27 +34,49 @@ class FinishedWindow:
 
     Attributes:
         window: Which frames it holds.
-        maps: What it says of them.
+        world_from_camera: Their cameras, in the window's world.
+        map_intrinsics: In pixels of the maps.
         findings: What refinement found; None where none was asked for.
         folder: Where it lies.
         encoded_sha256: The hash of what the network keeps of it; None for nothing.
     """
 
     window: Window
-    maps: WindowMaps
+    world_from_camera: Float64[np.ndarray, "frame 4 4"]
+    map_intrinsics: Float64[np.ndarray, "frame 3 3"]
     findings: Findings | None
     folder: Path
     encoded_sha256: str | None
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames it holds."""
+        return self.window.frames
+
+    @property
+    def maps(self) -> WindowMaps:
+        """What it says of its frames: files that are mapped as long as the answer is held.
+
+        A process may map only so many files.
+
+        Raises:
+            SceneError: A file is missing or damaged.
+        """
+        there = (self.folder / "evidence.npy").is_file()
+        return WindowMaps(
+            frames=self.frames,
+            world_from_camera=self.world_from_camera,
+            map_intrinsics=self.map_intrinsics,
+            points=_opened(self.folder, "points"),
+            confidence=_opened(self.folder, "confidence"),
+            evidence=_opened(self.folder, "evidence") if there else None,
+        )
 
     @property
     def focal_px(self) -> float:
         """The focal length of its frames in pixels of the pictures: the median of logarithms."""
         lens = np.array(_opened(self.folder, "intrinsics"))
         return float(np.exp(np.median(np.log(lens[:, [0, 1], [0, 1]]))))
-
-    def images(self) -> UInt8[np.ndarray, "frame map_height map_width rgb=3"]:
-        """What its maps show of the pictures; only until the scene is assembled."""
-        return _opened(self.folder, "images")
 
     def pictures(self) -> UInt8[np.ndarray, "frame tall wide"] | None:
         """Grey pictures to measure in, if there are any; only until the scene is assembled."""
@@ -71,14 +88,13 @@ class FinishedWindow:
         return np.array(_opened(self.folder, "map_from_image"))
 
 
-def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: bool) -> None:
+def write_window(rec: Reconstruction, window: Window, folder: Path) -> None:
     """Write what a window's reconstruction says of its frames.
 
     Args:
         rec: The window as a clip of its own, fresh from the network.
         window: Which frames of the clip these are.
         folder: What becomes the window's folder; the one above it has to be there.
-        lean: Leave out what answers further questions.
 
     Raises:
         ModelError: What the network keeps of a clip is of a kind that has no name.
@@ -90,19 +106,18 @@ def write_window(rec: Reconstruction, window: Window, folder: Path, *, lean: boo
             "map_intrinsics": rec.map_intrinsics,
             "points": rec.own_time_points,
             "confidence": rec.own_time_confidence,
-            "images": map_pictures(rec),
             "intrinsics": rec.intrinsics,
             "map_from_image": rec.pixel_map.map_from_image,
         }
         evidence = _evidence(rec)
         if evidence is not None:
             arrays["evidence"] = evidence
-        if rec.pictures is not None and not lean:
+        if rec.pictures is not None:
             arrays["pictures"] = np.stack([rec.pictures[k] for k in range(rec.frame_count)])
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", array, allow_pickle=False)
         encoded_sha256 = None
-        if not lean and isinstance(rec.decoder, NetworkDecoder):
+        if isinstance(rec.decoder, NetworkDecoder):
             _write_encoded(rec.decoder, rec.model_name, part / ENCODED_FILE)
             encoded_sha256 = sha256_of(part / ENCODED_FILE)
         found = rec.refinement
@@ -133,7 +148,7 @@ def _write_encoded(decoder: NetworkDecoder, model_name: str, path: Path) -> None
 
 
 def read_window(folder: Path) -> FinishedWindow:
-    """A window that was written, its maps memory-mapped.
+    """A window that was written.
 
     Raises:
         SceneError: A file is missing or damaged.
@@ -153,25 +168,21 @@ def read_window(folder: Path) -> FinishedWindow:
         raise SceneError(
             f"{folder / WINDOW_FILE} is missing or damaged; reconstruct the scene again"
         ) from error
-    maps = {name: _opened(folder, name) for name in _MAPS}
-    there = (folder / "evidence.npy").is_file()
+    found_maps = [_opened(folder, name) for name in ("points", "confidence")]
+    count = len(window.frames)
+    if any(len(each) != count for each in found_maps):
+        raise SceneError(
+            f"{folder} holds maps of {len(found_maps[0])} frames and not of {count}; reconstruct "
+            "the scene again"
+        )
     return FinishedWindow(
         window=window,
-        maps=WindowMaps(
-            frames=window.frames,
-            evidence=_opened(folder, "evidence") if there else None,
-            **maps,
-        ),
+        world_from_camera=np.array(_opened(folder, "world_from_camera")),
+        map_intrinsics=np.array(_opened(folder, "map_intrinsics")),
         findings=findings,
         folder=folder,
         encoded_sha256=encoded_sha256,
     )
-
-
-def drop_what_was_for_assembly(folder: Path) -> None:
-    """Delete what a window's folder holds for the assembly of the scene alone."""
-    for name in _FOR_ASSEMBLY:
-        (folder / f"{name}.npy").unlink(missing_ok=True)
 
 
 def _evidence(rec: Reconstruction) -> UInt8[np.ndarray, "frame height width"] | None:

@@ -38,7 +38,6 @@ class Job:
         focal_px: Of their lens, where it is known.
         window: Which frames of the clip they are.
         folder: What becomes the window's folder.
-        lean: Leave out what answers further questions.
         poses: Of its cameras, where they are known; nothing is written unless the pictures bear
             them out.
     """
@@ -48,7 +47,6 @@ class Job:
     focal_px: float | None
     window: Window
     folder: Path
-    lean: bool
     poses: Float64[np.ndarray, "frame 4 4"] | None = None
 
 
@@ -62,7 +60,7 @@ def predict_and_write(predictor: WindowPredictor, job: Job) -> None:
         between=None if between is None else lambda: between,
     )
     if job.poses is None or (rec.refinement is not None and rec.refinement.poses):
-        write_window(rec, job.window, job.folder, lean=job.lean)
+        write_window(rec, job.window, job.folder)
 
 
 class Pool:
