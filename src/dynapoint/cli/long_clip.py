@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DEPENDS_ON = (
     *("frames", "fps", "stride", "start", "end", "times", "ignore_masks", "intrinsics", "lens"),
-    *("refine", "no_refine", "prepare", "reference", "precision", "decoder_weights", "lean"),
+    *("refine", "no_refine", "prepare", "reference", "precision", "decoder_weights"),
 )
 
 
@@ -126,7 +126,6 @@ def write_long_scene(
             scale_from=command.scale_from,
             refine=refine,
             work=work,
-            lean=command.lean,
         )
         if rec.frames.note:
             report.note(scene, rec.frames.note)

@@ -92,14 +92,12 @@ def reconstruct_in_windows(
     scale_from: tuple[ScaleSource, str | Path] | None = None,
     refine: bool | None = None,
     work: WorkFolder | None = None,
-    lean: bool = False,
     progress: bool = False,
 ) -> Reconstruction:
     """Reconstruct a clip of any length with a network already loaded.
 
     What is not explained here is as `reconstruct` has it. All is kept meanwhile in `work`; None
-    takes a folder among temporary files, which goes with the result. `lean` writes
-    small pictures of the frames.
+    takes a folder among temporary files, which goes with the result.
 
     Raises:
         ConfigError, InputError, ModelError: As `reconstruct_frames`.
@@ -117,7 +115,7 @@ def reconstruct_in_windows(
     )
     folder = passing_work_folder() if work is None else work
     with shown(progress, plan=LONG):
-        long = LongClip(clip, predictor, sizes, folder, lean=lean)
+        long = LongClip(clip, predictor, sizes, folder)
         for _ in long.parts():
             pass
         rec = long.finished(scale_from=scale_from)

@@ -43,7 +43,6 @@ class LongClip:
         sizes: WindowSizes,
         work: WorkFolder,
         *,
-        lean: bool = False,
     ) -> None:
         """Hold what it is made with; nothing is read yet.
 
@@ -52,13 +51,11 @@ class LongClip:
             predictor: The network and how it is asked.
             sizes: How many frames a window has, and how many the next one sees again.
             work: Where everything is kept meanwhile; the result's arrays lie there.
-            lean: Write small pictures of the frames.
         """
         self._source = source
         self._predictor = predictor
         self._sizes = sizes
         self._work = work
-        self._lean = lean
         self._joiner = Joiner()
         self._run: LongRun | None = None
         self._frames: StoredFrames | None = None
@@ -73,7 +70,7 @@ class LongClip:
         focal_px = _focal(self._source, self._predictor, self._sizes)
         with self._source.open() as stream:
             run = self._run = LongRun(
-                self._predictor, self._work, self._sizes, focal_px=focal_px, lean=self._lean
+                self._predictor, self._work, self._sizes, focal_px=focal_px
             )
             yield from parts_of(run.windows(stream), self._joiner)
             if not self._joiner.windows:

@@ -87,7 +87,6 @@ class LongRun:
         sizes: WindowSizes,
         *,
         focal_px: float | None = None,
-        lean: bool = False,
     ) -> None:
         """Hold what every window is predicted with.
 
@@ -97,7 +96,6 @@ class LongRun:
             sizes: How many frames a window has.
             focal_px: The focal length of all frames, where it was found before; else that of the
                 first window is kept for all.
-            lean: Write small pictures of the frames.
         """
         self.seen = SeenFrames()
         self.planner = StreamPlanner(sizes)
@@ -106,7 +104,6 @@ class LongRun:
         self._work = work
         self._sizes = sizes
         self._focal_px = focal_px
-        self._lean = lean
         self._held: deque[tuple[int, StreamedFrame]] = deque()
         self._windows = 0
         self._frame_count: int | None = None
@@ -267,7 +264,7 @@ class LongRun:
             self.places.look(number, _grey(frame.image))
         there = number < self._work.frames_written
         if not (there and (self._work.path / frame_file(number)).is_file()):
-            write_frame(frame.image, self._work.path, number, ignore=frame.ignore, small=self._lean)
+            write_frame(frame.image, self._work.path, number, ignore=frame.ignore)
 
     def _let_go(self) -> None:
         """Drop frames that no window can need any more."""
