@@ -42,7 +42,6 @@ class LongClip:
         predictor: WindowPredictor,
         sizes: WindowSizes,
         work: WorkFolder,
-        *,
     ) -> None:
         """Hold what it is made with; nothing is read yet.
 
@@ -69,9 +68,7 @@ class LongClip:
         """
         focal_px = _focal(self._source, self._predictor, self._sizes)
         with self._source.open() as stream:
-            run = self._run = LongRun(
-                self._predictor, self._work, self._sizes, focal_px=focal_px
-            )
+            run = self._run = LongRun(self._predictor, self._work, self._sizes, focal_px=focal_px)
             yield from parts_of(run.windows(stream), self._joiner)
             if not self._joiner.windows:
                 raise InputError(
