@@ -169,7 +169,7 @@ class LongRun:
             frames: All frames of the clip.
         """
         with pool_of(self._predictor) as pool:
-            waiting = []
+            waiting: deque[Future[None]] = deque()
             for each in steps(overruled, "window"):
                 folder = self._work.path / window_folder(each.window)
                 window = read_window(folder).window
@@ -183,6 +183,9 @@ class LongRun:
                     poses=each.world_from_camera,
                 )
                 waiting.append(pool.submit(job))
+                # What waits holds its frames.
+                if len(waiting) > pool.beside:
+                    waiting.popleft().result()
             for future in waiting:
                 future.result()
 
