@@ -37,7 +37,7 @@ def owners_of(windows: Sequence[Window], count: int) -> np.ndarray:
     for index, window in enumerate(windows):
         for place, frame in enumerate(window.frames):
             central = min(place, len(window.frames) - 1 - place)
-            if not window.closes_loop and central > best[frame]:
+            if not window.wide and central > best[frame]:
                 best[frame], owner[frame] = central, index
     return owner
 
@@ -180,7 +180,7 @@ def closed(part: OraclePart, edges: list, *, window: int) -> tuple[Placed, int]:
     for early, late in closures_of(part, apart=window):
         half = window // 4
         frames = sorted({*near(early, half, len(part.part)), *near(late, half, len(part.part))})
-        maps = part.said(Window(frames=tuple(frames), closes_loop=True))
+        maps = part.said(Window(frames=tuple(frames), wide=True))
         for other in sorted({int(part.owner[early]), int(part.owner[late])}):
             found = register(part.maps[other], maps)
             edges.append(

@@ -15,7 +15,7 @@ from dynapoint.windows.spans import Window
 from exact_windows import WindowTruth, overlapping
 
 NOISE = {"depth_noise": 0.02, "turn_noise_deg": 0.1, "shift_noise": 0.01}
-CLOSURE = Window(frames=(*range(2, 10), *range(62, 70)), closes_loop=True)
+CLOSURE = Window(frames=(*range(2, 10), *range(62, 70)), wide=True)
 
 
 def errors(placements: Placements, truth: WindowTruth, step: int) -> tuple[float, float]:

@@ -26,7 +26,7 @@ def test_ways_reach_every_frame_of_a_segment(seed):
     rng = np.random.default_rng(seed)
     cut, count = int(rng.integers(10, 20)), 32
     windows = [*_windows(rng, 0, cut), *_windows(rng, cut, count, segment=1)]
-    windows.insert(1, Window(frames=(2, 3, cut - 2, cut - 1), closes_loop=True))
+    windows.insert(1, Window(frames=(2, 3, cut - 2, cut - 1), wide=True))
     order = rng.permutation(len(windows))
     windows = [windows[k] for k in order]
     segments = (Segment(start=0, stop=cut), Segment(start=cut, stop=count))
@@ -37,7 +37,7 @@ def test_ways_reach_every_frame_of_a_segment(seed):
         assert frame in paths.span(frame)
         for time in range(count):
             told = paths.both(frame, time)
-            holding = [w for w in windows if not w.closes_loop and {frame, time} <= set(w.frames)]
+            holding = [w for w in windows if not w.wide and {frame, time} <= set(w.frames)]
             assert (told is not None) == bool(holding) == (time in paths.span(frame))
             if holding:
                 chosen = windows[told]
@@ -50,7 +50,7 @@ def test_ways_reach_every_frame_of_a_segment(seed):
                 continue
             way = paths.way(frame, forward=time > frame)
             assert frame in windows[way.windows[0]].frames
-            assert not any(windows[k].closes_loop for k in way.windows)
+            assert not any(windows[k].wide for k in way.windows)
             if time in windows[way.windows[0]].frames or told is not None:
                 continue
             assert time in windows[way.windows[way.step_of(time)]].frames

@@ -172,14 +172,14 @@ def test_owners_are_the_windows_in_which_frames_are_most_central(clip, window, d
     plan = list(plan_windows(segments, sizes, times))
     plan.insert(
         data.draw(st.integers(0, len(plan))),
-        Window(frames=tuple(range(0, len(times), 2)), closes_loop=True),
+        Window(frames=tuple(range(0, len(times), 2)), wide=True),
     )
     owner = owners(plan, len(times))
     for frame in range(len(times)):
         found = [
             (-min(each.frames.index(frame), len(each.frames) - 1 - each.frames.index(frame)), index)
             for index, each in enumerate(plan)
-            if not each.closes_loop and frame in each.frames
+            if not each.wide and frame in each.frames
         ]
         assert owner[frame] == (min(found)[1] if found else -1)
 

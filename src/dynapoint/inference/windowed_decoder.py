@@ -74,7 +74,7 @@ class WindowedDecoder:
     """Points of every frame at every time of a clip in windows; a `PointDecoder`.
 
     Points of another segment, and points that are lost on the way, stay where they were last known
-    with confidence 0. Windows that close loops are not asked.
+    with confidence 0. Wide windows are not asked.
     """
 
     def __init__(

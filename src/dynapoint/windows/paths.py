@@ -39,14 +39,14 @@ class Way:
 
 
 class WindowPaths:
-    """Answers both questions for a clip; windows that close loops take no part."""
+    """Answers both questions for a clip; wide windows take no part."""
 
     def __init__(self, segments: Sequence[Segment], windows: Sequence[Window], count: int) -> None:
         """Sort the windows.
 
         Args:
             segments: Worlds of their own, which cover the clip; `()` where all frames share one.
-            windows: Of the clip, those that close loops as well. Answers are indices of these.
+            windows: Of the clip, wide ones as well. Answers are indices of these.
             count: How many frames the clip has.
         """
         self._segments = tuple(segments) or (Segment(start=0, stop=count),)
@@ -136,7 +136,7 @@ class WindowPaths:
         """Windows of each segment, the earliest first."""
         found: dict[int, list[int]] = {}
         for index, window in enumerate(self._windows):
-            if not window.extra:
+            if not window.wide:
                 found.setdefault(window.segment, []).append(index)
         for indices in found.values():
             indices.sort(key=lambda index: (self._windows[index].start, self._windows[index].stop))

@@ -212,13 +212,13 @@ class StreamPlanner:
 def owners(windows: Iterable[Window], frame_count: int) -> Int64[np.ndarray, " frame"]:
     """For each frame the window in which it is furthest from both ends; -1 where none holds it.
 
-    Of windows in which it is equally far the earlier one counts. Windows that close loops own
+    Of windows in which it is equally far the earlier one counts. Wide windows own
     nothing.
     """
     owner = np.full(frame_count, -1, dtype=np.int64)
     furthest = np.full(frame_count, -1, dtype=np.int64)
     for index, window in enumerate(windows):
-        if window.extra:
+        if window.wide:
             continue
         frames = np.array(window.frames, dtype=np.int64)
         place = np.arange(len(frames))

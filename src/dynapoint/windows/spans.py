@@ -36,21 +36,14 @@ class Window:
     """Frames that a network sees together.
 
     Attributes:
-        frames: Their indices in the clip, increasing. Those of a loop closure are of two places.
+        frames: Their indices in the clip, increasing; those of a wide one do not follow each other.
         segment: Index of the segment that all of them belong to.
-        closes_loop: Whether the window was added to close a loop.
-        wide: Whether it was added to hold ordinary windows together, of every few frames.
+        wide: Whether it was added to hold ordinary windows together (`windows.wide`).
     """
 
     frames: tuple[int, ...]
     segment: int = 0
-    closes_loop: bool = False
     wide: bool = False
-
-    @property
-    def extra(self) -> bool:
-        """Whether it only serves to join the ordinary windows."""
-        return self.closes_loop or self.wide
 
     @property
     def start(self) -> int:

@@ -97,7 +97,7 @@ class Joiner:
     def _tells_nothing(window: FinishedWindow) -> bool:
         """Whether it is an added window whose cameras the pictures did not bear out."""
         found = window.findings
-        return window.window.extra and found is not None and not found.poses
+        return window.window.wide and found is not None and not found.poses
 
 
 def place(
@@ -120,7 +120,7 @@ def place(
         joiner.windows, solved.world_from_window, owners(windows, frame_count), segments
     )
     joined = {seam.second for seam in joiner.seams}
-    idle = [index for index, window in enumerate(windows) if window.extra and index not in joined]
+    idle = [index for index, window in enumerate(windows) if window.wide and index not in joined]
     adjusted = adjust_windows(
         windows, lambda index: joiner.windows[index].maps, chained, left_out=idle
     )
@@ -202,7 +202,9 @@ def _doubted(joiner: Joiner) -> tuple[str, ...]:
     said = [
         f"frames {seam.found.frames[0]} to {seam.found.frames[-1]}: {seam.found.doubt}"
         for seam in joiner.seams
-        if seam.found.doubt is not None and seam.found.frames
+        if seam.found.doubt is not None
+        and seam.found.frames
+        and not joiner.windows[seam.second].window.wide
     ]
     if len(said) > _NAMED:
         said = [*said[: _NAMED - 1], f"{len(said) - _NAMED + 1} more"]

@@ -147,7 +147,7 @@ def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: Window
 
 def _closures(run: LongRun, joiner: Joiner, frames: StoredFrames) -> tuple[Closure, ...]:
     """Loops of the clip, in the pictures that the windows keep, or else in the frames."""
-    plain = [each for each in joiner.windows if not each.window.extra]
+    plain = [each for each in joiner.windows if not each.window.wide]
     windows = [each.window for each in plain]
 
     def picture_of(frame: int) -> UInt8[np.ndarray, "height width"]:

@@ -124,7 +124,6 @@ def write_window(rec: Reconstruction, window: Window, folder: Path) -> None:
         facts = {
             "frames": list(window.frames),
             "segment": window.segment,
-            "closes_loop": window.closes_loop,
             "wide": window.wide,
             "findings": None if found is None else found.to_plain(),
             "encoded_sha256": encoded_sha256,
@@ -158,7 +157,6 @@ def read_window(folder: Path) -> FinishedWindow:
         window = Window(
             frames=tuple(int(frame) for frame in facts["frames"]),
             segment=int(facts["segment"]),
-            closes_loop=bool(facts["closes_loop"]),
             wide=bool(facts["wide"]),
         )
         found = facts["findings"]

@@ -117,7 +117,7 @@ def _taken_up(path: Path) -> WorkFolder:
             window = read_window(path / window_folder(resumed)).window
         except SceneError:
             break
-        if window.extra:
+        if window.wide:
             break
         frames = max(frames, window.stop)
         resumed += 1
