@@ -12,7 +12,7 @@ rays count less than those across; distances below 2 % of the depth count about 
 to the end, the sum over two windows is the same wherever between them a frame lies, and nothing
 would be averaged. Similarities are those of registration unless "free" is asked for.
 
-All windows of a segment are solved for together, those that close loops included, on so coarse a
+All windows of a segment are solved for together, wide ones included, on so coarse a
 grid that memory is bounded (`pixels`); or, as frames arrive, only the last ones (`free_from`).
 """
 

@@ -11,7 +11,7 @@ class Joining:
     """What was found where windows meet, and which optimisation made the cameras.
 
     Attributes:
-        windows: How many windows there are, those that close loops included.
+        windows: How many windows there are, wide ones included.
         window: The most frames that one has.
         overlap: How many frames neighbours share.
         refined: In how many windows the cameras are refined by the pictures (`refinement`).
