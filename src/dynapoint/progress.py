@@ -24,19 +24,7 @@ Item = TypeVar("Item")
 
 RECONSTRUCTING = ("read", "load model", "network", "refine")
 SAVING = ("tracks", "contact sheet", "self-check", "write")
-LONG = (
-    "read",
-    "load model",
-    "lens",
-    "windows",
-    "wide windows",
-    "windows again",
-    "loops",
-    "join",
-    "assemble",
-)
-"""The stages from a source to an answer, refined or not, from there to a folder, and from a source
-to an answer in windows."""
+"""The stages from a source to an answer, refined or not, and from there to a folder."""
 
 _TICK_S = 0.5
 # Lines of new stages and of the same one again are so far apart: a share of the time since the

@@ -11,7 +11,7 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
-from dynapoint.progress import LONG, RECONSTRUCTING, SAVING, begin, shown
+from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
 if TYPE_CHECKING:
@@ -248,9 +248,11 @@ class Reconstruct:
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
+        from dynapoint.inference.long import STAGES  # noqa: PLC0415
+
         asked = Asked.of(self)
         clip = clip_in_windows(asked, scene, selection)
-        with shown(name=name, plan=(*(LONG if clip else RECONSTRUCTING), *SAVING)) as work:
+        with shown(name=name, plan=(*(STAGES if clip else RECONSTRUCTING), *SAVING)) as work:
             begin("read")
             if clip is not None:
                 frames = write_long_scene(asked, scene, clip, load_model, report, refine=refine)

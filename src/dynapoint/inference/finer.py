@@ -1,12 +1,22 @@
 """Maps finer than the network's, which show what its own show."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float64
 
+from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.inference.prepare import ignored_pixels
-from dynapoint.inference.refining import CleanedAnswer, read_only, small_pictures
+from dynapoint.inference.refining import (
+    CleanedAnswer,
+    read_only,
+    refined_answer,
+    small_pictures,
+)
+from dynapoint.progress import begin
+from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.finer import finer_maps
 from dynapoint.refinement.setting import Answer
 from dynapoint.results.pixel_map import PixelMap
@@ -67,3 +77,29 @@ def finer_answer(
         ),
         fine_map,
     )
+
+
+def agreeing_answer(
+    answer: CleanedAnswer,
+    frames: Frames,
+    pixel_map: PixelMap,
+    *,
+    between: Callable[[], Between] | None,
+    poses: Float64[np.ndarray, "frame 4 4"] | None,
+    **lenses: bool,
+) -> tuple[CleanedAnswer, PixelMap, Findings]:
+    """An answer that agrees with its pictures, with finer maps, and what refinement found.
+
+    Args:
+        answer: The network's.
+        frames: Whose it is.
+        pixel_map: Where their pixels lie in its maps.
+        between: Gives the pictures between the frames.
+        poses: Of the cameras, where they are known.
+        lenses: `known_lens` and `one_lens` of `refining.refined_answer`.
+    """
+    begin("refine")
+    answer, found = refined_answer(
+        answer, frames, pixel_map, **lenses, between=between, poses=poses
+    )
+    return (*finer_answer(answer, frames, pixel_map), found)

@@ -21,7 +21,7 @@ from dynapoint.inference.cleaning import (
     clean_own_time,
     clean_poses,
 )
-from dynapoint.inference.finer import finer_answer
+from dynapoint.inference.finer import agreeing_answer
 from dynapoint.inference.known_cameras import KnownCameras, poses_of_known_cameras
 from dynapoint.inference.lens import LensRule, with_square_lens
 from dynapoint.inference.prepare import (
@@ -34,7 +34,6 @@ from dynapoint.inference.refining import (
     CleanedAnswer,
     pictures_to_measure,
     read_only,
-    refined_answer,
 )
 from dynapoint.inference.storing import store_network
 from dynapoint.models.kept.finer_maps import doubted
@@ -208,10 +207,12 @@ def predict(
     between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
-    """Reconstruct frames of a scene: cameras and own-time maps; the rest when it is asked for.
+    """Reconstruct frames: cameras and own-time maps; the rest when it is asked for.
+
+    Raises what `pipeline.reconstruct_frames` does.
 
     Args:
-        frames: The frames.
+        frames: All of them.
         model: A network in evaluation mode.
         info: What it says of itself (`protocol.info_of`).
         prepare: See `inference.prepare`.
@@ -223,25 +224,20 @@ def predict(
         refine: Whether the answer is to agree with pictures (`inference.refining`, `finer`).
         between: Gives the pictures between the frames.
         progress: Whether the network and the result show it.
-
-    Raises: As `pipeline.reconstruct_frames`.
     """
     prepared = _prepared(frames, model, prepare, known)
-    pixel_map = prepared.pixel_map
+    pixel_map, found = prepared.pixel_map, None
     in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
+    one_lens = lens == "shared" and frames.sizes_hw is None
     given = in_maps if info.takes_intrinsics else None
     request = _request(frames, pixel_map, given, reference=reference, progress=progress)
-    one_lens, found = lens == "shared" and frames.sizes_hw is None, None
     answer = _cleaned(_encode(model, prepared, request), frames, pixel_map, in_maps, info.name)
     if known is None:
         answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
-        begin("refine")
-        lenses = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
-        answer, found = refined_answer(
-            answer, frames, pixel_map, **lenses, between=between, poses=poses
-        )
-        answer, pixel_map = finer_answer(answer, frames, pixel_map)
+        told: Any = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
+        told |= {"poses": poses, "between": between}
+        answer, pixel_map, found = agreeing_answer(answer, frames, pixel_map, **told)
     return Reconstruction(
         frames=frames,
         world_from_camera=answer.world_from_camera,
@@ -255,7 +251,7 @@ def predict(
         progress=progress,
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
-        settings={**settings_of(model, info, known, prepare, lens), "reference": reference},
+        settings=settings_of(model, info, known, prepare, lens) | {"reference": reference},
     )
 
 

@@ -15,10 +15,11 @@ from dynapoint.inference.long.in_windows import will_be_refined
 from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.parts import Part, correction
 from dynapoint.inference.long.predictor import WindowPredictor
-from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
+from dynapoint.inference.long.work_folder import passing_work_folder
 from dynapoint.inference.prepare import Preparation
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.windows.spans import WindowSizes
 
 if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 class ClipStream:
     """The parts of a clip, one after another; in the end, the whole of it."""
 
-    def __init__(self, clip: LongClip, work: WorkFolder) -> None:
-        self._clip = clip
+    def __init__(self, clip: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -> None:
         # Temporary files are there as long as this is.
-        self._work = work
+        self._work = passing_work_folder()
+        self._clip = LongClip(clip, predictor, sizes, self._work)
         self._result: Reconstruction | None = None
 
     def __iter__(self) -> Iterator[Part]:
@@ -74,18 +75,16 @@ def stream(
     lens: "LensRule" = "shared",
     refine: bool | None = None,
 ) -> ClipStream:
-    """Reconstruct a clip while its frames come.
+    """Reconstruct a clip while its frames come; what windows say lies among temporary files.
 
         for part in dynapoint.stream("walk.mp4"):
             print(part.frames, part.world_from_camera)
 
-    The part of window k comes before the frames of window k + 2 are read. What windows say lies
-    among temporary files.
+    The part of window k comes before the frames of window k + 2 are read.
 
     Args:
-        source: What `reconstruct` takes; also "-" for a video on standard input, "camera:0", an
-            iterator of pictures or of paths, or an open file.
-        model: This and what follows is as for `reconstruct`.
+        source: Also "-" (standard input), "camera:0", an open file, an iterator of pictures.
+        model: As for `reconstruct`, like all that follows.
         frames: "all", or a selection by rate, stride or span.
         window: How many frames a window has.
         overlap: How many of these the next one sees again.
@@ -102,22 +101,14 @@ def stream(
         The parts, to be gone through once; `result` is the whole clip afterwards.
 
     Raises:
-        ConfigError: Two arguments contradict each other, or a value is out of range.
-        InputError: The source cannot be used.
-        ModelError: The network is unknown, or its weights do not suffice.
+        ConfigError, InputError, ModelError: As `reconstruct`.
     """
     selection = selection_of(frames)
     sizes = sizes_of(model if isinstance(model, str) else info_of(model), window, overlap)
     clip = LongSource(
         lambda: open_stream(source, selection, times_s=times_s, ignore_masks=ignore_masks)
     )
-    if isinstance(model, str):
-        from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
-
-        network, name = load_model(model, device=device), model
-    else:
-        network, name = model, None
-    check_model(network)
+    network, name = _network(model, device)
     predictor = WindowPredictor(
         model=network,
         info=info_of(network, name),
@@ -125,7 +116,18 @@ def stream(
         reference=reference,
         intrinsics=intrinsics,
         lens=checked_rule(lens),
-        refine=will_be_refined(model, refine),
+        refine=will_be_refined(network, refine),
     )
-    work = passing_work_folder()
-    return ClipStream(LongClip(clip, predictor, sizes, work), work)
+    return ClipStream(clip, predictor, sizes)
+
+
+def _network(
+    model: "str | PointMapModel", device: str | None
+) -> "tuple[PointMapModel, str | None]":
+    """A network that was given, or that of a name, with this name."""
+    if not isinstance(model, str):
+        check_model(model)
+        return model, None
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
+
+    return load_model(model, device=device), model

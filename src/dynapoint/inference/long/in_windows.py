@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.selection import FrameSelection
 from dynapoint.inference.lens import LensRule, checked_rule
+from dynapoint.inference.long import STAGES
 from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
 from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.predictor import WindowPredictor
@@ -21,7 +22,7 @@ from dynapoint.inference.scale import ScaleSource
 from dynapoint.inference.scenes import ARRIVES
 from dynapoint.models.cards import will_refine
 from dynapoint.models.protocol import check_model, info_of
-from dynapoint.progress import LONG, begin, shown
+from dynapoint.progress import begin, shown
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.spans import WindowSizes
 
@@ -114,7 +115,7 @@ def reconstruct_in_windows(
         refine=will_be_refined(model, refine),
     )
     folder = passing_work_folder() if work is None else work
-    with shown(progress, plan=LONG):
+    with shown(progress, plan=STAGES):
         long = LongClip(clip, predictor, sizes, folder)
         for _ in long.parts():
             pass
