@@ -314,6 +314,8 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
 
     def recorder(*args, **options):
         calls.append((args, options))
+        if "clips" in options:
+            return [Path("o") / f"clip_{number}" for number in range(options["clips"])]
         return "the answer" if "resume" in options else {}
 
     for module, function in OTHER_COMMANDS:

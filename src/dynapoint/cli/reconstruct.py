@@ -180,7 +180,7 @@ class Reconstruct:
         try:
             most = None if every or self.frames is None else int(self.frames)
         except ValueError:
-            raise UsageError(f"--frames is {self.frames!r}; give a number or all") from None
+            raise UsageError(f"--frames is {self.frames!r}; give a whole number, or all") from None
         try:
             return FrameSelection(
                 max_frames=most,

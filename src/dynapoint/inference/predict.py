@@ -207,7 +207,7 @@ def predict(
     between: Callable[[], Between] | None = None,
     progress: bool = False,
 ) -> Reconstruction:
-    """Reconstruct frames: cameras and own-time maps; raises what `pipeline.reconstruct_frames` does.
+    """Reconstruct frames; raises what `pipeline.reconstruct_frames` does.
 
     Args:
         frames: All of them.
