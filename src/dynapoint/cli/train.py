@@ -76,12 +76,11 @@ class Synth:
 
     def _write(self) -> list[Path]:
         """Write the clips and return their folders."""
-        from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
-        from dynapoint.synthetic.long_files import synthesize_long  # noqa: PLC0415
-
         size = (self.height, self.width)
         with shown(name="synth"):
             if self.long:
+                from dynapoint.synthetic.long_files import synthesize_long  # noqa: PLC0415
+
                 return synthesize_long(
                     self.output,
                     clips=self.clips,
@@ -90,6 +89,8 @@ class Synth:
                     frames=self.frames,
                     cuts=() if self.cut is None else (self.cut,),
                 )
+            from dynapoint.synthetic.clip_files import synthesize  # noqa: PLC0415
+
             return synthesize(
                 self.output,
                 clips=self.clips,
