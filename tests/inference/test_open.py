@@ -363,7 +363,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest a list": (lambda s: (s / "manifest.json").write_text("[]"), "is not of a dynapoint"),
     "old version": (
         lambda s: edit_manifest(s, lambda m: m.update(version=2)),
-        "has version 2 but this dynapoint reads versions 3 and 4",
+        "has version 2 but this dynapoint reads versions 3 to 5",
     ),
     "no network entry": (lambda s: edit_manifest(s, lambda m: m.pop("network")), "network is miss"),
     "strange network entry": (

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64, UInt8
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
 from dynapoint.geometry.distortion import DistortedLens
-from dynapoint.inference.storing import check_file
+from dynapoint.inference.checked_files import check_file
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER, NetworkEntry
 from dynapoint.results.on_disk.store import LEFT_OUT, StoredArrays, read_arrays

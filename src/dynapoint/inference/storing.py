@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dynapoint.errors import ModelError, SceneError
+from dynapoint.errors import ModelError
 from dynapoint.models.kept.encoded_files import write_encoded
 from dynapoint.models.source import ModelSource
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WEIGHTS_FILES, NetworkEntry
@@ -69,18 +69,3 @@ def _link_from_neighbour(source: ModelSource, copy: Path) -> bool:
                 os.link(other, copy)
                 return True
     return False
-
-
-def check_file(path: Path, sha256: str) -> None:
-    """Refuse a file of the scene that has changed since it was written."""
-    try:
-        found = sha256_of(path)
-    except OSError as error:
-        raise SceneError(
-            f"{path} cannot be read ({error.strerror}); reconstruct the scene again"
-        ) from error
-    if found != sha256:
-        raise SceneError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}..., not {sha256[:12]}...; reconstruct "
-            "the scene again"
-        )

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from dynapoint.errors import SceneError
+from dynapoint.inference.checked_files import check_file
 from dynapoint.inference.long.window_files import read_window, window_folder
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.predict import NetworkDecoder, device_of
-from dynapoint.inference.storing import check_file, copy_weights
+from dynapoint.inference.storing import copy_weights
 from dynapoint.inference.windowed_decoder import ClipMaps, WindowCameras, WindowedDecoder
 from dynapoint.models.kept.encoded_files import read_encoded
 from dynapoint.models.protocol import PointMapModel, info_of
