@@ -118,7 +118,9 @@ def unfinished_folder(output: Path) -> Path:
 
 @contextmanager
 def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
-    """The work folder of a scene to be written; deleted if the block succeeds, else kept.
+    """The work folder of a scene to be written; deleted if the block succeeds.
+
+    If it fails it is kept as soon as a window is finished.
 
     What an earlier process left there is taken up if it was made with the same facts, else it is
     deleted.
@@ -147,7 +149,13 @@ def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
                     part.write_text(told, encoding="utf-8")
             work = replace(_taken_up(path), deleted=deleted)
             work.make()
-            yield work
+            try:
+                yield work
+            except Exception:
+                # Where no window is finished there is nothing to go on with.
+                if not any((path / WINDOWS_FOLDER).glob("[0-9]*")):
+                    _remove_at_once(path)
+                raise
             _remove_at_once(path)
     except OSError as error:
         raise OutputError(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
+from dynapoint.errors import ModelError
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.window_files import write_window
 from dynapoint.models.layers.compute import is_small
@@ -97,7 +99,11 @@ class Pool:
 
 @contextmanager
 def pool_of(predictor: WindowPredictor) -> Iterator[Pool]:
-    """A pool with as many processes as are of use; they end with the block."""
+    """A pool with as many processes as are of use; they end with the block.
+
+    Raises:
+        ModelError: One of them ended before its time.
+    """
     count = _processes(predictor)
     if count < 2:
         yield Pool(predictor, None)
@@ -112,6 +118,11 @@ def pool_of(predictor: WindowPredictor) -> Iterator[Pool]:
     )
     try:
         yield Pool(predictor, executor)
+    except BrokenProcessPool as error:
+        raise ModelError(
+            f"one of {count} processes that predict windows was ended from outside, as systems do "
+            "that run out of memory; use fewer (DYNAPOINT_THREADS=1) or free some"
+        ) from error
     finally:
         executor.shutdown(wait=True, kill_workers=True)
 
