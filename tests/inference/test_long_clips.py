@@ -142,7 +142,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(pictures, tmp_path):
         again, _ = reconstructed(pictures, model, work)
         np.testing.assert_array_equal(again.own_time_points, whole_points)
         np.testing.assert_array_equal(again.world_from_camera, whole_poses)
-    assert model.encoded == whole.joining.windows - 3 + PILOTS
+    assert model.encoded == whole.joining.windows - 3
 
 
 def test_what_was_made_with_other_options_is_not_taken_up(pictures, tmp_path):
@@ -164,7 +164,7 @@ def test_a_damaged_window_is_predicted_again(pictures, tmp_path):
         np.testing.assert_allclose(
             whole.world_from_camera[:, 0, 3], CAMERA_STEP * np.arange(COUNT), atol=1e-4
         )
-    assert model.encoded == whole.joining.windows - 2 + PILOTS
+    assert model.encoded == whole.joining.windows - 2
 
 
 def test_two_runs_do_not_write_one_scene(tmp_path):

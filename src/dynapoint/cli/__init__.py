@@ -15,7 +15,16 @@ import tyro
 import dynapoint
 from dynapoint import threads
 from dynapoint.cli.answers import Flow, Fuse, Match, Objects, Segment, Tracks
-from dynapoint.cli.common import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, print_error
+from dynapoint.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    WRONG_USAGE,
+    Terminated,
+    UsageError,
+    ends_cleanly,
+    print_error,
+)
 from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
 from dynapoint.cli.mistakes import find_mistake
@@ -48,14 +57,18 @@ _DESCRIPTION = "Turn any video into a 4D scene. `dynapoint --version` gives the 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage)."""
+    """Run a command; returns the exit code (0, 1 for an expected error, 2 for wrong usage).
+
+    Interrupted it is 130, asked to end 143.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Paths may hold what a terminal cannot show; that is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(given)
+        with ends_cleanly():
+            return _run(given)
     except UsageError as error:
         named = [given[0]] if given and given[0] in COMMANDS else []
         print(
@@ -76,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         )
         return FAILED
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -1,7 +1,11 @@
 """What the commands share: option types, exit codes, and how errors are printed."""
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +13,8 @@ import tyro
 
 from dynapoint.errors import DynapointError
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-"""Exit codes; 0 is success."""
+FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+"""Exit codes; 0 is success. The last two are those of shells for processes ended by signals."""
 
 OutputOption = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
@@ -23,6 +27,27 @@ def optional(metavar: str, *aliases: str) -> Any:
 
 class UsageError(Exception):
     """Options that parse but make no sense; exit code 2, like those that do not parse."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), and cleans up as if it was interrupted."""
+
+
+@contextmanager
+def ends_cleanly() -> Iterator[None]:
+    """A block in which SIGTERM raises `Terminated`; outside of the main thread nothing changes."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def print_error(error: DynapointError, scene: str | None = None) -> None:

@@ -1,12 +1,16 @@
 """`dynapoint reconstruct` of clips longer than the network sees at once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
+from dynapoint.cli.common import print_error
 from dynapoint.cli.report import Report
+from dynapoint.errors import DynapointError
 from dynapoint.progress import begin
 from dynapoint.threads import chosen_threads, settle
 from dynapoint.windows.spans import WindowSizes
@@ -47,6 +51,12 @@ class Asked:
     lean: bool
     overwrite: bool
     told: str
+
+    @property
+    def files(self) -> list[Path]:
+        """What was given beside the clip and may be a file."""
+        given = (self.times, self.ignore_masks, self.intrinsics)
+        return [Path(each) for each in given if each is not None]
 
     @classmethod
     def of(cls, command: Any) -> "Asked":
@@ -111,7 +121,13 @@ def write_long_scene(
     settle(chosen_threads(small=is_small(model)))
     source, sizes = clip
     facts = _facts(command, scene, sizes, model)
-    with kept_work_folder(scene.output, facts) as work:
+    with _said_where_interrupted(scene.label), kept_work_folder(scene.output, facts) as work:
+        if work.deleted:
+            report.note(
+                scene,
+                f"an unfinished run with other options or of another clip, {work.deleted} windows "
+                "of it, was deleted",
+            )
         if work.resumed:
             report.note(scene, f"going on after window {work.resumed}, which is finished")
         rec = reconstruct_in_windows(
@@ -134,6 +150,17 @@ def write_long_scene(
     return rec.frames
 
 
+@contextmanager
+def _said_where_interrupted(label: str) -> Iterator[None]:
+    """A block of which it is said, if it is interrupted, that it can be gone on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        words = "what is finished is kept, and the same command goes on from there"
+        print_error(DynapointError(f"{label}: interrupted; {words}"))
+        raise
+
+
 def _facts(
     command: Asked, scene: "ScenePlan", sizes: WindowSizes, model: "PointMapModel"
 ) -> "Facts":
@@ -145,10 +172,12 @@ def _facts(
     info = info_of(model, command.model)
     return {
         "version": dynapoint.__version__,
-        "identity": identity_of(scene.source),
+        # What cannot be told apart is never taken for the same.
+        "identity": identity_of(scene.source) or uuid4().hex,
         "window": sizes.window,
         "overlap": sizes.overlap,
         "model": info.name,
         "weights_sha256": info.weights_sha256,
         "options": command.told,
+        "files": json.dumps([identity_of([each]) for each in command.files]),
     }

@@ -116,7 +116,10 @@ def _reconstruct(
     clip = long_clip(source, model, given["selection"], **read, **asked)
     if clip is not None:
         network, name = _network(model, device)
-        return reconstruct_in_windows(*clip, network, model_name=name, **options)
+        rec = reconstruct_in_windows(*clip, network, model_name=name, **options)
+        if rec.frames.note:
+            _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
+        return rec
     small = SmallPictures() if will_be_refined(model, options["refine"]) else None
     begin("read")
     loaded = load_frames(source, small=small, **given)

@@ -1,6 +1,5 @@
 """From any source to a reconstruction in windows: what `pipeline` and the commands call."""
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,8 +24,6 @@ from dynapoint.models.protocol import check_model, info_of
 from dynapoint.progress import begin, shown
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.spans import WindowSizes
-
-_LOG = logging.getLogger("dynapoint")
 
 if TYPE_CHECKING:
     from dynapoint.models.protocol import PointMapModel
@@ -120,6 +117,4 @@ def reconstruct_in_windows(
         for _ in long.parts():
             pass
         rec = long.finished(scale_from=scale_from)
-    if rec.frames.note:
-        _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
     return replace(rec, progress=progress)

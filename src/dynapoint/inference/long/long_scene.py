@@ -17,7 +17,6 @@ from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.run import LongRun
 from dynapoint.inference.long.scene_of_windows import FinishedClip, scene_of
 from dynapoint.inference.long.shared_lens import find_focal
-from dynapoint.inference.long.window_files import read_window
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
 from dynapoint.progress import begin
@@ -66,7 +65,7 @@ class LongClip:
             ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
             OSError: Nothing can be written.
         """
-        focal_px = _focal(self._source, self._predictor, self._sizes)
+        focal_px = _focal(self._source, self._predictor, self._sizes, self._work)
         with self._source.open() as stream:
             run = self._run = LongRun(self._predictor, self._work, self._sizes, focal_px=focal_px)
             yield from parts_of(run.windows(stream), self._joiner)
@@ -112,14 +111,20 @@ class LongClip:
         return replace(in_metres, settings=settings)
 
 
-def _focal(source: LongSource, predictor: WindowPredictor, sizes: WindowSizes) -> float | None:
+def _focal(
+    source: LongSource, predictor: WindowPredictor, sizes: WindowSizes, work: WorkFolder
+) -> float | None:
     """The focal length of the whole clip, where it is to be found and can be beforehand."""
     if not predictor.finds_lens:
         return None
     count = source.frame_count
     if count is None or count <= sizes.window:
         return None
-    return find_focal(source.open, count, predictor, sizes.window)
+    known = work.focal_px()
+    if known is None:
+        known = find_focal(source.open, count, predictor, sizes.window)
+        work.keep_focal(known)
+    return known
 
 
 def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: WindowSizes) -> Joiner:
@@ -136,7 +141,7 @@ def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: Window
         begin("windows again")
         run.predict_again(overruled, frames)
         again = {each.window for each in overruled}
-        plain = [read_window(each.folder) if k in again else each for k, each in enumerate(plain)]
+        plain = [run.window(k) if k in again else each for k, each in enumerate(plain)]
         joiner = Joiner()
         for window in plain:
             joiner.add(window)

@@ -162,6 +162,8 @@ class LongRun:
     def predict_again(self, overruled: Sequence[Overruled], frames: Frames) -> None:
         """Predict windows again whose cameras are others; they take the place of what was written.
 
+        First answers are kept beside them: a process that goes on from here has to decide the same.
+
         Where the pictures do not bear these cameras out, all stays as it is.
 
         Args:
@@ -171,15 +173,17 @@ class LongRun:
         with pool_of(self._predictor) as pool:
             waiting: deque[Future[None]] = deque()
             for each in steps(overruled, "window"):
-                folder = self._work.path / window_folder(each.window)
-                window = read_window(folder).window
+                self._work.keep_first(each.window)
+                if self._work.predicted_again(each.window):
+                    continue
+                window = self.window(each.window).window
                 chosen, _ = _of_disk(frames, window)
                 job = Job(
                     frames=chosen,
                     between=load_between(None, chosen),
                     focal_px=self._focal_px,
                     window=window,
-                    folder=folder,
+                    folder=self._work.path / window_folder(each.window),
                     poses=each.world_from_camera,
                 )
                 waiting.append(pool.submit(job))
@@ -188,6 +192,14 @@ class LongRun:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
+
+    def window(self, index: int) -> FinishedWindow:
+        """A window by what was written last.
+
+        Raises:
+            SceneError: A file is missing or damaged.
+        """
+        return read_window(self._work.path / window_folder(index))
 
     @property
     def _lacks_lens(self) -> bool:
@@ -242,9 +254,13 @@ class LongRun:
 
     def _read(self, waiting: "_Waiting") -> FinishedWindow:
         """A window as it was written, so that a resumed run goes on from the same bytes."""
-        if waiting.future is not None:
+        if waiting.future is None:
+            done = self._work.finished(waiting.index)
+            if done is not None:
+                return done
+        else:
             waiting.future.result()
-        return read_window(self._work.path / window_folder(waiting.index))
+        return self.window(waiting.index)
 
     def _shown(self, index: int) -> Any:
         """A block in which a window is shown as what goes on."""

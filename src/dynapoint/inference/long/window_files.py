@@ -127,6 +127,7 @@ def write_window(rec: Reconstruction, window: Window, folder: Path) -> None:
             "wide": window.wide,
             "findings": None if found is None else found.to_plain(),
             "encoded_sha256": encoded_sha256,
+            "bytes": {file.name: file.stat().st_size for file in sorted(part.iterdir())},
         }
         (part / WINDOW_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -181,6 +182,21 @@ def read_window(folder: Path) -> FinishedWindow:
         folder=folder,
         encoded_sha256=encoded_sha256,
     )
+
+
+def read_whole_window(folder: Path) -> FinishedWindow:
+    """A window that is to be worked on further: all that was written is still there.
+
+    Raises:
+        SceneError: A file is missing or damaged.
+    """
+    window = read_window(folder)
+    told: dict[str, int] = json.loads((folder / WINDOW_FILE).read_text(encoding="utf-8"))["bytes"]
+    for name, size in told.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise SceneError(f"{path} is missing or damaged; reconstruct the scene again")
+    return window
 
 
 def _evidence(rec: Reconstruction) -> UInt8[np.ndarray, "frame height width"] | None:

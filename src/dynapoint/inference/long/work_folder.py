@@ -7,20 +7,22 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dynapoint.errors import OutputError, SceneError
 from dynapoint.inference.long.window_files import (
     FinishedWindow,
-    read_window,
+    read_whole_window,
     window_folder,
 )
 from dynapoint.results.on_disk.manifest import WINDOWS_FOLDER
 from dynapoint.results.on_disk.stored_frames import FRAMES_FOLDER
-from dynapoint.whole_file import whole_file
+from dynapoint.whole_file import hand_on, hidden_folder, new_folder, restore, whole_file
 
-_FACTS_FILE, _LOCK_FILE = "made_with.json", "lock"
+_FACTS_FILE, _LOCK_FILE, _LENS_FILE = "made_with.json", "lock", "lens.json"
+# First answers of windows that are predicted again.
+_FIRST_FOLDER = "first"
 
 Facts = Mapping[str, str | int | float | None]
 """All that what a window says depends on, beside the window's number."""
@@ -34,27 +36,78 @@ class WorkFolder:
         path: Where it is.
         resumed: How many windows an earlier process left finished.
         frames_written: So many frames it has written, of which windows are finished.
+        deleted: How many windows it left that were made with other options, and are deleted.
     """
 
     path: Path
     resumed: int = 0
     frames_written: int = 0
+    deleted: int = 0
 
     def finished(self, index: int) -> FinishedWindow | None:
-        """A window that was finished before, if it was; one that is damaged is deleted."""
-        folder = self.path / window_folder(index)
-        if not folder.is_dir():
+        """A window that was finished before, if it was; one that is damaged is deleted.
+
+        Of one that was predicted again it is the first answer, from which all goes on the same way.
+        """
+        ways = (self._first(index), self.path / window_folder(index))
+        there = next((folder for folder in ways if folder.is_dir()), None)
+        if there is None:
             return None
         try:
-            return read_window(folder)
+            return read_whole_window(there)
         except SceneError:
-            shutil.rmtree(folder)
+            for folder in ways:
+                shutil.rmtree(folder, ignore_errors=True)
             return None
+
+    def predicted_again(self, index: int) -> bool:
+        """Whether an earlier process predicted a window again, and others took its cameras' place.
+
+        Raises:
+            OSError: A file is missing.
+        """
+        first, last = (
+            (folder / "world_from_camera.npy").read_bytes()
+            for folder in (self._first(index), self.path / window_folder(index))
+        )
+        return first != last
+
+    def keep_first(self, index: int) -> None:
+        """Keep the answer of a window that is to be predicted again, unless it is kept already.
+
+        Raises:
+            OSError: Nothing can be written.
+        """
+        if self._first(index).is_dir():
+            return
+        self._first(index).parent.mkdir(exist_ok=True)
+        with new_folder(self._first(index)) as part:
+            for file in (self.path / window_folder(index)).iterdir():
+                hand_on(file, part / file.name)
+
+    def focal_px(self) -> float | None:
+        """The focal length that an earlier process found before all windows, if it did."""
+        try:
+            return float(json.loads((self.path / _LENS_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def keep_focal(self, focal_px: float) -> None:
+        """Keep a focal length for processes that go on from here.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with whole_file(self.path / _LENS_FILE) as part:
+            part.write_text(json.dumps(focal_px), encoding="utf-8")
 
     def make(self) -> None:
         """Make the folders in it."""
         (self.path / WINDOWS_FOLDER).mkdir(exist_ok=True)
         (self.path / FRAMES_FOLDER).mkdir(exist_ok=True)
+
+    def _first(self, index: int) -> Path:
+        return self.path / _FIRST_FOLDER / f"{index:05d}"
 
 
 def unfinished_folder(output: Path) -> Path:
@@ -65,7 +118,9 @@ def unfinished_folder(output: Path) -> Path:
 
 @contextmanager
 def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
-    """The work folder of a scene to be written; deleted if the block succeeds, else kept.
+    """The work folder of a scene to be written; deleted if the block succeeds.
+
+    If it fails it is kept as soon as a window is finished.
 
     What an earlier process left there is taken up if it was made with the same facts, else it is
     deleted.
@@ -80,19 +135,28 @@ def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
     path = unfinished_folder(output)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        restore(path)
         path.mkdir(exist_ok=True)
         with _locked(path, output):
             told = json.dumps(dict(facts), indent=1, sort_keys=True) + "\n"
             facts_file = path / _FACTS_FILE
             same = facts_file.is_file() and facts_file.read_text(encoding="utf-8") == told
+            deleted = 0
             if not same:
+                deleted = len(list((path / WINDOWS_FOLDER).glob("[0-9]*")))
                 _empty(path)
                 with whole_file(facts_file) as part:
                     part.write_text(told, encoding="utf-8")
-            work = _taken_up(path)
+            work = replace(_taken_up(path), deleted=deleted)
             work.make()
-            yield work
-        shutil.rmtree(path, ignore_errors=True)
+            try:
+                yield work
+            except Exception:
+                # Where no window is finished there is nothing to go on with.
+                if not any((path / WINDOWS_FOLDER).glob("[0-9]*")):
+                    _remove_at_once(path)
+                raise
+            _remove_at_once(path)
     except OSError as error:
         raise OutputError(
             f"{output} cannot be written ({error.strerror or error}); what is finished stays in "
@@ -114,7 +178,7 @@ def _taken_up(path: Path) -> WorkFolder:
     resumed = frames = 0
     while (path / window_folder(resumed)).is_dir():
         try:
-            window = read_window(path / window_folder(resumed)).window
+            window = read_whole_window(path / window_folder(resumed)).window
         except SceneError:
             break
         if window.wide:
@@ -124,8 +188,15 @@ def _taken_up(path: Path) -> WorkFolder:
     return WorkFolder(path=path, resumed=resumed, frames_written=frames)
 
 
+def _remove_at_once(path: Path) -> None:
+    """Remove a work folder: half of it must never be taken for what a process left unfinished."""
+    shutil.rmtree(path.replace(hidden_folder(path, "part")), ignore_errors=True)
+
+
 def _empty(path: Path) -> None:
     """Delete all that lies in a work folder but its lock."""
+    # First what says how it was made: half of it is then nobody's.
+    (path / _FACTS_FILE).unlink(missing_ok=True)
     for each in path.iterdir():
         if each.name == _LOCK_FILE:
             continue

@@ -4,8 +4,13 @@ A window's refinement is Python and many small arrays, so that threads gain litt
 depend on each other, and come out to the last bit as one process gives them.
 """
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
+from dynapoint.errors import ModelError
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.window_files import write_window
 from dynapoint.models.layers.compute import is_small
@@ -24,6 +30,8 @@ from dynapoint.models.source import ModelSource
 from dynapoint.threads import chosen_processes, settle
 from dynapoint.windows.spans import Window
 
+# So often a process asks whether the one that it works for is still there.
+_ASKS_S = 1.0
 # What a process with a small network takes is bounded, but not nothing.
 _MOST = 8
 
@@ -91,7 +99,11 @@ class Pool:
 
 @contextmanager
 def pool_of(predictor: WindowPredictor) -> Iterator[Pool]:
-    """A pool with as many processes as are of use; they end with the block."""
+    """A pool with as many processes as are of use; they end with the block.
+
+    Raises:
+        ModelError: One of them ended before its time.
+    """
     count = _processes(predictor)
     if count < 2:
         yield Pool(predictor, None)
@@ -99,10 +111,18 @@ def pool_of(predictor: WindowPredictor) -> Iterator[Pool]:
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - rarely needed.
 
     executor = ProcessPoolExecutor(
-        max_workers=count, initializer=_begin_worker, initargs=(_Told.of(predictor),), timeout=60
+        max_workers=count,
+        initializer=_begin_worker,
+        initargs=(_Told.of(predictor), os.getpid()),
+        timeout=60,
     )
     try:
         yield Pool(predictor, executor)
+    except BrokenProcessPool as error:
+        raise ModelError(
+            f"one of {count} processes that predict windows was ended from outside, as systems do "
+            "that run out of memory; use fewer (DYNAPOINT_THREADS=1) or free some"
+        ) from error
     finally:
         executor.shutdown(wait=True, kill_workers=True)
 
@@ -147,8 +167,11 @@ class _Told:
 _HERE: list[WindowPredictor] = []
 
 
-def _begin_worker(told: _Told) -> None:
-    """Load the network into a process that predicts windows."""
+def _begin_worker(told: _Told, parent: int) -> None:
+    """Load the network into a process that predicts windows for another one."""
+    # A terminal interrupts all processes at once; the one that began them ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     from dynapoint.models.catalog import load_model  # noqa: PLC0415
     from dynapoint.models.protocol import info_of  # noqa: PLC0415
 
@@ -172,6 +195,14 @@ def _begin_worker(told: _Told) -> None:
             refine=told.refine,
         )
     ]
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that it works for is no more, which may have been killed."""
+    # Elsewhere a process keeps the number of one that is no more.
+    while os.name != "posix" or os.getppid() == parent:
+        time.sleep(_ASKS_S)
+    os._exit(1)
 
 
 def _in_worker(job: Job) -> None:

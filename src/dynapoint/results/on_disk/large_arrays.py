@@ -16,6 +16,8 @@ class GrowingArray:
 
     def __init__(self, path: Path, shape: Sequence[int], dtype: str = "<f4") -> None:
         self._dtype = np.dtype(dtype)
+        # A scene may share the file that is there.
+        path.unlink(missing_ok=True)
         self._file = path.open("wb")
         header = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
