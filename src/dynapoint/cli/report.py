@@ -115,7 +115,7 @@ def _advice(made: "list[Frames]") -> str | None:
 
     if find_weights(VDPM) is not None:
         return None
-    costs = [cost.cost_of(frames.count, frames.image_hw) for frames in made]
+    costs = [cost.cost_of_clip(frames.count, frames.image_hw) for frames in made]
     seconds = sum(each.operations for each in costs) / cost.operations_a_second()
     there = cost.machine_bytes()
     return _NANO.format(

@@ -12,7 +12,7 @@ from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.asking import as_tensor
+from dynapoint.results.asking import as_tensor, span_of
 from dynapoint.results.motion_answers import maps_without_seams
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
@@ -50,6 +50,8 @@ class MovingCloud:
         colors: sRGB.
         confidence: Larger is better.
         spacing: About how far each point is from its neighbours, in scene units.
+        moves: Of a long clip which points move: each is shown at the times whose turn its frame
+            has, and points that stand still have one place. None where all are followed.
     """
 
     times: list[int]
@@ -58,6 +60,7 @@ class MovingCloud:
     colors: UInt8[np.ndarray, "point rgb=3"]
     confidence: Float32[np.ndarray, " point"]
     spacing: Float32[np.ndarray, " point"]
+    moves: Bool[np.ndarray, " point"] | None = None
 
 
 def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> Cloud:
@@ -107,12 +110,18 @@ def moving_cloud(
     The points are those of at most 16 evenly spaced frames, fused at the middle one's time (at the
     time wanted if it is one). `report` is told which share of the times is done.
 
+    Of a long clip, frames take turns (`long_clouds.cloud_in_turns`).
+
     Raises:
         InputError: The time wanted is no index of a frame used.
     """
     times = options.times(rec)
     order = order_of_times(rec.timestamps_s)
     sources = [order[place] for place in evenly_spaced(rec.frame_count, _SOURCE_FRAMES)]
+    if any(time not in span_of(rec, frame) for frame in sources for time in times):
+        from dynapoint.exports.long_clouds import cloud_in_turns  # noqa: PLC0415 - it needs this.
+
+        return cloud_in_turns(rec, options, sources, max_points=max_points, report=report)
     meeting = times[0] if len(times) == 1 else sources[len(sources) // 2]
     fused = _fused(rec, sources, meeting, options, max_points)
     pixel = np.asarray(fused.frame), np.asarray(fused.row), np.asarray(fused.column)
@@ -127,7 +136,7 @@ def moving_cloud(
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
         if report is not None:
             report((index + 1) / len(times))
-    footprint = _footprint(rec, sources)[pixel]
+    footprint = footprints(rec, sources)[pixel]
     return MovingCloud(
         times=times,
         points=points,
@@ -170,20 +179,29 @@ def _fused(
     points, confidence = _maps_at(rec, frames, time, seams=seams)
     colors = map_pictures(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
-    footprint = _footprint(rec, frames)
-    # Points behind their camera have none.
-    footprint = footprint[(weight > 0) & (footprint > 0)]
     return fuse(
         [as_tensor(frame) for frame in points],
         torch.from_numpy(weight),
         torch.from_numpy(colors),
-        # As fine as near things were seen, or they would lose detail that only far things lack.
-        voxel_size=float(np.percentile(footprint, _NEAR_PERCENTILE)) if len(footprint) else None,
+        voxel_size=near_voxel(footprints(rec, frames), weight),
         max_points=max_points,
     )
 
 
-def _footprint(
+def near_voxel(
+    footprint: Float32[np.ndarray, "frame map_height map_width"],
+    weight: Float32[np.ndarray, "frame map_height map_width"],
+) -> float | None:
+    """Voxels as fine as near things were seen, or they would lose detail that only far ones lack.
+
+    None where nothing is before its camera.
+    """
+    # Points behind their camera have no footprint.
+    seen = footprint[(weight > 0) & (footprint > 0)]
+    return float(np.percentile(seen, _NEAR_PERCENTILE)) if len(seen) else None
+
+
+def footprints(
     rec: Reconstruction, frames: list[int]
 ) -> Float32[np.ndarray, "frame map_height map_width"]:
     """How far apart neighbouring map pixels are at their points' depths, in scene units."""

@@ -171,7 +171,8 @@ def _add_tracks(stage: Any, cloud: MovingCloud) -> None:
     chosen = moved_points(cloud, _TRACKS)
     if not len(chosen):
         return
-    paths = (cloud.points[:, chosen] @ Y_UP_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
+    tracks = held_tracks(cloud.points[:, chosen], cloud.usable[:, chosen])
+    paths = (tracks @ Y_UP_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
     corners = np.ascontiguousarray(paths.reshape(-1, 3))
     curves = UsdGeom.BasisCurves.Define(stage, "/scene/tracks")
     curves.CreateTypeAttr(UsdGeom.Tokens.linear)

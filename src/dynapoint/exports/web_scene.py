@@ -209,13 +209,16 @@ def split_cloud(
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
-    motion = motion_of_tracks(
-        points,
-        usable,
-        own_time=middle,
-        world_from_camera=rec.world_from_camera[cloud.times[middle]],
-    )
-    moves = motion > _STILL_PROBABILITY
+    if cloud.moves is not None:
+        motion = cloud.moves.astype(np.float32)
+    else:
+        motion = motion_of_tracks(
+            points,
+            usable,
+            own_time=middle,
+            world_from_camera=rec.world_from_camera[cloud.times[middle]],
+        )
+    moves = motion > _STILL_PROBABILITY if cloud.moves is None else cloud.moves
     # Where the middle time has no place for a still point, the first that has one.
     at = np.where(usable[middle], middle, usable.argmax(axis=0))
     still = ~moves & usable.any(axis=0)
