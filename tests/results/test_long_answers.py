@@ -1,5 +1,7 @@
 """Answers of long clips: true where a network saw a frame, and bounded in what they ask."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dynapoint.data.frames import Frames
 from dynapoint.exports.clouds import moving_cloud
 from dynapoint.exports.long_clouds import turns_of
 from dynapoint.exports.options import ExportOptions
-from dynapoint.exports.web_scene import split_cloud
+from dynapoint.exports.web_scene import leaves_first_view, split_cloud
 from dynapoint.results import contact_sheet
 from dynapoint.results.contact_sheet import draw
 from dynapoint.results.pixel_map import PixelMap
@@ -218,3 +220,12 @@ def test_a_sheet_shows_the_motion_of_its_rows_own_frames(scene):
     assert all(moves[row].any() for row in range(4))
     assert shares[~moves].max() < 1e-3 < shares[moves].min()
     assert draw(rec).width > 750
+
+
+def test_the_view_follows_a_camera_that_leaves_what_it_saw_first(scene):
+    _, rec, _ = scene
+    away = rec.own_time_points.copy()
+    away[-1, :, :, 0] += 100
+    assert leaves_first_view(replace(rec, own_time_points=away))
+    same = np.broadcast_to(rec.own_time_points[:1], rec.own_time_points.shape)
+    assert not leaves_first_view(replace(rec, own_time_points=same))

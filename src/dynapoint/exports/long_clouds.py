@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from dynapoint.exports.clouds import MovingCloud, footprints, near_voxel, shown_weight
+from dynapoint.exports.cloud_parts import MovingCloud, footprints, near_voxel, shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from dynapoint.exports.clouds import MovingCloud
+from dynapoint.exports.cloud_parts import MovingCloud
 from dynapoint.reductions.segmentation import segment_clip
 from dynapoint.results.asking import as_tensor
 

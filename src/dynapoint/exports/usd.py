@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 import dynapoint
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
+from dynapoint.exports.cloud_parts import MovingCloud
+from dynapoint.exports.clouds import moving_cloud, play_times_s, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.tracks import held_tracks, moved_points

@@ -12,13 +12,16 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
 from dynapoint.data.selection import evenly_spaced
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
+from dynapoint.exports.cloud_parts import MovingCloud, shown_weight
+from dynapoint.exports.clouds import moving_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.tracks import held_tracks, motion_of_tracks
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import map_pictures, picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.thinning import MOST_SHOWN
+from dynapoint.results.time_order import order_of_times
 
 # Points farther away than so many median distances are left out, for the steps of quantised
 # positions are a share of the largest extent.
@@ -133,6 +136,26 @@ def median_distance(rec: Reconstruction) -> float:
         seen.append(depth[(depth > 0) & (confidence > 0)])
     every = np.concatenate(seen)
     return float(np.median(every)) if len(every) else 1.0
+
+
+def leaves_first_view(rec: Reconstruction) -> bool:
+    """Whether the first camera sees less than half of what some frame shows.
+
+    Of at most 16 frames, and every eighth row and column.
+    """
+    order = order_of_times(rec.timestamps_s)
+    pose, lens = rec.world_from_camera[order[0]], rec.map_intrinsics[order[0]]
+    for place in evenly_spaced(rec.frame_count, _DEPTH_FRAMES):
+        frame = order[int(place)]
+        known = rec.own_time_confidence[frame, ::8, ::8] > 0
+        points = rec.own_time_points[frame, ::8, ::8][known].astype(np.float64)
+        camera = points_in_camera(points, pose)
+        ahead = camera[camera[:, 2] > 0]
+        xy = project(ahead, lens)
+        seen = ((xy >= 0) & (xy <= rec.map_hw[::-1])).all(axis=1)
+        if seen.sum() < len(points) / 2:
+            return True
+    return False
 
 
 def farthest_shown(rec: Reconstruction) -> float:
