@@ -7,8 +7,8 @@ from pathlib import Path
 from dynapoint.errors import ConfigError
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import with_suffix
-from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.asking import span_of
+from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.subscene import worlds
 from dynapoint.results.thinning import (
     MOST_ON_SHEETS,
@@ -189,9 +189,7 @@ def part_shown(rec: Reconstruction, to: str, options: ExportOptions) -> Shown:
     return replace(shown, notes=(*shown.notes, words))
 
 
-def _seen_together(
-    rec: Reconstruction, shown: Shown, most: int, options: ExportOptions
-) -> Shown:
+def _seen_together(rec: Reconstruction, shown: Shown, most: int, options: ExportOptions) -> Shown:
     """At most so many frames that a network saw together with the time wanted, or the middle one.
 
     What is shown if that is all frames of its world.
