@@ -27,6 +27,7 @@ interface Manifest {
   beginsS: number[];
   /** At how many times what is fused has places. */
   fusedTimes: number;
+  follow: boolean;
   medianDistance: number;
   cameras: PageCamera[];
   /** From here to `tracks`, only an exported page; at last, only a served one. */

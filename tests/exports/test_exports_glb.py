@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from dynapoint.exports import glb, y_up
 from dynapoint.exports.catalog import export
-from dynapoint.exports.clouds import MovingCloud, play_times_s
+from dynapoint.exports.cloud_parts import MovingCloud
+from dynapoint.exports.clouds import play_times_s
 from dynapoint.exports.options import ExportOptions
 from exported_scenes import gray_images, scene
 from fake_model import VELOCITY

@@ -2,8 +2,9 @@
 
 import pytest
 
+from dynapoint.models.cards import VDPM
 from dynapoint.models.vggt import cost
-from dynapoint.models.vggt.cost import cost_of, duration_words, operations_a_second
+from dynapoint.models.vggt.cost import cost_of, cost_of_clip, duration_words, operations_a_second
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,16 @@ def test_operations_are_those_counted(frames, image_hw, tera):
 def test_memory_is_more_than_the_weights_and_grows_with_the_clip():
     few, many = cost_of(10, (280, 518)), cost_of(64, (280, 518))
     assert 7.4e9 < few.memory_bytes < 8.2e9 < many.memory_bytes < 1.2e10
+
+
+def test_long_clips_cost_windows_and_the_memory_of_one():
+    window = cost_of(VDPM.window, (294, 518))
+    step = VDPM.window - VDPM.overlap
+    for windows in (7, 200):
+        long = cost_of_clip(VDPM.overlap + windows * step, (294, 518))
+        assert long.operations == pytest.approx(windows * window.operations)
+        assert long.memory_bytes == window.memory_bytes
+    assert cost_of_clip(VDPM.at_once, (294, 518)) == cost_of(VDPM.at_once, (294, 518))
 
 
 def test_the_rate_is_that_of_a_product(monkeypatch):

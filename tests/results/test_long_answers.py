@@ -1,9 +1,17 @@
 """Answers of long clips: true where a network saw a frame, and bounded in what they ask."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dynapoint.data.frames import Frames
+from dynapoint.exports.clouds import moving_cloud
+from dynapoint.exports.long_clouds import turns_of
+from dynapoint.exports.options import ExportOptions
+from dynapoint.exports.web_scene import leaves_first_view, split_cloud
+from dynapoint.results import contact_sheet
+from dynapoint.results.contact_sheet import draw
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.joining import Joining
@@ -167,3 +175,57 @@ def test_a_part_knows_the_spans_of_its_frames(scene):
     assert rec.decoder.span(20) == range(40)
     assert part.decoder.span(0) == range(20)
     assert part.decoder.span(39) == range(28, 40)
+
+
+def test_moving_clouds_show_what_moves_at_every_time_and_hand_nothing_over(scene):
+    clip, rec, told = scene
+    rec.decoder._maps._kept.clear()
+    before = _asked(told)
+    cloud = moving_cloud(rec, ExportOptions(), max_points=4000)
+    # Two ends of a span for 16 sources and one of these for each time, each with its own time.
+    assert _asked(told) - before <= 2 * (2 * 16 + COUNT)
+    assert len(cloud.moves) <= 4000 and 0.02 < cloud.moves.mean() < 0.6
+    still = cloud.points[:, ~cloud.moves]
+    assert (still == still[0]).all() and cloud.usable[:, ~cloud.moves].all()
+    flat = clip.shapes[WALL].pose(0)
+    assert np.abs(((still[0] - flat[:3, 3]) @ flat[:3, :3])[:, 2]).max() < 1e-3
+    for time in range(COUNT):
+        shown = cloud.points[time, cloud.moves & cloud.usable[time]]
+        pose = clip.shapes[MOVER].pose(time)
+        inside = (shown - pose[:3, 3]) @ pose[:3, :3]
+        # Nearly all: a pixel that moves with a true share of one half is seen as both.
+        assert len(shown) and np.median(np.abs(inside[:, 2])) < 1e-3
+    split = split_cloud(rec, ExportOptions(), max_points=4000)
+    assert len(split.still) and (split.usable.sum(axis=1) > 0).all()
+
+
+def test_frames_are_added_where_none_tells_of_a_time(scene):
+    _, rec, _ = scene
+    for sources in ([0], [40], [0, 79]):
+        turns = turns_of(rec, sources, range(COUNT))
+        assert all(time in rec.decoder.span(turn) for time, turn in enumerate(turns))
+        assert set(sources) <= set(turns) and len(set(turns)) <= 5
+    every = turns_of(rec, range(COUNT), range(COUNT))
+    assert every == list(range(COUNT))
+
+
+def test_a_sheet_shows_the_motion_of_its_rows_own_frames(scene):
+    clip, rec, told = scene
+    before = _asked(told)
+    frames = [0, 26, 53, 79]
+    found = contact_sheet._movement_in_windows(rec, frames, (150, 100))
+    assert _asked(told) - before <= 4 * 2 * 13
+    moves = np.stack([clip.own(frame)[1].reshape(MAP_HW) for frame in frames]) == MOVER
+    shares = found.motion.shares
+    assert all(moves[row].any() for row in range(4))
+    assert shares[~moves].max() < 1e-3 < shares[moves].min()
+    assert draw(rec).width > 750
+
+
+def test_the_view_follows_a_camera_that_leaves_what_it_saw_first(scene):
+    _, rec, _ = scene
+    away = rec.own_time_points.copy()
+    away[-1, :, :, 0] += 100
+    assert leaves_first_view(replace(rec, own_time_points=away))
+    same = np.broadcast_to(rec.own_time_points[:1], rec.own_time_points.shape)
+    assert not leaves_first_view(replace(rec, own_time_points=same))

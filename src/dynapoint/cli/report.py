@@ -44,7 +44,9 @@ class Report:
     def written(self, scene: "ScenePlan", frames: "Frames", seconds: dict[str, float]) -> None:
         """A scene that is written: what was used, what it took, its self-check, where it is."""
         from dynapoint.results.checks import read_check  # noqa: PLC0415
+        from dynapoint.results.on_disk.manifest import read_manifest  # noqa: PLC0415
         from dynapoint.results.on_disk.store import contact_sheet_of  # noqa: PLC0415
+        from dynapoint.results.summary import segment_words  # noqa: PLC0415
 
         self._made.append(frames)
         stages = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
@@ -52,6 +54,9 @@ class Report:
         self.note(
             scene, f"{frames.count} frames of {frames.size_words}; {stages}; {total:.1f} s in all"
         )
+        worlds = segment_words(read_manifest(scene.output).segments)
+        if worlds is not None:
+            self.note(scene, worlds)
         check = read_check(scene.output)
         for line in check["lines"] if check else []:
             self.note(scene, line)
@@ -115,7 +120,7 @@ def _advice(made: "list[Frames]") -> str | None:
 
     if find_weights(VDPM) is not None:
         return None
-    costs = [cost.cost_of(frames.count, frames.image_hw) for frames in made]
+    costs = [cost.cost_of_clip(frames.count, frames.image_hw) for frames in made]
     seconds = sum(each.operations for each in costs) / cost.operations_a_second()
     there = cost.machine_bytes()
     return _NANO.format(

@@ -140,4 +140,6 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     said[2:2] = [f"segment {line}" for line in facts["segment_lines"]] + [
         f"windows: {line}" for line in facts["joining_lines"]
     ]
-    return said + [f"self-check: {line}" for line in check["lines"]]
+    # The self-check has these, too.
+    rest = [line for line in check["lines"] if line not in facts["joining_lines"]]
+    return said + [f"self-check: {line}" for line in rest]

@@ -7,7 +7,9 @@ from pathlib import Path
 from dynapoint.errors import ConfigError
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import with_suffix
+from dynapoint.results.asking import span_of
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.subscene import worlds
 from dynapoint.results.thinning import (
     MOST_ON_SHEETS,
     MOST_SHOWN,
@@ -26,7 +28,8 @@ class Format:
     for a folder; `folder_of_times` says that all times make a folder of such files; `words` are
     what it is good for. `most_frames` is how many frames of a long scene it takes unless told
     (None: all), `most_fused` how many of them its clouds are made of. `draws_fused` says that
-    it shows all frames fused, or each frame's own pixels.
+    it shows all frames fused, or each frame's own pixels. `neighbours` says that these frames are
+    side by side where windows made the scene: it compares them with each other.
     """
 
     writer: str
@@ -36,6 +39,7 @@ class Format:
     most_frames: int | None = None
     most_fused: int | None = None
     draws_fused: bool = False
+    neighbours: bool = False
 
 
 FORMATS = {
@@ -120,6 +124,7 @@ FORMATS = {
         suffixes=(".png",),
         most_frames=MOST_ON_SHEETS,
         draws_fused=True,
+        neighbours=True,
     ),
 }
 
@@ -175,11 +180,29 @@ def part_shown(rec: Reconstruction, to: str, options: ExportOptions) -> Shown:
     fused = known.folder_of_times and options.time is not None
     most = options.max_frames or (MOST_SHOWN if fused else known.most_frames)
     shown = shown_part(rec, most=most, segment=options.segment, time=options.time)
+    if known.neighbours and rec.joining is not None and most is not None:
+        shown = _seen_together(rec, shown, most, options)
     count = len(shown.frames)
     if known.most_fused is None or options.time is not None or count <= known.most_fused:
         return shown
     words = f"points come from {len(even_choice(count, known.most_fused))} of {count} frames"
     return replace(shown, notes=(*shown.notes, words))
+
+
+def _seen_together(rec: Reconstruction, shown: Shown, most: int, options: ExportOptions) -> Shown:
+    """At most so many frames that a network saw together with the time wanted, or the middle one.
+
+    What is shown if that is all frames of its world.
+    """
+    part = worlds(rec)[shown.segment]
+    if len(shown.frames) == part.count:
+        return shown
+    time = (part.start + part.stop) // 2 if options.time is None else options.time
+    span = span_of(rec, time)
+    first = min(time, max(span.start, span.stop - most))
+    frames = range(first, min(first + most, span.stop))
+    words = f"frames {first} to {frames.stop - 1} of its {part.count}, neighbours of frame {time}"
+    return replace(shown, frames=frames, notes=(*shown.notes[:-1], words))
 
 
 def format_of(path: Path | str) -> str:

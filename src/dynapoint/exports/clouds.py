@@ -1,33 +1,31 @@
 """Clouds of coloured points, still or moving, as most formats want them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from dynapoint.data.selection import evenly_spaced
+from dynapoint.exports.cloud_parts import MovingCloud, footprints, near_voxel, shown_weight
+from dynapoint.exports.long_clouds import cloud_in_turns
 from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
-from dynapoint.results.asking import as_tensor
+from dynapoint.results.asking import as_tensor, span_of
 from dynapoint.results.motion_answers import maps_without_seams
 from dynapoint.results.pictures import map_pictures
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.scene_maps import maps_of_frames
 from dynapoint.results.time_order import moments_s, order_of_times
 
-# Colours with all channels below the first are black, those with all above the second are white.
-_BLACK, _WHITE = 16, 240
 # Moving clouds are made of the pixels of so many frames: each has to be placed at every time. Of
 # what the other frames see, 93 to 97 % lie within four voxels of these points in real clips of 50
 # and 100 frames, 99.4 % within 5 % of their depth. More frames add little but the disagreement of
 # networks' maps, for which voxels would have to be nearly twice as large (docs/formats.md).
 _SOURCE_FRAMES = 16
-# This share of pixels, in percent, is seen more finely than the voxels of a fused cloud.
-_NEAR_PERCENTILE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +35,6 @@ class Cloud:
     points: Float32[np.ndarray, "point xyz=3"]
     colors: UInt8[np.ndarray, "point rgb=3"]
     confidence: Float32[np.ndarray, " point"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MovingCloud:
-    """The same points at several times.
-
-    Attributes:
-        times: The times, as indices of frames.
-        points: World (OpenCV axes), scene units.
-        usable: Where a point's position at a time means something.
-        colors: sRGB.
-        confidence: Larger is better.
-        spacing: About how far each point is from its neighbours, in scene units.
-    """
-
-    times: list[int]
-    points: Float32[np.ndarray, "time point xyz=3"]
-    usable: Bool[np.ndarray, "time point"]
-    colors: UInt8[np.ndarray, "point rgb=3"]
-    confidence: Float32[np.ndarray, " point"]
-    spacing: Float32[np.ndarray, " point"]
 
 
 def own_time_cloud(rec: Reconstruction, frame: int, options: ExportOptions) -> Cloud:
@@ -107,12 +84,16 @@ def moving_cloud(
     The points are those of at most 16 evenly spaced frames, fused at the middle one's time (at the
     time wanted if it is one). `report` is told which share of the times is done.
 
+    Of a long clip, frames take turns (`long_clouds.cloud_in_turns`).
+
     Raises:
         InputError: The time wanted is no index of a frame used.
     """
     times = options.times(rec)
     order = order_of_times(rec.timestamps_s)
     sources = [order[place] for place in evenly_spaced(rec.frame_count, _SOURCE_FRAMES)]
+    if any(time not in span_of(rec, frame) for frame in sources for time in times):
+        return cloud_in_turns(rec, options, sources, max_points=max_points, report=report)
     meeting = times[0] if len(times) == 1 else sources[len(sources) // 2]
     fused = _fused(rec, sources, meeting, options, max_points)
     pixel = np.asarray(fused.frame), np.asarray(fused.row), np.asarray(fused.column)
@@ -127,7 +108,7 @@ def moving_cloud(
         usable[index] = (confidence[pixel] > 0) & np.isfinite(points[index]).all(axis=1)
         if report is not None:
             report((index + 1) / len(times))
-    footprint = _footprint(rec, sources)[pixel]
+    footprint = footprints(rec, sources)[pixel]
     return MovingCloud(
         times=times,
         points=points,
@@ -170,26 +151,13 @@ def _fused(
     points, confidence = _maps_at(rec, frames, time, seams=seams)
     colors = map_pictures(rec, frames)
     weight = shown_weight(points, confidence, colors, options)
-    footprint = _footprint(rec, frames)
-    # Points behind their camera have none.
-    footprint = footprint[(weight > 0) & (footprint > 0)]
     return fuse(
         [as_tensor(frame) for frame in points],
         torch.from_numpy(weight),
         torch.from_numpy(colors),
-        # As fine as near things were seen, or they would lose detail that only far things lack.
-        voxel_size=float(np.percentile(footprint, _NEAR_PERCENTILE)) if len(footprint) else None,
+        voxel_size=near_voxel(footprints(rec, frames), weight),
         max_points=max_points,
     )
-
-
-def _footprint(
-    rec: Reconstruction, frames: list[int]
-) -> Float32[np.ndarray, "frame map_height map_width"]:
-    """How far apart neighbouring map pixels are at their points' depths, in scene units."""
-    focal_px = rec.map_intrinsics[frames, 0, 0].astype(np.float32)
-    depth = np.stack([rec.depth_of(frame) for frame in frames])
-    return depth.clip(0) / focal_px[:, None, None]
 
 
 def _maps_at(
@@ -204,24 +172,3 @@ def _maps_at(
     # A pixel without a point at its own time has none at any.
     confidence[rec.own_time_confidence[frames] == 0] = 0.0
     return points, confidence
-
-
-def shown_weight(
-    points: Float32[np.ndarray, "*map xyz=3"] | Sequence[Float32[np.ndarray, "_ _ xyz=3"]],
-    confidence: Float32[np.ndarray, "*map"],
-    colors: UInt8[np.ndarray, "*map rgb=3"],
-    options: ExportOptions,
-) -> Float32[np.ndarray, "*map"]:
-    """Confidence of the points to be shown; 0 where there is none or the options hide a point.
-
-    Points may be one array, or one for each frame.
-    """
-    usable = np.stack([np.isfinite(part).all(axis=-1) for part in points])
-    usable &= np.isfinite(confidence) & (confidence > 0)
-    if options.confidence_percentile > 0 and usable.any():
-        usable &= confidence >= np.percentile(confidence[usable], options.confidence_percentile)
-    if options.hide_pixels == "black":
-        usable &= (colors >= _BLACK).any(axis=-1)
-    elif options.hide_pixels == "white":
-        usable &= (colors <= _WHITE).any(axis=-1)
-    return np.where(usable, confidence, np.float32(0))

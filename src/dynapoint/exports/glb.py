@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 import dynapoint
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
+from dynapoint.exports.cloud_parts import MovingCloud
+from dynapoint.exports.clouds import moving_cloud, play_times_s, units
 from dynapoint.exports.gltf_buffer import GltfBuffer
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name

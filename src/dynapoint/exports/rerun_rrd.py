@@ -10,7 +10,7 @@ from dynapoint.exports.clouds import moving_cloud, own_time_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.splat_training import still_scene
-from dynapoint.exports.tracks import moved_points
+from dynapoint.exports.tracks import held_tracks, moved_points
 from dynapoint.geometry.arrays import typical_depth
 from dynapoint.progress import steps
 from dynapoint.results.colors import hue_colors
@@ -96,8 +96,11 @@ def _log_scene(rr: Any, stream: Any, rec: Reconstruction, options: ExportOptions
         points = rr.Points3D(cloud.points, colors=cloud.colors, radii=radius)
         stream.log("world/points", points)
         if len(chosen) and index:
-            trail = tracked.points[max(0, index - _TRAIL) : index + 1, chosen].transpose(1, 0, 2)
-            stream.log("world/tracks", rr.LineStrips3D(trail, colors=colors))
+            recent = slice(max(0, index - _TRAIL), index + 1)
+            usable = tracked.usable[recent, chosen]
+            trail = held_tracks(tracked.points[recent, chosen], usable).transpose(1, 0, 2)
+            now = usable[-1]
+            stream.log("world/tracks", rr.LineStrips3D(trail[now], colors=colors[now]))
 
 
 def _log_camera(rr: Any, stream: Any, rec: Reconstruction, frame: int) -> None:

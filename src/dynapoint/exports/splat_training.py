@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
 
-from dynapoint.exports.clouds import shown_weight
+from dynapoint.exports.cloud_parts import shown_weight
 from dynapoint.exports.options import ExportOptions
 from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.progress import steps

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from dynapoint.exports.clouds import MovingCloud
+from dynapoint.exports.cloud_parts import MovingCloud
 from dynapoint.reductions.segmentation import segment_clip
 from dynapoint.results.asking import as_tensor
 
@@ -12,9 +12,14 @@ _LEAST_SHARE = 0.02
 
 
 def moved_points(cloud: MovingCloud, most: int) -> Int64[np.ndarray, " track"]:
-    """Indices of points that move and are usable at all times; at random where that is too many."""
-    always = np.flatnonzero(cloud.usable.all(axis=0))
-    points = cloud.points[:, always].astype(np.float64)
+    """Indices of points that move and are usable at all times; at random where that is too many.
+
+    Of a long clip, whose frames take turns, at two times or more: tracks are as long as turns.
+    """
+    usable = cloud.usable
+    kept = usable.all(axis=0) if cloud.moves is None else usable.sum(axis=0) > 1
+    always = np.flatnonzero(kept)
+    points = held_tracks(cloud.points[:, always], usable[:, always]).astype(np.float64)
     if len(points) < 2 or not len(always):
         return np.zeros(0, dtype=np.int64)
     moved = np.linalg.norm(points - points[0], axis=-1).max(axis=0)

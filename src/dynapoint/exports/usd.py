@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 import dynapoint
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, play_times_s, units
+from dynapoint.exports.cloud_parts import MovingCloud
+from dynapoint.exports.clouds import moving_cloud, play_times_s, units
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.outputs import export_file, readable_name, require
 from dynapoint.exports.tracks import held_tracks, moved_points
@@ -171,7 +172,8 @@ def _add_tracks(stage: Any, cloud: MovingCloud) -> None:
     chosen = moved_points(cloud, _TRACKS)
     if not len(chosen):
         return
-    paths = (cloud.points[:, chosen] @ Y_UP_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
+    tracks = held_tracks(cloud.points[:, chosen], cloud.usable[:, chosen])
+    paths = (tracks @ Y_UP_FROM_OPENCV.astype(np.float32)).transpose(1, 0, 2)
     corners = np.ascontiguousarray(paths.reshape(-1, 3))
     curves = UsdGeom.BasisCurves.Define(stage, "/scene/tracks")
     curves.CreateTypeAttr(UsdGeom.Tokens.linear)

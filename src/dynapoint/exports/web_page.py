@@ -34,6 +34,8 @@ def page_facts(rec: Reconstruction, options: ExportOptions) -> dict[str, Any]:
         "sourceFrames": rec.source_frame_index[times].tolist(),
         "beginsS": [round(float(moment), 6) for moment in moments],
         "fusedTimes": len(times),
+        # Whether the view goes with the camera at first.
+        "follow": rec.joining is not None and web_scene.leaves_first_view(rec),
         "medianDistance": web_scene.median_distance(rec),
         "cameras": [
             {

@@ -12,13 +12,16 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from PIL import Image
 
 from dynapoint.data.selection import evenly_spaced
-from dynapoint.exports.clouds import MovingCloud, moving_cloud, shown_weight
+from dynapoint.exports.cloud_parts import MovingCloud, shown_weight
+from dynapoint.exports.clouds import moving_cloud
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.tracks import held_tracks, motion_of_tracks
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.colors import hue_colors
 from dynapoint.results.pictures import map_pictures, picture_in_map
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.results.thinning import MOST_SHOWN
+from dynapoint.results.time_order import order_of_times
 
 # Points farther away than so many median distances are left out, for the steps of quantised
 # positions are a share of the largest extent.
@@ -135,6 +138,26 @@ def median_distance(rec: Reconstruction) -> float:
     return float(np.median(every)) if len(every) else 1.0
 
 
+def leaves_first_view(rec: Reconstruction) -> bool:
+    """Whether the first camera sees less than half of what some frame shows.
+
+    Of at most 16 frames, and every eighth row and column.
+    """
+    order = order_of_times(rec.timestamps_s)
+    pose, lens = rec.world_from_camera[order[0]], rec.map_intrinsics[order[0]]
+    for place in evenly_spaced(rec.frame_count, _DEPTH_FRAMES):
+        frame = order[int(place)]
+        known = rec.own_time_confidence[frame, ::8, ::8] > 0
+        points = rec.own_time_points[frame, ::8, ::8][known].astype(np.float64)
+        camera = points_in_camera(points, pose)
+        ahead = camera[camera[:, 2] > 0]
+        xy = project(ahead, lens)
+        seen = ((xy >= 0) & (xy <= rec.map_hw[::-1])).all(axis=1)
+        if seen.sum() < len(points) / 2:
+            return True
+    return False
+
+
 def farthest_shown(rec: Reconstruction) -> float:
     """Points farther away than this, in scene units, are not shown."""
     return FARTHEST_MEDIANS * median_distance(rec)
@@ -209,13 +232,16 @@ def split_cloud(
     usable = cloud.usable & _near(rec, cloud)
     points = np.where(usable[..., None], cloud.points, np.float32(0))
     middle = len(cloud.times) // 2
-    motion = motion_of_tracks(
-        points,
-        usable,
-        own_time=middle,
-        world_from_camera=rec.world_from_camera[cloud.times[middle]],
-    )
-    moves = motion > _STILL_PROBABILITY
+    if cloud.moves is not None:
+        motion = cloud.moves.astype(np.float32)
+    else:
+        motion = motion_of_tracks(
+            points,
+            usable,
+            own_time=middle,
+            world_from_camera=rec.world_from_camera[cloud.times[middle]],
+        )
+    moves = motion > _STILL_PROBABILITY if cloud.moves is None else cloud.moves
     # Where the middle time has no place for a still point, the first that has one.
     at = np.where(usable[middle], middle, usable.argmax(axis=0))
     still = ~moves & usable.any(axis=0)

@@ -1,12 +1,13 @@
 """One picture of a scene that a person can judge."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from dynapoint.data.selection import evenly_spaced
+from dynapoint.results.asking import span_of
 from dynapoint.results.drawing import FAINT, INK, PAPER, font, line_height, wrapped, write_lines
 from dynapoint.results.panels import (
     MOTION_SCALE,
@@ -16,9 +17,12 @@ from dynapoint.results.panels import (
     image_panel,
     legend,
     motion_panels,
+    moved_panels,
+    share_moved,
     track_panel,
+    ways_panel,
 )
-from dynapoint.results.scene_maps import SceneMaps
+from dynapoint.results.scene_maps import SceneMaps, maps_of_frames
 from dynapoint.results.scene_points import FrameTracks
 from dynapoint.results.summary import SceneSummary, segment_lines, summarize
 from dynapoint.results.thinning import MOST_SHOWN, shown_part
@@ -34,13 +38,10 @@ _HEADING, _TITLE, _SMALL = 16, 13, 12
 _VIEW_HEIGHT = 320
 _BAR_HEIGHT = 10
 _BAR = " | "
-_TITLES = (
-    "input",
-    "depth at its own time",
-    "confidence",
-    f"frame {{first}}'s motion (white: {100 * MOTION_SCALE:.0f} % of distance)",
-    "frame {first}'s points and their ways",
-)
+_TITLES = ("input", "depth at its own time", "confidence")
+_WHITE_WORDS = f"white: {100 * MOTION_SCALE:.0f} % of distance"
+# So many times of a window are looked at, beside a frame's own.
+_WINDOW_TIMES = 12
 _VIEWS: tuple[tuple[View, str], ...] = (
     (
         "above",
@@ -59,7 +60,8 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     points of frame 0 in the row's frame with the way they came, faint where hidden. Below are the
     colour scales and the cameras' path seen from above and from the side.
 
-    Of a long clip the longest world is drawn, thinned in time, and above it a picture of each.
+    Of a long clip the longest world is drawn, thinned in time, and above it a picture of each. Its
+    rows show how their own frames' points move while a network saw them, before and after.
 
     Args:
         scene: The scene.
@@ -78,28 +80,101 @@ def draw(scene: SceneMaps, tracks: FrameTracks | None = None) -> Image.Image:
     # The same tracks, cut where the part is.
     whole = scene if tracks is None else replace(scene, kept_tracks=tracks)
     drawn = part.of(whole)
-    return _stacked([*above, *_rows(drawn, part.frames, width, size)], width)
+    order = order_of_times(drawn.timestamps_s)
+    times = [order[place] for place in evenly_spaced(drawn.frame_count, _ROWS)]
+    if scene.joining is None:
+        movement = _movement_of_first(drawn, times, size, part.frames[0])
+    else:
+        movement = _movement_in_windows(scene, [part.frames[time] for time in times], size)
+    return _stacked([*above, *_rows(drawn, part.frames, times, movement, size)], width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Movement:
+    """What rows show of motion.
+
+    Attributes:
+        titles: Of the two columns.
+        motion: How far pixels' points move.
+        ways: Their ways, drawn into each row's frame.
+    """
+
+    titles: tuple[str, str]
+    motion: Scaled
+    ways: list[Image.Image]
+
+
+def _movement_of_first(
+    scene: SceneMaps, times: list[int], size: tuple[int, int], number: int
+) -> _Movement:
+    """The motion of the first frame's points, which has a number in the whole scene."""
+    tracks = scene.tracks()
+    return _Movement(
+        titles=(
+            f"frame {number}'s motion ({_WHITE_WORDS})",
+            f"frame {number}'s points and their ways",
+        ),
+        motion=motion_panels(tracks, times),
+        ways=[track_panel(scene, tracks, time=time, size=size) for time in times],
+    )
+
+
+def _movement_in_windows(scene: SceneMaps, frames: list[int], size: tuple[int, int]) -> _Movement:
+    """The motion of the rows' own frames at the times for which a network saw them.
+
+    In a long clip a camera soon has left what the first frame showed.
+    """
+    shares, drawn = [], []
+    for frame in frames:
+        span = span_of(scene, frame)
+        times = sorted({*(span[place] for place in evenly_spaced(len(span), _WINDOW_TIMES)), frame})
+        maps = [maps_of_frames(scene, [frame], time, keep=False) for time in times]
+        camera = scene.world_from_camera[frame, :3, 3]
+        moved = [share_moved(scene.own_time_points[frame], each[0], camera) for each, _ in maps]
+        known = [confidence[0] > 0 for _, confidence in maps]
+        shares.append(np.where(known, moved, 0.0).max(axis=0))
+        drawn.append(
+            ways_panel(
+                scene,
+                [each[0] for each, _ in maps],
+                None,
+                source=frame,
+                time=frame,
+                size=size,
+                dot=times.index(frame),
+            )
+        )
+    return _Movement(
+        titles=(
+            f"its motion while seen ({_WHITE_WORDS})",
+            "its points and their ways in its window",
+        ),
+        motion=moved_panels(np.stack(shares)),
+        ways=drawn,
+    )
 
 
 def _rows(
-    scene: SceneMaps, numbers: Sequence[int], width: int, size: tuple[int, int]
+    scene: SceneMaps,
+    numbers: Sequence[int],
+    times: list[int],
+    movement: _Movement,
+    size: tuple[int, int],
 ) -> list[Image.Image]:
     """What is drawn of a scene whose frames have these numbers, below each other."""
-    tracks = scene.tracks()
-    order = order_of_times(scene.timestamps_s)
-    times = [order[place] for place in evenly_spaced(scene.frame_count, _ROWS)]
+    width = 5 * (size[0] + _MARGIN) + _MARGIN
     scaled = (
         depth_panels(np.stack([scene.depth_of(time) for time in times])),
         confidence_panels(scene.own_time_confidence[times]),
-        motion_panels(tracks, times),
+        movement.motion,
     )
-    titles = [title.format(first=numbers[0]) for title in _TITLES]
+    titles = [*_TITLES, *movement.titles]
     bands = [_in_columns([_text(title, size[0], _TITLE) for title in titles], width, size[0])]
     for row, time in enumerate(times):
         panels = [
             image_panel(scene, time, size),
             *(maps.panel(row, size) for maps in scaled),
-            track_panel(scene, tracks, time=time, size=size),
+            movement.ways[row],
         ]
         bands.append(_in_columns(panels, width, size[0]))
         bands.append(

@@ -1,9 +1,10 @@
 """The pictures on a contact sheet: depth, confidence, motion and tracks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 from PIL import Image, ImageDraw
 
 from dynapoint.geometry.arrays import points_in_camera, project
@@ -71,11 +72,30 @@ def motion_panels(tracks: FrameTracks, times: list[int]) -> Scaled:
     The scale is the same for all scenes, so that still ones are dark. Where there is no confidence,
     as in padding, nothing is shown to move.
     """
-    start = tracks.points[0].astype(np.float64)
-    moved = np.linalg.norm(tracks.points[times].astype(np.float64) - start, axis=-1)
+    start = tracks.points[0]
     # The world is the camera of frame 0.
-    share = moved / np.maximum(np.linalg.norm(start, axis=-1), np.finfo(np.float64).tiny)
+    share = np.stack([share_moved(start, tracks.points[time], np.zeros(3)) for time in times])
     share[tracks.confidence[times] == 0] = 0.0
+    return moved_panels(share)
+
+
+def share_moved(
+    start: Float32[np.ndarray, "height width xyz=3"],
+    points: Float32[np.ndarray, "height width xyz=3"],
+    camera: Float64[np.ndarray, "xyz=3"],
+) -> Float64[np.ndarray, "height width"]:
+    """How far points are from where they were, as a share of their distance then from a camera."""
+    before = start.astype(np.float64)
+    distance = np.linalg.norm(before - camera, axis=-1)
+    moved = np.linalg.norm(points.astype(np.float64) - before, axis=-1)
+    share: Float64[np.ndarray, "height width"] = moved / np.maximum(
+        distance, np.finfo(np.float64).tiny
+    )
+    return share
+
+
+def moved_panels(share: Float[np.ndarray, "map height width"]) -> Scaled:
+    """Shares of their distance that points have moved, on the one scale of all scenes."""
     return Scaled(
         shares=share / MOTION_SCALE,
         scale=HEAT,
@@ -92,26 +112,56 @@ def track_panel(
     The whole way is seen from the one camera of frame `time`, so what stands still is a dot even
     if the camera moves. Points hidden there are faint.
     """
+    order = order_of_times(scene.timestamps_s)
+    return ways_panel(
+        scene,
+        [tracks.points[earlier] for earlier in order[: order.index(time) + 1]],
+        tracks.visible[time],
+        source=0,
+        time=time,
+        size=size,
+    )
+
+
+def ways_panel(
+    scene: SceneMaps,
+    ways: Sequence[Float32[np.ndarray, "height width xyz=3"]],
+    visible: Float32[np.ndarray, "height width"] | None,
+    *,
+    source: int,
+    time: int,
+    size: tuple[int, int],
+    dot: int = -1,
+) -> Image.Image:
+    """Points of a frame drawn into another, with ways through the world seen from its one camera.
+
+    Args:
+        scene: The scene.
+        ways: Where all pixels of the frame `source` are, one time after another.
+        visible: How far each is visible at `time`; None if all are.
+        source: The frame whose pixels they are.
+        time: The frame that is drawn into.
+        size: (width, height) of the panel.
+        dot: Which of the times of `ways` is drawn as a dot.
+    """
     wide, high = size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING
     backdrop = picture_in_map(scene, time, (wide, high), Image.Resampling.BILINEAR)
     backdrop = Image.blend(backdrop, Image.new("RGB", backdrop.size), 0.4).convert("RGBA")
     rows, columns = grid_of(scene.map_hw)
-    shown = scene.pixel_map.shown_pixels(0)[rows, columns]
+    shown = scene.pixel_map.shown_pixels(source)[rows, columns]
     rows, columns = rows[shown], columns[shown]
-    order = order_of_times(scene.timestamps_s)
-    until = order[: order.index(time) + 1]
-    before = np.stack([tracks.points[earlier][rows, columns] for earlier in until])
-    camera_points = points_in_camera(before.astype(np.float64), scene.world_from_camera[time])
+    world = np.stack([points[rows, columns] for points in ways])
+    camera_points = points_in_camera(world.astype(np.float64), scene.world_from_camera[time])
     scale = np.array([wide, high]) / np.array(scene.map_hw[::-1])
-    ways = project(camera_points, scene.map_intrinsics[time]) * scale
+    lines = project(camera_points, scene.map_intrinsics[time]) * scale
     colors = hue_colors((columns / scene.map_hw[1] + 0.35 * rows / scene.map_hw[0]) % 1.0)
-    visible = tracks.visible[time, rows, columns]
+    strength = np.ones(len(rows)) if visible is None else visible[rows, columns]
     overlay = Image.new("RGBA", backdrop.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(overlay)
     # Hidden points first, so that visible ones lie on top.
-    for point in np.argsort(visible):
-        alpha = round(60 + 195 * float(visible[point]))
-        _draw_way(pen, ways[:, point], (*colors[point].tolist(), alpha))
+    for point in np.argsort(strength):
+        alpha = round(60 + 195 * float(strength[point]))
+        _draw_way(pen, lines[:, point], (*colors[point].tolist(), alpha), dot)
     return (
         Image.alpha_composite(backdrop, overlay)
         .convert("RGB")
@@ -149,13 +199,14 @@ def _draw_way(
     pen: ImageDraw.ImageDraw,
     way: Float64[np.ndarray, "time xy=2"],
     color: tuple[int, int, int, int],
+    dot: int,
 ) -> None:
-    """One track: a line through its known places and a dot at its last."""
+    """One track: a line through its known places and a dot at one of them."""
     near = np.isfinite(way).all(axis=1)
     # Points close to the camera's plane project arbitrarily far, which overflows the drawing.
     near &= np.abs(np.where(near[:, None], way, 0.0)).max(axis=1) < 1e5
     if near.sum() > 1:
         pen.line([tuple(xy) for xy in way[near]], fill=color, width=3, joint="curve")
-    if near[-1]:
-        x, y = way[-1]
+    if near[dot]:
+        x, y = way[dot]
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=color)

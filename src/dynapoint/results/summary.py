@@ -55,13 +55,7 @@ class SceneSummary:
     @property
     def segment_words(self) -> str | None:
         """How many worlds there are and what of, for people; None where there is one."""
-        if len(self.segments) < 2:
-            return None
-        kinds = [part.kind for part in self.segments]
-        scenes = kinds.count("scene")
-        said = [f"{scenes} scene{'s' * (scenes != 1)}"]
-        said += [f"{kinds.count(kind)} {kind}" for kind in ("black", "frozen") if kind in kinds]
-        return f"{len(kinds)} segments, each a world of its own: {', '.join(said)}"
+        return segment_words(self.segments)
 
     @property
     def lens_words(self) -> str:
@@ -82,6 +76,17 @@ class SceneSummary:
             f"camera path up to {self.largest_displacement:.2g} from its start ({share:.0f} % of "
             f"depth), {self.camera_path:.2g} summed, turned up to {self.largest_turn_deg:.1f} deg"
         )
+
+
+def segment_words(segments: tuple[Segment, ...]) -> str | None:
+    """How many worlds there are and what of, for people; None where there is one."""
+    if len(segments) < 2:
+        return None
+    kinds = [part.kind for part in segments]
+    scenes = kinds.count("scene")
+    said = [f"{scenes} scene{'s' * (scenes != 1)}"]
+    said += [f"{kinds.count(kind)} {kind}" for kind in ("black", "frozen") if kind in kinds]
+    return f"{len(kinds)} segments, each a world of its own: {', '.join(said)}"
 
 
 def summarize(scene: SceneMaps) -> SceneSummary:

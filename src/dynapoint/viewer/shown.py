@@ -27,6 +27,7 @@ from dynapoint.exports.web_bytes import (
 )
 from dynapoint.exports.web_page import page_facts
 from dynapoint.exports.web_scene import SplitCloud
+from dynapoint.results.asking import span_of
 from dynapoint.results.motion_answers import moving_at_ends
 from dynapoint.results.on_disk.manifest import CACHE_FOLDER
 from dynapoint.results.reconstruction import Reconstruction
@@ -212,13 +213,19 @@ class ShownScene:
     ) -> bytes:
         """Tracks of pixels within a part of a frame's map (left, top, right, bottom in shares).
 
-        Of a long scene at the times about the frame's own. Facts say at which they begin.
+        Of a long clip at the times for which a network saw the frame, unless its tracks are stored,
+        of other long scenes at those about its own. Facts say at which they begin.
 
         Raises:
             DynapointError: The network is needed but cannot be loaded.
         """
-        first = int(np.clip(frame - MOST_SHOWN // 2, 0, max(0, self.frames - MOST_SHOWN)))
-        times = self._order[first : first + MOST_SHOWN]
+        # Elsewhere points are handed over from window to window, which takes half a minute.
+        kept = self._order[frame] == 0 and self.rec.kept_tracks is not None
+        span = range(self.frames) if kept else span_of(self.rec, self._order[frame])
+        told = [place for place, time in enumerate(self._order) if time in span]
+        middle = np.clip(frame - MOST_SHOWN // 2, told[0], max(told[0], told[-1] + 1 - MOST_SHOWN))
+        first = int(middle)
+        times = self._order[first : min(first + MOST_SHOWN, told[-1] + 1)]
         tracks = web_scene.frame_tracks(
             self.rec, times, frame=self._order[frame], box=part, report=report
         )

@@ -78,7 +78,7 @@ class Joining:
         ]
         by = "registration of the windows"
         if self.closures:
-            by += f", {self.closures} loop closures"
+            by += f", {self.closures} loop closure{'s' * (self.closures > 1)}"
         if self.adjusted:
             by += ", adjustment over windows"
         inside = (
@@ -87,7 +87,17 @@ class Joining:
             else ""
         )
         lines.append(f"cameras by {by}{inside}")
-        return lines + [f"seam in doubt: {words}" for words in self.doubted]
+        if len(self.doubted) == 1:
+            lines.append(f"seam in doubt: {self.doubted[0]}")
+        elif self.doubted:
+            # The first one's reason stands for all, as they are mostly alike; `doubted` has them.
+            names = [words.split(": ", 1)[0].removeprefix("frames ") for words in self.doubted]
+            lines.append(f"seams in doubt: frames {', '.join(names)}; first: {self._first_reason}")
+        return lines
+
+    @property
+    def _first_reason(self) -> str:
+        return self.doubted[0].split(": ", 1)[-1]
 
 
 def _number(value: Any) -> float:

@@ -161,8 +161,8 @@ def _doubt(
     thickness, depths = _thickness(pixels.kept(agree))
     if thickness < max(_FLAT, found.sigma[1]):
         return (
-            f"what the {shared} show is flat: a plane explains the distances to {thickness:.1%}, "
-            f"and they vary by {depths:.0%}; turns, shifts and scale can stand in for each other",
+            f"what the {shared} show is flat, within {thickness:.1%} of a plane (distances vary by "
+            f"{depths:.0%}): turns, shifts and scale can stand in for each other",
             _UNSURE,
         )
     return None, 1.0

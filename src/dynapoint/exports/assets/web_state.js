@@ -13,7 +13,7 @@ const state = {
   time: 0, playing: false, cloud: "frame", tracks: "off", cameras: "current", background: "none",
   // Of which frame tracks are, and of which part of its picture: left, top, right, bottom.
   from: 0, box: [0, 0, 1, 1],
-  surfaces: true, size: 1, least: 3, trail: Math.min(12, TIMES - 1), tint: false, follow: false, light: false,
+  surfaces: true, size: 1, least: 3, trail: Math.min(12, TIMES - 1), tint: false, follow: manifest.follow, light: false,
 };
 let dirty = true;
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -268,7 +269,10 @@ class LongRun:
         if self._frame_count is not None:
             step = self._sizes.window - self._sizes.overlap
             count = max(1, -(-(self._frame_count - self._sizes.overlap) // step))
-            total = f" of {count}" if index < count else ""
+            if index >= count:
+                # A wide window, or one that closes a loop: of these others are counted.
+                return nullcontext()
+            total = f" of {count}"
         return part(f"window {index + 1}{total}")
 
     def _done(self, index: int, window: Window) -> bool:

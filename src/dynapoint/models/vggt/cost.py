@@ -46,6 +46,18 @@ def cost_of(frames: int, picture_hw: tuple[int, int]) -> Cost:
     return Cost(operations=encoder + decoder, memory_bytes=memory)
 
 
+def cost_of_clip(frames: int, picture_hw: tuple[int, int]) -> Cost:
+    """The cost of a clip of any length: of all its windows, and the memory of one.
+
+    Without windows that are predicted again and those that close loops.
+    """
+    if frames <= VDPM.at_once:
+        return cost_of(frames, picture_hw)
+    each = cost_of(VDPM.window, picture_hw)
+    windows = -(-(frames - VDPM.overlap) // (VDPM.window - VDPM.overlap))
+    return Cost(operations=windows * each.operations, memory_bytes=each.memory_bytes)
+
+
 def operations_a_second() -> float:
     """How fast this machine would run it; measured in a few tenths of a second."""
     import torch  # noqa: PLC0415 - slow to import.
