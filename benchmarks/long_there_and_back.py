@@ -105,10 +105,13 @@ class Kept:
     def _clocked(self, stage: str) -> "_Clock":
         return _Clock(self.seconds, stage)
 
-    def stages(self) -> Iterator[tuple[str, np.ndarray]]:
-        """What each stage makes of the cameras."""
+    def stages(self, *, brief: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+        """What each stage makes of the cameras; brief: the first, and all but loop closures."""
         joiner = joined(self.before, [])
         yield "registration of neighbours", self._graph(joiner)
+        if brief:
+            yield "all but loop closures", self._adjusted(joined(self.after, self.wide))
+            return
         yield "+ adjustment", self._adjusted(joiner)
         if self.wide:
             joiner = joined(self.before, self.wide)
@@ -224,21 +227,23 @@ def window_table(kept: Kept, clip: LongClip, depth: float) -> str:
     return "\n".join(lines)
 
 
-def against_truth(kept: Kept, clip: LongClip) -> dict:
+def against_truth(kept: Kept, clip: LongClip, *, brief: bool) -> dict:
     """Every stage against the true cameras."""
     count = kept.frames.count
     truth = clip.world_from_camera[:count]
     depth = float(np.median([median_depth(clip, frame) for frame in range(0, count, 20)]))
     print(window_table(kept, clip, depth), flush=True)
-    rows = [row_of(label, truth, cameras, depth, 0.0) for label, cameras in kept.stages()]
+    rows = [
+        row_of(label, truth, cameras, depth, 0.0) for label, cameras in kept.stages(brief=brief)
+    ]
     print("\n" + table([replace(row, seconds=float("nan")) for row in rows]), flush=True)
     return {"rows": [vars(row) for row in rows]}
 
 
-def there_and_back(kept: Kept) -> dict:
+def there_and_back(kept: Kept, *, brief: bool) -> dict:
     """Every stage by the cameras of equal pictures."""
     depth, rows = depth_of(kept.before), []
-    for label, cameras in kept.stages():
+    for label, cameras in kept.stages(brief=brief):
         numbers = twins(cameras, depth)
         if not rows:
             print("| | " + " | ".join(numbers) + " |\n" + "|---" * (len(numbers) + 1) + "|")
@@ -257,6 +262,7 @@ def main() -> None:
     parser.add_argument("--overlap", type=int)
     parser.add_argument("--end", type=float, help="seconds of the clip")
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--brief", action="store_true", help="only the first stage and the last")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     sizes = sizes_of("nano", options.window, options.overlap)
@@ -266,7 +272,11 @@ def main() -> None:
     said |= {"overruled": kept.overruled}
     print(json.dumps(said), flush=True)
     clip = None if options.truth is None else read_long_clip(options.truth)
-    said |= there_and_back(kept) if clip is None else against_truth(kept, clip)
+    said |= (
+        there_and_back(kept, brief=options.brief)
+        if clip is None
+        else against_truth(kept, clip, brief=options.brief)
+    )
     said["joining"] = kept.joining.to_plain()
     print(json.dumps(said["joining"]))
     if options.output:
