@@ -1,7 +1,7 @@
 """How far long clips drift, and which stage of joining mends it, on windows predicted once.
 
     python benchmarks/long_there_and_back.py CLIP.mp4 WORK_FOLDER [--window 24 --overlap 8]
-        [--truth CLIP_FOLDER] [-o numbers.json]
+        [--shares 4] [--brief] [--truth CLIP_FOLDER] [-o numbers.json]
 
 CLIP is a real clip played forwards and then backwards, so that frame i and frame 2 n - 1 - i are
 one picture and must have one camera:
@@ -46,6 +46,7 @@ from dynapoint.models.catalog import load_model
 from dynapoint.models.protocol import info_of
 from dynapoint.synthetic.long_clip import LongClip
 from dynapoint.synthetic.long_files import read_long_clip
+from dynapoint.windows import wide
 from dynapoint.windows.contradictions import log_unit_of, overruled_windows
 from dynapoint.windows.graph import solve_graph
 from dynapoint.windows.plan import owners
@@ -123,10 +124,10 @@ class Kept:
                 f"+ {len(self.overruled)} of {len(self.after)} windows predicted again",
                 self._adjusted(joiner),
             )
-        for label, wide in (("no wide windows, but", []), ("+", self.wide)):
-            if not self.wide and label == "+":
+        for label, added in (("no wide windows, but", []), ("+", self.wide)):
+            if not added and label == "+":
                 continue
-            joiner = joined(self.after if wide else self.before, wide)
+            joiner = joined(self.after if added else self.before, added)
             joiner.closures = _closures(self.run, joiner, self.frames)
             taken = sum(each.refused is None for each in joiner.closures)
             tried = len(joiner.closures)
@@ -163,12 +164,12 @@ def _processor_s() -> float:
     return sum(os.times()[:4])
 
 
-def joined(plain: list[FinishedWindow], wide: list[FinishedWindow]) -> Joiner:
+def joined(plain: list[FinishedWindow], extra: list[FinishedWindow]) -> Joiner:
     """Windows that are registered with each other."""
     joiner = Joiner()
     for window in plain:
         joiner.add(window)
-    for window in wide:
+    for window in extra:
         joiner.add_extra(window)
     return joiner
 
@@ -260,11 +261,14 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--window", type=int)
     parser.add_argument("--overlap", type=int)
+    parser.add_argument("--shares", type=int, help="frames of a wide window in an ordinary one's")
     parser.add_argument("--end", type=float, help="seconds of the clip")
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--brief", action="store_true", help="only the first stage and the last")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    if options.shares:
+        wide._SHARES = options.shares
     sizes = sizes_of("nano", options.window, options.overlap)
     kept = Kept(options.clip, options.work, sizes, end_s=options.end)
     said = {"version": dynapoint.__version__, "sizes": vars(sizes), "seconds": kept.seconds}
