@@ -160,7 +160,7 @@ def test_what_is_deleted_is_counted(pictures, tmp_path):
 
 
 def test_a_full_disk_leaves_what_is_finished(pictures, tmp_path):
-    with pytest.raises(OutputError, match="No space left on device.*make room and run the same"):
+    with pytest.raises(OutputError, match=r"No space left on device.*make room and run the same"):
         with kept_work_folder(tmp_path / "a.4d", {}) as work:
             (work.path / "windows" / "00000").mkdir()
             raise OSError(28, "No space left on device")
