@@ -7,7 +7,7 @@ import pytest
 
 from dynapoint.data.frames import Frames
 from dynapoint.exports.clouds import moving_cloud
-from dynapoint.exports.long_clouds import turns_of
+from dynapoint.exports.long_clouds import seen_through, turns_of
 from dynapoint.exports.options import ExportOptions
 from dynapoint.exports.web_scene import leaves_first_view, split_cloud
 from dynapoint.results import contact_sheet
@@ -197,6 +197,21 @@ def test_moving_clouds_show_what_moves_at_every_time_and_hand_nothing_over(scene
         assert len(shown) and np.median(np.abs(inside[:, 2])) < 1e-3
     split = split_cloud(rec, ExportOptions(), max_points=4000)
     assert len(split.still) and (split.usable.sum(axis=1) > 0).all()
+
+
+def test_what_rests_and_then_goes_is_seen_through(scene):
+    clip, rec, _ = scene
+    frames = list(range(0, COUNT, 8))
+    found = seen_through(rec, frames)
+    own = np.stack([clip.own(frame)[1].reshape(MAP_HW) for frame in frames])
+    assert not found[own == WALL].any()
+    assert found[own == MOVER].mean() > 0.5
+    resting = replace(
+        rec,
+        own_time_points=np.repeat(rec.own_time_points[:1], COUNT, axis=0),
+        world_from_camera=np.repeat(rec.world_from_camera[:1], COUNT, axis=0),
+    )
+    assert not seen_through(resting, frames).any()
 
 
 def test_frames_are_added_where_none_tells_of_a_time(scene):

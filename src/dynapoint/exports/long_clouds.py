@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
+from scipy.ndimage import maximum_filter, minimum_filter
 
+from dynapoint.data.selection import evenly_spaced
 from dynapoint.exports.cloud_parts import MovingCloud, footprints, near_voxel, shown_weight
 from dynapoint.exports.options import ExportOptions
+from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.progress import steps
 from dynapoint.reductions.fusion import FusedCloud, fuse
 from dynapoint.results.asking import as_tensor, span_of
@@ -19,6 +22,10 @@ from dynapoint.results.time_order import order_of_times
 
 # What moves with at least this probability is shown where it is at each time.
 _MOVES = 0.5
+# What lies before a surface by more than this share of its depth, which is more than what windows
+# of a small network differ by, is not on it.
+_CLEARLY = 0.1
+_LOOKING, _FEWEST_GONE, _SHARE_GONE = 16, 2, 0.2
 # At most this share of the points moves: most frames' movers are hidden at most times.
 _MOVING_SHARE = 0.5
 
@@ -33,9 +40,10 @@ def cloud_in_turns(
 ) -> MovingCloud:
     """A cloud of a clip that no network saw at once; nothing is handed over between windows.
 
-    What stands still, as far as the times tell for which a network saw its frame, is that of all
-    sources, fused. What moves is that of the source nearest in time, at each time, of those that a
-    network saw together with it. Where there is no such source one is added.
+    What stands still, as far as the times tell for which a network saw its frame and no other
+    frames see through it, is that of all sources, fused. What moves is that of the source nearest
+    in time, at each time, of those that a network saw together with it. Where there is no such
+    source one is added.
 
     Args:
         rec: The scene.
@@ -89,7 +97,7 @@ def _fused_parts(
     colors = map_pictures(rec, list(frames))
     own = rec.own_time_points[list(frames)]
     weight = shown_weight(own, rec.own_time_confidence[list(frames)], colors, options)
-    moving = moving_at_ends(rec, frames) >= _MOVES
+    moving = (moving_at_ends(rec, frames) >= _MOVES) | seen_through(rec, frames)
     footprint = footprints(rec, list(frames))
     voxel = near_voxel(footprint, weight)
     paint = torch.from_numpy(colors)
@@ -108,6 +116,43 @@ def _fused_parts(
     rest = max(1, max_points - sum(len(part.points) for part in movers))
     still = fuse(points, stood, paint, voxel_size=voxel, max_points=rest)
     return [still, *movers], footprint
+
+
+def seen_through(
+    rec: Reconstruction, frames: Sequence[int]
+) -> Bool[np.ndarray, "frame map_height map_width"]:
+    """Which pixels show what is gone when other frames look there: two, and a fifth of those.
+
+    What rests while a network sees its frame stands still as far as that tells, and would stay for
+    all times. It is gone where a frame sees a surface clearly behind it. At most 16 frames look.
+
+    Args:
+        rec: The scene.
+        frames: The frames whose pixels are judged, and of which some look.
+    """
+    height, width = rec.map_hw
+    shape = (len(frames), height * width)
+    gone, there = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.int16)
+    for place in evenly_spaced(len(frames), _LOOKING):
+        looking = frames[int(place)]
+        depth = np.where(rec.own_time_confidence[looking] > 0, rec.depth_of(looking), np.float32(0))
+        nearest, farthest = minimum_filter(depth, 3), maximum_filter(depth, 3)
+        for at, frame in enumerate(frames):
+            if frame == looking:
+                continue
+            points = rec.own_time_points[frame].reshape(-1, 3).astype(np.float64)
+            camera = points_in_camera(points, rec.world_from_camera[looking])
+            ahead = np.flatnonzero(camera[:, 2] > 0)
+            column, row = np.floor(project(camera[ahead], rec.map_intrinsics[looking])).T
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            which = ahead[inside]
+            pixel = row[inside].astype(np.int64), column[inside].astype(np.int64)
+            deep = camera[which, 2]
+            before = deep < (1 - _CLEARLY) * nearest[pixel]
+            gone[at, which] += before
+            there[at, which] += ~before & (deep < (1 + _CLEARLY) * farthest[pixel])
+    seen = (gone >= _FEWEST_GONE) & (gone > _SHARE_GONE * (gone + there))
+    return seen.reshape(-1, height, width)
 
 
 def turns_of(rec: Reconstruction, sources: Sequence[int], times: Sequence[int]) -> list[int]:

@@ -237,7 +237,8 @@ def _arranged(
     high = 34 + rows * (size[1] + _LABEL + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (wide, high), PAPER)
     pen = ImageDraw.Draw(sheet)
-    heading = f"{rec.frames.name} | {rec.frame_count} frames | model {rec.model_name}"
+    parts = [rec.frames.name, f"{rec.frame_count} frames", f"model {rec.model_name}"]
+    heading = " | ".join([*parts, *([rec.frames.note] if rec.frames.note else [])])
     pen.text((_MARGIN, 8), heading, fill=INK, font=font(16))
     for index, (title, panel) in enumerate(panels):
         row, column = divmod(index, _COLUMNS)
