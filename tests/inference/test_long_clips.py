@@ -11,15 +11,17 @@ from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import ConfigError, InputError, OutputError
 from dynapoint.inference.long.deciding import LongSource, sure_in_one_pass, windows_of_clip
-from dynapoint.inference.long.long_scene import LongClip
+from dynapoint.inference.long.long_scene import LongClip, _goes_anywhere
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.shared_lens import Pilot, joined_focal, pilot_frames
+from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.inference.long.work_folder import kept_work_folder, unfinished_folder
 from dynapoint.models import cards
 from dynapoint.models.cards import ModelCard
 from dynapoint.models.protocol import PLAIN, info_of
+from dynapoint.refinement.findings import Findings
 from dynapoint.windows.joining import Joining
-from dynapoint.windows.spans import WindowSizes
+from dynapoint.windows.spans import Window, WindowSizes
 from fake_model import CAMERA_STEP, FakeEncoded, SquareFake, picture_array
 
 COUNT = 29
@@ -295,3 +297,28 @@ def test_temporary_files_go_with_the_result(pictures):
 
     gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("starts", "wanted"),
+    [
+        (("turning", "turning", "flow"), False),
+        (("turning", "flow", "turning"), True),
+        (("still", "turning", "turning"), False),
+        ((None, "turning", "turning"), True),
+    ],
+)
+def test_wide_windows_are_for_cameras_that_go_somewhere(starts, wanted):
+    """Only the first two of three windows lie in the span of the wide one."""
+    plain = [
+        FinishedWindow(
+            window=Window(frames=tuple(range(16 * k, 16 * k + 24))),
+            world_from_camera=np.tile(np.eye(4), (24, 1, 1)),
+            map_intrinsics=np.tile(np.eye(3), (24, 1, 1)),
+            findings=None if start is None else Findings(start=start),
+            folder=Path("nowhere"),
+            encoded_sha256=None,
+        )
+        for k, start in enumerate(starts)
+    ]
+    assert _goes_anywhere(Window(frames=tuple(range(0, 32, 4)), wide=True), plain) == wanted

@@ -1,6 +1,6 @@
 """From a stream of any length to one reconstruction, and what comes of it on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from dynapoint.inference.long.shared_lens import find_focal
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
 from dynapoint.progress import begin
+from dynapoint.refinement.solution import STILL_CAMERA, TURNING_CAMERA
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.closures import Closure, find_closures
 from dynapoint.windows.contradictions import log_unit_of, overruled_windows
 from dynapoint.windows.places import owner_of
-from dynapoint.windows.spans import WindowSizes
+from dynapoint.windows.spans import Window, WindowSizes
 from dynapoint.windows.wide import wide_windows
 
 
@@ -131,7 +132,8 @@ def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: Window
     """All windows registered, wide ones too, by which some ordinary ones are predicted again."""
     begin("wide windows")
     plain = joiner.windows
-    wanted = wide_windows(run.segments, [each.window for each in plain], sizes)
+    spans = wide_windows(run.segments, [each.window for each in plain], sizes)
+    wanted = [window for window in spans if _goes_anywhere(window, plain)]
     wide = run.predict_stored(wanted, frames)
     sound = [each for each in wide if each.findings is not None and each.findings.poses]
     overruled = overruled_windows(
@@ -148,6 +150,18 @@ def _with_wide(run: LongRun, joiner: Joiner, frames: StoredFrames, sizes: Window
     for window in wide:
         joiner.add_extra(window)
     return joiner
+
+
+def _goes_anywhere(wide: Window, plain: Sequence[FinishedWindow]) -> bool:
+    """Whether any ordinary window that a wide one spans found more than a camera that turns.
+
+    Where all found none, a wide one can but find a small way that is not there.
+    """
+    spanned = [each for each in plain if set(each.frames) & set(wide.frames)]
+    return any(
+        each.findings is None or each.findings.start not in (TURNING_CAMERA, STILL_CAMERA)
+        for each in spanned
+    )
 
 
 def _closures(run: LongRun, joiner: Joiner, frames: StoredFrames) -> tuple[Closure, ...]:
