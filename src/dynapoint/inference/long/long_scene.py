@@ -17,6 +17,7 @@ from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.run import LongRun
 from dynapoint.inference.long.scene_of_windows import FinishedClip, scene_of
 from dynapoint.inference.long.shared_lens import find_focal
+from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
 from dynapoint.progress import begin
