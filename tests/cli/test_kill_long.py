@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.kill,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"),
 ]
-MOMENTS, COUNT = 5, 28
+MOMENTS, COUNT = 5, 16
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def words(tmp_path_factory) -> list[str]:
         Image.fromarray(picture).save(folder / "frames" / f"{number:03d}.png")
     weights = weights_of("nano", folder)
     given = ["reconstruct", str(folder / "frames"), "--weights", str(weights), "--device", "cpu"]
-    given += ["--frames", "all", "--window", "8", "--overlap", "3", "--no-refine"]
+    given += ["--frames", "all", "--window", "6", "--overlap", "2", "--no-refine"]
     assert cli.main([*given, "-o", str(folder / "warm.4d")]) == 0
     return given
 
@@ -72,7 +72,7 @@ def test_killed_while_the_work_folder_is_removed(words, tmp_path):
     def run() -> int:
         def remove(path: Path, **_: object) -> None:
             if (path / "windows").is_dir():
-                for name in ("pictures.npy", "intrinsics.npy"):
+                for name in ("map_from_image.npy", "intrinsics.npy"):
                     next(path.glob(f"windows/*/{name}")).unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -265,6 +265,7 @@ class Reconstruct:
                     refine=refine,
                     refines=will_refine(self.model, refine),
                 )
+                _say_what_is_left(scene, report)
         report.written(scene, frames, work.seconds)
 
     def _write_scene(
@@ -319,6 +320,19 @@ class Reconstruct:
             )
             write_all(rec, folder, lean=self.lean)
         return frames
+
+
+def _say_what_is_left(scene: "ScenePlan", report: Report) -> None:
+    """Of a scene that was written in one pass, the unfinished windows that lie beside it."""
+    from dynapoint.inference.long.work_folder import unfinished_folder  # noqa: PLC0415
+
+    left = unfinished_folder(scene.output)
+    if left.is_dir():
+        report.note(
+            scene,
+            f"{left} holds windows of an unfinished run, which its command with --overwrite goes "
+            "on with; delete it if nobody wants them",
+        )
 
 
 class _ModelLoader:
