@@ -159,11 +159,19 @@ def test_what_is_deleted_is_counted(pictures, tmp_path):
         assert work.deleted == 2 and work.resumed == 0
 
 
-def test_a_full_disk_leaves_what_is_finished(pictures, tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("215040 requested and 41952 written"),
+        OSError("Error while serializing: I/O error: full (os error 28)"),
+    ],
+)
+def test_a_full_disk_leaves_what_is_finished(tmp_path, error):
     with pytest.raises(OutputError, match=r"No space left on device.*make room and run the same"):
         with kept_work_folder(tmp_path / "a.4d", {}) as work:
             (work.path / "windows" / "00000").mkdir()
-            raise OSError(28, "No space left on device")
+            raise error
     assert unfinished_folder(tmp_path / "a.4d").is_dir()
 
 

@@ -159,7 +159,7 @@ def kept_work_folder(output: Path, facts: Facts) -> Iterator[WorkFolder]:
             _remove_at_once(path)
     except OSError as error:
         raise OutputError(
-            f"{output} cannot be written ({error.strerror or error}); what is finished stays in "
+            f"{output} cannot be written ({_reason(error)}); what is finished stays in "
             f"{path}: make room and run the same command again, or delete it"
         ) from error
 
@@ -186,6 +186,13 @@ def _taken_up(path: Path) -> WorkFolder:
         frames = max(frames, window.stop)
         resumed += 1
     return WorkFolder(path=path, resumed=resumed, frames_written=frames)
+
+
+def _reason(error: OSError) -> str:
+    """Why nothing can be written; NumPy and safetensors do not say it of a full disk."""
+    said = str(error)
+    full = "os error 28" in said or " requested and " in said
+    return "No space left on device" if full else error.strerror or said
 
 
 def _remove_at_once(path: Path) -> None:
