@@ -118,7 +118,8 @@ def write_long_scene(
     from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
 
     model = load_model()
-    settle(chosen_threads(small=is_small(model)))
+    # Windows of a small network are predicted in several processes with one thread each.
+    settle(1 if is_small(model) else chosen_threads(small=False))
     source, sizes = clip
     facts = _facts(command, scene, sizes, model)
     with _said_where_interrupted(scene.label), kept_work_folder(scene.output, facts) as work:

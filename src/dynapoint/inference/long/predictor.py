@@ -75,7 +75,8 @@ class WindowPredictor:
             ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
         """
         known = None if self.intrinsics is None else known_cameras(self.intrinsics, frames)
-        with computing(chosen_threads(small=is_small(self.model))):
+        # With one thread, as in processes of their own, so that their number changes no bit.
+        with computing(1 if is_small(self.model) else chosen_threads(small=False)):
             return predict(
                 frames,
                 self.model,
