@@ -36,7 +36,7 @@ from dynapoint.evaluation.trajectory import aligned_path
 from dynapoint.geometry.arrays import rotation_angle_rad
 from dynapoint.inference.long.deciding import LongSource, sizes_of
 from dynapoint.inference.long.joining import Joiner, place, with_cameras
-from dynapoint.inference.long.long_scene import _closures, _frames
+from dynapoint.inference.long.long_scene import _closures, _frames, _goes_anywhere
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.run import LongRun
 from dynapoint.inference.long.shared_lens import find_focal
@@ -73,7 +73,8 @@ class Kept:
             plain = list(run.windows(stream))
             self.frames = _frames(run, stream, self._work)
         with self._clocked("wide windows"):
-            wanted = wide_windows(run.segments, [each.window for each in plain], sizes)
+            spans = wide_windows(run.segments, [each.window for each in plain], sizes)
+            wanted = [window for window in spans if _goes_anywhere(window, plain)]
             self.wide = run.predict_stored(wanted, self.frames)
         self.before, self.overruled = self._again(plain)
         self.after = [read_window(work / window_folder(index)) for index in range(len(plain))]
