@@ -61,7 +61,7 @@ def overruled_windows(
 ) -> list[Overruled]:
     """The ordinary windows that wide ones contradict; `by` counts in `wide`.
 
-    A wide window counts that no other one contradicts where both see the same.
+    A wide window counts that another one bears out, and none contradicts, where both see the same.
 
     Args:
         plain: Cameras of the ordinary windows.
@@ -130,12 +130,13 @@ def cameras_by(
 
 
 def _is_believed(window: SeesFrames, index: int, wide: Sequence[SeesFrames]) -> bool:
-    """Whether no other wide window contradicts one."""
-    return all(
-        disagreement_deg(window, other) < _BELIEVED_DEG
+    """Whether another wide window bears one out and none contradicts it."""
+    others = [
+        other
         for k, other in enumerate(wide)
         if k != index and len(_shared(window, other)) >= _FEWEST_SHARED
-    )
+    ]
+    return bool(others) and all(disagreement_deg(window, other) < _BELIEVED_DEG for other in others)
 
 
 def _shared(first: SeesFrames, second: SeesFrames) -> list[int]:

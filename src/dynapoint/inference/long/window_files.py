@@ -191,7 +191,9 @@ def read_whole_window(folder: Path) -> FinishedWindow:
         SceneError: A file is missing or damaged.
     """
     window = read_window(folder)
-    told: dict[str, int] = json.loads((folder / WINDOW_FILE).read_text(encoding="utf-8"))["bytes"]
+    told: Any = json.loads((folder / WINDOW_FILE).read_text(encoding="utf-8")).get("bytes")
+    if not isinstance(told, dict):
+        raise SceneError(f"{folder} is of another version; reconstruct the scene again")
     for name, size in told.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
