@@ -169,14 +169,19 @@ def give_usual_rights(path: Path) -> None:
 
     These are those of any new file or folder of this process: all but what the umask takes away.
     """
+    path.chmod(_usual_rights(path))
+
+
+def _usual_rights(path: Path) -> int:
+    """The rights that a file or folder of its kind gets in this process."""
     # The mask can only be read by setting it.
     mask = os.umask(0o077)
     os.umask(mask)
-    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+    return (0o777 if path.is_dir() else 0o666) & ~mask
 
 
 def hand_on(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where that cannot be.
+    """Give a file a second name, or copy it where that cannot be, or where it has unusual rights.
 
     For files that nobody writes into, such as those of scenes.
 
@@ -184,8 +189,10 @@ def hand_on(source: Path, target: Path) -> None:
         OSError: It cannot be written.
     """
     with suppress(OSError):
-        os.link(source, target)
-        return
+        # Two names of a file have the same rights.
+        if source.stat().st_mode & 0o777 == _usual_rights(source):
+            os.link(source, target)
+            return
     shutil.copyfile(source, target)
 
 
