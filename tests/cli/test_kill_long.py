@@ -19,7 +19,7 @@ from fake_model import picture_array
 from test_open import weights_of
 
 pytestmark = [
-    pytest.mark.kill,
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"),
 ]
 MOMENTS, COUNT = 5, 16
