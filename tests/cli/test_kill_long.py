@@ -19,10 +19,18 @@ from fake_model import picture_array
 from test_open import weights_of
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.kill,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"),
 ]
 MOMENTS, COUNT = 5, 16
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_process():
+    """Children are forked from this process, in which a pool of processes does not work again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DYNAPOINT_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="module")
