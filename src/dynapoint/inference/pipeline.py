@@ -17,6 +17,7 @@ from dynapoint.inference.known_cameras import known_cameras
 from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.long.in_windows import (
     long_clip,
+    network_of,
     reconstruct_in_windows,
     will_be_refined,
 )
@@ -115,7 +116,7 @@ def _reconstruct(
     read = {name: given[name] for name in ("times_s", "ignore_masks")}
     clip = long_clip(source, model, given["selection"], **read, **asked)
     if clip is not None:
-        network, name = _network(model, device)
+        network, name = network_of(model, device)
         rec = reconstruct_in_windows(*clip, network, model_name=name, **options)
         if rec.frames.note:
             _LOG.warning("%s: %s", rec.frames.name, rec.frames.note)
@@ -127,20 +128,8 @@ def _reconstruct(
     if loaded.note:
         _LOG.warning("%s: %s", loaded.name, loaded.note)
     options["between"] = lambda: load_between(source, loaded, small)
-    network, name = _network(model, device)
+    network, name = network_of(model, device)
     return reconstruct_frames(loaded, network, model_name=name, **options)
-
-
-def _network(
-    model: "str | PointMapModel", device: str | None
-) -> "tuple[PointMapModel, str | None]":
-    """A network that was given, or that of a name, with this name."""
-    if not isinstance(model, str):
-        return model, None
-    from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
-
-    begin("load model")
-    return load_model(model, device=device), model
 
 
 def _check_model(model: Any, device: str | None) -> None:

@@ -17,7 +17,7 @@ from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import follow
 from dynapoint.refinement.paths import at_places
 from dynapoint.refinement.refine import refine
-from dynapoint.refinement.setting import PICTURE_SIDE, Answer
+from dynapoint.refinement.setting import PICTURE_SIDE, Answer, grey
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.undistorted import undistorted, undistorted_picture
 
@@ -79,7 +79,7 @@ def refined_answer(
         known_poses=poses is not None,
         one_lens=one_lens,
         neighbours=None if followed is None or not followed.far else followed.neighbours,
-        detailed=lambda: _grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
+        detailed=lambda: grey(small_pictures(frames, pixel_map, side=_DETAILED_SIDE)),
     )
     if not refined.found.poses:
         return answer, refined.found
@@ -124,7 +124,7 @@ def pictures_to_measure(
     """What the maps show of every frame, grey, for measuring where points are seen."""
     shown = np.array(pixel_map.map_hw[::-1]) / pixel_map.scale
     side = int(min(_MEASURED_SIDE, np.ceil(shown.max())))
-    return _grey(small_pictures(frames, pixel_map, side=side))
+    return grey(small_pictures(frames, pixel_map, side=side))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,14 +227,6 @@ def small_pictures(
         row, column = max(top, 0), max(left, 0)
         small[frame, row : row + part.shape[0], column : column + part.shape[1]] = part
     return small
-
-
-def _grey(
-    colors: UInt8[np.ndarray, "frame height width rgb=3"],
-) -> UInt8[np.ndarray, "frame height width"]:
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    return np.stack([cv2.cvtColor(color, cv2.COLOR_RGB2GRAY) for color in colors])
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -9,15 +9,15 @@ from numpy.typing import ArrayLike
 from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.selection import FrameSelection, selection_of
 from dynapoint.errors import ConfigError
-from dynapoint.inference.lens import LensRule, checked_rule
+from dynapoint.inference.lens import LensRule
 from dynapoint.inference.long.deciding import LongSource, sizes_of
-from dynapoint.inference.long.in_windows import will_be_refined
+from dynapoint.inference.long.in_windows import network_of, predictor_of
 from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.parts import Part, correction
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.work_folder import passing_work_folder
 from dynapoint.inference.prepare import Preparation
-from dynapoint.models.protocol import check_model, info_of
+from dynapoint.models.protocol import info_of
 from dynapoint.results.reconstruction import Reconstruction
 from dynapoint.windows.spans import WindowSizes
 
@@ -108,26 +108,12 @@ def stream(
     clip = LongSource(
         lambda: open_stream(source, selection, times_s=times_s, ignore_masks=ignore_masks)
     )
-    network, name = _network(model, device)
-    predictor = WindowPredictor(
-        model=network,
-        info=info_of(network, name),
+    predictor = predictor_of(
+        *network_of(model, device),
         prepare=prepare,
         reference=reference,
         intrinsics=intrinsics,
-        lens=checked_rule(lens),
-        refine=will_be_refined(network, refine),
+        lens=lens,
+        refine=refine,
     )
     return ClipStream(clip, predictor, sizes)
-
-
-def _network(
-    model: "str | PointMapModel", device: str | None
-) -> "tuple[PointMapModel, str | None]":
-    """A network that was given, or that of a name, with this name."""
-    if not isinstance(model, str):
-        check_model(model)
-        return model, None
-    from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
-
-    return load_model(model, device=device), model

@@ -111,7 +111,7 @@ def prepare(
     )
     return Setting(
         colors=colors,
-        meter=FlowMeter(pictures=_grey(colors), usable=_in_pictures(answer.confidence, picture_hw)),
+        meter=FlowMeter(pictures=grey(colors), usable=_in_pictures(answer.confidence, picture_hw)),
         grid=grid,
         coarse=coarse,
         coarse_hw=coarse_hw,
@@ -153,9 +153,10 @@ def _lens(answer: Answer, picture_hw: tuple[int, int], *, one_lens: bool) -> Len
     return Lens(focal_px=focal, centre_px=centre)
 
 
-def _grey(
+def grey(
     colors: UInt8[np.ndarray, "frame height width rgb=3"],
 ) -> UInt8[np.ndarray, "frame height width"]:
+    """Pictures without their colours."""
     import cv2  # noqa: PLC0415 - slow to import.
 
     return np.stack([cv2.cvtColor(color, cv2.COLOR_RGB2GRAY) for color in colors])

@@ -16,7 +16,7 @@ _USUAL = WindowSizes(window=24, overlap=8)
 
 
 class LongSource:
-    """A source of frames, opened at once and, where it can be, again."""
+    """A source of frames, opened at once; what does not come as it comes can be opened again."""
 
     def __init__(self, open_one: Callable[[], FrameStream]) -> None:
         """Open it for the first time.
@@ -28,11 +28,6 @@ class LongSource:
         self._open_one = open_one
         self._first: FrameStream | None = open_one()
         self.frame_count = self._first.frame_count
-
-    @property
-    def again(self) -> bool:
-        """Whether it can be read more than once: what comes as it comes cannot."""
-        return self.frame_count is not None
 
     def open(self) -> FrameStream:
         """Its frames from the beginning."""

@@ -77,6 +77,46 @@ def will_be_refined(model: "str | PointMapModel", refine: bool | None) -> bool:
     return bool(refine) if source is None else will_refine(source.name, refine)
 
 
+def network_of(
+    model: "str | PointMapModel", device: str | None
+) -> "tuple[PointMapModel, str | None]":
+    """A network that was given, or that of a name, with this name."""
+    if not isinstance(model, str):
+        return model, None
+    from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
+
+    begin("load model")
+    return load_model(model, device=device), model
+
+
+def predictor_of(
+    model: "PointMapModel",
+    model_name: str | None,
+    *,
+    prepare: Preparation,
+    reference: int,
+    intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None,
+    lens: LensRule,
+    refine: bool | None,
+) -> WindowPredictor:
+    """What predicts each window, by the options of `reconstruct`.
+
+    Raises:
+        ConfigError: There is no such rule for lenses.
+        ModelError: It is no network.
+    """
+    check_model(model)
+    return WindowPredictor(
+        model=model,
+        info=info_of(model, model_name),
+        prepare=prepare,
+        reference=reference,
+        intrinsics=intrinsics,
+        lens=checked_rule(lens),
+        refine=will_be_refined(model, refine),
+    )
+
+
 def reconstruct_in_windows(
     clip: LongSource,
     sizes: WindowSizes,
@@ -101,15 +141,14 @@ def reconstruct_in_windows(
         ConfigError, InputError, ModelError: As `reconstruct_frames`.
         OSError: Nothing can be written.
     """
-    check_model(model)
-    predictor = WindowPredictor(
-        model=model,
-        info=info_of(model, model_name),
+    predictor = predictor_of(
+        model,
+        model_name,
         prepare=prepare,
         reference=reference,
         intrinsics=intrinsics,
-        lens=checked_rule(lens),
-        refine=will_be_refined(model, refine),
+        lens=lens,
+        refine=refine,
     )
     folder = passing_work_folder() if work is None else work
     with shown(progress, plan=STAGES):

@@ -1,7 +1,7 @@
 """How the windows of a clip become one scene: registration, graph, adjustment."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -73,7 +73,7 @@ class Joiner:
         self.world_from_window.append(self.world_from_window[-1] @ found.first_from_second)
         return seam
 
-    def add_extra(self, window: FinishedWindow) -> list[Seam]:
+    def add_extra(self, window: FinishedWindow) -> None:
         """Register a window that spans others with all of these.
 
         One whose cameras the pictures were asked for and did not bear out tells nothing.
@@ -81,17 +81,14 @@ class Joiner:
         index = len(self.windows)
         self.windows.append(window)
         self.world_from_window.append(np.eye(4))
-        new: list[Seam] = []
         if self._tells_nothing(window):
-            return new
+            return
         for other, known in enumerate(self.windows[:index]):
             if known.window.segment != window.window.segment or self._tells_nothing(known):
                 continue
             if len(set(known.frames) & set(window.frames)) >= _FEWEST_SHARED:
                 found = _registered(known, window)
-                new.append(Seam(first=other, second=index, found=found))
-        self.seams += new
-        return new
+                self.seams.append(Seam(first=other, second=index, found=found))
 
     @staticmethod
     def _tells_nothing(window: FinishedWindow) -> bool:
@@ -192,9 +189,7 @@ def with_cameras(
         owner=owner,
     )
     placed, cameras = with_gauge(placements, segments)
-    return Placements(
-        world_from_window=placed, world_from_camera=cameras, map_intrinsics=lenses, owner=owner
-    )
+    return replace(placements, world_from_window=placed, world_from_camera=cameras)
 
 
 def _doubted(joiner: Joiner) -> tuple[str, ...]:

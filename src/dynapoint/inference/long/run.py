@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from dynapoint.data.between import Between, load_between
 from dynapoint.data.frame_stream import FrameStream, StreamedFrame, between_of, frames_of
@@ -20,6 +19,7 @@ from dynapoint.inference.long.window_files import FinishedWindow, read_window, w
 from dynapoint.inference.long.work_folder import WorkFolder
 from dynapoint.inference.long.workers import Job, Pool, pool_of
 from dynapoint.progress import begin, part, steps
+from dynapoint.refinement.setting import grey
 from dynapoint.results.on_disk.stored_frames import frame_file, write_frame
 from dynapoint.windows.contradictions import Overruled
 from dynapoint.windows.places import Places
@@ -113,11 +113,6 @@ class LongRun:
     def segments(self) -> tuple[Segment, ...]:
         """All segments, once the stream has ended."""
         return self.planner.finder.segments
-
-    @property
-    def window_count(self) -> int:
-        """How many windows are finished."""
-        return self._windows
 
     def windows(self, stream: FrameStream) -> Iterator[FinishedWindow]:
         """Predict each window as soon as its frames are there; they come in order.
@@ -270,7 +265,7 @@ class LongRun:
             step = self._sizes.window - self._sizes.overlap
             count = max(1, -(-(self._frame_count - self._sizes.overlap) // step))
             if index >= count:
-                # A wide window, or one that closes a loop: of these others are counted.
+                # A wide window: these are counted elsewhere.
                 return nullcontext()
             total = f" of {count}"
         return part(f"window {index + 1}{total}")
@@ -284,7 +279,7 @@ class LongRun:
         """Write a frame's picture, unless it lies in a window that was finished before."""
         self.seen.add(frame)
         if number % _REMEMBERED == 0:
-            self.places.look(number, _grey(frame.image))
+            self.places.look(number, grey(frame.image[None])[0])
         there = number < self._work.frames_written
         if not (there and (self._work.path / frame_file(number)).is_file()):
             write_frame(frame.image, self._work.path, number, ignore=frame.ignore)
@@ -295,14 +290,6 @@ class LongRun:
         settled = known.stop if known is not None else 0
         while self._held and self._held[0][0] < settled - 1 - self._sizes.window:
             self._held.popleft()
-
-
-def _grey(
-    picture: UInt8[np.ndarray, "height width rgb=3"],
-) -> UInt8[np.ndarray, "height width"]:
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
 
 
 def _of_disk(frames: Frames, window: Window) -> tuple[Frames, None]:
