@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from counting_fake import CountingFake, named_kinds
 from dynapoint.cli.common import Terminated, ends_cleanly
 from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.selection import FrameSelection
@@ -18,40 +19,19 @@ from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.window_files import write_window
 from dynapoint.inference.long.work_folder import kept_work_folder, unfinished_folder
-from dynapoint.models import cards
-from dynapoint.models.cards import ModelCard
-from dynapoint.models.protocol import PLAIN, info_of
+from dynapoint.models.protocol import info_of
 from dynapoint.results.on_disk.large_arrays import GrowingArray
 from dynapoint.windows.contradictions import Overruled
 from dynapoint.windows.spans import WindowSizes
-from fake_model import FakeEncoded, SquareFake, picture_array
+from fake_model import picture_array
 
 SIZES = WindowSizes(window=8, overlap=3)
 
 
-class Fake(SquareFake):
-    def __init__(self, *, stops_after: int | None = None) -> None:
-        super().__init__(roll_step_rad=0.0)
-        self.encoded = 0
-        self.stops_after = stops_after
-
-    def encode(self, images, request=PLAIN):
-        if self.encoded == self.stops_after:
-            raise InputError("stopped")
-        self.encoded += 1
-        return super().encode(images, request)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def kinds_have_names():
-    cards.register(
-        ModelCard(
-            name="break-fake", parameters=0, licence="none", source="tests", weights_file=None,
-            loader="none:none", kinds={"break_fake_encoded": FakeEncoded},
-        )
-    )  # fmt: skip
-    yield
-    del cards.CARDS["break-fake"]
+    with named_kinds():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +78,7 @@ def test_broken_off_behind_windows_that_were_predicted_again(
     pictures, tmp_path, monkeypatch, one_is_overruled
 ):
     with kept_work_folder(tmp_path / "whole.4d", {}) as work:
-        rec = reconstructed(pictures, Fake(), work)
+        rec = reconstructed(pictures, CountingFake(), work)
         wanted = rec.world_from_camera.copy(), np.array(rec.own_time_points)
     assert len(one_is_overruled) == 1
     heights = wanted[0][:, 1, 3]
@@ -109,9 +89,9 @@ def test_broken_off_behind_windows_that_were_predicted_again(
             long_scene, "_closures", lambda *_: (_ for _ in ()).throw(InputError("stopped"))
         )
         with kept_work_folder(tmp_path / "broken.4d", {}) as work:
-            reconstructed(pictures, Fake(), work)
+            reconstructed(pictures, CountingFake(), work)
     assert len(one_is_overruled) == 2
-    model = Fake()
+    model = CountingFake()
     with kept_work_folder(tmp_path / "broken.4d", {}) as work:
         rec = reconstructed(pictures, model, work)
         np.testing.assert_array_equal(rec.world_from_camera, wanted[0])
@@ -123,7 +103,7 @@ def test_broken_off_behind_windows_that_were_predicted_again(
 def test_a_window_that_lacks_a_file_is_not_taken_up(pictures, tmp_path, name):
     output = tmp_path / "a.4d"
     with pytest.raises(InputError), kept_work_folder(output, {}) as work:
-        reconstructed(pictures, Fake(stops_after=3), work)
+        reconstructed(pictures, CountingFake(stops_after=3), work)
     folder = unfinished_folder(output) / "windows" / "00000"
     lost = next(path for path in folder.iterdir() if path.stem == name.split(".")[0])
     lost.unlink()
@@ -136,7 +116,7 @@ def test_a_window_that_lacks_a_file_is_not_taken_up(pictures, tmp_path, name):
 def test_the_lens_is_found_once(pictures, tmp_path):
     output = tmp_path / "a.4d"
     with pytest.raises(InputError), kept_work_folder(output, {}) as work:
-        reconstructed(pictures, Fake(stops_after=2), work)
+        reconstructed(pictures, CountingFake(stops_after=2), work)
     with pytest.raises(InputError), kept_work_folder(output, {}) as work:
         assert work.focal_px() == pytest.approx(64.0, rel=0.2)
         work.keep_focal(0.1 + 0.2)
@@ -148,13 +128,13 @@ def test_the_lens_is_found_once(pictures, tmp_path):
 
 def test_where_no_window_is_finished_nothing_stays(pictures, tmp_path):
     with pytest.raises(InputError), kept_work_folder(tmp_path / "a.4d", {}) as work:
-        reconstructed(pictures, Fake(stops_after=1), work)
+        reconstructed(pictures, CountingFake(stops_after=1), work)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_deleted_is_counted(pictures, tmp_path):
     with pytest.raises(InputError), kept_work_folder(tmp_path / "a.4d", {"a": 1}) as work:
-        reconstructed(pictures, Fake(stops_after=3), work)
+        reconstructed(pictures, CountingFake(stops_after=3), work)
     with kept_work_folder(tmp_path / "a.4d", {"a": 2}) as work:
         assert work.deleted == 2 and work.resumed == 0
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dynapoint
+from counting_fake import CountingFake, named_kinds
 from dynapoint.data.frame_stream import open_stream
 from dynapoint.data.selection import FrameSelection
 from dynapoint.errors import ConfigError, InputError, OutputError
@@ -16,13 +17,11 @@ from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.shared_lens import Pilot, joined_focal, pilot_frames
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.inference.long.work_folder import kept_work_folder, unfinished_folder
-from dynapoint.models import cards
-from dynapoint.models.cards import ModelCard
-from dynapoint.models.protocol import PLAIN, info_of
+from dynapoint.models.protocol import info_of
 from dynapoint.refinement.findings import Findings
 from dynapoint.windows.joining import Joining
 from dynapoint.windows.spans import Window, WindowSizes
-from fake_model import CAMERA_STEP, FakeEncoded, SquareFake, picture_array
+from fake_model import CAMERA_STEP, SquareFake, picture_array
 
 COUNT = 29
 SIZES = WindowSizes(window=8, overlap=3)
@@ -30,33 +29,10 @@ SIZES = WindowSizes(window=8, overlap=3)
 PILOTS = 1
 
 
-class CountingFake(SquareFake):
-    """Says how often it encoded, and stops after so many times."""
-
-    def __init__(self, *, stops_after: int | None = None) -> None:
-        # Without a roll a window's cameras are the same wherever it begins.
-        super().__init__(roll_step_rad=0.0)
-        self.encoded = 0
-        self.stops_after = stops_after
-
-    def encode(self, images, request=PLAIN):
-        if self.encoded == self.stops_after:
-            raise InputError("stopped")
-        self.encoded += 1
-        return super().encode(images, request)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def kinds_have_names():
-    """What a network keeps of windows is written to disk."""
-    cards.register(
-        ModelCard(
-            name="long-fake", parameters=0, licence="none", source="tests", weights_file=None,
-            loader="none:none", kinds={"long_fake_encoded": FakeEncoded},
-        )
-    )  # fmt: skip
-    yield
-    del cards.CARDS["long-fake"]
+    with named_kinds():
+        yield
 
 
 @pytest.fixture(scope="module")
