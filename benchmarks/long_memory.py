@@ -68,6 +68,9 @@ def run(clip: Path, frames: int, options: argparse.Namespace) -> Run:
     """Reconstruct the first frames of a clip."""
     with av.open(str(clip)) as video:
         rate = float(video.streams.video[0].average_rate)
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        return watched(clip, frames, rate, options.keep / f"{clip.stem}_{frames}.4d", options)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         return watched(clip, frames, rate, Path(folder) / "scene.4d", options)
 
@@ -166,6 +169,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=float, default=0.25, help="seconds between two looks")
     parser.add_argument("--folder", type=Path, help="where scenes are written for a while")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the scenes")
     parser.add_argument("--option", action="append", default=[], help="more for the command line")
     parser.add_argument("-o", "--output", type=Path, default=Path("long_memory.json"))
     parser.add_argument("--plot", type=Path)

@@ -26,6 +26,7 @@ RANKS = {
     "models": 4,
     "synthetic": 4,
     "data": 5,
+    "datasets": 6,
     "refinement": 5,
     "windows": 6,
     "results": 7,

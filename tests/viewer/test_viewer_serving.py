@@ -113,7 +113,11 @@ def test_bodies_of_unknown_length_are_refused(connection, length):
 
 
 def test_requests_that_make_no_sense_are_answered(connection):
-    assert ask(connection, "POST", "/", iter([b"in", b"pieces"]))[0].status == 411
+    # The server refuses by the head alone: a body sent after that could meet a closed connection.
+    connection.putrequest("POST", "/")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    assert connection.getresponse().status == 411
     connection.close()
     for host in ("[", "", "a:b:c", "[::1"):
         assert ask(connection, "GET", "/", Host=host)[0].status == 403, host

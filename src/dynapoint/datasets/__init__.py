@@ -1,0 +1,1 @@
+"""Public data sets, read from the layouts in which they are distributed."""

@@ -1,0 +1,145 @@
+"""Files of data sets, read with errors of one line that name the file and its fault."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8, UInt16
+from PIL import Image
+
+from dynapoint.data.images import read_image
+from dynapoint.errors import InputError
+
+
+def need_folder(path: Path, layout: str) -> Path:
+    """The path, which has to be a folder.
+
+    Raises:
+        InputError: It is none; the message says which layout was wanted.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; wanted {layout}; unpack the data set there")
+    return path
+
+
+def need_file(path: Path) -> Path:
+    """The path, which has to be a file that is not empty.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; download this part of the data set again")
+    if path.stat().st_size == 0:
+        raise damaged(path, "it is empty")
+    return path
+
+
+def listed(folder: Path, pattern: str, layout: str) -> list[Path]:
+    """The files of a folder that fit a pattern, sorted by name.
+
+    Raises:
+        InputError: There are none.
+    """
+    found = sorted(need_folder(folder, layout).glob(pattern))
+    if not found:
+        raise InputError(f"{folder}: no {pattern} in it; wanted {layout}; unpack the set again")
+    return found
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A picture in sRGB.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    return read_image(need_file(path))
+
+
+def read_png16(path: Path) -> UInt16[np.ndarray, "height width"]:
+    """A picture of one channel with 16 bits.
+
+    Raises:
+        InputError: It is missing, damaged, or another kind of picture.
+    """
+    try:
+        with Image.open(need_file(path)) as picture:
+            values = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise damaged(path, f"it holds {values.dtype} of shape {values.shape}, not one channel")
+    return values.astype(np.uint16)
+
+
+def read_exr(path: Path) -> Float32[np.ndarray, "height width"]:
+    """The first channel of an OpenEXR picture.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    # OpenCV asks for this before it reads such files.
+    os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+    import cv2  # noqa: PLC0415
+
+    try:
+        values = cv2.imread(str(need_file(path)), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise damaged(path, str(error).strip().splitlines()[-1]) from error
+    if values is None:
+        raise damaged(path, "it is no OpenEXR picture")
+    return (values if values.ndim == 2 else values[..., -1]).astype(np.float32)
+
+
+def read_npz(path: Path, keys: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Some arrays of a NumPy archive; no Python objects are loaded.
+
+    Raises:
+        InputError: The archive is missing or damaged, or lacks one.
+    """
+    need_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            there = set(archive.files)
+            found = tuple(archive[key] for key in keys if key in there)
+    # Damaged bytes make the zip, zlib and NumPy readers raise nearly every kind of exception.
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if len(found) < len(keys):
+        missing = [key for key in keys if key not in there]
+        raise damaged(path, f"it has no {', '.join(missing)}")
+    return found
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """A NumPy array; no Python objects are loaded.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        return np.asarray(np.load(need_file(path), allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def read_numbers(path: Path, columns: int | None = None) -> Float64[np.ndarray, "row column"]:
+    """A text file of numbers, a row a line; lines that begin with # are comments.
+
+    Raises:
+        InputError: It is missing, or not such a file, or does not have so many columns.
+    """
+    try:
+        rows = np.loadtxt(need_file(path), dtype=np.float64, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if columns is not None and rows.shape[1] != columns:
+        raise damaged(path, f"it has {rows.shape[1]} columns, not {columns}")
+    return rows
+
+
+def damaged(path: Path, fault: str) -> InputError:
+    """The error for a file that cannot be used."""
+    said = " ".join(fault.split())[:200]
+    return InputError(f"{path}: damaged ({said}); download this part of the data set again")

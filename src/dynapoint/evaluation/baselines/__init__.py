@@ -1,0 +1,1 @@
+"""Methods without a network, which answer the same tasks as networks do."""

@@ -1,0 +1,1 @@
+"""Errors as pure functions of arrays, each with its formula and source."""
