@@ -73,7 +73,7 @@ def relative_by_loops(truth, predicted, scale_maps):
 def map_pairs(draw, maps=4, grid=7):
     """True and predicted maps: a share of the truth unknown, a share predicted not finite."""
     rng = draw(sources())
-    truth = rng.normal(size=(maps, grid, 3)) + (0, 0, 3)
+    truth = rng.normal(size=(maps, grid, 3)) + np.array([0, 0, 3.0])
     predicted = truth * rng.uniform(0.3, 3) + rng.normal(size=truth.shape) * 0.3
     truth[rng.random((maps, grid)) < draw(st.sampled_from([0.0, 0.3, 1.0]))] = NAN
     broken = rng.random((maps, grid)) < draw(st.sampled_from([0.0, 0.2]))
@@ -155,7 +155,7 @@ def test_order_of_maps_and_what_is_said_of_unknown_pixels_do_not_matter(maps, rn
 
 
 def test_a_prediction_without_a_finite_point_has_an_error_of_one():
-    truth = np.random.default_rng(0).normal(size=(4, 5, 3)) + (0, 0, 4)
+    truth = np.random.default_rng(0).normal(size=(4, 5, 3)) + np.array([0, 0, 4.0])
     lost = np.full_like(truth, np.inf)
     assert mean_where_known(normalised_map_errors(truth, lost)) == pytest.approx(1)
     np.testing.assert_allclose(relative_map_errors(truth, lost, scale_maps=(0, 3)), 1)

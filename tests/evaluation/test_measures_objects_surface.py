@@ -28,7 +28,7 @@ def motion_of(turn, shift):
 
 
 def test_hand_worked_object_motion():
-    before = np.array([(1.0, 0, 0), (0, 1, 0), (0, 0, 1), (-1, -1, -1)]) + (0, 0, 5)
+    before = np.array([(1.0, 0, 0), (0, 1, 0), (0, 0, 1), (-1, -1, -1)]) + np.array([0, 0, 5.0])
     quarter = Rotation.from_euler("z", 90, degrees=True).as_matrix()
     true = motion_of(quarter, (1, 0, 0))
     centre = np.array([0.0, 0, 5])
@@ -47,9 +47,9 @@ def test_hand_worked_object_motion():
 
 def test_a_scale_in_the_fit_changes_the_translation_alone():
     rng = np.random.default_rng(2)
-    before = rng.normal(size=(30, 3)) + (0, 0, 4)
+    before = rng.normal(size=(30, 3)) + np.array([0, 0, 4.0])
     after = 1.5 * before + rng.normal(size=(30, 3)) * 0.05
-    centre = before.mean(axis=0) + (0.5, 0, 0)
+    centre = before.mean(axis=0) + np.array([0, 0, 0.5])
     plain, scaled = (
         object_motion_error(before, after, np.eye(4), centre, with_scale=scale)
         for scale in (False, True)
@@ -106,7 +106,7 @@ def test_points_that_are_not_finite_take_part_in_the_fit_as_the_origin():
 def test_hand_worked_surface():
     truth = np.array([(0.0, 0, 1), (0, 0, 2), (0, 0, 4)])
     predicted = np.array([(0.0, 0, 1), (0, 0, 2.5)])
-    found = surface_errors(truth, predicted, thresholds=(0.1, 0.5, 2))
+    found = surface_errors(truth, predicted, thresholds=(0.1, 0.5, 2.0))
     assert found.accuracy == pytest.approx((0 + 0.5) / 2)
     assert found.accuracy_median == pytest.approx(0.25)
     assert found.completeness == pytest.approx((0 + 0.5 + 1.5) / 3)
@@ -139,7 +139,7 @@ def test_surface_errors_are_those_of_all_distances(truth, predicted, rng):
 @examples(40)
 @given(clouds(4, 30), scales(), turns(), sources())
 def test_alignments_undo_what_they_say(truth, scale, turn, rng):
-    truth = truth + (0, 0, 20)
+    truth = truth + np.array([0, 0, 20.0])
     said = scale * truth @ turn.T + rng.normal(size=3) * scale
     np.testing.assert_allclose(aligned_cloud(truth, said), truth, atol=1e-6)
     np.testing.assert_allclose(

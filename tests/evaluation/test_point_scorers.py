@@ -1,4 +1,4 @@
-"""Scorers of points on an engine clip: the truth, shifted truth by its formula, what may not matter."""
+"""Scorers of points on an engine clip: the truth, shifted truth by its formula, invariances."""
 
 import math
 from dataclasses import replace
@@ -102,7 +102,7 @@ def test_an_answer_that_says_nothing_has_no_score(scorer, sequence, task):
 @pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.__name__)
 def test_maps_of_another_shape_are_refused(scorer, sequence, task):
     answer = true_answer(task, sequence)
-    cropped = replace(answer, points=answer.points[:, :-1])
+    cropped = Answer(points=answer.points[:, :-1])
     with pytest.raises(ShapeError, match=r"shape \(4, 23, 32, 3\); wanted \(4, 24, 32, 3\)"):
         scorer(task, sequence, cropped)
 
