@@ -10,7 +10,7 @@ from miniatures.engine_clip import engine_clip
 
 @pytest.fixture(scope="module")
 def sequence():
-    return EngineSequence(engine_clip())
+    return EngineSequence(engine_clip(seed=38))
 
 
 def test_points_depth_lens_and_poses_agree(sequence):
@@ -61,3 +61,21 @@ def test_the_true_answer_says_all_that_is_asked_in_the_first_camera(sequence):
     # Tracks start at pixels of the first frame, and so have the points of these.
     columns, rows = np.floor(xy).astype(int).T
     np.testing.assert_allclose(tracks.xyz[5], sequence.points(0, 5)[rows, columns], atol=1e-6)
+
+
+def test_the_true_answer_is_in_the_camera_of_the_first_frame_shown(sequence):
+    task = Task(
+        dataset="engine", sequence="clip", name="all", frames=(4, 1), maps=((1, 1), (1, 0)),
+        swapped=True, depth=True, cameras=True,
+    )  # fmt: skip
+    answer = true_answer(task, sequence)
+    step = sequence.world_from_camera(4)[:3, 3] - sequence.world_from_camera(1)[:3, 3]
+    assert np.linalg.norm(step) > 0.05  # Else nothing here would show a wrong camera.
+    for maps, camera in ((answer.points, 4), (answer.swapped_points, 1)):
+        pose = sequence.world_from_camera(camera)
+        back = maps.astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
+        np.testing.assert_allclose(back[0], sequence.points(1, 1), atol=1e-4)
+        np.testing.assert_allclose(back[1], sequence.points(1, 4), atol=1e-4)
+    there = sequence.world_from_camera(4) @ answer.world_from_camera[1]
+    np.testing.assert_allclose(there, sequence.world_from_camera(1), atol=1e-12)
+    np.testing.assert_array_equal(answer.depth[1], sequence.depth(1))

@@ -13,7 +13,11 @@ from dynapoint.datasets.sequence import Holds
 from dynapoint.errors import ShapeError
 from dynapoint.evaluation import score
 from dynapoint.evaluation.clips import TruthClip
-from dynapoint.evaluation.predictors import FlatScene, TrueGeometryNothingMoved
+from dynapoint.evaluation.predictors import (
+    FlatScene,
+    TrueGeometryNothingMoved,
+    TruthPredictor,
+)
 from dynapoint.evaluation.protocols.sampling import PairsFrom, pair_task
 from dynapoint.evaluation.protocols.task import Answer, Task
 from dynapoint.evaluation.scorers.flow import score_flow
@@ -43,7 +47,7 @@ SCORERS = (
 
 @pytest.fixture(scope="module")
 def sequence():
-    return EngineSequence(engine_clip())
+    return EngineSequence(engine_clip(seed=38))
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +229,22 @@ def test_shifted_objects_have_the_error_of_the_formula(sequence, task):
     assert weights["rpe_rotation_deg"] == counted > weights["rpe_rotation_deg_moving"] >= 1
 
 
+def test_objects_that_hardly_move_do_not_count_as_moving(sequence, task):
+    """All goes by half a per cent of the median distance besides: less than the limit."""
+    clip = sequence.clip
+    truth = clip_maps(clip, FIRST)
+    step = 0.005 * np.nanmedian(np.linalg.norm(truth[[0, 3]], axis=-1))
+    drift = np.arange(clip.frame_count) / (SECOND - FIRST) * step
+    points = clip.points + drift[:, None, None, None, None] * np.array([1.0, 0, 0])
+    drifting = EngineSequence(replace(clip, points=points))
+    weights = []
+    for where in (sequence, drifting):
+        measured = score_object_pose(task, where, true_answer(task, where))
+        weights.append({each.metric: each.weight for each in measured})
+    assert weights[0]["rpe_rotation_deg_moving"] < weights[0]["rpe_rotation_deg"]
+    assert weights[1] == weights[0]
+
+
 def test_nothing_moved_has_the_objects_own_motion_as_error(sequence, task):
     answer = true_answer(task, sequence)
     points = answer.points.copy()
@@ -290,7 +310,7 @@ def test_shifted_surface_is_scored_by_its_formula(sequence):
 @examples(4)
 @given(rigid_motions(reach=5))
 def test_where_the_world_lies_does_not_matter(motion):
-    clip = engine_clip()
+    clip = engine_clip(seed=38)
     moved = replace(
         clip,
         points=clip.points @ motion[:3, :3].T + motion[:3, 3],
@@ -379,7 +399,16 @@ def test_four_maps_are_needed_where_all_are_compared(sequence, task):
 # --- motion, beside `evaluation.score`
 
 
-@pytest.mark.parametrize("predictor", [TrueGeometryNothingMoved(), FlatScene()])
+class Wavering(TruthPredictor):
+    """The truth, the farther off the later the frame is, so that no two pairs are alike."""
+
+    def predict(self, clip, frames, times=None, source_frames=None):
+        truth = super().predict(clip, frames, times, source_frames)
+        noise = np.random.default_rng(frames[0]).normal(size=truth.points.shape)
+        return replace(truth, points=truth.points + 0.1 * (1 + frames[0]) * noise)
+
+
+@pytest.mark.parametrize("predictor", [TrueGeometryNothingMoved(), FlatScene(), Wavering()])
 def test_motion_pools_to_what_evaluate_gives(predictor, sequence, monkeypatch):
     """The same clip by the older path: other truth, other predictor, sums instead of weights."""
     margin, starts, stride = 2, (0, 3), 2

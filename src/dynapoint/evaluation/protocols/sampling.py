@@ -7,9 +7,12 @@ frames, which no library's random numbers and no order of sequences can change.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.evaluation.protocols.task import Task
+
+Frames = TypeVar("Frames", bound=tuple[int, ...])
 
 PAIR_MAPS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(source, time): all four maps of two frames."""
@@ -142,14 +145,14 @@ def pair_task(
 
 def drawn(
     sequence: TruthSequence,
-    choices: list[tuple[int, ...]],
+    choices: list[Frames],
     *,
     count: int,
     seed: int,
-) -> list[tuple[int, ...]]:
+) -> list[Frames]:
     """So many of the choices, drawn without putting back."""
 
-    def rank(choice: tuple[int, ...]) -> bytes:
+    def rank(choice: Frames) -> bytes:
         words = f"{seed}/{sequence.dataset}/{sequence.name}/{'-'.join(map(str, choice))}"
         return hashlib.sha256(words.encode()).digest()
 
