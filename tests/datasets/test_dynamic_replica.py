@@ -12,14 +12,14 @@ from dynapoint.datasets.registry import open_dataset
 from dynapoint.errors import InputError
 from miniatures.dynamic_replica import write_miniature
 from miniatures.engine_clip import engine_clip
-from miniatures.followed import cut_off, refused, same_clip, same_motion
+from miniatures.followed import cut_off, lopsided, refused, same_clip, same_motion
 
 FIRST = "0a0b00-3_obj_source_left"
 
 
 @pytest.fixture
 def clip():
-    return engine_clip()
+    return lopsided(engine_clip())
 
 
 def test_the_truth_is_read_back(clip, tmp_path):

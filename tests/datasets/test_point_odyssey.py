@@ -6,7 +6,7 @@ import pytest
 from dynapoint.datasets.registry import open_dataset
 from dynapoint.errors import ConfigError, InputError
 from miniatures.engine_clip import engine_clip
-from miniatures.followed import cut_off, refused, same_clip, same_motion
+from miniatures.followed import cut_off, lopsided, refused, same_clip, same_motion
 from miniatures.point_odyssey import NOT_VALID, write_miniature
 
 STEP = 1000 / 65535
@@ -14,7 +14,7 @@ STEP = 1000 / 65535
 
 @pytest.fixture
 def clip():
-    return engine_clip()
+    return lopsided(engine_clip())
 
 
 def test_the_truth_is_read_back(clip, tmp_path):

@@ -10,7 +10,15 @@ from dynapoint.datasets.registry import open_dataset
 from dynapoint.errors import InputError
 from miniatures import tapvid3d, world_track
 from miniatures.engine_clip import engine_clip
-from miniatures.followed import cut_off, followed, moved, refused, same_clip, same_motion
+from miniatures.followed import (
+    cut_off,
+    followed,
+    lopsided,
+    moved,
+    refused,
+    same_clip,
+    same_motion,
+)
 
 WITH_DEPTH = ("worldtrack-po", "worldtrack-ds")
 SPLITS = ("drivetrack", "adt", "pstudio")
@@ -18,7 +26,7 @@ SPLITS = ("drivetrack", "adt", "pstudio")
 
 @pytest.fixture
 def clip():
-    return engine_clip()
+    return lopsided(engine_clip())
 
 
 @pytest.fixture
@@ -87,10 +95,14 @@ def test_tapvid3d_with_poses(clip, tmp_path):
         same_motion(clip, sequence)
 
 
-def test_a_moving_camera_without_poses_is_refused(clip, tmp_path):
-    path = tmp_path / "adt/Lite_release_3.npz"
+@pytest.mark.parametrize(
+    ("key", "split", "folder"),
+    [("tapvid3d", "adt", "adt"), ("worldtrack-adt", "test", "adt_mini")],
+)
+def test_a_moving_camera_without_poses_is_refused(key, split, folder, clip, tmp_path):
+    path = tmp_path / folder / "Lite_release_3.npz"
     tapvid3d.write_clip(path, clip, poses=False)
-    (sequence,) = open_dataset("tapvid3d", tmp_path, "adt")
+    (sequence,) = open_dataset(key, tmp_path, split)
     assert not sequence.holds.poses and not sequence.holds.tracks
     assert sequence.image(0).shape == (*clip.image_hw, 3)
     for call in (
@@ -161,6 +173,19 @@ def test_a_place_that_is_not_finite_is_unknown(clip, world):
     np.savez(path, **arrays)
     sequence = open_dataset("worldtrack-ds", world)[0]
     same_motion(clip, sequence, unknown=[(2, 5)])
+
+
+def test_a_file_that_changes_is_read_again(clip, world):
+    sequence = open_dataset("worldtrack-po", world)[0]
+    before = sequence.intrinsics(0), sequence.track_xyz(0), sequence.depth(0), sequence.image(0)
+    arrays = dict(np.load(sequence.path))
+    for key in ("fx_fy_cx_cy", "tracks_XYZ", "depth_map"):
+        arrays[key] = arrays[key] * 2
+    arrays["images_jpeg_bytes"] = arrays["images_jpeg_bytes"][::-1]
+    np.savez_compressed(sequence.path, **arrays)
+    after = sequence.intrinsics(0), sequence.track_xyz(0), sequence.depth(0), sequence.image(0)
+    for old, new in zip(before, after, strict=True):
+        assert not np.array_equal(old, new, equal_nan=True)
 
 
 def test_a_folder_that_is_not_the_set(tmp_path):

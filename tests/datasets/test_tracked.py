@@ -66,6 +66,9 @@ class Followed(TrackedSequence):
     def world_from_camera(self, frame):
         return np.eye(4)
 
+    def depth(self, frame):
+        return np.full(self.image_hw, 1 + frame, np.float32)
+
     def track_xyz(self, frame):
         return np.array([[-1.5 + frame, -0.5, 1], [0.2, 0.2, 2]], np.float32)
 
@@ -85,6 +88,15 @@ def test_points_and_visibility_by_hand():
     tracks = sequence.tracks()
     assert tracks.xyz.shape == (3, 2, 3)
     assert tracks.visible.tolist() == [[True, False], [True, False], [False, False]]
+
+
+def test_a_point_that_does_not_fit_the_depth_is_not_what_a_pixel_shows():
+    """In frame 0 the depth of all pixels is the point's z; in frame 1 it is twice as much."""
+    sequence = Followed(tracks=True, visible=True, depth=True, motion="sparse")
+    assert np.isfinite(sequence.points(0, 2)[0, 0]).all()
+    assert np.isnan(sequence.points(1, 2)).all() and not sequence.visible(1, 0).any()
+    # A frame's own time is that of its depth.
+    assert sequence.visible(0, 0).all() and (sequence.points(0, 0)[..., 2] == 1).all()
 
 
 def test_what_is_not_followed_is_refused():

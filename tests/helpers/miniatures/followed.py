@@ -1,5 +1,6 @@
 """What the sets of followed points share in their miniatures and tests."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -111,3 +112,23 @@ def same_motion(clip, sequence, *, unknown=(), close=1e-4):
         visible = np.zeros(clip.image_hw, bool)
         visible[row, column] = (seen & known)[time]
         assert (sequence.visible(0, time) == (visible & shown)).all()
+
+
+def lopsided(clip):
+    """Every second column of a part of an engine clip: its lens is off-centre and fx is not fy."""
+    rows, columns = slice(3, None), slice(5, None, 2)
+    intrinsics = clip.intrinsics.copy()
+    intrinsics[:, 1, 2] -= 3
+    # A centre at 5 + 2 k + 0.5 is now at k + 0.5.
+    intrinsics[:, 0, 2] = (intrinsics[:, 0, 2] - 5.5) / 2 + 0.5
+    intrinsics[:, 0, 0] /= 2
+    return dataclasses.replace(
+        clip,
+        images=clip.images[:, rows, columns],
+        depth=clip.depth[:, rows, columns],
+        points=clip.points[:, :, rows, columns],
+        visible=clip.visible[:, :, rows, columns],
+        instance=clip.instance[:, rows, columns],
+        moving=clip.moving[:, rows, columns],
+        intrinsics=intrinsics,
+    )
