@@ -99,6 +99,14 @@ def test_a_point_that_does_not_fit_the_depth_is_not_what_a_pixel_shows():
     assert sequence.visible(0, 0).all() and (sequence.points(0, 0)[..., 2] == 1).all()
 
 
+def test_a_sequence_that_follows_no_point_knows_nothing(monkeypatch):
+    sequence = Followed(tracks=True, visible=True, motion="sparse")
+    monkeypatch.setattr(sequence, "track_xyz", lambda frame: np.zeros((0, 3), np.float32))
+    monkeypatch.setattr(sequence, "track_visible", lambda frame: np.zeros(0, bool))
+    assert np.isnan(sequence.points(0, 1)).all() and not sequence.visible(0, 1).any()
+    assert sequence.tracks().xyz.shape == (3, 0, 3)
+
+
 def test_what_is_not_followed_is_refused():
     sequence = Followed()
     for call in (sequence.tracks, lambda: sequence.points(0, 1), lambda: sequence.visible(0, 1)):

@@ -60,7 +60,9 @@ class TrackedSequence(TruthSequence):
         if time == frame and self.holds.depth:
             return np.isfinite(self.depth(frame))
         shown = self._tracks_shown(frame)
-        return (shown >= 0) & self.track_visible(time)[shown]
+        seen = np.zeros(shown.shape, bool)
+        seen[shown >= 0] = self.track_visible(time)[shown[shown >= 0]]
+        return seen
 
     def _tracks_shown(self, frame: int) -> Int32[np.ndarray, "height width"]:
         """Which followed point each pixel shows; -1 for none."""
