@@ -1,6 +1,7 @@
 """Files of data sets, read with errors of one line that name the file and its fault."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,34 @@ def read_numbers(path: Path, columns: int | None = None) -> Float64[np.ndarray, 
     if columns is not None and rows.shape[1] != columns:
         raise damaged(path, f"it has {rows.shape[1]} columns, not {columns}")
     return rows
+
+
+def decoded_picture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A picture of encoded bytes as its file stores it; transparency is dropped.
+
+    Args:
+        data: The bytes of a JPEG or PNG file.
+        path: The file that they are from.
+
+    Raises:
+        InputError: They are damaged.
+    """
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    # Damaged bytes make Pillow's decoders raise nearly every kind of exception.
+    except Exception as error:
+        raise damaged(path, f"a picture in it: {error}") from error
+
+
+def stamp(path: Path) -> tuple[Path, int, int]:
+    """The path and what changes when the file does: a key under which its content may be kept.
+
+    Raises:
+        InputError: It is missing or empty.
+    """
+    status = need_file(path).stat()
+    return path, status.st_mtime_ns, status.st_size
 
 
 def damaged(path: Path, fault: str) -> InputError:
