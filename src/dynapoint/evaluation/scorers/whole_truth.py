@@ -1,0 +1,71 @@
+"""The truth of a task as arrays: points and poses in the camera of the first frame shown."""
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from dynapoint.datasets.sequence import TruthSequence
+from dynapoint.errors import ShapeError
+from dynapoint.evaluation.protocols.protocol import Measured
+from dynapoint.evaluation.protocols.task import Task
+from dynapoint.evaluation.protocols.track_queries import camera_of, track_queries
+from dynapoint.geometry.arrays import points_in_camera
+
+
+def grid_of(task: Task) -> tuple[slice, slice]:
+    """Rows and columns of pictures that the task's maps are asked on."""
+    every = slice(task.stride // 2, None, task.stride)
+    return every, every
+
+
+def true_depth(task: Task, sequence: TruthSequence) -> Float64[np.ndarray, "frame row column"]:
+    """Depth of the frames shown on the grid, NaN where it is unknown."""
+    grid = grid_of(task)
+    return np.stack([sequence.depth(frame)[grid] for frame in task.frames]).astype(np.float64)
+
+
+def true_poses(task: Task, sequence: TruthSequence) -> Float64[np.ndarray, "frame 4 4"]:
+    """Poses of the frames shown; the world is the camera of the first."""
+    poses = np.stack([camera_of(sequence, frame) for frame in task.frames])
+    return np.linalg.inv(poses[0]) @ poses
+
+
+def true_maps(task: Task, sequence: TruthSequence) -> Float64[np.ndarray, "map row column xyz=3"]:
+    """The point maps asked for."""
+    grid, camera = grid_of(task), camera_of(sequence, task.frames[0])
+    return np.stack(
+        [
+            points_in_camera(
+                sequence.points(task.frames[source], task.frames[time])[grid].astype(np.float64),
+                camera,
+            )
+            for source, time in task.maps
+        ]
+    )
+
+
+def true_tracks(
+    task: Task, sequence: TruthSequence
+) -> tuple[Float64[np.ndarray, "frame track xyz=3"], Bool[np.ndarray, "frame track"]]:
+    """Places and visibility of the tracks asked for, in the frames shown.
+
+    Raises:
+        ShapeError: The task does not ask for the tracks that its first frame sees.
+    """
+    chosen = track_queries(sequence, task.frames[0]).chosen
+    if len(chosen) != len(task.track_xy):
+        raise ShapeError(
+            f"{task.key} asks for {len(task.track_xy)} tracks, frame {task.frames[0]} sees "
+            f"{len(chosen)}; predict again with this version."
+        )
+    tracks = sequence.tracks()
+    frames = list(task.frames)
+    xyz = tracks.xyz[frames][:, chosen].astype(np.float64)
+    return (
+        points_in_camera(xyz, camera_of(sequence, task.frames[0])),
+        tracks.visible[frames][:, chosen],
+    )
+
+
+def nothing(*metrics: str) -> tuple[Measured, ...]:
+    """What was not asked, answered or known: NaN for each metric."""
+    return tuple(Measured(metric=metric, value=float("nan")) for metric in metrics)
