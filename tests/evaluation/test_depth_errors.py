@@ -23,9 +23,9 @@ def test_hand_worked():
 def test_what_is_not_compared():
     truth = np.array([0.0, -1.0, np.nan, np.inf, 80.0, 70.0, 2.0])
     predicted = np.array([5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 2.0])
-    errors = depth_errors(truth, predicted, fit="none", farthest=70)
+    errors = depth_errors(truth, predicted, fit="none", farthest=70.0)
     assert (errors.pixels, errors.abs_rel, errors.delta, errors.rmse) == (1, 0, 100, 0)
-    nothing = depth_errors(truth[:4], predicted[:4], fit="line_l1", farthest=10)
+    nothing = depth_errors(truth[:4], predicted[:4], fit="line_l1", farthest=10.0)
     assert nothing.pixels == 0 and np.isnan([nothing.abs_rel, nothing.delta, nothing.rmse]).all()
 
 
@@ -44,7 +44,7 @@ def test_predictions_that_are_not_finite_count_as_depth_0(fit):
 
 def test_predictions_are_clipped_after_the_fit():
     truth, predicted = np.array([10.0, 20.0, 60.0]), np.array([1.0, 2.0, 9.0])
-    errors = depth_errors(truth, predicted, fit="median", clipped_at=70)
+    errors = depth_errors(truth, predicted, fit="median", clipped_at=70.0)
     assert errors.line.scale == 10
     assert errors.abs_rel == pytest.approx((70 - 60) / 60 / 3)
 

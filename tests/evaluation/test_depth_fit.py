@@ -77,9 +77,9 @@ def test_lines_that_points_lie_on_are_found():
         assert (line.scale, line.shift) == pytest.approx((2.5, -1), rel=1e-9)
     # One gross error moves least squares, and not least absolute errors.
     y = 2.5 * x - 1
-    y[3] += 40
+    y[1] += 40
     assert fit_depth("line_l1", x, y).scale == pytest.approx(2.5, rel=1e-9)
-    assert fit_depth("line_l2", x, y).scale > 5
+    assert fit_depth("line_l2", x, y).scale < 1
 
 
 @pytest.mark.parametrize("fit", ["line_l1", "line_l2"])
@@ -152,7 +152,7 @@ def test_the_search_of_monst3r_ends_short_of_far_shifts():
     assert (exact := fit_depth("line_l1", x, y)).shift == pytest.approx(5, rel=1e-6)
     short = fit_depth("line_adam", x, y)
     start = np.median(y) / np.median(x)
-    assert abs(short.shift) < 0.11 and abs(short.scale - start) < 0.11
+    assert abs(short.shift) < 0.2 and abs(short.scale - start) < 0.2
     assert cost(short, x, y) > 100 * max(cost(exact, x, y), 1)
 
 

@@ -65,8 +65,10 @@ def test_hand_worked():
 
 
 def test_empty_and_full_masks():
-    nothing, something, everything = np.zeros((6, 6), bool), np.eye(6, dtype=bool), np.ones(
-        (6, 6), bool
+    nothing, something, everything = (
+        np.zeros((6, 6), bool),
+        np.eye(6, dtype=bool),
+        np.ones((6, 6), bool),
     )
     assert region_overlap(nothing, nothing) == 1
     assert region_overlap(nothing, something) == 0

@@ -8,7 +8,7 @@ from dynapoint.evaluation.measures.tapvid3d import focal_at_256, track_scores
 
 def video(seed: int) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(seed)
-    truth = draw.normal(size=(6, 9, 3)) + (0, 0, 5)
+    truth = draw.normal(size=(6, 9, 3)) + np.array([0, 0, 5.0])
     predicted = 0.25 * (truth + draw.normal(size=truth.shape) * draw.uniform(0, 0.3, (6, 9, 1)))
     return {
         "truth": truth,

@@ -10,7 +10,7 @@ from dynapoint.evaluation.measures.world_error import moving_tracks, world_error
 
 def cloud(seed: int) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
-    truth = draw.normal(size=(5, 40, 3)) + (0, 0, 4)
+    truth = draw.normal(size=(5, 40, 3)) + np.array([0, 0, 4.0])
     return truth, 0.4 * (truth + 0.3 * draw.normal(size=truth.shape))
 
 

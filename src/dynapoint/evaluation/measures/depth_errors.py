@@ -1,4 +1,4 @@
-"""Errors of depth after a stated fit (Eigen et al., NeurIPS 2014; MonST3R, ICLR 2025, app. on depth).
+"""Errors of depth after a stated fit (Eigen et al., NeurIPS 2014, and MonST3R's evaluation).
 
 d is true and d̂ fitted depth, over all compared pixels of all frames of a sequence together:
 AbsRel = mean |d̂ − d| / d; δ < 1.25 is the share of pixels with max(d̂/d, d/d̂) < 1.25;
@@ -37,7 +37,7 @@ class DepthErrors:
 
 def depth_errors(
     truth: Float[np.ndarray, "*pixels"],
-    predicted: Float[np.ndarray, "*pixels"],
+    predicted: Float[np.ndarray, "*predicted_pixels"],
     *,
     fit: DepthFit,
     farthest: float = float("inf"),

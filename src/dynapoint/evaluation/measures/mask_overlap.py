@@ -1,5 +1,7 @@
-"""Region and boundary of masks (Perazzi et al., A Benchmark Dataset and Evaluation Methodology for
-Video Object Segmentation, CVPR 2016, and the code of its evaluation).
+"""Region and boundary of masks, as DAVIS defines them.
+
+Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR
+2016, and the code of its evaluation.
 
 J is the intersection of two masks over their union; 1 where both are empty. F is the harmonic mean
 of precision and recall of boundary pixels, which match where one of the other mask lies within
@@ -18,7 +20,8 @@ TOLERANCE_OF_DIAGONAL = 0.008
 
 
 def region_overlap(
-    truth: Bool[np.ndarray, "height width"], predicted: Bool[np.ndarray, "height width"]
+    truth: Bool[np.ndarray, "height width"],
+    predicted: Bool[np.ndarray, "predicted_height predicted_width"],
 ) -> float:
     """J, from 0 to 1.
 
@@ -32,7 +35,7 @@ def region_overlap(
 
 def boundary_match(
     truth: Bool[np.ndarray, "height width"],
-    predicted: Bool[np.ndarray, "height width"],
+    predicted: Bool[np.ndarray, "predicted_height predicted_width"],
     *,
     tolerance: float = TOLERANCE_OF_DIAGONAL,
 ) -> float:
@@ -55,7 +58,7 @@ def boundary_match(
 
 
 def boundary(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Pixels that differ from the one to the right, below, or right below; none beyond the border."""
+    """Pixels that differ from the one to the right, below, or right below, within the picture."""
     wider = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return (mask != wider[:-1, 1:]) | (mask != wider[1:, :-1]) | (mask != wider[1:, 1:])
 

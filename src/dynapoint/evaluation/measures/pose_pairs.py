@@ -15,8 +15,9 @@ from jaxtyping import Float, Float64
 from dynapoint.errors import ShapeError
 from dynapoint.geometry.arrays import rotation_angle_rad
 
-# Translations shorter than this share of the longest one have no direction: cameras on a tripod.
-_NO_WAY = 1e-6
+# Translations shorter than this share of the longest one, or than this in the set's unit, have no
+# direction: cameras on a tripod, and what rounding makes of them.
+_NO_WAY, _NO_LENGTH = 1e-6, 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class PairAngles:
 
 def pair_angles(
     truth: Float[np.ndarray, "frame 4 4"],
-    predicted: Float[np.ndarray, "frame 4 4"],
+    predicted: Float[np.ndarray, "predicted_frame 4 4"],
     *,
     signed: bool = False,
 ) -> PairAngles:
@@ -79,10 +80,9 @@ def _between(
     """Angles between vectors in degrees, 0 where the truth is 0, 90 where the prediction is."""
     across = np.linalg.norm(np.cross(truth, predicted), axis=-1)
     angle = np.degrees(np.arctan2(across, (truth * predicted).sum(axis=-1)))
-    lengths = [np.linalg.norm(vectors, axis=-1) for vectors in (truth, predicted)]
-    still_truth, still = (
-        length <= _NO_WAY * length.max(initial=0.0) for length in lengths
-    )
+    way, said = (np.linalg.norm(vectors, axis=-1) for vectors in (truth, predicted))
+    still_truth = way <= max(_NO_WAY * way.max(initial=0.0), _NO_LENGTH)
+    still = said <= _NO_WAY * said.max(initial=0.0)
     return np.where(still_truth, 0.0, np.where(still, 90.0, angle))
 
 

@@ -38,7 +38,7 @@ class WorldErrors:
 
 def world_errors(
     truth: Float[np.ndarray, "*points xyz=3"],
-    predicted: Float[np.ndarray, "*points xyz=3"],
+    predicted: Float[np.ndarray, "*predicted_points xyz=3"],
     *,
     thresholds: tuple[float, ...] = THRESHOLDS_M,
 ) -> WorldErrors:
@@ -78,7 +78,7 @@ def world_errors(
 def scale_of_medians(
     truth: Float64[np.ndarray, "point xyz=3"], predicted: Float64[np.ndarray, "point xyz=3"]
 ) -> float:
-    """median ‖X‖ / median ‖X̂‖; 1 where half of the predicted points lie at the origin."""
+    """The scale median ‖X‖ / median ‖X̂‖; 1 where half of the predicted points lie at the origin."""
     middle, said = (
         float(np.median(np.linalg.norm(points, axis=-1))) for points in (truth, predicted)
     )

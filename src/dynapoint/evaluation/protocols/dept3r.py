@@ -31,27 +31,25 @@ APD = (
 )
 TRACK_CHOICES = (
     *APD,
-    "St4RTrack's code cuts a place off to a pixel of the network's picture; here the place itself is "
-    "asked (dept3r-tracking-truncated asks for the middle of the pixel of the set's picture).",
+    "St4RTrack's code cuts a place off to a pixel of the network's picture; here the place itself "
+    "is asked (dept3r-tracking-truncated asks for the middle of the pixel of the set's picture).",
     "Points hidden at a time are compared too, as in St4RTrack's code.",
     "DePT3R does not say whether it was told the intrinsics; they are not told here "
     "(dept3r-ablation has both).",
 )
 RECON_CHOICES = (
     *APD,
-    "Maps are asked at the size of the set's pictures; how a method resizes its own is its affair "
-    "(St4RTrack's code: bilinear).",
-    "TUM RGB-D is St4RTrack's set: every third frame of the benchmark's dynamic sequences, of which "
-    f"the first {FRAMES} are shown.",
+    "Maps are asked at the size of the set's pictures; how a method resizes its own is its "
+    "affair (St4RTrack's code: bilinear).",
+    "TUM RGB-D is St4RTrack's set: every third frame of the benchmark's dynamic sequences, of "
+    f"which the first {FRAMES} are shown.",
 )
 
 
 def _tracking_sets(*, truncated: bool) -> tuple[ProtocolSet, ...]:
     sampling = TracksOfFirstFrame(count=FRAMES, truncated=truncated)
     return (
-        ProtocolSet(
-            dataset="worldtrack-po", split="test", title="PointOdyssey", sampling=sampling
-        ),
+        ProtocolSet(dataset="worldtrack-po", split="test", title="PointOdyssey", sampling=sampling),
         ProtocolSet(
             dataset="worldtrack-ds", split="test", title="DynamicReplica", sampling=sampling
         ),

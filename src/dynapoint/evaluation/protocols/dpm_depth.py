@@ -99,7 +99,8 @@ VIDEO_DEPTH = Protocol(
     alignment=VIDEO_DEPTH_FIT,
     choices=(
         *VIDEO_DEPTH_CHOICES,
-        "KITTI: the first 110 frames with truth of each drive of the part val, as MonST3R prepares it.",
+        "KITTI: the first 110 frames with truth of each drive of the part val, as MonST3R "
+        "prepares it.",
         KITTI_CROP,
     ),
     paper=printed(

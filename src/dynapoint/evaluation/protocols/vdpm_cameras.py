@@ -36,21 +36,21 @@ TUM_SEQUENCES = tuple(
 BONN_STRETCH = Stretch(first=30, count=110)
 TUM_STRETCH = Stretch(step=3, count=90)
 VIDEO_DEPTH_LIMITS = (
-    DepthLimit(dataset="sintel", farthest=70, clipped_at=70),
-    DepthLimit(dataset="bonn", farthest=70),
+    DepthLimit(dataset="sintel", farthest=70.0, clipped_at=70.0),
+    DepthLimit(dataset="bonn", farthest=70.0),
 )
 VIDEO_DEPTH_FIT = (
     "scale and shift of least absolute errors, one for all frames of a sequence, by the search of "
     "MonST3R's code (Adam)"
 )
 VIDEO_DEPTH_CHOICES = (
-    "Neither paper says how depth is fitted: MonST3R's default is taken, whose rows both print. Its "
-    "search ends within about .1 of a shift of 0 and of the scale of medians; the exact optimum, "
-    "and the other fits, stand beside.",
-    "Depth beyond 70 m is not compared on Sintel (predictions are clipped there) and Bonn, and none "
-    "is left out on KITTI, as in MonST3R's code.",
-    "Bonn: the n-th picture goes with the n-th depth, as MonST3R prepares it (split \"by_place\"); the "
-    "depth nearest in time is the split \"all\".",
+    "Neither paper says how depth is fitted: MonST3R's default is taken, whose rows both print. "
+    "Its search ends within about .1 of a shift of 0 and of the scale of medians; the exact "
+    "optimum, and the other fits, stand beside.",
+    "Depth beyond 70 m is not compared on Sintel (predictions are clipped there) and Bonn, and "
+    "none is left out on KITTI, as in MonST3R's code.",
+    'Bonn: the n-th picture goes with the n-th depth, as MonST3R prepares it (split "by_place"); '
+    'the depth nearest in time is the split "all".',
     "Sequences count by their compared pixels, as in MonST3R's code.",
     "Frames go through windows of this package where a network cannot see all; the papers optimise "
     "over windows of their own, of which no code is public.",
@@ -80,7 +80,8 @@ VIDEO_DEPTH = Protocol(
     alignment=VIDEO_DEPTH_FIT,
     choices=(
         *VIDEO_DEPTH_CHOICES,
-        "V-DPM prints .311/58.0 and .064/94.8 for DPM, whose own paper has .328/54.6 and .068/93.9.",
+        "V-DPM prints .311/58.0 and .064/94.8 for DPM, whose own paper has .328/54.6 and "
+        ".068/93.9.",
     ),
     paper=printed(
         (
@@ -131,8 +132,8 @@ CAMERA_POSE = Protocol(
     choices=(
         "V-DPM calls ATE an average; it is MonST3R's root mean square of distances here.",
         "TUM-dynamics: every third frame, 90 at most, as MonST3R prepares it.",
-        "MonST3R leaves out sequences on which a method fails; here a pose that is not finite counts "
-        "as that of the first frame, its rotation as 180 degrees off.",
+        "MonST3R leaves out sequences on which a method fails; here a pose that is not finite "
+        "counts as that of the first frame, its rotation as 180 degrees off.",
     ),
     paper=printed(
         (

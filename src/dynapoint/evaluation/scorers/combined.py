@@ -13,9 +13,7 @@ class Combined:
 
     scorers: tuple[Scorer, ...]
 
-    def __call__(
-        self, task: Task, sequence: TruthSequence, answer: Answer
-    ) -> tuple[Measured, ...]:
+    def __call__(self, task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Measured, ...]:
         """Score one task by each."""
         return tuple(
             measured for scorer in self.scorers for measured in scorer(task, sequence, answer)

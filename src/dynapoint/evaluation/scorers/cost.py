@@ -6,7 +6,7 @@ from dynapoint.evaluation.protocols.task import Answer, Task
 
 
 def score_cost(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Measured, ...]:
-    """The largest memory while predicting, in MiB, and seconds; NaN where they were not measured."""
+    """The largest memory while predicting, in MiB, and seconds; NaN where not measured."""
     values = {"peak_mib": answer.peak_mib, "seconds": answer.seconds}
     return tuple(
         Measured(metric=key, value=value if value > 0 else float("nan"))

@@ -53,9 +53,7 @@ class DepthScorer:
     fits: tuple[DepthFit, ...] = FITS
     limits: tuple[DepthLimit, ...] = ()
 
-    def __call__(
-        self, task: Task, sequence: TruthSequence, answer: Answer
-    ) -> tuple[Measured, ...]:
+    def __call__(self, task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Measured, ...]:
         """Score one task."""
         keys = [key for fit in self.fits for key in depth_keys(fit)]
         if answer.depth is None or not sequence.holds.depth:
