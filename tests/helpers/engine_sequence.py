@@ -1,4 +1,4 @@
-"""An engine clip as a sequence of a data set, and the answer that says the truth of any sequence."""
+"""An engine clip as a sequence of a data set, and the answer that says any sequence's truth."""
 
 from functools import cached_property
 

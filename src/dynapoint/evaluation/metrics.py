@@ -152,7 +152,7 @@ def match_recall(
     predicted_points: Float[np.ndarray, "time=2 frame=2 grid xyz=3"],
     visible: Bool[np.ndarray, "time=2 frame=2 grid"],
     grid_xy: Float[np.ndarray, "grid xy=2"],
-    intrinsics: Float[np.ndarray, "3 3"],
+    intrinsics: Float[np.ndarray, "3 3"] | Float[np.ndarray, "frame=2 3 3"],
     world_from_camera: Float[np.ndarray, "frame=2 4 4"],
 ) -> MatchCounts:
     """Count points of one frame whose nearest 3D point of the other frame is the right pixel.
@@ -160,7 +160,7 @@ def match_recall(
     For each direction (i to j), the predicted points[j, i] that are visible in frame j are looked
     up among the predicted points[j, j]; the pixel found is right when it lies within 4 pixels of
     where the true point projects to in frame j. Points and poses are in the camera of frame 0 of
-    the pair, `grid_xy` and `intrinsics` in pixels of the full image.
+    the pair, `grid_xy` and `intrinsics` (of both frames, or of each) in pixels of the full image.
     """
     # SciPy stays out of a GPU machine's training, which imports this module for `score_pairs`.
     from scipy.spatial import KDTree  # noqa: PLC0415
@@ -168,6 +168,7 @@ def match_recall(
     predicted = finite_or_origin(_numpy(predicted_points))
     compared = compared_points(truth_points)
     moving = moving_points(truth_points, compared)
+    lenses = np.broadcast_to(intrinsics, (2, 3, 3))
     total = MatchCounts()
     for source, target in ((0, 1), (1, 0)):
         candidates = compared[target]
@@ -175,7 +176,7 @@ def match_recall(
         if not candidates.any() or not searched.any():
             continue
         shown = points_in_camera(truth_points[target, source][searched], world_from_camera[target])
-        true_xy = project(shown, intrinsics)
+        true_xy = project(shown, lenses[target])
         tree = KDTree(predicted[target, target][candidates])
         _, nearest = tree.query(predicted[target, source][searched])
         distance_px = np.linalg.norm(grid_xy[candidates][nearest] - true_xy, axis=-1)
