@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from dynapoint.datasets.sequence import TruthSequence
-from dynapoint.evaluation.protocols.printed import printed
 from dynapoint.evaluation.protocols.track_queries import track_queries
 from dynapoint.evaluation.protocols.whole_sampling import (
+    DepthPairs,
     EvenFrames,
     GridOfFirstFrame,
-    RandomPairs,
     Stretch,
     TracksOfFirstFrame,
     WholeSequence,
@@ -63,26 +62,19 @@ def test_even_frames():
 
 
 def test_pairs_are_the_same_at_every_call_and_others_for_other_sequences():
-    sampling = RandomPairs(pairs=10, farthest=8)
+    sampling = DepthPairs(count=10, farthest=8)
     tasks = sampling(Long(200))
-    assert tasks == sampling(Long(200))
-    assert tasks != sampling(Long(200, "other")) and tasks != RandomPairs(
-        pairs=10, farthest=8, seed=1
-    )(Long(200))
-    assert len(tasks) == len({task.name for task in tasks}) == 10
+    assert tasks == sampling(Long(200)) and all(task.depth for task in tasks)
+    seeds = DepthPairs(count=10, farthest=8, seed=1)
+    assert len({tasks, sampling(Long(200, "other")), seeds(Long(200))}) == 3
+    assert len({task.name for task in tasks}) == 10
     assert all(1 <= second - first <= 8 for first, second in (task.frames for task in tasks))
 
 
-def test_pairs_are_drawn_evenly():
-    tasks = RandomPairs(pairs=2000, farthest=4)(Long(3000))
-    apart = np.bincount([task.frames[1] - task.frames[0] for task in tasks])
-    assert apart[0] == 0 and (apart[1:] > 400).all()
-    assert max(task.frames[1] for task in tasks) > 2950
-
-
-def test_short_sequences_have_few_pairs():
-    assert [task.frames for task in RandomPairs(pairs=10, farthest=8)(Long(2))] == [(0, 1)]
-    assert RandomPairs(pairs=10, farthest=8)(Long(1)) == ()
+def test_all_pairs_are_drawn_where_there_are_no_more():
+    tasks = DepthPairs(count=10, farthest=2)(Long(4))
+    assert [task.frames for task in tasks] == [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3)]
+    assert DepthPairs(count=10, farthest=8)(Long(1)) == ()
 
 
 def test_tracks_that_frame_0_sees_are_asked_where_it_sees_them():
@@ -117,14 +109,3 @@ def test_a_grid_needs_all_its_frames():
     (task,) = GridOfFirstFrame(frames=3, stride=8)(Long(5))
     assert task.maps == ((0, 0), (0, 1), (0, 2)) and task.grid_hw((24, 32)) == (3, 4)
     assert GridOfFirstFrame(frames=10, stride=8)(Long(9)) == ()
-
-
-def test_printed_rows():
-    values = printed((("A", "x"), ("B", "x")), (("one", (1.0, None)), ("two", (3.0, 4.0))))
-    assert [(each.method, each.set_title, each.value) for each in values] == [
-        ("one", "A", 1.0),
-        ("two", "A", 3.0),
-        ("two", "B", 4.0),
-    ]
-    with pytest.raises(ValueError):
-        printed((("A", "x"),), (("one", (1.0, 2.0)),))

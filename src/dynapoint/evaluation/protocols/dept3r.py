@@ -1,6 +1,6 @@
 """Tables 1 to 4 of DePT3R (arXiv 2512.13122v1) and its memory curve, by St4RTrack's WorldTrack."""
 
-from dynapoint.evaluation.protocols.printed import printed
+from dynapoint.evaluation.protocols.paper_rows import paper_rows
 from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 from dynapoint.evaluation.protocols.whole_sampling import (
     GridOfFirstFrame,
@@ -64,17 +64,36 @@ TUM = ProtocolSet(
     title="TUM RGB-D",
     sampling=WholeSequence(stretch=Stretch(count=FRAMES), own_maps=True),
 )
-TRACKING_ROWS = printed(
-    tuple(
-        (title, metric)
-        for title in ("PointOdyssey", "DynamicReplica", "Panoptic Studio")
-        for metric in ("track_apd", "track_epe")
+TRACKING_ROWS = (
+    *paper_rows(
+        "PointOdyssey",
+        ("track_apd", "track_epe"),
+        {
+            "SpatialTracker": (38.54, 0.7499),
+            "MonST3R": (33.47, 0.9021),
+            "St4RTrack": (67.95, 0.314),
+            "DePT3R": (91.33, 0.0949),
+        },
     ),
-    (
-        ("SpatialTracker", (38.54, 0.7499, 54.85, 0.9274, 62.59, 0.3094)),
-        ("MonST3R", (33.47, 0.9021, 58.06, 0.4387, 51.32, 0.4568)),
-        ("St4RTrack", (67.95, 0.3140, 73.74, 0.2682, 69.67, 0.2637)),
-        ("DePT3R", (91.33, 0.0949, 91.12, 0.0925, 89.36, 0.1046)),
+    *paper_rows(
+        "DynamicReplica",
+        ("track_apd", "track_epe"),
+        {
+            "SpatialTracker": (54.85, 0.9274),
+            "MonST3R": (58.06, 0.4387),
+            "St4RTrack": (73.74, 0.2682),
+            "DePT3R": (91.12, 0.0925),
+        },
+    ),
+    *paper_rows(
+        "Panoptic Studio",
+        ("track_apd", "track_epe"),
+        {
+            "SpatialTracker": (62.59, 0.3094),
+            "MonST3R": (51.32, 0.4568),
+            "St4RTrack": (69.67, 0.2637),
+            "DePT3R": (89.36, 0.1046),
+        },
     ),
 )
 
@@ -87,21 +106,28 @@ HEADLINE = Protocol(
     columns=(*TRACK_COLUMNS, *POINT_COLUMNS),
     alignment=ALIGNMENT,
     choices=(*TRACK_CHOICES, *RECON_CHOICES[len(APD) :]),
-    paper=printed(
-        (
-            ("Panoptic Studio", "track_apd"),
-            ("Panoptic Studio", "track_epe"),
-            ("TUM RGB-D", "recon_apd"),
-            ("TUM RGB-D", "recon_epe"),
+    paper=(
+        *paper_rows(
+            "TUM RGB-D",
+            ("recon_apd", "recon_epe"),
+            {
+                "DUSt3R": (72.27, 0.29),
+                "MASt3R": (66.22, 0.55),
+                "MonST3R": (61.38, 0.36),
+                "St4RTrack": (83.42, 0.19),
+                "VGGT": (89.87, 0.09),
+                "DePT3R": (92.22, 0.1),
+            },
         ),
-        (
-            ("DUSt3R", (None, None, 72.27, 0.29)),
-            ("MASt3R", (None, None, 66.22, 0.55)),
-            ("MonST3R", (51.32, 0.46, 61.38, 0.36)),
-            ("SpatialTracker", (62.59, 0.31, None, None)),
-            ("St4RTrack", (69.67, 0.26, 83.42, 0.19)),
-            ("VGGT", (None, None, 89.87, 0.09)),
-            ("DePT3R", (89.36, 0.10, 92.22, 0.10)),
+        *paper_rows(
+            "Panoptic Studio",
+            ("track_apd", "track_epe"),
+            {
+                "MonST3R": (51.32, 0.46),
+                "SpatialTracker": (62.59, 0.31),
+                "St4RTrack": (69.67, 0.26),
+                "DePT3R": (89.36, 0.1),
+            },
         ),
     ),
 )
@@ -147,19 +173,30 @@ RECONSTRUCTION = Protocol(
     columns=POINT_COLUMNS,
     alignment=ALIGNMENT,
     choices=RECON_CHOICES,
-    paper=printed(
-        tuple(
-            (title, metric)
-            for title in ("PointOdyssey", "TUM RGB-D")
-            for metric in ("recon_apd", "recon_epe")
+    paper=(
+        *paper_rows(
+            "PointOdyssey",
+            ("recon_apd", "recon_epe"),
+            {
+                "DUSt3R": (45.79, 0.6386),
+                "MASt3R": (56.9, 0.4644),
+                "MonST3R": (68.25, 0.3044),
+                "St4RTrack": (78.73, 0.2406),
+                "VGGT": (97.69, 0.0514),
+                "DePT3R": (98.01, 0.0406),
+            },
         ),
-        (
-            ("DUSt3R", (45.79, 0.6386, 72.27, 0.2891)),
-            ("MASt3R", (56.90, 0.4644, 66.22, 0.5510)),
-            ("MonST3R", (68.25, 0.3044, 61.38, 0.3646)),
-            ("St4RTrack", (78.73, 0.2406, 83.42, 0.1854)),
-            ("VGGT", (97.69, 0.0514, 89.87, 0.0930)),
-            ("DePT3R", (98.01, 0.0406, 92.22, 0.0968)),
+        *paper_rows(
+            "TUM RGB-D",
+            ("recon_apd", "recon_epe"),
+            {
+                "DUSt3R": (72.27, 0.2891),
+                "MASt3R": (66.22, 0.551),
+                "MonST3R": (61.38, 0.3646),
+                "St4RTrack": (83.42, 0.1854),
+                "VGGT": (89.87, 0.093),
+                "DePT3R": (92.22, 0.0968),
+            },
         ),
     ),
 )
@@ -190,17 +227,21 @@ ABLATION = Protocol(
         "The paper compares networks trained with and without what tells them the lens; its full "
         "network stands under the lens that is told, which the paper does not state.",
     ),
-    paper=printed(
-        (
-            ("lens told", "track_apd"),
-            ("lens told", "track_epe"),
-            ("lens not told", "track_apd"),
-            ("lens not told", "track_epe"),
+    paper=(
+        *paper_rows(
+            "lens told",
+            ("track_apd", "track_epe"),
+            {
+                "DePT3R": (89.36, 0.1046),
+                "DePT3R, no centre-crop augmentation": (82.94, 0.1398),
+            },
         ),
-        (
-            ("DePT3R", (89.36, 0.1046, None, None)),
-            ("DePT3R, no intrinsic embedding", (None, None, 78.09, 0.1735)),
-            ("DePT3R, no centre-crop augmentation", (82.94, 0.1398, None, None)),
+        *paper_rows(
+            "lens not told",
+            ("track_apd", "track_epe"),
+            {
+                "DePT3R, no intrinsic embedding": (78.09, 0.1735),
+            },
         ),
     ),
 )
@@ -228,7 +269,15 @@ MEMORY = Protocol(
         "No truth is needed: any clips of ten frames will do, best of 518 × 518 pixels.",
         "Memory is what the method's answers say of themselves.",
     ),
-    paper=printed((("every pixel", "peak_mib"),), (("DePT3R", (12 * 1024.0,)),)),
+    paper=(
+        *paper_rows(
+            "every pixel",
+            ("peak_mib",),
+            {
+                "DePT3R": (12288.0,),
+            },
+        ),
+    ),
 )
 
 PROTOCOLS: tuple[Protocol, ...] = (

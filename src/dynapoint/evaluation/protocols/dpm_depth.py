@@ -1,6 +1,6 @@
 """Tables 1 and 2 of Dynamic Point Maps (ICCV 2025): depth of pairs, and of videos."""
 
-from dynapoint.evaluation.protocols.printed import printed
+from dynapoint.evaluation.protocols.paper_rows import paper_rows
 from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 from dynapoint.evaluation.protocols.vdpm_cameras import (
     BONN_DEPTH,
@@ -10,7 +10,7 @@ from dynapoint.evaluation.protocols.vdpm_cameras import (
     VIDEO_DEPTH_FIT,
     VIDEO_DEPTH_LIMITS,
 )
-from dynapoint.evaluation.protocols.whole_sampling import RandomPairs, WholeSequence
+from dynapoint.evaluation.protocols.whole_sampling import DepthPairs, WholeSequence
 from dynapoint.evaluation.scorers.depth import DepthScorer, depth_columns
 
 PAIRS_EACH, FARTHEST = 10, 8
@@ -28,32 +28,32 @@ TWO_VIEW_DEPTH = Protocol(
             dataset="sintel",
             split="final",
             title="Sintel",
-            sampling=RandomPairs(pairs=PAIRS_EACH, farthest=FARTHEST),
+            sampling=DepthPairs(count=PAIRS_EACH, farthest=FARTHEST),
         ),
         ProtocolSet(
             dataset="pointodyssey",
             split="test",
             title="PointOdyssey",
-            sampling=RandomPairs(pairs=PAIRS_EACH, farthest=FARTHEST),
+            sampling=DepthPairs(count=PAIRS_EACH, farthest=FARTHEST),
         ),
         ProtocolSet(
             dataset="bonn",
             split="by_place",
             title="Bonn",
             sequences=BONN_SEQUENCES,
-            sampling=RandomPairs(pairs=PAIRS_EACH, farthest=FARTHEST),
+            sampling=DepthPairs(count=PAIRS_EACH, farthest=FARTHEST),
         ),
         ProtocolSet(
             dataset="kubric-f",
             split="validation",
             title="Kubric",
-            sampling=RandomPairs(pairs=PAIRS_EACH, farthest=FARTHEST),
+            sampling=DepthPairs(count=PAIRS_EACH, farthest=FARTHEST),
         ),
         ProtocolSet(
             dataset="kitti",
             split="val",
             title="KITTI crop",
-            sampling=RandomPairs(pairs=PAIRS_EACH, farthest=FARTHEST),
+            sampling=DepthPairs(count=PAIRS_EACH, farthest=FARTHEST),
         ),
     ),
     score=DepthScorer(limits=VIDEO_DEPTH_LIMITS),
@@ -67,15 +67,46 @@ TWO_VIEW_DEPTH = Protocol(
         "Which Kubric is meant is not stated: MOVi-F is taken.",
         KITTI_CROP,
     ),
-    paper=printed(
-        tuple(
-            (title, metric)
-            for title in ("Sintel", "PointOdyssey", "Bonn", "Kubric", "KITTI crop")
-            for metric in ("abs_rel_median", "delta_median")
+    paper=(
+        *paper_rows(
+            "Sintel",
+            ("abs_rel_median", "delta_median"),
+            {
+                "MonST3R": (0.347, 57.3),
+                "DPM": (0.321, 56.4),
+            },
         ),
-        (
-            ("MonST3R", (0.347, 57.3, 0.065, 95.3, 0.071, 94.1, 0.166, 77.9, 0.069, 94.5)),
-            ("DPM", (0.321, 56.4, 0.059, 95.7, 0.082, 91.9, 0.078, 95.0, 0.052, 96.8)),
+        *paper_rows(
+            "PointOdyssey",
+            ("abs_rel_median", "delta_median"),
+            {
+                "MonST3R": (0.065, 95.3),
+                "DPM": (0.059, 95.7),
+            },
+        ),
+        *paper_rows(
+            "Bonn",
+            ("abs_rel_median", "delta_median"),
+            {
+                "MonST3R": (0.071, 94.1),
+                "DPM": (0.082, 91.9),
+            },
+        ),
+        *paper_rows(
+            "Kubric",
+            ("abs_rel_median", "delta_median"),
+            {
+                "MonST3R": (0.166, 77.9),
+                "DPM": (0.078, 95.0),
+            },
+        ),
+        *paper_rows(
+            "KITTI crop",
+            ("abs_rel_median", "delta_median"),
+            {
+                "MonST3R": (0.069, 94.5),
+                "DPM": (0.052, 96.8),
+            },
         ),
     ),
 )
@@ -103,22 +134,57 @@ VIDEO_DEPTH = Protocol(
         "prepares it.",
         KITTI_CROP,
     ),
-    paper=printed(
-        tuple(
-            (title, metric)
-            for title in ("Sintel", "Bonn", "KITTI", "KITTI crop")
-            for metric in ("abs_rel_line_adam", "delta_line_adam")
+    paper=(
+        *paper_rows(
+            "Sintel",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "Marigold": (0.532, 51.5),
+                "Depth Anything V2": (0.367, 55.4),
+                "NVDS": (0.408, 48.3),
+                "ChronoDepth": (0.687, 48.6),
+                "DepthCrafter": (0.292, 69.7),
+                "Robust-CVD": (0.703, 47.8),
+                "CasualSAM": (0.387, 54.7),
+                "MonST3R": (0.335, 58.5),
+                "DPM": (0.328, 54.6),
+            },
         ),
-        (
-            ("Marigold", (0.532, 51.5, 0.091, 93.1, 0.149, 79.6, None, None)),
-            ("Depth Anything V2", (0.367, 55.4, 0.106, 92.1, 0.140, 80.4, None, None)),
-            ("NVDS", (0.408, 48.3, 0.167, 76.6, 0.253, 58.8, None, None)),
-            ("ChronoDepth", (0.687, 48.6, 0.100, 91.1, 0.167, 75.9, None, None)),
-            ("DepthCrafter", (0.292, 69.7, 0.075, 97.1, 0.110, 88.1, None, None)),
-            ("Robust-CVD", (0.703, 47.8, None, None, None, None, None, None)),
-            ("CasualSAM", (0.387, 54.7, 0.169, 73.7, 0.246, 62.2, None, None)),
-            ("MonST3R", (0.335, 58.5, 0.063, 96.4, 0.104, 89.5, 0.111, 87.2)),
-            ("DPM", (0.328, 54.6, 0.068, 93.9, 0.140, 78.2, 0.097, 89.1)),
+        *paper_rows(
+            "Bonn",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "Marigold": (0.091, 93.1),
+                "Depth Anything V2": (0.106, 92.1),
+                "NVDS": (0.167, 76.6),
+                "ChronoDepth": (0.1, 91.1),
+                "DepthCrafter": (0.075, 97.1),
+                "CasualSAM": (0.169, 73.7),
+                "MonST3R": (0.063, 96.4),
+                "DPM": (0.068, 93.9),
+            },
+        ),
+        *paper_rows(
+            "KITTI",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "Marigold": (0.149, 79.6),
+                "Depth Anything V2": (0.14, 80.4),
+                "NVDS": (0.253, 58.8),
+                "ChronoDepth": (0.167, 75.9),
+                "DepthCrafter": (0.11, 88.1),
+                "CasualSAM": (0.246, 62.2),
+                "MonST3R": (0.104, 89.5),
+                "DPM": (0.14, 78.2),
+            },
+        ),
+        *paper_rows(
+            "KITTI crop",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "MonST3R": (0.111, 87.2),
+                "DPM": (0.097, 89.1),
+            },
         ),
     ),
 )

@@ -3,7 +3,7 @@
 Both follow MonST3R's evaluation (ICLR 2025), whose sequences and settings its code states.
 """
 
-from dynapoint.evaluation.protocols.printed import printed
+from dynapoint.evaluation.protocols.paper_rows import paper_rows
 from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 from dynapoint.evaluation.protocols.whole_sampling import Stretch, WholeSequence
 from dynapoint.evaluation.scorers.cameras import MORE_COLUMNS, PATH_COLUMNS, score_cameras
@@ -83,25 +83,39 @@ VIDEO_DEPTH = Protocol(
         "V-DPM prints .311/58.0 and .064/94.8 for DPM, whose own paper has .328/54.6 and "
         ".068/93.9.",
     ),
-    paper=printed(
-        (
-            ("Sintel", "abs_rel_line_adam"),
-            ("Sintel", "delta_line_adam"),
-            ("Bonn", "abs_rel_line_adam"),
-            ("Bonn", "delta_line_adam"),
+    paper=(
+        *paper_rows(
+            "Sintel",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "Marigold": (0.532, 51.5),
+                "Depth Anything V2": (0.367, 55.4),
+                "NVDS": (0.408, 48.3),
+                "ChronoDepth": (0.687, 48.6),
+                "DepthCrafter": (0.292, 69.7),
+                "Robust-CVD": (0.703, 47.8),
+                "CasualSAM": (0.387, 54.7),
+                "MonST3R": (0.335, 58.5),
+                "DPM": (0.311, 58.0),
+                "π³": (0.21, 72.6),
+                "V-DPM": (0.247, 69.4),
+            },
         ),
-        (
-            ("Marigold", (0.532, 51.5, 0.091, 93.1)),
-            ("Depth Anything V2", (0.367, 55.4, 0.106, 92.1)),
-            ("NVDS", (0.408, 48.3, 0.167, 76.6)),
-            ("ChronoDepth", (0.687, 48.6, 0.100, 91.1)),
-            ("DepthCrafter", (0.292, 69.7, 0.075, 97.1)),
-            ("Robust-CVD", (0.703, 47.8, None, None)),
-            ("CasualSAM", (0.387, 54.7, 0.169, 73.7)),
-            ("MonST3R", (0.335, 58.5, 0.063, 96.4)),
-            ("DPM", (0.311, 58.0, 0.064, 94.8)),
-            ("π³", (0.210, 72.6, 0.043, 97.5)),
-            ("V-DPM", (0.247, 69.4, 0.057, 97.3)),
+        *paper_rows(
+            "Bonn",
+            ("abs_rel_line_adam", "delta_line_adam"),
+            {
+                "Marigold": (0.091, 93.1),
+                "Depth Anything V2": (0.106, 92.1),
+                "NVDS": (0.167, 76.6),
+                "ChronoDepth": (0.1, 91.1),
+                "DepthCrafter": (0.075, 97.1),
+                "CasualSAM": (0.169, 73.7),
+                "MonST3R": (0.063, 96.4),
+                "DPM": (0.064, 94.8),
+                "π³": (0.043, 97.5),
+                "V-DPM": (0.057, 97.3),
+            },
         ),
     ),
 )
@@ -135,23 +149,31 @@ CAMERA_POSE = Protocol(
         "MonST3R leaves out sequences on which a method fails; here a pose that is not finite "
         "counts as that of the first frame, its rotation as 180 degrees off.",
     ),
-    paper=printed(
-        (
-            ("Sintel", "ate"),
-            ("Sintel", "rpe_translation"),
-            ("Sintel", "rpe_rotation"),
-            ("TUM-dynamics", "ate"),
-            ("TUM-dynamics", "rpe_translation"),
-            ("TUM-dynamics", "rpe_rotation"),
+    paper=(
+        *paper_rows(
+            "Sintel",
+            ("ate", "rpe_translation", "rpe_rotation"),
+            {
+                "Robust-CVD": (0.36, 0.154, 3.443),
+                "CasualSAM": (0.141, 0.035, 0.615),
+                "DUSt3R": (0.417, 0.25, 5.796),
+                "MonST3R": (0.108, 0.042, 0.732),
+                "π³": (0.074, 0.04, 0.282),
+                "V-DPM": (0.105, 0.048, 0.67),
+            },
         ),
-        (
-            ("Robust-CVD", (0.360, 0.154, 3.443, 0.189, 0.071, 3.681)),
-            ("CasualSAM", (0.141, 0.035, 0.615, 0.045, 0.020, 0.841)),
-            ("DUSt3R", (0.417, 0.250, 5.796, 0.127, 0.062, 3.099)),
-            ("MonST3R", (0.108, 0.042, 0.732, 0.074, 0.019, 0.905)),
-            ("DPM", (None, None, None, 0.056, 0.014, 0.836)),
-            ("π³", (0.074, 0.040, 0.282, 0.014, 0.009, 0.312)),
-            ("V-DPM", (0.105, 0.048, 0.67, 0.057, 0.017, 0.34)),
+        *paper_rows(
+            "TUM-dynamics",
+            ("ate", "rpe_translation", "rpe_rotation"),
+            {
+                "Robust-CVD": (0.189, 0.071, 3.681),
+                "CasualSAM": (0.045, 0.02, 0.841),
+                "DUSt3R": (0.127, 0.062, 3.099),
+                "MonST3R": (0.074, 0.019, 0.905),
+                "DPM": (0.056, 0.014, 0.836),
+                "π³": (0.014, 0.009, 0.312),
+                "V-DPM": (0.057, 0.017, 0.34),
+            },
         ),
     ),
 )

@@ -1,12 +1,12 @@
 """Tasks that show a whole sequence, or a stretch of it: depth, cameras, masks and tracks."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dynapoint.datasets.sequence import TruthSequence
+from dynapoint.evaluation.protocols.sampling import drawn
 from dynapoint.evaluation.protocols.task import Task
 from dynapoint.evaluation.protocols.track_queries import track_queries
 
@@ -102,44 +102,34 @@ class EvenFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomPairs:
+class DepthPairs:
     """So many pairs of frames of a sequence, whose depth is asked.
 
-    The first frame and the distance to the second, 1 to `farthest`, are drawn evenly, by numbers
-    that follow from the seed and the sequence's name alone. A pair that was drawn before is drawn
-    again once; what is double then stays out.
+    Drawn of all pairs that are 1 to `farthest` frames apart (`sampling.drawn`).
     """
 
-    pairs: int
+    count: int
     farthest: int
     seed: int = 0
     stride: int = 1
 
     def __call__(self, sequence: TruthSequence) -> tuple[Task, ...]:
-        """The pairs of a sequence, in order of time; none of a sequence of one frame."""
-        count = sequence.frame_count
-        if count < 2:
-            return ()
-        name = f"{self.seed}/{sequence.dataset}/{sequence.name}"
-        digest = hashlib.sha256(name.encode()).digest()
-        draw = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        drawn: set[tuple[int, int]] = set()
-        for _ in range(2 * self.pairs):
-            apart = int(draw.integers(1, min(self.farthest, count - 1) + 1))
-            first = int(draw.integers(0, count - apart))
-            drawn.add((first, first + apart))
-            if len(drawn) == self.pairs:
-                break
-        return tuple(self._task(sequence, pair) for pair in sorted(drawn))
-
-    def _task(self, sequence: TruthSequence, pair: tuple[int, int]) -> Task:
-        return Task(
-            dataset=sequence.dataset,
-            sequence=sequence.name,
-            name=f"pair_{pair[0]:05d}_{pair[1]:05d}",
-            frames=pair,
-            depth=True,
-            stride=self.stride,
+        """The pairs in the order of time; fewer where there are fewer."""
+        pairs: list[tuple[int, ...]] = [
+            (first, first + apart)
+            for apart in range(1, self.farthest + 1)
+            for first in range(sequence.frame_count - apart)
+        ]
+        return tuple(
+            Task(
+                dataset=sequence.dataset,
+                sequence=sequence.name,
+                name="depth-" + "-".join(f"{frame:05d}" for frame in pair),
+                frames=pair,
+                depth=True,
+                stride=self.stride,
+            )
+            for pair in sorted(drawn(sequence, pairs, count=self.count, seed=self.seed))
         )
 
 

@@ -29,20 +29,6 @@ def true_poses(task: Task, sequence: TruthSequence) -> Float64[np.ndarray, "fram
     return np.linalg.inv(poses[0]) @ poses
 
 
-def true_maps(task: Task, sequence: TruthSequence) -> Float64[np.ndarray, "map row column xyz=3"]:
-    """The point maps asked for."""
-    grid, camera = grid_of(task), camera_of(sequence, task.frames[0])
-    return np.stack(
-        [
-            points_in_camera(
-                sequence.points(task.frames[source], task.frames[time])[grid].astype(np.float64),
-                camera,
-            )
-            for source, time in task.maps
-        ]
-    )
-
-
 def true_tracks(
     task: Task, sequence: TruthSequence
 ) -> tuple[Float64[np.ndarray, "frame track xyz=3"], Bool[np.ndarray, "frame track"]]:

@@ -6,7 +6,8 @@ from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.evaluation.measures.world_error import world_errors
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import nothing, true_depth, true_maps
+from dynapoint.evaluation.scorers.point_maps import answered_maps, true_maps
+from dynapoint.evaluation.scorers.whole_truth import nothing, true_depth
 
 NEAREST_M, FARTHEST_M = 0.1, 5.0
 POINT_KEYS = ("recon_apd", "recon_epe")
@@ -17,10 +18,11 @@ def score_world_points(task: Task, sequence: TruthSequence, answer: Answer) -> t
     if answer.points is None or not task.maps:
         return nothing(*POINT_KEYS)
     depth = true_depth(task, sequence)[[source for source, _ in task.maps]]
+    depth = depth.reshape(len(depth), -1)
     with np.errstate(invalid="ignore"):
         compared = (depth > NEAREST_M) & (depth < FARTHEST_M)
     truth = np.where(compared[..., None], true_maps(task, sequence), np.nan)
-    errors = world_errors(truth, answer.points)
+    errors = world_errors(truth, answered_maps(task, sequence, answer.points))
     values = (errors.apd, errors.epe)
     return tuple(
         Measured(metric=key, value=value) for key, value in zip(POINT_KEYS, values, strict=True)
