@@ -278,10 +278,22 @@ def test_nothing_is_said_of_what_a_set_does_not_have():
 
 
 @pytest.mark.parametrize(
-    ("name", "scorer"),
-    [("depth", DepthScorer()), ("world_from_camera", score_cameras), ("moving", score_masks)],
+    ("names", "scorer"),
+    [
+        (("depth",), DepthScorer()),
+        (("world_from_camera",), score_cameras),
+        (("moving",), score_masks),
+        (("points",), score_world_points),
+        (("tracks",), score_world_tracks),
+        (("tracks", "world_from_camera"), score_tapvid3d),
+    ],
 )
-def test_answers_of_another_size_are_refused(name, scorer):
-    task, sequence, truth = asked(WholeSequence(depth=True, cameras=True, moving=True))
-    with pytest.raises(ShapeError):
-        scorer(task, sequence, Answer(**{name: getattr(truth, name)[:-1]}))
+def test_answers_of_another_size_are_refused(names, scorer):
+    if "tracks" in names:
+        task, sequence, truth = asked(TracksOfFirstFrame(cameras=True))
+    else:
+        everything = WholeSequence(depth=True, cameras=True, moving=True, own_maps=True)
+        task, sequence, truth = asked(everything)
+    short = Answer(**{name: getattr(truth, name)[:-1] for name in names})
+    with pytest.raises(ShapeError, match=f"{task.key} has .*; predict this task again"):
+        scorer(task, sequence, short)

@@ -4,12 +4,11 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from dynapoint.datasets.sequence import TruthSequence
-from dynapoint.errors import ShapeError
 from dynapoint.evaluation.measures.pose_pairs import area_under_curve, pair_angles
 from dynapoint.evaluation.metrics import focal_error_percent, rotation_errors_deg
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import nothing, true_poses
+from dynapoint.evaluation.scorers.whole_truth import need_shape, nothing, true_poses
 from dynapoint.evaluation.trajectory import aligned_path, relative_errors
 
 PATH_KEYS = ("ate", "rpe_translation", "rpe_rotation")
@@ -33,10 +32,7 @@ def _score_path(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Me
     if said is None or not sequence.holds.poses or len(task.frames) < 2:
         return nothing(*PATH_KEYS, *PAIR_KEYS, "rotation")
     truth = true_poses(task, sequence)
-    if said.shape != truth.shape:
-        raise ShapeError(
-            f"{task.key}: the answer has poses of shape {said.shape}; wanted {truth.shape}."
-        )
+    need_shape(task, "poses", said, truth)
     known = np.isfinite(truth).all(axis=(1, 2))
     truth, said = truth[known], said[known].astype(np.float64)
     if len(truth) < 2:

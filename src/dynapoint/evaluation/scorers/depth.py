@@ -8,7 +8,7 @@ from dynapoint.evaluation.measures.depth_errors import depth_errors
 from dynapoint.evaluation.measures.depth_fit import DepthFit
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import nothing, true_depth
+from dynapoint.evaluation.scorers.whole_truth import need_shape, nothing, true_depth
 
 FITS: tuple[DepthFit, ...] = (
     "line_adam",
@@ -63,6 +63,7 @@ class DepthScorer:
             if limit.dataset == task.dataset:
                 farthest, clipped_at = limit.farthest, limit.clipped_at
         truth = true_depth(task, sequence)
+        need_shape(task, "depth", answer.depth, truth)
         measured = []
         for fit in self.fits:
             errors = depth_errors(

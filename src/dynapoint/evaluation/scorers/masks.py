@@ -3,11 +3,10 @@
 import numpy as np
 
 from dynapoint.datasets.sequence import TruthSequence
-from dynapoint.errors import ShapeError
 from dynapoint.evaluation.measures.mask_overlap import boundary_match, region_overlap
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import grid_of, nothing
+from dynapoint.evaluation.scorers.whole_truth import grid_of, need_shape, nothing
 
 MASK_KEYS = ("jf_mean", "j_mean", "f_mean")
 
@@ -18,11 +17,7 @@ def score_masks(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Me
         return nothing(*MASK_KEYS)
     grid = grid_of(task)
     truth = np.stack([sequence.moving(frame)[grid] for frame in task.frames])
-    if answer.moving.shape != truth.shape:
-        raise ShapeError(
-            f"{task.key}: the answer has masks of shape {answer.moving.shape}; wanted "
-            f"{truth.shape}."
-        )
+    need_shape(task, "masks", answer.moving, truth)
     pairs = list(zip(truth, answer.moving, strict=True))
     region = 100 * float(np.mean([region_overlap(true, said) for true, said in pairs]))
     edge = 100 * float(np.mean([boundary_match(true, said) for true, said in pairs]))

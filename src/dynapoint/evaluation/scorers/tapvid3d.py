@@ -6,7 +6,7 @@ from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.evaluation.measures.tapvid3d import TrackScale, focal_at_256, track_scores
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import nothing, true_poses, true_tracks
+from dynapoint.evaluation.scorers.whole_truth import need_shape, nothing, true_poses, true_tracks
 
 SCALES: tuple[TrackScale, ...] = ("median", "per_trajectory", "none")
 
@@ -21,13 +21,17 @@ def score_tapvid3d(task: Task, sequence: TruthSequence, answer: Answer) -> tuple
     if answer.tracks is None or said_poses is None or not task.track_xy:
         return nothing(*(key for scale in SCALES for key in tapvid3d_keys(scale)))
     truth, visible = true_tracks(task, sequence)
+    true_cameras = true_poses(task, sequence)
+    need_shape(task, "tracks", answer.tracks, truth)
+    need_shape(task, "poses", said_poses, true_cameras)
     said_visible = answer.tracks_visible
     if said_visible is None:
         said_visible = np.ones(visible.shape, bool)
+    need_shape(task, "visibility", said_visible, visible)
     measured = []
     for scale in SCALES:
         scores = track_scores(
-            truth=_in_own_cameras(truth, true_poses(task, sequence)),
+            truth=_in_own_cameras(truth, true_cameras),
             truth_visible=visible,
             predicted=_in_own_cameras(answer.tracks, said_poses),
             predicted_visible=said_visible,

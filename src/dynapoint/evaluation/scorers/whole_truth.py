@@ -52,6 +52,19 @@ def true_tracks(
     )
 
 
+def need_shape(task: Task, what: str, found: np.ndarray, wanted: np.ndarray) -> None:
+    """Refuse a part of an answer that does not fit the truth.
+
+    Raises:
+        ShapeError: Its shape is another one.
+    """
+    if found.shape != wanted.shape:
+        raise ShapeError(
+            f"the answer to {task.key} has {what} of shape {found.shape}; wanted {wanted.shape}; "
+            "predict this task again"
+        )
+
+
 def nothing(*metrics: str) -> tuple[Measured, ...]:
     """What was not asked, answered or known: NaN for each metric."""
     return tuple(Measured(metric=metric, value=float("nan")) for metric in metrics)

@@ -4,7 +4,7 @@ from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.evaluation.measures.world_error import moving_tracks, world_errors
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer, Task
-from dynapoint.evaluation.scorers.whole_truth import nothing, true_tracks
+from dynapoint.evaluation.scorers.whole_truth import need_shape, nothing, true_tracks
 
 TRACK_KEYS = ("track_apd", "track_epe", "moving_apd", "moving_epe")
 
@@ -17,6 +17,7 @@ def score_world_tracks(task: Task, sequence: TruthSequence, answer: Answer) -> t
     if answer.tracks is None or not task.track_xy:
         return nothing(*TRACK_KEYS)
     truth, _ = true_tracks(task, sequence)
+    need_shape(task, "tracks", answer.tracks, truth)
     moves = moving_tracks(truth)
     every = world_errors(truth, answer.tracks)
     moving = world_errors(truth[:, moves], answer.tracks[:, moves])
