@@ -44,7 +44,7 @@ def in_loops(clip: dict[str, np.ndarray], focal: float, scale: str) -> tuple[flo
         jaccards.append(hits / (count + wrong))
         shares.append(right / count)
     agreed = np.mean([seen[p] == said[p] for p in places])
-    return 100 * np.mean(jaccards), 100 * np.mean(shares), 100 * agreed
+    return 100 * float(np.mean(jaccards)), 100 * float(np.mean(shares)), 100 * float(agreed)
 
 
 @pytest.mark.parametrize("scale", ["median", "per_trajectory", "none"])

@@ -61,7 +61,7 @@ def track_scores(
         asked_frame: Where tracks are asked, for the scale of each trajectory.
     """
     true, said = truth.astype(np.float64), predicted.astype(np.float64)
-    known, finite = (np.isfinite(points).all(axis=-1) for points in (true, said))
+    known, finite = (np.asarray(np.isfinite(each).all(axis=-1)) for each in (true, said))
     compared = known | ~truth_visible
     visible = truth_visible & known
     said_visible = predicted_visible & compared

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 
 from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.geometry.arrays import points_in_camera, project
@@ -33,9 +33,7 @@ def track_queries(sequence: TruthSequence, frame: int) -> TrackQueries:
     xy = project(camera, sequence.intrinsics(frame))
     height, width = sequence.image_hw
     with np.errstate(invalid="ignore"):
-        inside: Bool[np.ndarray, " track"] = (xy >= 0).all(axis=1) & (xy < (width, height)).all(
-            axis=1
-        )
+        inside = ((xy >= 0) & (xy < (width, height))).all(axis=1)
     chosen = np.flatnonzero(tracks.visible[frame] & inside)
     return TrackQueries(chosen=chosen, xy=xy[chosen])
 
