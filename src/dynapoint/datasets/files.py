@@ -1,11 +1,11 @@
 """Files of data sets, read with errors of one line that name the file and its fault."""
 
-import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8, UInt16
+from jaxtyping import Float32, Float64, Real, UInt8, UInt16
 from PIL import Image
 
 from dynapoint.data.images import read_image
@@ -48,6 +48,18 @@ def listed(folder: Path, pattern: str, layout: str) -> list[Path]:
     return found
 
 
+def listed_folders(folder: Path, pattern: str, layout: str) -> list[Path]:
+    """The folders in a folder that fit a pattern, sorted by name.
+
+    Raises:
+        InputError: There are none.
+    """
+    found = [path for path in listed(folder, pattern, layout) if path.is_dir()]
+    if not found:
+        raise InputError(f"{folder}: no folder {pattern} in it; wanted {layout}; unpack the set")
+    return found
+
+
 def read_picture(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
     """A picture in sRGB.
 
@@ -74,22 +86,42 @@ def read_png16(path: Path) -> UInt16[np.ndarray, "height width"]:
 
 
 def read_exr(path: Path) -> Float32[np.ndarray, "height width"]:
-    """The first channel of an OpenEXR picture.
+    """The only channel of an OpenEXR picture.
 
     Raises:
-        InputError: It is missing or damaged.
+        InputError: It is missing or damaged or has several, or OpenEXR is not installed.
     """
-    # OpenCV asks for this before it reads such files.
-    os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
-    import cv2  # noqa: PLC0415
-
     try:
-        values = cv2.imread(str(need_file(path)), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise damaged(path, str(error).strip().splitlines()[-1]) from error
-    if values is None:
-        raise damaged(path, "it is no OpenEXR picture")
-    return (values if values.ndim == 2 else values[..., -1]).astype(np.float32)
+        # An extra. OpenCV's own reader is left out of its newer wheels.
+        import OpenEXR  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(
+            f"{path}: it needs OpenEXR, which is not installed; pip install 'dynapoint[datasets]'"
+        ) from error
+    need_file(path)
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    # Damaged bytes make the library raise nearly every kind of exception.
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if len(channels) != 1:
+        raise damaged(path, f"it has the channels {', '.join(channels)}, not one")
+    return np.asarray(next(iter(channels.values()))).astype(np.float32)
+
+
+def depth_map(
+    path: Path, z: Real[np.ndarray, "height width"], image_hw: tuple[int, int]
+) -> Float32[np.ndarray, "height width"]:
+    """Depth that a file holds, NaN where it is not a positive number.
+
+    Raises:
+        InputError: It has another size than its picture.
+    """
+    if z.shape != image_hw:
+        seen = f"{z.shape[1]} x {z.shape[0]}"
+        raise damaged(path, f"it is {seen}, its picture {image_hw[1]} x {image_hw[0]}")
+    return np.where(np.isfinite(z) & (z > 0), z, np.nan).astype(np.float32)
 
 
 def read_npz(path: Path, keys: Sequence[str]) -> tuple[np.ndarray, ...]:
@@ -110,6 +142,21 @@ def read_npz(path: Path, keys: Sequence[str]) -> tuple[np.ndarray, ...]:
         missing = [key for key in keys if key not in there]
         raise damaged(path, f"it has no {', '.join(missing)}")
     return found
+
+
+def numbers_of(
+    path: Path, what: str, values: np.ndarray, shape: tuple[int, ...]
+) -> Float64[np.ndarray, "*shape"]:
+    """Numbers that a file holds.
+
+    Raises:
+        InputError: They have another shape, are not finite, or are no numbers.
+    """
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        raise damaged(path, f"{what} is {values.dtype} of shape {values.shape}, not {shape}")
+    if not np.isfinite(values).all():
+        raise damaged(path, f"{what} is not finite")
+    return values.astype(np.float64)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -137,6 +184,34 @@ def read_numbers(path: Path, columns: int | None = None) -> Float64[np.ndarray, 
     if columns is not None and rows.shape[1] != columns:
         raise damaged(path, f"it has {rows.shape[1]} columns, not {columns}")
     return rows
+
+
+def decoded_picture(data: bytes, path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
+    """A picture of encoded bytes as its file stores it; transparency is dropped.
+
+    Args:
+        data: The bytes of a JPEG or PNG file.
+        path: The file that they are from.
+
+    Raises:
+        InputError: They are damaged.
+    """
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    # Damaged bytes make Pillow's decoders raise nearly every kind of exception.
+    except Exception as error:
+        raise damaged(path, f"a picture in it: {error}") from error
+
+
+def stamp(path: Path) -> tuple[Path, int, int]:
+    """The path and what changes when the file does: a key under which its content may be kept.
+
+    Raises:
+        InputError: It is missing or empty.
+    """
+    status = need_file(path).stat()
+    return path, status.st_mtime_ns, status.st_size
 
 
 def damaged(path: Path, fault: str) -> InputError:

@@ -1,4 +1,7 @@
-"""All data sets by key. A reader is a module of this part with a `CARD`, loaded when asked for."""
+"""All data sets by key. A reader is a module of this part, loaded when asked for.
+
+It has a `CARD`, or `CARDS` where several sets have one layout.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +28,10 @@ READERS = {
     "tum-dynamics": "tum_dynamics",
     "tapvid3d": "tapvid3d",
     "worldtrack-po": "world_track",
-    "worldtrack-ds": "world_track_ds",
-    "panoptic": "world_track_panoptic",
+    "worldtrack-adt": "world_track",
+    "worldtrack-tum": "world_track",
+    "worldtrack-ds": "world_track",
+    "panoptic": "world_track",
     "davis": "davis",
     "real-folders": "real_folders",
     "clips": "own_clips",
@@ -42,8 +47,9 @@ def dataset_card(key: str) -> DatasetCard:
     """
     if key not in READERS:
         raise ConfigError(f"there is no data set {key!r}; there are {', '.join(READERS)}")
-    card: DatasetCard = import_module(f"dynapoint.datasets.{READERS[key]}").CARD
-    return card
+    module = import_module(f"dynapoint.datasets.{READERS[key]}")
+    cards: tuple[DatasetCard, ...] = getattr(module, "CARDS", ()) or (module.CARD,)
+    return next(card for card in cards if card.key == key)
 
 
 def open_dataset(key: str, root: Path, split: str | None = None) -> list[TruthSequence]:
