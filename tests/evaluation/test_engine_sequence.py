@@ -10,7 +10,7 @@ from miniatures.engine_clip import engine_clip
 
 @pytest.fixture(scope="module")
 def sequence():
-    return EngineSequence(engine_clip(seed=38))
+    return EngineSequence(engine_clip())
 
 
 def test_points_depth_lens_and_poses_agree(sequence):
