@@ -1,10 +1,9 @@
 """DPM's tables of points and of flow (arXiv 2503.16318, tables 3 and 4)."""
 
-from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.evaluation.protocols.paper_rows import paper_rows
-from dynapoint.evaluation.protocols.protocol import Measured, Protocol, ProtocolSet
+from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 from dynapoint.evaluation.protocols.sampling import RandomPairs
-from dynapoint.evaluation.protocols.task import Answer, Task
+from dynapoint.evaluation.scorers.combined import Combined
 from dynapoint.evaluation.scorers.flow import FLOW_COLUMNS, score_flow
 from dynapoint.evaluation.scorers.object_pose import OBJECT_POSE_COLUMNS, score_object_pose
 from dynapoint.evaluation.scorers.relative import (
@@ -45,11 +44,6 @@ def _sets(*, swapped: bool) -> tuple[ProtocolSet, ...]:
     )
 
 
-def score_points(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Measured, ...]:
-    """The relative errors of the maps, then the errors of the objects' motion."""
-    return score_relative(task, sequence, answer) + score_object_pose(task, sequence, answer)
-
-
 _RELATIVE = tuple(relative_metric(source, time) for source, time in DPM_MAPS)
 _OBJECT = ("rpe_rotation_deg", "rpe_translation")
 _FLOW = tuple(column.metric for column in FLOW_COLUMNS if column.default)
@@ -61,7 +55,7 @@ PROTOCOLS = (
         source="DPM, arXiv 2503.16318, table 3",
         title="relative error of the four point maps of two frames, and of the motion of objects",
         sets=_sets(swapped=False),
-        score=score_points,
+        score=Combined((score_relative, score_object_pose)),
         columns=(*RELATIVE_COLUMNS, *OBJECT_POSE_COLUMNS),
         alignment="points in the camera of the first frame; prediction and truth each divided by "
         "the median distance of the two maps at their own times, over pixels with a true point",
