@@ -15,7 +15,8 @@ FIRST_TIME, STEP = 1_550_083_467_346_370, 100_000
 GLOBAL_FROM_SCENE = np.eye(4)
 GLOBAL_FROM_SCENE[:3, :3] = turn((0, 0, 1), 0.7)
 GLOBAL_FROM_SCENE[:3, 3] = [12345.6, -6543.2, 21.0]
-DISTORTION = np.array([0.045, -0.33, 0.001, -0.0008, 0.01])
+# Stronger than the real camera's, so that it counts in small pictures.
+DISTORTION = np.array([-0.25, 0.06, 0.004, -0.003, 0.002])
 OPENCV_FROM_CAMERA = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 LABEL_MARGIN = 0.05
 
