@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -115,8 +117,12 @@ def test_visibility_is_that_of_ray_casting_but_for_edges(tmp_path):
     assert visible[~boxes.visible].mean() < 0.1
 
 
-def test_visibility_follows_its_rule_at_every_pixel(root, boxes):
-    sequence = open_dataset("kubric-f", root)[0]
+@pytest.mark.parametrize("nearer", [1, 0.985])
+def test_visibility_follows_its_rule_at_every_pixel(root, boxes, nearer):
+    distance = boxes.distance.copy()
+    distance[1] *= nearer
+    boxes = dataclasses.replace(boxes, distance=distance)
+    sequence = rewritten(root, boxes)
     frame, time, (height, width) = 4, 1, IMAGE_HW
     points = sequence.points(frame, time).astype(float)
     camera = np.linalg.inv(boxes.world_from_camera[time])
@@ -140,7 +146,17 @@ def test_visibility_follows_its_rule_at_every_pixel(root, boxes):
 
     assert (sequence.visible(frame, time) == wanted)[clear].all()
     assert clear.mean() > 0.95
-    assert 0.05 < wanted.mean() < 0.99
+    assert 0.03 < wanted.mean() < 0.99
+
+
+def test_points_are_hidden_where_another_object_is_shown(root, boxes):
+    instance = boxes.instance.copy()
+    instance[1] = np.where(instance[1] == 2, 0, instance[1])
+    sequence = rewritten(root, dataclasses.replace(boxes, instance=instance))
+    resting = boxes.instance[0] == 2
+
+    assert sequence.visible(0, 0)[resting].all()
+    assert not sequence.visible(0, 1)[resting].any()
 
 
 def test_where_two_passes_show_different_surfaces_points_are_unknown(root, boxes):

@@ -33,10 +33,11 @@ def test_indices_of_a_palette_are_not_colours(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [(), (3,)])
-def test_damaged_pictures_are_one_line(dtype, channels):
+def test_damaged_pictures_are_one_line(dtype, channels, capfd):
     values = np.random.default_rng(0).integers(0, 255, (40, 30, *channels), dtype)
     data = png(values)
 
     for bad in (data[: len(data) // 2], data[:30], b"", b"GIF89a" + data):
         with pytest.raises(InputError, match=r"^x\.png: damaged"):
             png_numbers(bad, HERE)
+    assert capfd.readouterr() == ("", "")

@@ -42,7 +42,8 @@ def test_records_and_their_values_are_read(tmp_path):
     places = record_places(path)
 
     assert [place.length for place in places] == [0, len(data), 3]
-    read = Example(places[1]).verified()
+    read = Example(places[1])
+    read.verify()
     assert [bytes(blob) for blob in read.blobs("a/b")] == [b"x", b"", b"yz"]
     assert read.integers("n", (-1,)).tolist() == numbers.tolist()
     np.testing.assert_array_equal(read.floats("f", (2, 3)), floats)
@@ -84,12 +85,12 @@ def test_what_is_damaged_is_found(tmp_path):
     path.write_bytes(good[:40] + bytes([good[40] ^ 1]) + good[41:])
     read = Example(record_places(path)[0])
     with pytest.raises(InputError, match="the data of a record have a wrong checksum"):
-        read.verified()
+        read.verify()
 
     path.write_bytes(good + good[:3] + bytes([good[3] ^ 4]) + good[4:] + good)
     places = record_places(path)
     assert len(places) == 2
-    Example(places[0]).verified()
+    Example(places[0]).verify()
     with pytest.raises(InputError, match=f"byte {len(good)} has a wrong checksum"):
         Example(places[1])
 

@@ -312,6 +312,38 @@ def changed(root, name, column, values):
     pq.write_table(table.set_column(index, field, pa.array(values(table), field.type)), path)
 
 
+def test_points_just_outside_of_labels_are_unknown_at_other_times(root, scene):
+    # Half of this, less the labels' margin: surfaces stand out by 3 cm.
+    for axis in "xyz":
+        key = f"[LiDARBoxComponent].box.size.{axis}"
+        changed(root, "lidar_box", key, lambda table, key=key: np.asarray(table[key]) - 0.16)
+    _, _, hit, _ = truth_by_pixel(scene, 0)
+    sequence = opened(root)
+
+    known = ~np.isnan(sequence.points(0, 1)).any(axis=-1)
+
+    assert not known[hit >= 0].any()
+    assert known[hit == -1].any()
+    assert not np.isnan(sequence.points(0, 0))[hit >= 0].any()
+
+
+def test_labels_count_in_zones_without_labels(root, scene):
+    key = "[LiDARComponent].range_image_return1.values"
+
+    def all_in_zones(table):
+        images = [np.array(values).reshape(-1, 4) for values in table[key].to_pylist()]
+        for image in images:
+            image[:, 3] = 1
+        return [image.ravel() for image in images]
+
+    changed(root, "lidar", key, all_in_zones)
+    _, _, hit, _ = truth_by_pixel(scene, 0)
+
+    known = ~np.isnan(opened(root).points(0, 1)).any(axis=-1)
+
+    assert (known == (hit >= 0)).all()
+
+
 @pytest.mark.parametrize(
     ("name", "column", "values", "fault"),
     [

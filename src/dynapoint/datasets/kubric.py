@@ -64,6 +64,7 @@ class MoviSequence(RigidRender):
 
     def __init__(self, place: RecordPlace, name: str) -> None:
         self._place = place
+        self._whole = False
         self.name = name
 
     @cached_property
@@ -104,7 +105,7 @@ class MoviSequence(RigidRender):
 
     @cached_property
     def _scene(self) -> RigidScene:
-        example, frames = _example(self._place).verified(), self.frame_count
+        example, frames = self._checked(), self.frame_count
         lens = [
             example.floats(f"camera/{key}", (1,))[0] for key in ("focal_length", "sensor_width")
         ]
@@ -134,7 +135,7 @@ class MoviSequence(RigidRender):
 
     def layers(self, frame: int) -> Layers:
         """The layers of a frame, freshly read."""
-        example = _example(self._place).verified()
+        example = self._checked()
         nearest, farthest = example.floats("metadata/depth_range", (2,))
         if not 0 <= nearest < farthest < NO_SURFACE:
             raise damaged(self._place.path, f"depth of a record is from {nearest} to {farthest}")
@@ -147,8 +148,16 @@ class MoviSequence(RigidRender):
             coordinates=self._png("object_coordinates", frame),
         )
 
+    def _checked(self) -> Example:
+        """The record; its checksum is looked at once."""
+        example = _example(self._place)
+        if not self._whole:
+            example.verify()
+            self._whole = True
+        return example
+
     def _png(self, key: str, frame: int) -> np.ndarray:
-        pictures = _example(self._place).verified().blobs(key)
+        pictures = self._checked().blobs(key)
         if len(pictures) != self.frame_count:
             raise damaged(
                 self._place.path,

@@ -43,7 +43,8 @@ def _deep_rgb(data: bytes | memoryview) -> UInt16[np.ndarray, "height width rgb=
     """16 bits a sample, which Pillow would cut to 8."""
     import cv2  # noqa: PLC0415
 
-    # OpenCV gives what it could decode of a picture that is cut off; Pillow finds that out.
+    # Of a picture that is cut off, old OpenCV gives what it could decode, and a newer one writes
+    # lines of its own to stderr; Pillow finds that out before.
     with Image.open(BytesIO(data)) as picture:
         picture.verify()
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

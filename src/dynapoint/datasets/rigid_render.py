@@ -234,8 +234,7 @@ class RigidRender(TruthSequence):
         for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
             column = np.clip(corner[..., 0] + right, 0, width - 1)
             row = np.clip(corner[..., 1] + down, 0, height - 1)
-            seen = there.distance[row, column]
-            farthest = np.maximum(farthest, np.where(np.isnan(seen), np.inf, seen))
+            farthest = np.fmax(farthest, there.distance[row, column])
             same |= there.segments[row, column] == _layers(self, frame).segments
         distance = np.linalg.norm(camera, axis=-1)
         return inside & same & (distance <= farthest * _DEPTH_SLACK)

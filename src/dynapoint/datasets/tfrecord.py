@@ -88,23 +88,19 @@ class Example:
         if end + _TAIL > len(mapped):
             raise damaged(place.path, "it ends within a record")
         self._data, self._check = mapped[place.offset : end], bytes(mapped[end : end + _TAIL])
-        self._whole = False
         try:
             self._features = _features(self._data)
         except (_MalformedError, UnicodeDecodeError) as error:
             raise damaged(place.path, f"a record is no tf.train.Example: {error}") from error
 
-    def verified(self) -> "Example":
-        """Itself, after one look at the checksum of the data.
+    def verify(self) -> None:
+        """Look at the checksum of the data, all of which is read for that.
 
         Raises:
             InputError: The checksum is wrong.
         """
-        if not self._whole:
-            if struct.unpack("<I", self._check)[0] != _masked(crc32c(self._data)):
-                raise damaged(self.path, "the data of a record have a wrong checksum")
-            self._whole = True
-        return self
+        if struct.unpack("<I", self._check)[0] != _masked(crc32c(self._data)):
+            raise damaged(self.path, "the data of a record have a wrong checksum")
 
     def blobs(self, name: str) -> list[memoryview]:
         """The byte strings of a name.

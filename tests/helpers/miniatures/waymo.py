@@ -258,13 +258,15 @@ def _write_labels(folder, name, scene):
         for frame in range(scene.frames)
     ]
     labelled = [one for one in labelled if one[2] is not None]
+    # Labels of a time at which the front camera took no picture.
+    labelled.append((0, 0.5, (np.full(3, 50.0), np.ones(3), 2.0)))
     numbers = np.array([[*centre, *size, heading] for _, _, (centre, size, heading) in labelled])
     keys = [f"{part}.{axis}" for part in ("center", "size") for axis in "xyz"]
     write(
         folder / "lidar_box" / f"{name}.parquet",
         (
             "key.frame_timestamp_micros",
-            pa.array([FIRST_TIME + STEP * frame for _, frame, _ in labelled], pa.int64()),
+            pa.array([int(FIRST_TIME + STEP * frame) for _, frame, _ in labelled], pa.int64()),
         ),
         ("key.laser_object_id", pa.array([f"id-{box}" for box, _, _ in labelled])),
         *(
