@@ -274,6 +274,7 @@ def test_a_flipped_bit_is_found(root):
         ({"segmentations": [png(np.full(IMAGE_HW, 4, np.uint8))] * FRAMES}, "object 4 of 3"),
         ({"object_coordinates": [png(np.zeros((*IMAGE_HW, 3), np.uint8))] * FRAMES}, "uint8"),
         ({"camera__quaternions": np.zeros((FRAMES, 4))}, "poses"),
+        ({"camera__focal_length": np.array([0.0])}, "focal length of 0"),
         ({"camera__positions": np.zeros((FRAMES, 2))}, "camera/positions"),
         ({"instances__bboxes_3d": np.zeros((FRAMES, 8, 3))}, "bboxes_3d"),
         ({"metadata__depth_range": np.array([1, 1e10])}, "depth of a record"),

@@ -126,7 +126,7 @@ def test_what_is_bad_in_a_frame_leaves_the_others(root):
     [
         (lambda said: said.pop("camera"), "no 'camera'"),
         (lambda said: said["metadata"].pop("num_frames"), "no 'num_frames'"),
-        (lambda said: said["camera"].update(sensor_width=0), "division"),
+        (lambda said: said["camera"].update(sensor_width=0), "sensor width of 0"),
         (lambda said: said["camera"]["positions"].pop(), r"shape \(3, 3\), not \(4, 3\)"),
         (lambda said: said["camera"].update(quaternions=[[0] * 4] * FRAMES), "zero norm"),
         (lambda said: said["instances"][1]["bboxes_3d"].pop(), r"shape \(3, 8, 3\)"),

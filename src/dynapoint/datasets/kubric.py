@@ -121,13 +121,14 @@ class MoviSequence(RigidRender):
                     example.floats("instances/quaternions", (objects, frames, 4)),
                 )
             cameras = kubric_cameras(places, turns)
+            intrinsics = kubric_lens(lens[0], lens[1], self.image_hw)
         except InputError:
             raise
         except ValueError as error:
-            raise damaged(self._place.path, f"poses of a record: {error}") from error
+            raise damaged(self._place.path, f"cameras or poses of a record: {error}") from error
         return RigidScene(
             image_hw=self.image_hw,
-            intrinsics=kubric_lens(lens[0], lens[1], self.image_hw),
+            intrinsics=intrinsics,
             world_from_camera=cameras,
             corners=corners,
             world_from_object=poses,

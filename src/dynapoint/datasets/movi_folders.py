@@ -131,7 +131,7 @@ def _read_metadata(path: Path) -> _Said:
         raise
     except KeyError as error:
         raise damaged(path, f"it has no {error}") from error
-    except (OSError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise damaged(path, str(error)) from error
     return _Said(frames=frames, scene=scene)
 

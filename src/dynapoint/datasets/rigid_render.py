@@ -126,7 +126,13 @@ def checked_layers(
 def kubric_lens(
     focal: float, sensor_width: float, image_hw: tuple[int, int]
 ) -> Float64[np.ndarray, "3 3"]:
-    """Intrinsics in pixels from a focal length and a sensor's width, both in one unit."""
+    """Intrinsics in pixels from a focal length and a sensor's width, both in one unit.
+
+    Raises:
+        ValueError: One of them is not positive.
+    """
+    if not (focal > 0 and sensor_width > 0):
+        raise ValueError(f"a focal length of {focal} and a sensor width of {sensor_width}")
     height, width = image_hw
     pixels = focal / sensor_width * width
     return np.array([[pixels, 0, width / 2], [0, pixels, height / 2], [0, 0, 1]])
