@@ -5,6 +5,7 @@ import pytest
 
 from dynapoint.datasets.kubric import CARD, sample_place
 from dynapoint.datasets.registry import open_dataset
+from dynapoint.datasets.tfrecord import Example
 from dynapoint.errors import InputError
 from miniatures.engine_clip import engine_clip
 from miniatures.kubric import example, features_of, png, record, write_clip, write_miniature
@@ -261,6 +262,18 @@ def test_a_flipped_bit_is_found(root):
         with pytest.raises(InputError, match=f"{path.name}: damaged"):
             ask(0)
     second.image(0)
+
+
+def test_the_checksum_of_a_clip_is_looked_at_once(root, monkeypatch):
+    looks = []
+    monkeypatch.setattr(Example, "verify", lambda example: looks.append(example.path))
+    first, second, _ = open_dataset("kubric-f", root)
+
+    for frame in range(FRAMES):
+        first.image(frame)
+        second.points(frame, 0)
+
+    assert looks == [shard(root)] * 2
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,7 @@ class WaymoSequence(TruthSequence):
         column, row = np.floor(undistorted_pixels(xy, segment)).astype(np.int64).T
         height, width = segment.image_hw
         z = points_in_camera(xyz, segment.world_from_camera[frame])[:, 2]
-        order = np.flatnonzero(
-            (row >= 0) & (row < height) & (column >= 0) & (column < width) & (z > 0)
-        )
+        order = np.flatnonzero((row >= 0) & (row < height) & (column >= 0) & (column < width))
         order = order[np.argsort(z[order], kind="stable")]
         _, nearest = np.unique(row[order] * width + column[order], return_index=True)
         kept = order[nearest]
