@@ -67,17 +67,17 @@ class MoviSequence(RigidRender):
         self._whole = False
         self.name = name
 
+    # Attributes of the interface that are looked for when they are asked for.
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames the clip has."""
         return self._dimensions[0]
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of its pictures."""
         return self._dimensions[1:]
 
-    @cached_property
     def sample_at(self) -> float:
         """Where in a pixel the ray of depth, segments and object coordinates goes through."""
         return sample_place(self.image_hw)

@@ -58,13 +58,14 @@ class FolderSequence(RigidRender):
         self._folder = folder
         self.name = name
 
+    # Attributes of the interface that are looked for when they are asked for.
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames the scene has."""
         return self._said.frames
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of its pictures."""
         return self._said.scene.image_hw
 

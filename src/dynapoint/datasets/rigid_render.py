@@ -169,14 +169,13 @@ def kubric_cameras(
 
 
 class RigidRender(TruthSequence):
-    """A Kubric sequence, however it is stored.
-
-    Attributes:
-        sample_at: Where in a pixel its ray goes through, in x and y: 0.5 is the centre.
-    """
+    """A Kubric sequence, however it is stored."""
 
     holds = HOLDS
-    sample_at = 0.5
+
+    def sample_at(self) -> float:
+        """Where in a pixel the ray of its layers goes through, in x and y: 0.5 is the centre."""
+        return 0.5
 
     @abstractmethod
     def scene(self) -> RigidScene:
@@ -233,8 +232,8 @@ class RigidRender(TruthSequence):
         places = self._places(frame, time)
         camera = points_in_camera(places, scene.world_from_camera[time])
         xy = project(camera, scene.intrinsics)
-        inside = ((xy >= 0) & (xy < [width, height])).all(axis=-1)
-        corner = np.floor(np.where(inside[..., None], xy, 0) - self.sample_at).astype(np.int64)
+        inside = np.asarray(((xy >= 0) & (xy < [width, height])).all(axis=-1))
+        corner = np.floor(np.where(inside[..., None], xy, 0) - self.sample_at()).astype(np.int64)
         farthest = np.full(inside.shape, -np.inf)
         same = np.zeros_like(inside)
         for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
@@ -277,7 +276,7 @@ def _layers(sequence: RigidRender, frame: int) -> Layers:
 
 def _directions(sequence: RigidRender) -> Float64[np.ndarray, "height width xyz=3"]:
     scene = sequence.scene()
-    return _rays(scene.image_hw, scene.intrinsics.tobytes(), sequence.sample_at)
+    return _rays(scene.image_hw, scene.intrinsics.tobytes(), sequence.sample_at())
 
 
 @lru_cache(maxsize=8)

@@ -92,13 +92,14 @@ class WaymoSequence(TruthSequence):
         self._folder = folder
         self.name = name
 
+    # Attributes of the interface that are looked for when they are asked for.
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames have a picture of the front camera."""
         return len(self._segment.times)
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of its pictures."""
         return self._segment.image_hw
 
