@@ -3,13 +3,15 @@
 import dataclasses
 import json
 import math
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
-from dynapoint.datasets.places import data_places
-from dynapoint.datasets.registry import open_dataset
+from dynapoint.datasets.places import data_places, training_split
+from dynapoint.datasets.registry import READERS, dataset_card, open_dataset
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.models.tensor_files import read_safetensors
@@ -199,6 +201,9 @@ def test_what_is_supervised_follows_from_what_a_set_holds():
     sparse = truth_sample(Plane((24, 32), "sparse"), [0, 1], image_hw=(24, 32))
     assert sparse.supervised.all()
     assert not sparse.valid[0, :, ::2].any() and sparse.valid[0, :, 1::2].all()
+    # 12 of 24 rows are known at the other time.
+    whole = truth_sample(Plane((24, 32), "sparse"), [0, 1], image_hw=(24, 32), least_known=0.5)
+    assert torch.equal(whole.supervised[0], torch.eye(2, dtype=torch.bool)) and whole.valid.all()
     asked = Plane((24, 32), "sparse")
     masked = truth_sample(asked, [0, 1], image_hw=(24, 32), supervises="own_time")
     assert masked.valid.all() and set(asked.asked) == {(0, 0), (1, 1)}
@@ -206,6 +211,19 @@ def test_what_is_supervised_follows_from_what_a_set_holds():
     assert dense.supervised.all() and dense.moving.all()
     shift = dense.points[0, 1, 0] - dense.points[0, 0, 0]
     torch.testing.assert_close(shift, torch.ones_like(shift))
+
+
+def test_masks_are_asked_for_only_where_motion_is_supervised():
+    class Last(Plane):
+        def moving(self, frame):
+            raise self.lacks("a mask of the last frame")
+
+    sequence = Last((24, 32), "own_time")
+    sequence.holds = dataclasses.replace(sequence.holds, moving=True)
+    assert not truth_sample(sequence, [0, 3], image_hw=(24, 32)).moving.any()
+    sequence.motion, sequence.holds = "dense", dataclasses.replace(sequence.holds, motion="dense")
+    with pytest.raises(InputError, match="a mask of the last frame"):
+        truth_sample(sequence, [0, 3], image_hw=(24, 32))
 
 
 def test_a_cut_within_a_sample_leaves_the_frames_own_times():
@@ -432,6 +450,77 @@ def test_a_mixture_takes_its_own_sets_only(own_clips):
 def test_words_that_say_no_place(words, said):
     with pytest.raises(ConfigError, match=said):
         data_places(words)
+
+
+# ---- all sets that there are ------------------------------------------------------------------
+
+MODULES = {key: {"own_clips": "clips"}.get(name, name) for key, name in READERS.items()}
+THERE = [
+    key
+    for key, name in READERS.items()
+    if find_spec(f"dynapoint.datasets.{name}") and find_spec(f"miniatures.{MODULES[key]}")
+]
+"""Sets with a reader and a miniature, under the key that the miniature is of."""
+
+
+def miniature_of(key, root):
+    """Write a set's miniature and find a sequence of it that can be trained on, if there is one."""
+    import_module(f"miniatures.{MODULES[key]}").write_miniature(root, engine_clip())
+    for split in (training_split(key), *dataset_card(key).splits):
+        try:
+            (sequence, *_) = open_dataset(key, root, split)
+        except InputError:
+            continue
+        holds = sequence.holds
+        return sequence if holds.lens and holds.poses and holds.depth else None
+    return None
+
+
+@pytest.mark.parametrize("key", THERE)
+def test_every_set_gives_samples(tmp_path, key):
+    sequence = miniature_of(key, tmp_path)
+    if sequence is None:
+        # Masks or tracks alone.
+        assert key in ("davis", "tapvid3d", "worldtrack-adt", "panoptic")
+        return
+    frames = [min(2, sequence.frame_count - 1), 0]
+    sample = truth_sample(sequence, frames, image_hw=(16, 24))
+    assert sample.supervised[0].diagonal().all() and sample.valid.float().mean() > 0.3
+    lens, poses = sample.intrinsics[0].double(), sample.world_from_camera[0].double()
+    centres = torch.from_numpy(np.mgrid[:16, :24][::-1].copy()).permute(1, 2, 0) + 0.5
+    for k in range(2):
+        camera = (sample.points[0, k, k].double() - poses[k, :3, 3]) @ poses[k, :3, :3]
+        image = (camera @ lens[k].T)[sample.valid[0, k]]
+        off = (image[:, :2] / image[:, 2:] - centres[sample.valid[0, k]]).abs().amax(1)
+        # Points of a laser, and those of tracks, lie where they are, not on the pixel's ray.
+        assert off.median() < 0.6 and off.max() < 1.5, key
+
+
+@pytest.mark.parametrize("name", ["vdpm-miniature", "dpm-miniature", "dept3r-miniature"])
+def test_mixtures_read_the_sets_that_are_given(tmp_path, name):
+    """All sets of a mixture whose readers are there; the engine stands in for the others."""
+    config = recipe(name)
+    places = {}
+    for each in config.sets:
+        if each.key in THERE:
+            sequence = miniature_of(each.key, tmp_path / each.key)
+            if sequence is not None and sequence.frame_count > 3:
+                places[each.key] = str(tmp_path / each.key)
+    phases = (Phase(frames=2, pixels=900, batch=8, largest_span=3),)
+    config = dataclasses.replace(config, phases=phases, phases_in_turn=False, groups_held=1)
+    stream = SampleStream(with_data(dataclasses.replace(config, draws_per_clip=1), places))
+    read = set()
+    for step in range(4):
+        sample = stream.sample(step)
+        plan = stream._groups[step].plan
+        assert sample.valid.flatten(1).any(1).all() and torch.isfinite(sample.points).all()
+        for place, each in enumerate(plan.sets):
+            read |= {each.key} if place in plan.read else set()
+            if each.supervises == "own_time":
+                assert torch.equal(sample.supervised[place], torch.eye(2, dtype=torch.bool))
+            if each.still and each.key not in places:
+                assert not sample.moving[place].any()
+    assert read <= set(places) and (not places or read)
 
 
 # ---- a run -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.errors import InputError
 from dynapoint.progress import complain
 from dynapoint.training.samples import SamplingConfig, choose_frames
-from dynapoint.training.truth_samples import Supervises, truth_sample
+from dynapoint.training.truth_samples import KNOWN_SHARE, Supervises, truth_sample
 from dynapoint.types import TruthSample
 
 MOST_FAILURES = 50
@@ -89,10 +89,17 @@ class DataSets:
         chosen = self._sets[key]
         for attempt in range(MOST_FAILURES):
             turn = (number + attempt * step_numbers) * self.world_size + self.rank
-            sequence, frames, kept = self._draw(chosen, turn, sampling)
+            sequence, frames, generator = self._draw(chosen, turn, sampling)
+            share, coin = torch.rand(2, generator=generator).tolist()
             try:
                 return truth_sample(
-                    sequence, frames, image_hw=image_hw, supervises=supervises, kept=kept
+                    sequence,
+                    frames,
+                    image_hw=image_hw,
+                    supervises=supervises,
+                    # Sparse motion leaves few pixels: half the samples have all, at their own times.
+                    least_known=KNOWN_SHARE if coin < 0.5 else 0.0,
+                    kept=sampling.centre_crop + (1 - sampling.centre_crop) * share,
                 )
             except InputError as error:
                 self.skipped[key] += 1
@@ -105,8 +112,8 @@ class DataSets:
 
     def _draw(
         self, chosen: _OpenSet, turn: int, sampling: SamplingConfig
-    ) -> tuple[TruthSequence, list[int], float]:
-        """Sequence, frames (the reference first) and the share of the pictures that is kept."""
+    ) -> tuple[TruthSequence, list[int], torch.Generator]:
+        """Sequence, frames (the reference first), and what draws the rest of the sample."""
         least = max(sampling.frames - 1, sampling.smallest_span)
         ends = np.cumsum(np.maximum(chosen.lengths - least, 0))
         starts = int(ends[-1])
@@ -126,9 +133,7 @@ class DataSets:
         generator = torch.Generator().manual_seed(int(state))
         offsets = choose_frames(1, available, sampling, generator)[0]
         frames = (offsets - offsets.min() + first).tolist()
-        least_kept = sampling.centre_crop
-        kept = least_kept + (1 - least_kept) * float(torch.rand((), generator=generator))
-        return chosen.sequences[index], frames, kept
+        return chosen.sequences[index], frames, generator
 
 
 # Some sets of a mixture in turn, and the passes before and after a border.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -117,6 +117,7 @@ def truth_sample(
     *,
     image_hw: tuple[int, int],
     supervises: Supervises = "all",
+    least_known: float = 0.0,
     kept: float = 1.0,
 ) -> TruthSample:
     """A batch of one: some frames of a sequence, in the camera of the first one given.
@@ -124,13 +125,28 @@ def truth_sample(
     A map is supervised where the sequence has truth for it (`Holds.motion`) and `supervises` lets
     it; a pixel is valid where all supervised maps of its frame are known. A map without truth
     holds the frame's own points. Where the set has no visibility, a point is seen unless its pixel
-    shows less depth; without masks of what moves, the points tell what does.
+    shows less depth. What moves is said of frames with truth at other times, by masks where there
+    are any, else by the points.
+
+    Args:
+        sequence: Has a lens, poses and depth.
+        frames: Their numbers, the reference first.
+        image_hw: The size of the sample's images.
+        supervises: "own_time" leaves out what is known of other times.
+        least_known: Of a set whose motion is sparse, a map is supervised that knows more than this
+            share of the frame's points; what is known at all times is fewer pixels then.
+        kept: The share of the pictures' sides that is kept about the centre.
 
     Raises:
         InputError: A file is missing or damaged, or a frame has no pose, or no truth at all.
     """
     views = [_View(sequence, frame, image_hw, kept) for frame in frames]
-    sources = [_source(sequence, views, place, supervises) for place in range(len(views))]
+    if sequence.holds.motion == "dense":
+        least_known = KNOWN_SHARE
+    sources = []
+    for place in range(len(views)):
+        maps = _maps(sequence, frames, place, supervises, least_known)
+        sources.append(_source(sequence, views, place, maps))
     first_from_world = np.linalg.inv(views[0].world_from_camera)
     valid = np.stack([each.valid for each in sources])
     world = np.stack([each.points for each in sources], axis=1)
@@ -193,6 +209,9 @@ class _View:
         return ~(camera[..., 2] > SHOWS_THROUGH * self.depth[row, column])
 
 
+_Map: TypeAlias = Float32[np.ndarray, "height width xyz=3"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Source:
     """What a sample says of the pixels of one frame; points are in the sequence's world."""
@@ -205,11 +224,10 @@ class _Source:
 
 
 def _source(
-    sequence: TruthSequence, views: Sequence[_View], place: int, supervises: Supervises
+    sequence: TruthSequence, views: Sequence[_View], place: int, maps: Sequence[_Map | None]
 ) -> _Source:
-    """The truth of the frame at `place` among those of a sample."""
+    """The truth of the frame at `place` among those of a sample, from its maps."""
     view = views[place]
-    maps = _maps(sequence, [each.frame for each in views], place, supervises)
     told = {time: each for time, each in enumerate(maps) if each is not None}
     known = np.logical_and.reduce([np.isfinite(each).all(axis=-1) for each in told.values()])
     pixel, valid = view.window.chosen(known)
@@ -228,7 +246,9 @@ def _source(
                 visible[time] &= _taken(sequence.visible(view.frame, views[time].frame), pixel)
             else:
                 visible[time] &= views[time].before_all(points[time])
-    if sequence.holds.moving:
+    if len(told) == 1:
+        moving = np.zeros_like(valid)
+    elif sequence.holds.moving:
         moving = valid & _taken(sequence.moving(view.frame), pixel)
     else:
         far = np.linalg.norm(points - points[place], axis=-1).max(axis=0)
@@ -244,8 +264,12 @@ def _source(
 
 
 def _maps(
-    sequence: TruthSequence, frames: Sequence[int], place: int, supervises: Supervises
-) -> list[Float32[np.ndarray, "height width xyz=3"] | None]:
+    sequence: TruthSequence,
+    frames: Sequence[int],
+    place: int,
+    supervises: Supervises,
+    least_known: float,
+) -> list[_Map | None]:
     """The points of a frame at the times of all frames; None where there is no truth."""
     frame, motion = frames[place], sequence.holds.motion
     own = sequence.points(frame, frame)
@@ -253,12 +277,11 @@ def _maps(
         return [own if time == frame else None for time in frames]
     if motion == "still":
         return [own for _ in frames]
-    there = int(np.isfinite(own).all(axis=-1).sum())
-    least = max(1.0, KNOWN_SHARE * there) if motion == "dense" else 1.0
-    maps: list[Float32[np.ndarray, "height width xyz=3"] | None] = []
+    least = least_known * np.isfinite(own).all(axis=-1).sum()
+    maps: list[_Map | None] = []
     for time in frames:
         points = own if time == frame else sequence.points(frame, time)
-        enough = time == frame or np.isfinite(points).all(axis=-1).sum() >= least
+        enough = time == frame or np.isfinite(points).all(axis=-1).sum() > least
         maps.append(points if enough else None)
     return maps
 
