@@ -464,7 +464,7 @@ THERE = [
 
 
 def miniature_of(key, root):
-    """Write a set's miniature and find a sequence of it that can be trained on, if there is one."""
+    """Write a set's miniature; a sequence of it that can be trained on, if any, and its split."""
     import_module(f"miniatures.{MODULES[key]}").write_miniature(root, engine_clip())
     for split in (training_split(key), *dataset_card(key).splits):
         try:
@@ -472,13 +472,13 @@ def miniature_of(key, root):
         except InputError:
             continue
         holds = sequence.holds
-        return sequence if holds.lens and holds.poses and holds.depth else None
-    return None
+        return (sequence if holds.lens and holds.poses and holds.depth else None), split
+    raise AssertionError(f"no split of {key} is in its miniature")
 
 
 @pytest.mark.parametrize("key", THERE)
 def test_every_set_gives_samples(tmp_path, key):
-    sequence = miniature_of(key, tmp_path)
+    sequence, _ = miniature_of(key, tmp_path)
     if sequence is None:
         # Masks or tracks alone.
         assert key in ("davis", "tapvid3d", "worldtrack-adt", "panoptic")
@@ -497,15 +497,15 @@ def test_every_set_gives_samples(tmp_path, key):
 
 
 @pytest.mark.parametrize("name", ["vdpm-miniature", "dpm-miniature", "dept3r-miniature"])
-def test_mixtures_read_the_sets_that_are_given(tmp_path, name):
+def test_mixtures_read_the_sets_that_are_given(tmp_path, name, monkeypatch):
     """All sets of a mixture whose readers are there; the engine stands in for the others."""
     config = recipe(name)
-    places = {}
+    places, splits = {}, {}
     for each in config.sets:
         if each.key in THERE:
-            sequence = miniature_of(each.key, tmp_path / each.key)
-            if sequence is not None and sequence.frame_count > 3:
-                places[each.key] = str(tmp_path / each.key)
+            places[each.key] = str(tmp_path / each.key)
+            _, splits[each.key] = miniature_of(each.key, tmp_path / each.key)
+    monkeypatch.setattr(data_sets, "training_split", splits.__getitem__)
     phases = (Phase(frames=2, pixels=900, batch=8, largest_span=3),)
     config = dataclasses.replace(config, phases=phases, phases_in_turn=False, groups_held=1)
     stream = SampleStream(with_data(dataclasses.replace(config, draws_per_clip=1), places))

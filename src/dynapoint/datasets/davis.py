@@ -80,12 +80,12 @@ class DavisSequence(TruthSequence):
         return listed(self.root / _PICTURES / self.name, "*.jpg", _LAYOUT)
 
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames have a picture."""
         return len(self._pictures)
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of the pictures."""
         return image_size(self._pictures[0])
 

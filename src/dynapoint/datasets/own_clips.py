@@ -87,12 +87,12 @@ class ShortClip(TruthSequence):
         return frame_files(self.folder)
 
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames have a picture."""
         return len(self._frames)
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of the pictures."""
         return image_size(self._frames[0])
 
@@ -192,12 +192,12 @@ class LongClipSequence(TruthSequence):
             raise damaged(path, f"{type(error).__name__}: {error}") from error
 
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames the clip has."""
         return self._size[0]
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of the pictures."""
         return self._size[1:]
 

@@ -79,12 +79,12 @@ class MaskedPictures(TruthSequence):
         return images_in_folder(self.folder)
 
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames have a picture."""
         return len(self._pictures)
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of the pictures."""
         return image_size(self._pictures[0])
 
@@ -111,17 +111,17 @@ class ToldSequence(TruthSequence):
         return read_told(self.folder)
 
     @cached_property
-    def frame_count(self) -> int:
+    def frame_count(self) -> int:  # type: ignore[override]
         """How many frames have a picture."""
         return len(self._told.frames)
 
     @cached_property
-    def image_hw(self) -> tuple[int, int]:
+    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
         """Height and width of the pictures."""
         return image_size(self._told.frames[0].picture)
 
     @cached_property
-    def holds(self) -> Holds:
+    def holds(self) -> Holds:  # type: ignore[override]
         """What the folder says, and which files lie beside it."""
         frames = self._told.frames
         boxed = all(each.lidar and each.boxes for each in frames)

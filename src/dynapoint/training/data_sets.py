@@ -97,7 +97,7 @@ class DataSets:
                     frames,
                     image_hw=image_hw,
                     supervises=supervises,
-                    # Sparse motion leaves few pixels: half the samples have all, at their own times.
+                    # Sparse motion leaves few pixels: half the samples have all, at own times.
                     least_known=KNOWN_SHARE if coin < 0.5 else 0.0,
                     kept=sampling.centre_crop + (1 - sampling.centre_crop) * share,
                 )
