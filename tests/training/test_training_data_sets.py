@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import threading
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -22,6 +23,7 @@ from dynapoint.training.changes import with_data
 from dynapoint.training.clip_pool import ClipPool
 from dynapoint.training.data_sets import MOST_FAILURES, DataSets
 from dynapoint.training.data_stream import MOST_CLIPS, SampleStream
+from dynapoint.training.reading_ahead import ReadingAhead
 from dynapoint.training.recipes import recipe
 from dynapoint.training.run import train
 from dynapoint.training.samples import SamplingConfig, choose_frames, draw_sample
@@ -398,6 +400,29 @@ def test_samples_stand_where_their_sets_were_drawn(own_clips, folders):
         assert torch.equal(getattr(again.sample(2), part.name), getattr(sample, part.name))
     other = SampleStream(config, rank=1, world_size=2).sample(2)
     assert not torch.equal(other.images, sample.images)
+
+
+def test_the_next_step_is_read_ahead():
+    asked, go_on = [], threading.Event()
+
+    def read(step):
+        asked.append((step, threading.current_thread() is threading.main_thread()))
+        if step == 3:
+            go_on.set()
+        if step == 5:
+            raise InputError("damaged")
+        return step * 10
+
+    ahead = ReadingAhead(read)
+    assert [ahead.of(step) for step in (0, 1, 2)] == [0, 10, 20]
+    # Step 3 is read though nobody has asked for it yet.
+    assert go_on.wait(10)
+    assert ahead.of(3) == 30 and ahead.of(4) == 40
+    assert [step for step, _ in asked[:5]] == [0, 1, 2, 3, 4] and not any(own for _, own in asked)
+    with pytest.raises(InputError, match="damaged"):
+        ahead.of(5)
+    # A step that is not the next one is read when it is asked for.
+    assert ahead.of(8) == 80
 
 
 def test_a_mixture_of_read_sets_alone_renders_nothing(own_clips, folders, monkeypatch):

@@ -12,6 +12,7 @@ from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.training.data_sets import DataSets
 from dynapoint.training.mixture import DataSet, held_still, shares
+from dynapoint.training.reading_ahead import ReadingAhead
 from dynapoint.training.samples import SamplingConfig, augmented, draw_sample, every, stacked
 from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
@@ -147,9 +148,10 @@ def check_batch(config: TrainConfig) -> None:
 class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
-    Samples of the sets that `config.data` has folders of are read instead, new ones at each step.
-    The group of a step and everything random in it follow from the step's number alone, so a
-    resumed run continues exactly. Raises ConfigError for batches beyond `MOST_CLIPS`.
+    Samples of the sets that `config.data` has folders of are read instead, new ones at each step
+    and those of the next step ahead. The group of a step and everything random in it follow from
+    the step's number alone, so a resumed run continues exactly. Raises ConfigError for batches
+    beyond `MOST_CLIPS`.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class SampleStream:
         self.device = device
         self._groups: dict[int, _Group] = {}
         self.data = DataSets(config.data, seed=config.seed, rank=rank, world_size=world_size)
+        self._read = ReadingAhead(self._read_of)
 
     def group_of(self, step: int) -> int:
         """The group of clips that a step draws from: steps cycle through the newest groups."""
@@ -189,32 +192,40 @@ class SampleStream:
         if not group.plan.read:
             assert rendered is not None
             return group.plan.mask(rendered, phase.frames)
-        read = [self._read(step, place, group.plan, sampling) for place in group.plan.read]
+        device = torch.device(self.device)
+        read = [
+            every(each, lambda values: on_device(values, device)) for each in self._read.of(step)
+        ]
         sample = group.plan.in_order(rendered, read)
         return group.plan.mask(sample, phase.frames)
 
-    def _read(
-        self, step: int, place: int, plan: GroupPlan, sampling: SamplingConfig
-    ) -> TruthSample:
-        """The sample at a place of the batch, from the files of its set."""
-        chosen = plan.sets[place]
-        sample = self.data.sample(
-            chosen.key,
-            step * MOST_CLIPS + place,
-            sampling,
-            image_hw=plan.image_hw,
-            supervises=chosen.supervises,
-            step_numbers=MOST_CLIPS,
-        )
-        state = np.random.SeedSequence([self.config.seed, self.rank, 2, step, place])
-        generator = torch.Generator().manual_seed(int(state.generate_state(1)[0]))
-        on_its_device = every(sample, lambda values: on_device(values, torch.device(self.device)))
-        return augmented(on_its_device, sampling, generator)
+    def _read_of(self, step: int) -> list[TruthSample]:
+        """The samples of a step that come from files, on the CPU."""
+        phase = self.phase_of(step)
+        plan, sampling = self._plan(self.group_of(step), phase), sampling_of(self.config, phase)
+        samples = []
+        for place in plan.read:
+            chosen = plan.sets[place]
+            sample = self.data.sample(
+                chosen.key,
+                step * MOST_CLIPS + place,
+                sampling,
+                image_hw=plan.image_hw,
+                supervises=chosen.supervises,
+                step_numbers=MOST_CLIPS,
+            )
+            state = np.random.SeedSequence([self.config.seed, self.rank, 2, step, place])
+            generator = torch.Generator().manual_seed(int(state.generate_state(1)[0]))
+            samples.append(augmented(sample, sampling, generator))
+        return samples
 
-    def _render(self, index: int, phase: Phase) -> _Group:
+    def _plan(self, index: int, phase: Phase) -> GroupPlan:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
         first = (index * self.world_size + self.rank) * MOST_CLIPS
-        plan = plan_group(self.config, phase, rng=rng, first_seed=first)
+        return plan_group(self.config, phase, rng=rng, first_seed=first)
+
+    def _render(self, index: int, phase: Phase) -> _Group:
+        plan = self._plan(index, phase)
         scenes = [each.build() for each in plan.scenes]
         clips = None
         if scenes:
