@@ -425,6 +425,22 @@ def test_the_next_step_is_read_ahead():
     assert ahead.of(8) == 80
 
 
+def test_reading_ahead_reads_the_same(own_clips):
+    config = mixed_config({"clips": str(own_clips)}, mirror=True, photometric=1.0)
+    there = SampleStream(config)
+    wanted = [there._read(step) for step in range(3)]
+    ahead = SampleStream(config, device="cuda")
+    assert isinstance(ahead._read.__self__, ReadingAhead)
+    found = [ahead._read(step) for step in range(3)]
+    # Before 3.11.8, Python cannot read one array and import a module (as tests do) at once.
+    ahead._read.__self__._thread.shutdown()
+    for one, other in zip(wanted, found, strict=True):
+        assert len(one) == len(other) == 6
+        for a, b in zip(one, other, strict=True):
+            for part in dataclasses.fields(TruthSample):
+                assert torch.equal(getattr(a, part.name), getattr(b, part.name))
+
+
 def test_a_mixture_of_read_sets_alone_renders_nothing(own_clips, folders, monkeypatch):
     monkeypatch.setattr("dynapoint.training.data_stream.render_clips", None)
     config = mixed_config({"clips": str(own_clips), "real-folders": str(folders)})

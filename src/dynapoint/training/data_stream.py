@@ -148,10 +148,10 @@ def check_batch(config: TrainConfig) -> None:
 class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
-    Samples of the sets that `config.data` has folders of are read instead, new ones at each step
-    and those of the next step ahead. The group of a step and everything random in it follow from
-    the step's number alone, so a resumed run continues exactly. Raises ConfigError for batches
-    beyond `MOST_CLIPS`.
+    Samples of the sets that `config.data` has folders of are read instead, new ones at each step;
+    where a GPU does the network's work, those of the next step are read meanwhile. The group of a
+    step and everything random in it follow from the step's number alone, so a resumed run continues
+    exactly. Raises ConfigError for batches beyond `MOST_CLIPS`.
     """
 
     def __init__(
@@ -164,7 +164,9 @@ class SampleStream:
         self.device = device
         self._groups: dict[int, _Group] = {}
         self.data = DataSets(config.data, seed=config.seed, rank=rank, world_size=world_size)
-        self._read = ReadingAhead(self._read_of)
+        # On a CPU the network has need of all cores itself.
+        ahead = torch.device(device).type != "cpu"
+        self._read = ReadingAhead(self._read_of).of if ahead else self._read_of
 
     def group_of(self, step: int) -> int:
         """The group of clips that a step draws from: steps cycle through the newest groups."""
@@ -193,9 +195,7 @@ class SampleStream:
             assert rendered is not None
             return group.plan.mask(rendered, phase.frames)
         device = torch.device(self.device)
-        read = [
-            every(each, lambda values: on_device(values, device)) for each in self._read.of(step)
-        ]
+        read = [every(each, lambda values: on_device(values, device)) for each in self._read(step)]
         sample = group.plan.in_order(rendered, read)
         return group.plan.mask(sample, phase.frames)
 
