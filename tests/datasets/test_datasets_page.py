@@ -66,13 +66,16 @@ def table(folder):
     ]
     for key in keys():
         card = dataset_card(key)
-        needs = f" Needs `pip install 'dynapoint[{card.extra}]'`." if card.extra else ""
+        # A layout is a path or a sentence.
+        layout = card.layout if " " in card.layout else f"`{card.layout}`"
+        extra = card.extra if "[" in card.extra else f"dynapoint[{card.extra}]"
+        needs = f" Needs `pip install '{extra}'`." if card.extra else ""
         cells = [
             f"`{card.key}`",
             f"{card.title}: {card.source}",
             truth_of(key, folder / key),
             ", ".join(card.splits),
-            card.layout + needs,
+            layout + needs,
             card.proven,
             card.licence,
         ]
