@@ -206,7 +206,7 @@ class _View:
         height, width = self.depth.shape
         column = np.clip(xy[..., 0] + self.window.left, 0, width - 1).astype(np.int64)
         row = np.clip(xy[..., 1] + self.window.top, 0, height - 1).astype(np.int64)
-        return np.logical_not(camera[..., 2] > SHOWS_THROUGH * self.depth[row, column])
+        return np.asarray(~(camera[..., 2] > SHOWS_THROUGH * self.depth[row, column]))
 
 
 _Map: TypeAlias = Float32[np.ndarray, "height width xyz=3"]
