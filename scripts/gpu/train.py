@@ -6,8 +6,8 @@ Run it from a checkout, with one process or under torchrun:
     torchrun --nproc-per-node 8 scripts/gpu/train.py nano --output runs/nano
     python scripts/gpu/train.py vdpm --start-from vggt/model.pt --output runs/vdpm
 
-It needs torch, NumPy, safetensors, jaxtyping and tqdm; --bench and --real also need Pillow. The
-result is DIR/weights.safetensors, and DIR/training.pt to resume from. The options are those of
+It needs torch, NumPy, safetensors, jaxtyping and tqdm; --data, --bench and --real also need Pillow.
+The result is DIR/weights.safetensors, and DIR/training.pt to resume from. The options are those of
 `dynapoint train`.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+from dynapoint.datasets.places import data_places
 from dynapoint.errors import ConfigError, DynapointError
 from dynapoint.training.options import OPTIONS, Option, check_options
 from dynapoint.training.run import train
@@ -34,6 +35,7 @@ def parse_arguments(words: list[str] | None = None) -> dict[str, Any]:
     given["real"] = tuple(given["real"])
     try:
         changes = check_options(given)
+        given["data"] = data_places(given["data"])
     except ConfigError as error:
         parser.error(str(error))
     run = {option.name: given[option.name] for option in OPTIONS if not option.changes_recipe}

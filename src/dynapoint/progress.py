@@ -378,6 +378,13 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def complain(line: str) -> None:
+    """Print a line on standard error, beside what is shown."""
+    work = _CURRENT.get()
+    with nullcontext() if work is None else work.display.aside(), suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
 def _number(count: int | None) -> float | None:
     """As a number of steps; none at all are as good as unknown."""
     return float(count) if count else None

@@ -129,11 +129,23 @@ def test_folders_of_real_pictures(tmp_path):
         listed.write_text(text)
         with pytest.raises(InputError, match="cannot be read as real pictures"):
             check_real_folder(tmp_path)
-    listed.write_text(json.dumps({"frames": [{"file": "a.png"}]}))
+    frame = {"file": "a.png", "K_fx_fy_cx_cy": [1, 1, 0, 0], "T_wc": np.eye(4).tolist()}
+    listed.write_text(json.dumps({"frames": [frame]}))
     with pytest.raises(InputError, match="none of the pictures"):
         check_real_folder(tmp_path)
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a.png")
     check_real_folder(tmp_path)
+    del frame["K_fx_fy_cx_cy"]
+    listed.write_text(json.dumps({"frames": [frame]}))
+    with pytest.raises(InputError, match="cannot be read as real pictures"):
+        check_real_folder(tmp_path)
+
+
+def test_folders_to_train_on(tmp_path):
+    words = ["train", "smoke", "-o", tmp_path / "run", "--data"]
+    (tmp_path / "empty").mkdir()
+    line = refused_without_torch(*words, f"clips={tmp_path / 'empty'}")
+    assert "no clip in it" in line and not (tmp_path / "run").exists()
 
 
 def test_of_many_scenes_that_are_refused_every_one_is_said(tmp_path, capsys):

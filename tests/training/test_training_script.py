@@ -91,12 +91,14 @@ def test_all_arguments_reach_the_run(script, monkeypatch):
 
     monkeypatch.setattr(script, "train", spy)
     words = "nano -o o --start-from w --bench b --real c d --max-seconds 9 --device cpu --seed 7"
+    words += " --data clips=e davis=f"
     assert script.main(words.split()) == 0
     expected = {
         "recipe": "nano",
         "output": Path("o"),
         "resume": False,
         "start_from": Path("w"),
+        "data": {"clips": Path("e"), "davis": Path("f")},
         "bench": Path("b"),
         "real": (Path("c"), Path("d")),
         "device": "cpu",
@@ -114,6 +116,7 @@ def test_its_options_are_those_of_the_command(script, monkeypatch):
     monkeypatch.setattr(cli.train, "said_of_files", lambda *_: {})
     monkeypatch.setattr(cli.train, "check_places", lambda **_: None)
     values = {int: "7", float: "0.25", Path: "some", str: "word", tuple[Path, ...]: "some"}
+    values[tuple[str, ...]] = "clips=some"
     for option in OPTIONS:
         if option.positional or option.name in ("output", "resume"):
             continue

@@ -14,6 +14,7 @@ from dynapoint.cli.common import (
     print_json,
     said_of_files,
 )
+from dynapoint.datasets.places import data_places
 from dynapoint.errors import ConfigError
 from dynapoint.progress import shown
 from dynapoint.training.options import OPTIONS, Option, check_options, check_places
@@ -103,7 +104,7 @@ class Synth:
 
 @dataclass(frozen=True, kw_only=True)
 class _Train:
-    """Train a network on clips that the package makes itself.
+    """Train a network on clips that the package makes itself, and on data sets.
 
     What --batch and all options from --steps on say takes the place of what the recipe says.
     """
@@ -116,10 +117,11 @@ class _Train:
         given = {option.name: getattr(self, option.name) for option in OPTIONS}
         try:
             changes = check_options(given)
+            given["data"] = data_places(given["data"])
         except ConfigError as error:
             raise UsageError(str(error)) from error
         check_name(given["recipe"])
-        check_places(bench=given["bench"], real=given["real"])
+        check_places(bench=given["bench"], real=given["real"], data=given["data"])
         # What loads torch comes after all that can be refused without it.
         from dynapoint.training.run import train  # noqa: PLC0415
 

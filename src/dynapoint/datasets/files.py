@@ -1,15 +1,18 @@
 """Files of data sets, read with errors of one line that name the file and its fault."""
 
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, Real, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, Real, UInt8, UInt16
 from PIL import Image
 
 from dynapoint.data.images import read_image
 from dynapoint.errors import InputError
+
+_FLAGS = {"True": 1.0, "False": 0.0}
 
 
 def need_folder(path: Path, layout: str) -> Path:
@@ -214,7 +217,110 @@ def stamp(path: Path) -> tuple[Path, int, int]:
     return path, status.st_mtime_ns, status.st_size
 
 
+def rigid_inverse(
+    path: Path, motion: Float64[np.ndarray, "rows columns=4"]
+) -> Float64[np.ndarray, "4 4"]:
+    """The inverse of a rigid motion that a file tells, of which three rows count.
+
+    Raises:
+        InputError: It is none.
+    """
+    turn, shift = motion[:3, :3], motion[:3, 3]
+    # NaN is refused, too.
+    if not np.abs(turn @ turn.T - np.eye(3)).max() < 0.01 or not np.linalg.det(turn) > 0:
+        raise damaged(path, "a pose in it has no rotation")
+    inverse = np.eye(4)
+    inverse[:3, :3] = turn.T
+    inverse[:3, 3] = -turn.T @ shift
+    return inverse
+
+
 def damaged(path: Path, fault: str) -> InputError:
     """The error for a file that cannot be used."""
     said = " ".join(fault.split())[:200]
     return InputError(f"{path}: damaged ({said}); download this part of the data set again")
+
+
+def numbered(folder: Path, name: str, first: int, layout: str) -> list[Path]:
+    """The files `name.format(number)` of a folder, whose numbers run on from `first`.
+
+    Raises:
+        InputError: There are none, or a number is left out.
+    """
+    found = listed(folder, re.sub(r"\{[^}]*\}", "*", name), layout)
+    for number, path in enumerate(found, first):
+        wanted = name.format(number)
+        if path.name != wanted:
+            raise InputError(
+                f"{folder / wanted}: no such file, but there is {path.name}; "
+                "download this part of the data set again"
+            )
+    return found
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """Where a picture is not black.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        with Image.open(need_file(path)) as picture:
+            picture.load()
+            values = np.asarray(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    return values != 0 if values.ndim == 2 else (values[..., :3] != 0).any(axis=-1)
+
+
+def read_h5(path: Path, key: str) -> np.ndarray:
+    """An array of an HDF5 file.
+
+    Raises:
+        InputError: The file is missing or damaged, or lacks the array; or h5py is not installed.
+    """
+    try:
+        import h5py  # noqa: PLC0415 - an extra.
+    except ImportError as error:
+        raise InputError(
+            f"{path}: HDF5 needs h5py, which is not installed; pip install 'dynapoint[datasets]'"
+        ) from error
+    need_file(path)
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.get(key)
+            if isinstance(found, h5py.Dataset):
+                return np.asarray(found[()])
+    # Damaged bytes make HDF5 raise OSError, RuntimeError, KeyError, ValueError and others.
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    raise damaged(path, f"it has no {key}")
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Float64[np.ndarray, "row column"]:
+    """Columns of a text file whose first line names them; True counts as 1 and False as 0.
+
+    Raises:
+        InputError: It is missing, or no such file, or lacks a column.
+    """
+    try:
+        lines = need_file(path).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    names = lines[0].split()
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise damaged(path, f"its first line has no {', '.join(missing)}")
+    places = [names.index(column) for column in columns]
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != len(names):
+            raise damaged(path, f"line {number} has {len(words)} words, not {len(names)}")
+        try:
+            rows.append([float(_FLAGS.get(words[place], words[place])) for place in places])
+        except ValueError as error:
+            raise damaged(path, f"line {number}: {error}") from error
+    return np.array(rows, np.float64).reshape(-1, len(columns))

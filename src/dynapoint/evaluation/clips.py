@@ -1,58 +1,14 @@
-"""Clips with exact truth, read from disk (the format of the rendered bench and of `synth`)."""
+"""Clips with exact truth that are read whole, as the scorer of rendered clips takes them."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
-from PIL import Image, UnidentifiedImageError
+from dynapoint.datasets import clip_folders
+from dynapoint.datasets.clip_folders import TRUTH_FILE, TruthClip
+from dynapoint.errors import InputError, SceneError
 
-from dynapoint.errors import SceneError
-from dynapoint.geometry.arrays import pixel_centres
-
-TRUTH_FILE = "gt.npz"
-_TRUTH_KEYS = ("points", "visible", "instance", "K", "world_from_camera", "stride")
-_FRAME_NAME = re.compile(r"rgb_(\d+)\.(jpg|jpeg|png)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TruthClip:
-    """A short clip and where every grid pixel's surface point is at every time.
-
-    `points[t, i]` holds the surface seen at the grid pixels of frame i where it is at time t, in
-    the camera of frame 0, OpenCV axes, scene units; NaN where the pixel sees no surface (sky).
-    `visible[t, i]` says whether camera t sees that point at time t. `instance` numbers surfaces,
-    + 100 where they move, 255 for none. `intrinsics` are in pixels of `images`, pixel centres at
-    half-integers; `world_from_camera` maps camera i to the camera of frame 0. Grid row r, column c
-    is the image pixel (stride // 2 + r * stride, stride // 2 + c * stride).
-    """
-
-    name: str
-    images: UInt8[np.ndarray, "frame height width rgb=3"]
-    points: Float32[np.ndarray, "time frame grid_height grid_width xyz=3"]
-    visible: Bool[np.ndarray, "time frame grid_height grid_width"]
-    instance: UInt8[np.ndarray, "frame grid_height grid_width"]
-    intrinsics: Float[np.ndarray, "3 3"]
-    world_from_camera: Float[np.ndarray, "frame 4 4"]
-    stride: int
-
-    @property
-    def frame_count(self) -> int:
-        """How many frames, and so times, the clip has."""
-        return int(self.points.shape[1])
-
-    @property
-    def image_hw(self) -> tuple[int, int]:
-        """Height and width of the images in pixels."""
-        return int(self.images.shape[1]), int(self.images.shape[2])
-
-    @property
-    def grid_xy(self) -> Float[np.ndarray, "grid xy=2"]:
-        """Pixel centres (column, row) of the grid in row-major order, in pixels of the images."""
-        height, width = self.points.shape[2:4]
-        steps = pixel_centres((height, width)) - 0.5
-        return (self.stride // 2 + 0.5 + self.stride * steps).reshape(-1, 2)
+__all__ = ["TRUTH_FILE", "TruthClip", "find_clips", "read_clip"]
 
 
 def find_clips(path: Path) -> list[Path]:
@@ -61,20 +17,8 @@ def find_clips(path: Path) -> list[Path]:
     Raises:
         SceneError: there is no such folder, or no clip in it.
     """
-    if not path.is_dir():
-        raise SceneError(
-            f"{path}: no such folder; wanted a clip (a folder with {TRUTH_FILE} and rgb_00.jpg …) "
-            "or a folder of clips. Make some with `dynapoint synth -o OUT --clips N --seed S`."
-        )
-    if (path / TRUTH_FILE).is_file():
-        return [path]
-    found = sorted(child for child in path.iterdir() if (child / TRUTH_FILE).is_file())
-    if not found:
-        raise SceneError(
-            f"{path}: no clip in it; wanted {TRUTH_FILE} there or in a folder directly inside. "
-            "Name a clip or a folder of clips."
-        )
-    return found
+    with _of_a_clip():
+        return clip_folders.find_clips(path)
 
 
 def read_clip(path: Path) -> TruthClip:
@@ -83,103 +27,14 @@ def read_clip(path: Path) -> TruthClip:
     Raises:
         SceneError: a file is missing or damaged, or the parts do not fit each other.
     """
-    truth = _read_truth(path / TRUTH_FILE)
-    images = _read_images(path)
-    points = truth["points"]
-    stride = int(truth["stride"])
-    _check_fit(path, truth=truth, images=images)
-    return TruthClip(
-        name=path.name,
-        images=images,
-        points=points.astype(np.float32),
-        visible=truth["visible"].astype(bool),
-        instance=truth["instance"].astype(np.uint8),
-        intrinsics=truth["K"].astype(np.float64),
-        world_from_camera=truth["world_from_camera"].astype(np.float64),
-        stride=stride,
-    )
+    with _of_a_clip():
+        return clip_folders.read_clip(path)
 
 
-def _read_truth(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise SceneError(f"{path}: missing; wanted the truth of the clip. Copy the clip again.")
+@contextmanager
+def _of_a_clip() -> Iterator[None]:
+    """What is wrong with a clip's files is a SceneError to those who ask for a clip."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            truth = {key: archive[key] for key in _TRUTH_KEYS if key in archive.files}
-    # Damaged bytes make the zip, zlib and NumPy readers raise nearly every kind of exception.
-    except Exception as error:
-        raise SceneError(
-            f"{path}: damaged ({type(error).__name__}); wanted a NumPy archive. "
-            "Copy or write the clip again."
-        ) from error
-    missing = [key for key in _TRUTH_KEYS if key not in truth]
-    if missing:
-        raise SceneError(
-            f"{path}: has no {', '.join(missing)}; wanted {', '.join(_TRUTH_KEYS)}. "
-            "Write the clip again."
-        )
-    return truth
-
-
-def _read_images(path: Path) -> UInt8[np.ndarray, "frame height width rgb=3"]:
-    named = sorted(
-        (int(match.group(1)), child)
-        for child in path.iterdir()
-        if (match := _FRAME_NAME.fullmatch(child.name))
-    )
-    if not named:
-        raise SceneError(f"{path}: no frames; wanted rgb_00.jpg, rgb_01.jpg … or PNG files.")
-    if [number for number, _ in named] != list(range(len(named))):
-        raise SceneError(
-            f"{path}: frames are numbered {[number for number, _ in named]}; "
-            "wanted every number from 0 once. Copy the clip again."
-        )
-    images = []
-    for _, file in named:
-        try:
-            with Image.open(file) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise SceneError(f"{file}: damaged image; copy or write the clip again.") from error
-    if len({image.shape for image in images}) > 1:
-        raise SceneError(f"{path}: frames differ in size; wanted one size. Write the clip again.")
-    return np.stack(images)
-
-
-def _check_fit(
-    path: Path,
-    *,
-    truth: dict[str, np.ndarray],
-    images: UInt8[np.ndarray, "frame height width rgb=3"],
-) -> None:
-    """Refuse a clip whose arrays contradict one another, before a score is made of it."""
-    shape = truth["points"].shape
-    frames = len(images)
-    if len(shape) != 5 or shape[:2] != (frames, frames) or shape[4] != 3 or 0 in shape:
-        raise SceneError(
-            f"{path}: points have shape {shape} beside {frames} images; wanted "
-            f"({frames}, {frames}, rows, columns, 3). Write the clip again."
-        )
-    wanted = {
-        "visible": shape[:4],
-        "instance": shape[1:4],
-        "K": (3, 3),
-        "world_from_camera": (frames, 4, 4),
-        "stride": (),
-    }
-    for key, wanted_shape in wanted.items():
-        if truth[key].shape != wanted_shape:
-            raise SceneError(
-                f"{path}: {key} has shape {truth[key].shape}; wanted {wanted_shape}. "
-                "Write the clip again."
-            )
-    stride = int(truth["stride"])
-    last = [stride // 2 + (count - 1) * stride for count in shape[2:4]]
-    if stride < 1 or last[0] >= images.shape[1] or last[1] >= images.shape[2]:
-        raise SceneError(
-            f"{path}: a grid of {shape[2]} x {shape[3]} with stride {stride} does not fit images "
-            f"of {images.shape[1]} x {images.shape[2]}. Write the clip again."
-        )
-    for key in ("K", "world_from_camera"):
-        if not np.isfinite(truth[key]).all():
-            raise SceneError(f"{path}: {key} is not finite. Write the clip again.")
+        yield
+    except InputError as error:
+        raise SceneError(str(error)) from error

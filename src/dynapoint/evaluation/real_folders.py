@@ -1,19 +1,16 @@
 """Folders of real pictures with some truth: lenses always, poses and depth where there are any.
 
-A folder holds `cameras.json` with `frames`, each a `file`, `K_fx_fy_cx_cy` (pixel centres at
-integers), `T_wc` (camera to world) and, where it was measured, a `depth` PNG of 16 bits in which 0
-and 65535 are unknown. A `pose_source` that begins with "none" says that poses are placeholders.
+`datasets.told_folders` says what such a folder holds.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8, UInt16
-from PIL import Image
 
+from dynapoint.datasets.files import read_picture, read_png16
+from dynapoint.datasets.told_folders import read_told
 from dynapoint.errors import InputError
 
 
@@ -43,10 +40,7 @@ def check_real_folder(folder: Path) -> None:
     Raises:
         InputError: It does.
     """
-    try:
-        _frames_there(folder)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise _unreadable(folder, error) from error
+    read_told(folder)
 
 
 def read_real_clip(folder: Path, frames: int) -> RealClip:
@@ -55,51 +49,26 @@ def read_real_clip(folder: Path, frames: int) -> RealClip:
     Raises:
         InputError: The folder lacks a file, or one cannot be read.
     """
-    try:
-        told, there = _frames_there(folder)
-        places = np.linspace(0, len(there) - 1, min(frames, len(there))).round().astype(int)
-        chosen = [there[place] for place in places]
-        images = np.stack([_picture(folder / each["file"]) for each in chosen])
-        lenses = np.stack([_matrix(each["K_fx_fy_cx_cy"]) for each in chosen])
-        poses = np.array([each["T_wc"] for each in chosen], dtype=np.float64).reshape(-1, 4, 4)
-        depth = None
-        if all("depth" in each for each in chosen):
-            depth = np.stack([np.asarray(Image.open(folder / each["depth"])) for each in chosen])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise _unreadable(folder, error) from error
-    measured = not str(told.get("pose_source", "none")).startswith("none")
+    told = read_told(folder)
+    count = min(frames, len(told.frames))
+    places = np.linspace(0, len(told.frames) - 1, count).round().astype(int)
+    chosen = [told.frames[place] for place in places]
+    images = [read_picture(each.picture) for each in chosen]
+    depths = [read_png16(each.depth) for each in chosen if each.depth is not None]
+    if len({picture.shape for picture in images}) > 1 or len({z.shape for z in depths}) > 1:
+        raise InputError(
+            f"{folder}: its pictures or its depths differ in size; give a folder of one size"
+        )
+    depth = np.stack(depths) if len(depths) == len(chosen) else None
+    poses = None
+    if told.poses_measured:
+        measured = np.stack([each.world_from_camera for each in chosen])
+        poses = np.linalg.inv(measured[0]) @ measured
     return RealClip(
         name=folder.name,
-        images=images,
-        intrinsics=lenses,
-        world_from_camera=np.linalg.inv(poses[0]) @ poses if measured else None,
+        images=np.stack(images),
+        intrinsics=np.stack([each.intrinsics for each in chosen]),
+        world_from_camera=poses,
         # 65535 says the same as 0: nothing was measured.
         depth=None if depth is None else np.where(depth == 65535, 0, depth).astype(np.uint16),
     )
-
-
-def _frames_there(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What `cameras.json` says, and the frames in it whose pictures are there."""
-    told = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))
-    there = [each for each in told["frames"] if (folder / each["file"]).is_file()]
-    if not there:
-        raise InputError(f"{folder} has none of the pictures that its cameras.json names")
-    return told, there
-
-
-def _unreadable(folder: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{folder} cannot be read as real pictures with truth ({error}); give a folder with "
-        "cameras.json and the pictures that it names"
-    )
-
-
-def _picture(path: Path) -> UInt8[np.ndarray, "height width rgb=3"]:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def _matrix(numbers: list[float]) -> Float64[np.ndarray, "3 3"]:
-    fx, fy, cx, cy = numbers
-    # Pixel centres at integers there, at half-integers here.
-    return np.array([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=np.float64)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dynapoint.datasets.registry import dataset_card
 from dynapoint.errors import ConfigError
 from dynapoint.training.checkpoints import TrainingState
 from dynapoint.training.data_stream import check_batch
+from dynapoint.training.mixture import DataSet
 from dynapoint.training.options import Plain
 from dynapoint.training.train_config import TrainConfig
 
@@ -52,11 +54,42 @@ def changed(config: TrainConfig, changes: Mapping[str, Plain]) -> TrainConfig:
     return made
 
 
-def resumed(config: TrainConfig, changes: Mapping[str, Plain], state: TrainingState) -> TrainConfig:
+def with_data(config: TrainConfig, places: Mapping[str, str]) -> TrainConfig:
+    """The configuration with sets that are read from folders.
+
+    In a mixture they take their own places, and the data engine keeps those of the sets that are
+    not given. A recipe without a mixture is trained on the given sets alone, in equal shares.
+
+    Raises:
+        ConfigError: The mixture has no such set.
+    """
+    if not places:
+        return config
+    sets = config.sets or tuple(
+        DataSet(name=dataset_card(key).title, key=key, samples=1) for key in places
+    )
+    keys = {each.key for each in sets}
+    for key in places:
+        if key not in keys:
+            raise ConfigError(
+                f"the mixture of {config.name} has no {key}; give some of {', '.join(sorted(keys))}"
+                ", or take a recipe without a mixture, e.g. nano"
+            )
+    return replace(config, sets=sets, data=dict(places))
+
+
+def resumed(
+    config: TrainConfig,
+    changes: Mapping[str, Plain],
+    state: TrainingState,
+    data: Mapping[str, str] | None = None,
+) -> TrainConfig:
     """The configuration to go on with: what the run was begun with, but for what is said anew.
 
     How many steps there are is asked for each time: a run that is resumed was to go on.
     """
-    before = json.loads(state.config_json).get("changed", {})
+    begun = json.loads(state.config_json)
+    before = begun.get("changed", {})
     begun_with = {name: value for name, value in before.items() if name != "steps"}
-    return changed(config, {**begun_with, **changes})
+    places = {**begun.get("data", {}), **(data or {})}
+    return with_data(changed(config, {**begun_with, **changes}), places)

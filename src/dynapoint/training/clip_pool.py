@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dynapoint.errors import ConfigError
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.training.data_stream import MOST_CLIPS, plan_group, sampling_of
 from dynapoint.training.samples import draw_sample
@@ -59,6 +60,11 @@ class ClipPool:
         run: int = 0,
         rendered_by_workers: bool = False,
     ) -> None:
+        if config.data:
+            raise ConfigError(
+                "a pool holds rendered clips only; train on folders of data sets by "
+                "`dynapoint train --data`"
+            )
         self.config, self.device = config, torch.device(device)
         self.held, self.draws, self.phase_now = held, draws, phase_now
         self.rendered_by_workers = rendered_by_workers

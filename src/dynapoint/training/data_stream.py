@@ -10,8 +10,10 @@ from dynapoint.models.layers.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
+from dynapoint.training.data_sets import DataSets
 from dynapoint.training.mixture import DataSet, held_still, shares
-from dynapoint.training.samples import SamplingConfig, draw_sample
+from dynapoint.training.reading_ahead import ReadingAhead
+from dynapoint.training.samples import SamplingConfig, augmented, draw_sample, every, stacked
 from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
 
@@ -52,18 +54,33 @@ class SceneRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupPlan:
-    """The scenes of a group of clips, and the data sets they stand for (none: all supervised)."""
+    """The scenes of a group of clips, and the data sets they stand for (none: all supervised).
+
+    `read` has the place in the batch of every sample that is read from a folder of its set; those
+    of scenes follow each other at the other places.
+    """
 
     image_hw: tuple[int, int]
     scenes: tuple[SceneRequest, ...]
     sets: tuple[DataSet, ...]
+    read: tuple[int, ...] = ()
 
     def mask(self, sample: TruthSample, frames: int) -> TruthSample:
         """The sample without the truth that the clips' data sets lack."""
         if not self.sets:
             return sample
         known = torch.stack([each.supervised(frames) for each in self.sets])
-        return replace(sample, supervised=on_device(known, sample.supervised.device))
+        supervised = sample.supervised & on_device(known, sample.supervised.device)
+        return replace(sample, supervised=supervised)
+
+    def in_order(self, rendered: TruthSample | None, read: list[TruthSample]) -> TruthSample:
+        """The samples of scenes and those that were read, each at its place in the batch."""
+        places = [place for place in range(len(self.sets)) if place not in self.read]
+        parts = [*([rendered] if rendered is not None else []), *read]
+        order = torch.tensor([*places, *self.read]).argsort()
+        together = stacked(parts)
+        order = on_device(order, together.images.device)
+        return every(together, lambda values: values[order])
 
 
 def plan_group(
@@ -75,13 +92,16 @@ def plan_group(
     levels = [difficulty for difficulty, _ in phase.difficulties]
     level_shares = [share for _, share in phase.difficulties]
     choices = config.sets_of(phase)
-    scenes = []
+    scenes, read = [], []
     sets: list[DataSet] = []
     for k in range(phase.batch):
         difficulty = levels[int(rng.choice(len(levels), p=level_shares))]
         if choices:
             drawn = rng.choice(len(choices), p=shares(choices))
             sets.append(choices[int(drawn)])
+            if sets[-1].key in config.data:
+                read.append(k)
+                continue
         still = bool(sets) and sets[-1].still
         scene = SceneConfig(
             frames=config.clip_frames,
@@ -92,7 +112,7 @@ def plan_group(
         seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS
         aspect = image_hw[1] / image_hw[0]
         scenes.append(SceneRequest(seed=seed, config=scene, aspect=aspect, still=still))
-    return GroupPlan(image_hw=image_hw, scenes=tuple(scenes), sets=tuple(sets))
+    return GroupPlan(image_hw=image_hw, scenes=tuple(scenes), sets=tuple(sets), read=tuple(read))
 
 
 def sampling_of(config: TrainConfig, phase: Phase) -> SamplingConfig:
@@ -109,9 +129,9 @@ def sampling_of(config: TrainConfig, phase: Phase) -> SamplingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Rendered clips and what they were drawn as."""
+    """Rendered clips, if any, and what they were drawn as."""
 
-    clips: ClipBatch
+    clips: ClipBatch | None
     plan: GroupPlan
 
 
@@ -128,8 +148,10 @@ def check_batch(config: TrainConfig) -> None:
 class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
-    The group of a step and everything random in it follow from the step's number alone, so a
-    resumed run continues exactly. Raises ConfigError for batches beyond `MOST_CLIPS`.
+    Samples of the sets that `config.data` has folders of are read instead, new ones at each step;
+    where a GPU does the network's work, those of the next step are read meanwhile. The group of a
+    step and everything random in it follow from the step's number alone, so a resumed run continues
+    exactly. Raises ConfigError for batches beyond `MOST_CLIPS`.
     """
 
     def __init__(
@@ -141,6 +163,10 @@ class SampleStream:
         self.world_size = world_size
         self.device = device
         self._groups: dict[int, _Group] = {}
+        self.data = DataSets(config.data, seed=config.seed, rank=rank, world_size=world_size)
+        # On a CPU the network has need of all cores itself.
+        ahead = torch.device(device).type != "cpu"
+        self._read = ReadingAhead(self._read_of).of if ahead else self._read_of
 
     def group_of(self, step: int) -> int:
         """The group of clips that a step draws from: steps cycle through the newest groups."""
@@ -163,14 +189,45 @@ class SampleStream:
             self._groups[index] = self._render(index, phase)
         seed = np.random.SeedSequence([self.config.seed, self.rank, 1, step]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        group = self._groups[index]
-        sample = draw_sample(group.clips, sampling_of(self.config, phase), generator)
+        group, sampling = self._groups[index], sampling_of(self.config, phase)
+        rendered = None if group.clips is None else draw_sample(group.clips, sampling, generator)
+        if not group.plan.read:
+            assert rendered is not None
+            return group.plan.mask(rendered, phase.frames)
+        device = torch.device(self.device)
+        read = [every(each, lambda values: on_device(values, device)) for each in self._read(step)]
+        sample = group.plan.in_order(rendered, read)
         return group.plan.mask(sample, phase.frames)
 
-    def _render(self, index: int, phase: Phase) -> _Group:
+    def _read_of(self, step: int) -> list[TruthSample]:
+        """The samples of a step that come from files, on the CPU."""
+        phase = self.phase_of(step)
+        plan, sampling = self._plan(self.group_of(step), phase), sampling_of(self.config, phase)
+        samples = []
+        for place in plan.read:
+            chosen = plan.sets[place]
+            sample = self.data.sample(
+                chosen.key,
+                step * MOST_CLIPS + place,
+                sampling,
+                image_hw=plan.image_hw,
+                supervises=chosen.supervises,
+                step_numbers=MOST_CLIPS,
+            )
+            state = np.random.SeedSequence([self.config.seed, self.rank, 2, step, place])
+            generator = torch.Generator().manual_seed(int(state.generate_state(1)[0]))
+            samples.append(augmented(sample, sampling, generator))
+        return samples
+
+    def _plan(self, index: int, phase: Phase) -> GroupPlan:
         rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
         first = (index * self.world_size + self.rank) * MOST_CLIPS
-        plan = plan_group(self.config, phase, rng=rng, first_seed=first)
+        return plan_group(self.config, phase, rng=rng, first_seed=first)
+
+    def _render(self, index: int, phase: Phase) -> _Group:
+        plan = self._plan(index, phase)
         scenes = [each.build() for each in plan.scenes]
-        clips = render_clips(scenes, image_hw=plan.image_hw, seed=index, device=self.device)
+        clips = None
+        if scenes:
+            clips = render_clips(scenes, image_hw=plan.image_hw, seed=index, device=self.device)
         return _Group(clips=clips, plan=plan)

@@ -15,14 +15,16 @@ from dynapoint.synthetic.scene import Scene
 class DataSet:
     """One set of a mixture.
 
-    `samples` are drawn from it in an epoch. `still` sets show nothing that moves but the camera.
-    `supervises` "all": the truth of every frame at every time is known; "own_time": of every frame
-    at its own time only (DPM's paper has the table). What is `for_motion` false is left out where
-    motion is trained (DePT3R's second phase).
+    `key` is that of its reader (`datasets.registry`). `samples` are drawn from it in an epoch.
+    `still` sets show nothing that moves but the camera. `supervises` "all": the truth of every
+    frame at every time is known; "own_time": of every frame at its own time only (DPM's paper has
+    the table). What is `for_motion` false is left out where motion is trained (DePT3R's second
+    phase).
     """
 
     name: str
     samples: int
+    key: str = ""
     still: bool = False
     supervises: Literal["all", "own_time"] = "all"
     for_motion: bool = True
@@ -35,28 +37,28 @@ class DataSet:
 
 
 V_DPM_SETS = (
-    DataSet(name="Kubric-G", samples=5000),
-    DataSet(name="Kubric-F", samples=5000),
-    DataSet(name="PointOdyssey", samples=15_000, supervises="own_time"),
-    DataSet(name="Waymo", samples=2500),
-    DataSet(name="ScanNet++", samples=2500, still=True),
-    DataSet(name="BlendedMVS", samples=2500, still=True),
+    DataSet(name="Kubric-G", key="kubric-g", samples=5000),
+    DataSet(name="Kubric-F", key="kubric-f", samples=5000),
+    DataSet(name="PointOdyssey", key="pointodyssey", samples=15_000, supervises="own_time"),
+    DataSet(name="Waymo", key="waymo", samples=2500),
+    DataSet(name="ScanNet++", key="scannetpp", samples=2500, still=True),
+    DataSet(name="BlendedMVS", key="blendedmvs", samples=2500, still=True),
 )
 """An epoch of V-DPM's paper.
 
-None of these sets is read here (Kubric-G is not even public): the data engine stands in for each,
+The data engine stands in for each set of which no folder is given (Kubric-G is not even public),
 its truth masked in the same way, but dense where Waymo's is sparse.
 """
 
 DPM_SETS = (
-    DataSet(name="Kubric-G", samples=5000),
-    DataSet(name="Kubric-F", samples=5000),
-    DataSet(name="Waymo", samples=4000),
-    DataSet(name="PointOdyssey", samples=10_000, supervises="own_time"),
-    DataSet(name="Spring", samples=1000, supervises="own_time"),
-    DataSet(name="ScanNet++", samples=2500, still=True),
-    DataSet(name="BlendedMVS", samples=2500, still=True),
-    DataSet(name="MegaDepth", samples=2500, still=True),
+    DataSet(name="Kubric-G", key="kubric-g", samples=5000),
+    DataSet(name="Kubric-F", key="kubric-f", samples=5000),
+    DataSet(name="Waymo", key="waymo", samples=4000),
+    DataSet(name="PointOdyssey", key="pointodyssey", samples=10_000, supervises="own_time"),
+    DataSet(name="Spring", key="spring", samples=1000, supervises="own_time"),
+    DataSet(name="ScanNet++", key="scannetpp", samples=2500, still=True),
+    DataSet(name="BlendedMVS", key="blendedmvs", samples=2500, still=True),
+    DataSet(name="MegaDepth", key="megadepth", samples=2500, still=True),
 )
 """The sets of DPM's paper, with what each supervises.
 
@@ -67,11 +69,19 @@ other still sets. The data engine stands in for each, as above.
 
 
 DEPT3R_SETS = (
-    DataSet(name="PointOdyssey", samples=2000),
-    DataSet(name="DynamicReplica", samples=2000),
-    DataSet(name="Kubric-F", samples=2000),
-    DataSet(name="Virtual KITTI 2", samples=2000, supervises="own_time", for_motion=False),
-    DataSet(name="TartanAir", samples=2000, supervises="own_time", for_motion=False),
+    DataSet(name="PointOdyssey", key="pointodyssey", samples=2000),
+    DataSet(name="DynamicReplica", key="dynamic-replica", samples=2000),
+    DataSet(name="Kubric-F", key="kubric-f", samples=2000),
+    DataSet(
+        name="Virtual KITTI 2",
+        key="virtual-kitti",
+        samples=2000,
+        supervises="own_time",
+        for_motion=False,
+    ),
+    DataSet(
+        name="TartanAir", key="tartanair", samples=2000, supervises="own_time", for_motion=False
+    ),
 )
 """DePT3R's sets; that all give as many samples is UNCONFIRMED. The engine stands in for each."""
 

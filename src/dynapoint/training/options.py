@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dynapoint.errors import ConfigError
 from dynapoint.training.knobs import BATCH_WORDS, Knobs, check_values
@@ -23,7 +23,7 @@ class Option:
 
     Attributes:
         name: As an identifier; `start_from` is `--start-from`.
-        kind: int, float, str, Path, bool, a Literal, or tuple[Path, ...].
+        kind: int, float, str, Path, bool, a Literal, tuple[Path, ...] or tuple[str, ...].
         words: Its help.
         value: What help calls its value.
         short: A short name beside the long one, or None.
@@ -44,7 +44,7 @@ class Option:
     @property
     def default(self) -> Any:
         """What it is where it is not given."""
-        return False if self.kind is bool else () if self.kind == tuple[Path, ...] else None
+        return False if self.kind is bool else () if get_origin(self.kind) is tuple else None
 
 
 _RUN = (
@@ -75,6 +75,13 @@ _RUN = (
         value="WEIGHTS",
         words="Begin with these weights: of VGGT-1B for vdpm and dept3r, of DUSt3R for dpm, or of "
         "a run.",
+    ),
+    Option(
+        name="data",
+        kind=tuple[str, ...],
+        value="KEY=PATH",
+        words="Folders of data sets to train on; the package's own clips stand in for the other "
+        "sets of the recipe's mixture.",
     ),
     Option(
         name="bench",
@@ -146,14 +153,24 @@ def check_options(given: Mapping[str, Any]) -> dict[str, Plain]:
     return changes
 
 
-def check_places(*, bench: Path | None, real: tuple[Path, ...]) -> None:
-    """Refuse folders to validate on that hold nothing of the kind; no picture is read.
+def check_places(
+    *, bench: Path | None, real: tuple[Path, ...], data: Mapping[str, Path] | None = None
+) -> None:
+    """Refuse folders that hold nothing of what they are to hold; no picture is read.
 
     Raises:
-        InputError: A folder of real pictures lacks its list of frames or all of these.
+        ConfigError: There is no such data set.
+        InputError: A folder of real pictures lacks its list of frames or all of these, or a folder
+            of a data set is not what its layout says.
         SceneError: There are no rendered clips.
     """
-    # Both need Pillow, which a machine that only trains may lack.
+    # All of these need Pillow, which a machine that only trains may lack.
+    if data:
+        from dynapoint.datasets.places import training_split  # noqa: PLC0415
+        from dynapoint.datasets.registry import open_dataset  # noqa: PLC0415
+
+        for key, place in data.items():
+            open_dataset(key, place, training_split(key))
     if bench is not None:
         from dynapoint.evaluation.clips import find_clips  # noqa: PLC0415
 

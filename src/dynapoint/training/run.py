@@ -12,7 +12,7 @@ import torch
 from dynapoint.errors import ConfigError, OutputError
 from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.progress import advance, shown, steps
-from dynapoint.training.changes import changed, resumed
+from dynapoint.training.changes import changed, resumed, with_data
 from dynapoint.training.checkpoints import FILE_NAME, load_state
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
@@ -38,6 +38,7 @@ def train(
     changes: Mapping[str, Plain] | None = None,
     resume: bool = False,
     start_from: Path | None = None,
+    data: Mapping[str, Path] | None = None,
     bench: Path | None = None,
     real: tuple[Path, ...] = (),
     device: str | None = None,
@@ -45,22 +46,27 @@ def train(
 ) -> Path:
     """Run a recipe, with some of its numbers changed, into a folder.
 
+    `data` has folders of data sets by their keys, which take their sets' places in the mixture
+    (`changes.with_data`).
+
     Returns:
         The path of the averaged weights; their record says what was changed.
 
     Raises:
-        ConfigError: the recipe is unknown, cannot be changed so, or fine-tunes and there is nothing
-            to start from.
+        ConfigError: the recipe is unknown, cannot be changed so, has no such set in its mixture, or
+            fine-tunes and there is nothing to start from.
         ModelError: there is nothing to resume or to start from, or it is damaged or does not fit.
         OutputError: the folder cannot be made, or holds a run and `resume` is false.
-        InputError, SceneError: there is nothing to validate on in `real` or `bench`.
+        InputError, SceneError: there is nothing to train on in a folder of `data`, or to validate
+            on in `real` or `bench`.
     """
     config = find_recipe(recipe)
-    check_places(bench=bench, real=real)
+    check_places(bench=bench, real=real, data=data)
+    places = {key: str(place) for key, place in (data or {}).items()}
     if resume:
-        config = resumed(config, changes or {}, load_state(output))
+        config = resumed(config, changes or {}, load_state(output), places)
     else:
-        config = changed(config, changes or {})
+        config = with_data(changed(config, changes or {}), places)
         refuse_existing_run(output)
     return train_config(
         config,
@@ -149,20 +155,28 @@ def _make_folder(output: Path) -> None:
 
 def training_record(trainer: Trainer) -> dict[str, str]:
     """What a reader of weights should know of how they came about."""
+    # Where on this machine the sets lay is not part of it.
+    without_places = dataclasses.replace(
+        trainer.config, data=dict.fromkeys(trainer.config.data, "")
+    )
     return {
         "recipe": trainer.config.name,
         "steps": str(trainer.step),
         "samples": str(trainer.samples),
         "seconds": f"{trainer.seconds:.0f}",
-        "data": data_of(trainer.config.network),
+        "data": data_of(trainer.config.network, trainer.config),
         "changed": json.dumps(trainer.config.changed),
-        "config": json.dumps(dataclasses.asdict(trainer.config)),
+        "config": json.dumps(dataclasses.asdict(without_places)),
     }
 
 
-def data_of(network: object) -> str:
+def data_of(network: object, config: TrainConfig | None = None) -> str:
     """What a network has seen by its configuration, for those who ask where weights come from."""
     seen = "dynapoint.synthetic, procedural textures only"
+    if config is not None and config.data:
+        read = [each.name for each in config.sets if each.key in config.data]
+        rest = len(read) < len(config.sets)
+        seen = ", ".join(read) + (f"; for other sets {seen}" if rest else "")
     if isinstance(network, NetworkConfig) and network.stem.encoder is not None:
         seen += f"; image encoder {network.stem.encoder} trained on ImageNet (Apache-2.0)"
     return seen
@@ -205,4 +219,6 @@ def _validate(
         for clip in steps(clips, "real clip"):
             scores = score_real_clip(network, clip, pixels=pixels, multiple=multiple)
             log.scores(trainer.step, trainer.samples, clip.name, vars(scores))
+    if trainer.config.data:
+        log.scores(trainer.step, trainer.samples, "data", trainer.stream.data.losses())
     trainer.trainee.save(network, trainer.folder / WEIGHTS_FILE, training_record(trainer))

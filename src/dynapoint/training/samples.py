@@ -1,6 +1,7 @@
 """From rendered clips to training samples: frames, order, reference, crop, mirror, photometry."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -99,7 +100,7 @@ def draw_sample(
     points = flat.view(truth.points.shape)
     every = torch.ones(count, config.frames, config.frames, dtype=torch.bool, device=device)
     sample = TruthSample(
-        images=_photometric(images, config.photometric, generator),
+        images=images,
         points=torch.where(truth.valid[:, None, ..., None], points, 0.0),
         valid=truth.valid,
         visible=truth.visible,
@@ -108,9 +109,36 @@ def draw_sample(
         world_from_camera=reference_from_world[:, None] @ world_from_camera,
         intrinsics=clips.intrinsics[rows, frames].float(),
     )
+    return augmented(sample, config, generator)
+
+
+def augmented(
+    sample: TruthSample, config: SamplingConfig, generator: torch.Generator
+) -> TruthSample:
+    """The sample with changes of brightness and colour, and half of its clips in a mirror."""
+    images = _photometric(sample.images, config.photometric, generator)
+    changed = replace(sample, images=images)
     if not config.mirror:
-        return sample
-    return mirror_some(sample, on_device(torch.rand(count, generator=generator) < 0.5, device))
+        return changed
+    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return mirror_some(changed, on_device(chosen, images.device))
+
+
+def stacked(samples: Sequence[TruthSample]) -> TruthSample:
+    """One batch of several."""
+    return TruthSample(
+        **{
+            part.name: torch.cat([getattr(each, part.name) for each in samples])
+            for part in fields(TruthSample)
+        }
+    )
+
+
+def every(sample: TruthSample, change: Callable[[Tensor], Tensor]) -> TruthSample:
+    """The sample with all of its tensors changed in the same way."""
+    return TruthSample(
+        **{part.name: change(getattr(sample, part.name)) for part in fields(TruthSample)}
+    )
 
 
 def mirror_some(sample: TruthSample, chosen: Bool[Tensor, " batch"]) -> TruthSample:

@@ -91,6 +91,8 @@ class TrainConfig(Knobs):
     cosine: CosineDecay | None = None
     mirror: bool = True
     validation_pixels: int = 6144
+    # Folders of the sets that are read, by their keys; the data engine stands in for all others.
+    data: Mapping[str, str] = field(default_factory=dict)
     # What options changed of the recipe: their values by name (`training.changes`).
     changed: Mapping[str, int | float | str] = field(default_factory=dict)
 

@@ -29,11 +29,13 @@ def missing(path):
 DAMAGES = (cut_off, emptied, garbled, missing)
 
 
-def refused(call, path):
-    """The one line that says what is wrong with a file."""
+def refused(call, path, *words):
+    """The one line that says what is wrong with a file, with some words that it must have."""
     with pytest.raises(InputError) as caught:
         call()
     said = str(caught.value)
     assert str(path) in said
     assert "\n" not in said
+    for word in words:
+        assert word in said
     return said

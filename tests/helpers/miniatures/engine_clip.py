@@ -1,6 +1,6 @@
 """One tiny clip of the data engine with all its truth, as arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -37,10 +37,15 @@ class EngineClip:
 
 
 @cache
-def engine_clip(seed=38, frames=6, image_hw=(24, 32)):
-    """A clip in which bodies and the camera move and a little is sky, the same at every call."""
+def engine_clip(seed=38, frames=6, image_hw=(24, 32), focal_per_width=None):
+    """A clip in which bodies and the camera move and a little is sky, the same at every call.
+
+    The lens is the scene's own unless a focal length is given, in widths of the picture.
+    """
     height, width = image_hw
     scene = random_scene(seed, SceneConfig(frames=frames, still_camera=0.0), aspect=width / height)
+    if focal_per_width is not None:
+        scene = replace(scene, focal_per_height=focal_per_width * width / height)
     clip = render_clips([scene], image_hw=image_hw, seed=seed)
     every = torch.arange(frames)[None]
     truth = clip.truth(every, every)
