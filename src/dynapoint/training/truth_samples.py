@@ -195,7 +195,7 @@ class _View:
         rows, columns = self.window.image_hw
         xy = project(points_in_camera(world, self.world_from_camera), self.intrinsics)
         # Comparisons with NaN, which is behind the camera, are false.
-        return ((xy >= 0) & (xy < (columns, rows))).all(axis=-1)
+        return np.all((xy >= 0) & (xy < (columns, rows)), axis=-1)
 
     def before_all(
         self, world: Float64[np.ndarray, "rows columns xyz=3"]
@@ -206,7 +206,7 @@ class _View:
         height, width = self.depth.shape
         column = np.clip(xy[..., 0] + self.window.left, 0, width - 1).astype(np.int64)
         row = np.clip(xy[..., 1] + self.window.top, 0, height - 1).astype(np.int64)
-        return np.asarray(~(camera[..., 2] > SHOWS_THROUGH * self.depth[row, column]))
+        return np.logical_not(camera[..., 2] > SHOWS_THROUGH * self.depth[row, column])
 
 
 _Map: TypeAlias = Float32[np.ndarray, "height width xyz=3"]
