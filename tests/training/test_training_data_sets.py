@@ -54,13 +54,14 @@ def folders(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("reference", ["random", "central"])
-def test_a_clip_read_from_disk_is_the_engine_s_own_sample(own_clips, seed, reference):
+def test_a_clip_read_from_disk_is_the_engine_s_own_sample(tmp_path, seed, reference):
+    clip_miniature.write_miniature(tmp_path, engine_clip(seed=8))
     config = dataclasses.replace(PLAIN, reference=reference)
     scene = random_scene(8, SceneConfig(frames=6, still_camera=0.0), aspect=32 / 24)
     batch = render_clips([scene], image_hw=(24, 32), seed=8)
     true = draw_sample(batch, config, torch.Generator().manual_seed(seed))
     frames = choose_frames(1, 6, config, torch.Generator().manual_seed(seed))[0].tolist()
-    sequence = open_dataset("clips", own_clips)[0]
+    (sequence,) = open_dataset("clips", tmp_path)
     found = truth_sample(sequence, frames, image_hw=(24, 32))
     for part in dataclasses.fields(TruthSample):
         a, b = getattr(found, part.name), getattr(true, part.name)
