@@ -81,7 +81,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("harm", [damage.missing, damage.emptied, damage.cut_off, damage.garbled])
+@pytest.mark.parametrize("harm", damage.DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named(copy, clip, name, harm):
     path = copy / "training" / name
@@ -95,7 +95,7 @@ def test_headers_that_lie_are_refused(copy):
     sequence = open_dataset("sintel", copy)[0]
     depth = copy / "training/depth/alley_1/frame_0001.dpt"
     depth.write_bytes(struct.pack("<fii", 202021.25, 4, 2) + bytes(32))
-    damage.refused(lambda: sequence.depth(0), depth, "2x4", "24x32")
+    damage.refused(lambda: sequence.depth(0), depth, "4 x 2", "32 x 24")
     depth.write_bytes(struct.pack("<fii", 202021.25, -4, -2) + bytes(32))
     damage.refused(lambda: sequence.depth(0), depth)
     depth.write_bytes(struct.pack("<f", 202021.25))
@@ -106,7 +106,11 @@ def test_headers_that_lie_are_refused(copy):
     for flip in (0.0, -1.0):
         turned = [flip, 0, 0, 3, 0, 1, 0, 4, 0, 0, 1, 5]
         camera.write_bytes(struct.pack("<f21d", 202021.25, *range(9), *turned))
-        damage.refused(lambda: sequence.world_from_camera(0), camera, "no rotation")
+        damage.refused(
+            lambda: sequence.world_from_camera(0),
+            camera,
+            "no rigid motion" if flip == 0 else "mirrors",
+        )
 
 
 def test_other_folders_are_refused(tmp_path, copy):

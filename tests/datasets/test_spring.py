@@ -126,7 +126,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("harm", [damage.missing, damage.emptied, damage.cut_off, damage.garbled])
+@pytest.mark.parametrize("harm", damage.DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named(copy, name, harm):
     path = copy / "train/0001" / name

@@ -92,7 +92,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("harm", [damage.missing, damage.emptied, damage.cut_off, damage.garbled])
+@pytest.mark.parametrize("harm", damage.DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named(copy, clip, name, harm):
     path = copy / "ocean/Easy/P000" / name
@@ -113,7 +113,7 @@ def test_other_arrays_are_refused(copy):
     path = copy / "ocean/Easy/P000/depth_left/000000_left_depth.npy"
     sequence = open_dataset("tartanair", copy)[0]
     np.save(path, np.ones((12, 16), np.float32))
-    damage.refused(lambda: sequence.depth(0), path, "12x16", "24x32")
+    damage.refused(lambda: sequence.depth(0), path, "16 x 12", "32 x 24")
     np.save(path, np.ones((24, 32, 3), np.uint8))
     damage.refused(lambda: sequence.depth(0), path, "uint8")
     poses = copy / "ocean/Easy/P000/pose_left.txt"

@@ -217,24 +217,6 @@ def stamp(path: Path) -> tuple[Path, int, int]:
     return path, status.st_mtime_ns, status.st_size
 
 
-def rigid_inverse(
-    path: Path, motion: Float64[np.ndarray, "rows columns=4"]
-) -> Float64[np.ndarray, "4 4"]:
-    """The inverse of a rigid motion that a file tells, of which three rows count.
-
-    Raises:
-        InputError: It is none.
-    """
-    turn, shift = motion[:3, :3], motion[:3, 3]
-    # NaN is refused, too.
-    if not np.abs(turn @ turn.T - np.eye(3)).max() < 0.01 or not np.linalg.det(turn) > 0:
-        raise damaged(path, "a pose in it has no rotation")
-    inverse = np.eye(4)
-    inverse[:3, :3] = turn.T
-    inverse[:3, 3] = -turn.T @ shift
-    return inverse
-
-
 def damaged(path: Path, fault: str) -> InputError:
     """The error for a file that cannot be used."""
     said = " ".join(fault.split())[:200]

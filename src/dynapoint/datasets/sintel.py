@@ -32,8 +32,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dynapoint.datasets.card import DatasetCard
-from dynapoint.datasets.files import damaged, need_file, need_folder, read_mask, rigid_inverse
+from dynapoint.datasets.files import damaged, depth_map, need_file, need_folder, read_mask
 from dynapoint.datasets.numbered_pictures import NumberedPictures
+from dynapoint.datasets.poses import inverted_poses
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import InputError
 
@@ -74,8 +75,8 @@ class SintelSequence(NumberedPictures):
 
     def world_from_camera(self, frame: int) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose."""
-        path = self._file("camdata_left", frame, "cam")
-        return rigid_inverse(path, self._camera(frame)[9:].reshape(3, 4))
+        camera_from_world = np.vstack([self._camera(frame)[9:].reshape(3, 4), [0, 0, 0, 1]])
+        return inverted_poses(camera_from_world, self._file("camdata_left", frame, "cam"))
 
     def depth(self, frame: int) -> Float32[np.ndarray, "height width"]:
         """Along the camera's axis; NaN at sky."""
@@ -85,8 +86,7 @@ class SintelSequence(NumberedPictures):
         if min(width, height) < 1 or len(content) != 8 + 4 * width * height:
             raise damaged(path, f"{len(content) - 8} bytes for {width}x{height} numbers")
         z = np.frombuffer(content, "<f4", offset=8).reshape(height, width)
-        self._check_size(path, z)
-        return np.where((z > 0) & (z < FAR_M), z, np.nan).astype(np.float32)
+        return depth_map(path, np.where(z < FAR_M, z, np.nan), self.image_hw)
 
     def moving(self, frame: int) -> Bool[np.ndarray, "height width"]:
         """What moves to the next frame; the last frame has no mask."""

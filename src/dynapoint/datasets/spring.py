@@ -39,15 +39,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from dynapoint.datasets.card import DatasetCard
-from dynapoint.datasets.files import (
-    damaged,
-    need_folder,
-    read_h5,
-    read_mask,
-    read_numbers,
-    rigid_inverse,
-)
+from dynapoint.datasets.files import damaged, need_folder, read_h5, read_mask, read_numbers
 from dynapoint.datasets.numbered_pictures import NumberedPictures
+from dynapoint.datasets.poses import inverted_poses
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import InputError
 from dynapoint.geometry.arrays import pixel_centres
@@ -98,7 +92,7 @@ class SpringSequence(NumberedPictures):
     def world_from_camera(self, frame: int) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose."""
         row = self._row(self._pose_file, self._poses, frame)
-        return rigid_inverse(self._pose_file, row.reshape(4, 4))
+        return inverted_poses(row.reshape(4, 4), self._pose_file)
 
     def depth(self, frame: int) -> Float32[np.ndarray, "height width"]:
         """In metres along the camera's axis; NaN at sky."""

@@ -30,7 +30,7 @@ from jaxtyping import Float32, Float64
 from scipy.spatial.transform import Rotation
 
 from dynapoint.datasets.card import DatasetCard
-from dynapoint.datasets.files import damaged, need_folder, read_npy, read_numbers
+from dynapoint.datasets.files import damaged, depth_map, need_folder, read_npy, read_numbers
 from dynapoint.datasets.numbered_pictures import NumberedPictures
 from dynapoint.datasets.sequence import Holds, Motion, TruthSequence
 from dynapoint.errors import InputError
@@ -89,8 +89,7 @@ class TartanAirSequence(NumberedPictures):
         z = read_npy(path)
         if z.ndim != 2 or z.dtype.kind != "f":
             raise damaged(path, f"it holds {z.dtype} of shape {z.shape}, not a map of depth")
-        self._check_size(path, z)
-        return np.where((z > 0) & (z < FAR_M), z, np.nan).astype(np.float32)
+        return depth_map(path, np.where(z < FAR_M, z, np.nan), self.image_hw)
 
     @property
     def _pose_file(self) -> Path:

@@ -37,8 +37,9 @@ from jaxtyping import Bool, Float32, Float64, Int32
 from scipy.spatial.transform import Rotation
 
 from dynapoint.datasets.card import DatasetCard
-from dynapoint.datasets.files import damaged, need_folder, read_png16, read_table, rigid_inverse
+from dynapoint.datasets.files import damaged, depth_map, need_folder, read_png16, read_table
 from dynapoint.datasets.numbered_pictures import NumberedPictures
+from dynapoint.datasets.poses import inverted_poses
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import InputError
 
@@ -101,15 +102,15 @@ class VirtualKittiSequence(NumberedPictures):
 
     def world_from_camera(self, frame: int) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose."""
-        return rigid_inverse(self._root / "extrinsic.txt", self._poses[frame].reshape(3, 4))
+        return self._cameras[frame].copy()
 
     def depth(self, frame: int) -> Float32[np.ndarray, "height width"]:
         """In metres along the camera's axis; NaN at sky."""
         path = self._part("depth") / f"depth_{self._number(frame):05d}.png"
         centimetres = read_png16(path)
-        self._check_size(path, centimetres)
-        there = (centimetres > 0) & (centimetres < FAR)
-        return np.where(there, centimetres / 100.0, np.nan).astype(np.float32)
+        return depth_map(
+            path, np.where(centimetres < FAR, centimetres / 100.0, np.nan), self.image_hw
+        )
 
     def points(self, frame: int, time: int) -> Float32[np.ndarray, "height width xyz=3"]:
         """NaN at sky, and on a moving vehicle when no camera sees it at that time."""
@@ -162,8 +163,11 @@ class VirtualKittiSequence(NumberedPictures):
         return self._by_frame("intrinsic.txt", _INTRINSIC)
 
     @cached_property
-    def _poses(self) -> Float64[np.ndarray, "frame 12"]:
-        return self._by_frame("extrinsic.txt", _EXTRINSIC)
+    def _cameras(self) -> Float64[np.ndarray, "frame 4 4"]:
+        """world_from_camera."""
+        camera_from_world = np.zeros((self.frame_count, 4, 4)) + np.eye(4)
+        camera_from_world[:, :3] = self._by_frame("extrinsic.txt", _EXTRINSIC).reshape(-1, 3, 4)
+        return inverted_poses(camera_from_world, self._root / "extrinsic.txt")
 
     def _by_frame(self, name: str, columns: tuple[str, ...]) -> Float64[np.ndarray, "frame column"]:
         """What a file says of the left camera at each frame."""
