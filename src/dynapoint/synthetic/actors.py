@@ -1,7 +1,7 @@
 """Casting a scene: which bodies appear, where they stand, and that they keep clear."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .stage import Stage
 Actor = list[Body]
 
 
+@runtime_checkable
 class Kinds(Protocol):
     """Makes actors of some kinds."""
 

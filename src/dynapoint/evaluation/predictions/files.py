@@ -7,6 +7,7 @@ a string of JSON (`Made`). docs/evaluation.md describes the format for other pro
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def check_answer(answer: Answer, task: Task, image_hw: tuple[int, int], *, where
 
 
 def _check_shapes(
-    given: dict[str, np.ndarray], task: Task, image_hw: tuple[int, int], *, where: str
+    given: Mapping[str, np.ndarray | None], task: Task, image_hw: tuple[int, int], *, where: str
 ) -> None:
     for name, wanted in wanted_shapes(task, image_hw).items():
         array = given.get(name)

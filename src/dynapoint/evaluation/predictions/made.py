@@ -10,6 +10,8 @@ from jaxtyping import UInt8
 
 FORMAT = 1
 _SHOWN_DIGITS = 8
+_MEASURED = ("seconds", "peak_mib")
+_KINDS = {"format": int, "metric": bool} | dict.fromkeys(_MEASURED, (int, float))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,10 @@ class Made:
             raise ValueError("`about` is no JSON object with the `task`'s digest")
         known = {field.name: told[field.name] for field in fields(cls) if field.name in told}
         for name, value in known.items():
-            wanted = {"format": int, "metric": bool, "seconds": float, "peak_mib": float}
-            kind = wanted.get(name, str)
-            if not isinstance(value, (float, int) if kind is float else kind):
+            if not isinstance(value, _KINDS.get(name, str)):
                 raise ValueError(f"`{name}` of `about` is {value!r}")
+            if name in _MEASURED:
+                known[name] = float(value)
         return cls(**known)
 
 
