@@ -4,11 +4,12 @@ No recipe trains on seeds from 1000000000 on. All subsets but "still" have mover
 "static camera" the camera moves.
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+import torch
 
 from .actors import Actor, Kinds, Mixture, random_actors, random_creature
 from .bodies import Body, random_body
@@ -31,6 +32,7 @@ _DIFFICULTY = 1.0
 _PACE, _FASTER = 0.5, 2.0
 # Movers are to be seen in this share of the first picture, or another seed is taken.
 _LEAST_SHOWN, _MOST_SHOWN, _TRIALS = 0.03, 0.6, 20
+_LEAST_TURN_RAD = math.radians(3.0)
 _FLAGS = 0.3
 
 
@@ -38,14 +40,12 @@ def held_out_clip(
     subset: Subset, index: int, *, frames: int, image_hw: tuple[int, int]
 ) -> ClipBatch:
     """Clip `index` of a subset, the same at every call."""
-    seeds = _seeds(subset, index)
-    wanted = subset != "still"
-    clip = _rendered(subset, next(seeds), frames=frames, image_hw=image_hw)
-    for seed in seeds:
-        share = _share_of_movers(clip)
-        if not wanted or _LEAST_SHOWN <= share <= _MOST_SHOWN:
+    first = FIRST_SEED + SUBSETS.index(subset) * _SEEDS_OF_SUBSET + index * _SEEDS_OF_CLIP
+    for seed in range(first, first + _TRIALS):
+        scene = held_out_scene(subset, seed, frames=frames, aspect=image_hw[1] / image_hw[0])
+        clip = render_clips([scene], image_hw=image_hw, seed=seed)
+        if _shows(subset, clip):
             break
-        clip = _rendered(subset, seed, frames=frames, image_hw=image_hw)
     return clip
 
 
@@ -75,16 +75,12 @@ def long_seed(index: int) -> int:
     return FIRST_SEED + len(SUBSETS) * _SEEDS_OF_SUBSET + index * _SEEDS_OF_CLIP
 
 
-def _seeds(subset: Subset, index: int) -> Iterator[int]:
-    first = FIRST_SEED + SUBSETS.index(subset) * _SEEDS_OF_SUBSET + index * _SEEDS_OF_CLIP
-    return iter(range(first, first + _TRIALS))
-
-
-def _rendered(
-    subset: Subset, seed: int, *, frames: int, image_hw: tuple[int, int]
-) -> ClipBatch:
-    scene = held_out_scene(subset, seed, frames=frames, aspect=image_hw[1] / image_hw[0])
-    return render_clips([scene], image_hw=image_hw, seed=seed)
+def _shows(subset: Subset, clip: ClipBatch) -> bool:
+    """Whether a clip shows enough of what its subset is of."""
+    seen = subset == "still" or _LEAST_SHOWN <= _share_of_movers(clip) <= _MOST_SHOWN
+    last = clip.world_from_camera[0, -1].double()
+    turn = torch.arccos(((last[:3, :3].trace() - 1) / 2).clamp(-1, 1))
+    return seen and (subset == "static camera" or float(turn) > _LEAST_TURN_RAD)
 
 
 def _share_of_movers(clip: ClipBatch) -> float:
