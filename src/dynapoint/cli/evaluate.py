@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dynapoint.evaluation.protocols.protocol import Protocol
     from dynapoint.evaluation.runs.result import Result
 
-SYNTHETIC, LIST, USUAL = "synthetic", "list", "nano"
+SYNTHETIC, LIST, ALL, USUAL = "synthetic", "list", "all", "nano"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Evaluate:
     """Folder of clips as `dynapoint synth` writes them, or the word synthetic for held-out ones
     that are made in OUT."""
     protocol: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY...")] = ()
-    """Tables to fill; or list."""
+    """Tables to fill; all for those whose data are given; list to see them."""
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SET=PATH...")] = ()
     """Folders of data sets."""
     model: Annotated[
@@ -122,13 +122,19 @@ class Evaluate:
             predictions=given,
             again=self.again,
             only_score=self.only_score,
+            pass_over=ALL in self.protocol,
             progress=True,
         )
         return self._say(results, baselines, tolerance)
 
     def _protocols(self) -> "list[Protocol]":
-        from dynapoint.evaluation.protocols.registry import protocol_of  # noqa: PLC0415
+        from dynapoint.evaluation.protocols.registry import (  # noqa: PLC0415
+            all_protocols,
+            protocol_of,
+        )
 
+        if ALL in self.protocol:
+            return list(all_protocols().values())
         if self.clips is not None:
             for name in ("protocol", "data"):
                 if getattr(self, name):
