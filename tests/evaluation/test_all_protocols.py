@@ -129,7 +129,12 @@ def test_tables_of_all_protocols_are_written(results, tables):
     for key, protocol in all_protocols().items():
         markdown, latex = (tables / f"{key}{suffix}" for suffix in (".md", ".tex"))
         text = markdown.read_text()
-        for row in ("truth", "flat scene", "nano", *(f"{p.method} (paper)" for p in protocol.paper)):
+        for row in (
+            "truth",
+            "flat scene",
+            "nano",
+            *(f"{p.method} (paper)" for p in protocol.paper),
+        ):
             # Where a paper has no form, sets stand before the row's name.
             assert re.search(rf"^\| ([^|]*: )?{re.escape(row)} ", text, re.MULTILINE), (key, row)
         assert latex.read_text().count("\\end{tabular}") >= 1

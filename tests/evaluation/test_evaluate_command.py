@@ -63,7 +63,13 @@ def test_a_protocol_from_pictures_to_tables(made_up, tmp_path, fake, capsys):
     assert run(*options(made_up, tmp_path)) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"## {PROTOCOL.key}\n\n| ")
-    for row in ("| Theirs (paper) ", "| nano ", "| nano, nothing moved ", "| flat scene ", "| truth "):
+    for row in (
+        "| Theirs (paper) ",
+        "| nano ",
+        "| nano, nothing moved ",
+        "| flat scene ",
+        "| truth ",
+    ):
         assert row in printed
     assert "Missing: Sintel is not given" in printed and len(fake) == 6
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -93,7 +99,9 @@ def test_the_gate(made_up, tmp_path, fake, capsys):
     base.write_text(json.dumps(told))
     assert run(*words, "--gate", base) == 1
     printed = capsys.readouterr().out
-    assert "worse by more than 2%:" in printed and f"{PROTOCOL.key}: nano, Made-up, tracks" in printed
+    assert (
+        "worse by more than 2%:" in printed and f"{PROTOCOL.key}: nano, Made-up, tracks" in printed
+    )
     assert run(*words, "--gate", base, "--tolerance", "20%") == 0
     capsys.readouterr()
     assert run(*words, "--gate", base, "--json") == 1
@@ -187,9 +195,9 @@ def test_a_full_disk_and_an_interruption_keep_what_is_finished(
 
 def test_the_engines_clips_are_made_and_scored(made_up, tmp_path, fake, capsys, monkeypatch):
     """The word stands for a protocol of its name on clips that are made in the output."""
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from dynapoint.datasets import registry as datasets  # noqa: PLC0415
+    from dynapoint.datasets import registry as datasets
 
     monkeypatch.setattr(held_out, "_make", lambda subset, index, path: path.mkdir())
     made_up_synthetic = replace(

@@ -237,8 +237,8 @@ def test_one_frame_is_enough():
 
 def test_worlds_of_their_own_are_placed_at_the_last_camera_before():
     """Two segments: frames 0, 1 and 2, 3; the second is placed at the camera of frame 1."""
-    from dynapoint.evaluation.methods.network import _Asked, _Scene  # noqa: PLC0415
-    from dynapoint.windows.spans import Segment  # noqa: PLC0415
+    from dynapoint.evaluation.methods.network import _Asked, _Scene
+    from dynapoint.windows.spans import Segment
 
     task = everything(frames=(0, 1, 2, 3), maps=((2, 2),))
     rec = reconstructed(task)

@@ -144,7 +144,9 @@ def test_variants_stand_in_the_wide_table_alone():
     assert "other" not in to_markdown(table_of(result()))
     wide = to_markdown(table_of(result(), wide=True))
     assert "Sintel AbsRel, other ↓" in wide and "Bonn_2 AbsRel, other" not in wide
-    assert not has_variants(replace(result(), protocol=replace(result().protocol, columns=COLUMNS[:2])))
+    assert not has_variants(
+        replace(result(), protocol=replace(result().protocol, columns=COLUMNS[:2]))
+    )
 
 
 def test_sets_stand_below_each_other_where_no_paper_has_a_form():

@@ -72,7 +72,7 @@ def pairs_and_whole(sequence):
 
 def score(task, sequence, answer):
     """Mean distances of what is asked, by arrays that this test's own truth gives."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     truth = true_answer(task, sequence)
     measured = []
@@ -138,9 +138,7 @@ def register(monkeypatch, *more: Protocol) -> None:
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(
-        datasets, "READERS", {"made-up": "made_up", "sintel": "made_up_sintel"}
-    )
+    monkeypatch.setattr(datasets, "READERS", {"made-up": "made_up", "sintel": "made_up_sintel"})
     monkeypatch.setattr(protocols, "MODULES", ("made_up",))
 
 

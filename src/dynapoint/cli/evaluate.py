@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -144,7 +144,10 @@ class Evaluate:
         return [protocol_of(key) for key in dict.fromkeys(self.protocol)]
 
     def _say(
-        self, results: "Sequence[Result]", baselines: Sequence[tuple[Path, dict]], tolerance: float
+        self,
+        results: "Sequence[Result]",
+        baselines: Sequence[tuple[Path, dict[str, Any]]],
+        tolerance: float,
     ) -> int:
         """Print tables or JSON and what got worse; returns the exit code."""
         from dynapoint.evaluation.runs.gate import regressions  # noqa: PLC0415
@@ -154,7 +157,9 @@ class Evaluate:
         assert self.output is not None
         worse = regressions(results, baselines, tolerance)
         if self.json:
-            written = said_of_files(*(file for each in results for file in files_of(each, self.output)))
+            written = said_of_files(
+                *(file for each in results for file in files_of(each, self.output))
+            )
             print_json(
                 {
                     "output": str(self.output),

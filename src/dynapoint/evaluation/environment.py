@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import dynapoint
 
@@ -115,7 +116,7 @@ def measured() -> Iterator[Spent]:
         spent.peak_mib = _peak_mib()
 
 
-def _cuda():  # type: ignore[no-untyped-def]
+def _cuda() -> Any:
     """PyTorch's `cuda` where networks can use a GPU; torch is not loaded for it."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None

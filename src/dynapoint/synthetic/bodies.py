@@ -182,9 +182,7 @@ def random_body(
     Of those that move `deforms` says whether they deform; None leaves it to chance.
     """
     moving = reach > 0.0
-    deforming = moving and (
-        rng.random() < 0.05 + 0.35 * difficulty if deforms is None else deforms
-    )
+    deforming = moving and (rng.random() < 0.05 + 0.35 * difficulty if deforms is None else deforms)
     mesh = random_shape(rng, difficulty=difficulty, detail=detail, supple=deforming)
     proportions = np.exp(rng.normal(size=3) * 0.28)
     proportions *= size / proportions.max()

@@ -104,9 +104,7 @@ def write_clip(
     """
     try:
         with new_folder(folder) as passing:
-            _write_truth(
-                clip, passing / "gt.npz", float32_points=float32_points, stride=stride
-            )
+            _write_truth(clip, passing / "gt.npz", float32_points=float32_points, stride=stride)
             images = clip.images[0].cpu().numpy()
             for index, image in enumerate(images):
                 Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")

@@ -125,9 +125,7 @@ class NetworkMethod:
         # The networks' code is loaded only where a network is asked.
         from dynapoint.inference.pipeline import reconstruct  # noqa: PLC0415
 
-        return _Scene(
-            reconstruct(images, self._network, frames="all", intrinsics=intrinsics)
-        )
+        return _Scene(reconstruct(images, self._network, frames="all", intrinsics=intrinsics))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +167,7 @@ class _Scene:
 
     def maps(
         self, wanted: Sequence[tuple[int, int]], asked: _Asked
-    ) -> tuple[
-        Float32[np.ndarray, "map row column xyz=3"], Float32[np.ndarray, "map row column"]
-    ]:
+    ) -> tuple[Float32[np.ndarray, "map row column xyz=3"], Float32[np.ndarray, "map row column"]]:
         """Points and confidence of maps (source, time); frames of one time are decoded together."""
         from dynapoint.results.scene_maps import maps_of_frames  # noqa: PLC0415
 

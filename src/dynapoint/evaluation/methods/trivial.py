@@ -1,6 +1,7 @@
 """Answers that cost nothing, beside which every number is shown."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -75,7 +76,9 @@ def nothing_moved(task: Task, answer: Answer) -> Answer:
         places = [place for place in own if place is not None]
         names = ("points", "confidence", "swapped_points")
         maps = {name: getattr(answer, name) for name in names}
-        taken = {name: None if each is None else each[places] for name, each in maps.items()}
+        taken: dict[str, Any] = {
+            name: None if each is None else each[places] for name, each in maps.items()
+        }
         answer = replace(answer, **taken)
     return _without_motion(answer)
 

@@ -1,8 +1,8 @@
 """Predictions on disk: FOLDER/DATASET/SEQUENCE/NAME.DIGEST.npz holds the answer to one task.
 
 DIGEST are the first digits of the task's digest, so that protocols may ask different things by one
-name. The arrays have the names and shapes of `Answer`; what the method cannot say is left out. `about` is
-a string of JSON (`Made`). docs/evaluation.md describes the format for other programs.
+name. The arrays have the names and shapes of `Answer`; what the method cannot say is left out.
+`about` is a string of JSON (`Made`). docs/evaluation.md describes the format for other programs.
 """
 
 import hashlib
@@ -85,9 +85,7 @@ def save_prediction(path: Path, answer: Answer, made: Made) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    told = replace(
-        made, metric=answer.metric, seconds=answer.seconds, peak_mib=answer.peak_mib
-    )
+    told = replace(made, metric=answer.metric, seconds=answer.seconds, peak_mib=answer.peak_mib)
     arrays = {name: getattr(answer, name) for name in ARRAYS if getattr(answer, name) is not None}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,8 +83,6 @@ PROTOCOLS = (
         columns=_columns(),
         alignment="motion: as docs/scoring.md; depth: scale of least squares, one for a clip; "
         "cameras: similarity of the positions",
-        choices=(
-            "Seeds from 1000000000 on, which no recipe trains on; each subset has its own.",
-        ),
+        choices=("Seeds from 1000000000 on, which no recipe trains on; each subset has its own.",),
     ),
 )
