@@ -12,6 +12,7 @@ from dynapoint.evaluation.runs.plan import Opened, plan_of
 
 
 def main(clips: Path, output: Path) -> None:
+    """Answer a wall to all that the protocol `motion` asks of clips."""
     for _, sequence, task in plan_of(protocol_of("motion"), Opened({"clips": clips})).questions():
         images = np.stack([sequence.image(frame) for frame in task.frames])
         height, width = images.shape[1:3]

@@ -283,4 +283,4 @@ def test_pictures_of_several_sizes_are_refused():
             return super().image(frame)[:, : 30 if frame == 1 else None]
 
     with pytest.raises(InputError, match="2 sizes"):
-        ask(FlatScene(), everything(), Mixed(engine_clip()))
+        ask(NetworkMethod(FakeModel()), everything(), Mixed(engine_clip()))

@@ -427,11 +427,8 @@ def test_results_hold_all_that_numbers_depend_on(made_up, tmp_path):
     assert [(row["sequence"], row["task"]) for row in rows] == [
         (name, task) for name in NAMES[:2] for task in ("pair-0", "pair-2", "whole")
     ]
-    assert rows[0]["values"][0] == {
-        "metric": "points",
-        "value": pytest.approx(0.5, abs=1e-5),
-        "weight": 4 * 6 * 8 * 3,
-    }
+    assert rows[0]["values"]["points"] == pytest.approx(0.5, abs=1e-5)
+    assert rows[0]["weights"]["points"] == 4 * 6 * 8 * 3
     assert {each["default"] for each in told["columns"]} == {True, False}
     assert told["paper"][0] == {
         "method": "Theirs", "set_title": "Made-up", "metric": "points", "value": 0.25

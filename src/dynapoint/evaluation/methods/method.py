@@ -65,8 +65,8 @@ class Question:
 
     @cached_property
     def image_hw(self) -> tuple[int, int]:
-        """Height and width of the pictures."""
-        height, width = self.images.shape[1:3]
+        """Height and width of the pictures; one is read for it."""
+        height, width = self.truth.image(self.task.frames[0]).shape[:2]
         return height, width
 
 
