@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dynapoint.evaluation.harness.plan import Opened, plan_of
 from dynapoint.evaluation.predictions.files import write_prediction
 from dynapoint.evaluation.protocols.registry import protocol_of
 from dynapoint.evaluation.protocols.task import Answer
-from dynapoint.evaluation.runs.plan import Opened, plan_of
 
 
 def main(clips: Path, output: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from dynapoint import cli
 from dynapoint.errors import OutputError
 from dynapoint.evaluation import held_out
+from dynapoint.evaluation.harness import predicting
 from dynapoint.evaluation.methods import known
 from dynapoint.evaluation.methods.network import NetworkMethod
-from dynapoint.evaluation.runs import predicting
 from fake_model import FakeModel
 from made_up_set import PROTOCOL, made_up
 

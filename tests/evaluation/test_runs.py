@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from dynapoint.errors import ConfigError, InputError, ModelError, OutputError
+from dynapoint.evaluation.harness.gate import read_baseline, regressions, tolerance_of
+from dynapoint.evaluation.harness.plan import Opened, pairs_of, plan_of
+from dynapoint.evaluation.harness.predicting import method_folder
+from dynapoint.evaluation.harness.run import evaluate_protocols
+from dynapoint.evaluation.harness.scoring import TaskScore, pool, pooled
 from dynapoint.evaluation.methods.method import MethodInfo
 from dynapoint.evaluation.methods.truth import TruthMethod
 from dynapoint.evaluation.predictions.files import prediction_file, read_made, write_prediction
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer
-from dynapoint.evaluation.runs.gate import read_baseline, regressions, tolerance_of
-from dynapoint.evaluation.runs.plan import Opened, pairs_of, plan_of
-from dynapoint.evaluation.runs.predicting import method_folder
-from dynapoint.evaluation.runs.run import evaluate_protocols
-from dynapoint.evaluation.runs.scoring import TaskScore, pool, pooled
 from engine_sequence import true_answer
 from made_up_set import NAMES, PROTOCOL, made_up
 

@@ -4,21 +4,21 @@ import math
 from dataclasses import replace
 
 from dynapoint.evaluation.environment import environment
-from dynapoint.evaluation.protocols.protocol import (
-    Column,
-    PaperValue,
-    Protocol,
-    ProtocolSet,
-)
-from dynapoint.evaluation.runs.result import Result, SetFacts
-from dynapoint.evaluation.runs.scoring import Cell, Scored
-from dynapoint.evaluation.runs.tables import (
+from dynapoint.evaluation.harness.result import Result, SetFacts
+from dynapoint.evaluation.harness.scoring import Cell, Scored
+from dynapoint.evaluation.harness.tables import (
     has_variants,
     is_tall,
     table_of,
     tall,
     to_latex,
     to_markdown,
+)
+from dynapoint.evaluation.protocols.protocol import (
+    Column,
+    PaperValue,
+    Protocol,
+    ProtocolSet,
 )
 
 COLUMNS = (

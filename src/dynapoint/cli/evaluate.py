@@ -10,8 +10,8 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, UsageError, optional, print_json, said_of_files
 
 if TYPE_CHECKING:
+    from dynapoint.evaluation.harness.result import Result
     from dynapoint.evaluation.protocols.protocol import Protocol
-    from dynapoint.evaluation.runs.result import Result
 
 SYNTHETIC, LIST, ALL, USUAL = "synthetic", "list", "all", "nano"
 
@@ -65,9 +65,9 @@ class Evaluate:
         raise UsageError("evaluate needs CLIPS, the word synthetic, or --protocol KEY")
 
     def _list(self) -> int:
+        from dynapoint.evaluation.harness.listing import listing, listing_plain  # noqa: PLC0415
+        from dynapoint.evaluation.harness.plan import parse_data  # noqa: PLC0415
         from dynapoint.evaluation.protocols.registry import all_protocols  # noqa: PLC0415
-        from dynapoint.evaluation.runs.listing import listing, listing_plain  # noqa: PLC0415
-        from dynapoint.evaluation.runs.plan import parse_data  # noqa: PLC0415
 
         protocols, data = list(all_protocols().values()), parse_data(self.data)
         if self.json:
@@ -97,10 +97,10 @@ class Evaluate:
 
     def _run_protocols(self) -> int:
         """Protocols on data sets, or the engine's clips."""
+        from dynapoint.evaluation.harness.gate import read_baseline, tolerance_of  # noqa: PLC0415
+        from dynapoint.evaluation.harness.plan import pairs_of, parse_data  # noqa: PLC0415
+        from dynapoint.evaluation.harness.run import evaluate_protocols  # noqa: PLC0415
         from dynapoint.evaluation.methods.known import methods_of  # noqa: PLC0415
-        from dynapoint.evaluation.runs.gate import read_baseline, tolerance_of  # noqa: PLC0415
-        from dynapoint.evaluation.runs.plan import pairs_of, parse_data  # noqa: PLC0415
-        from dynapoint.evaluation.runs.run import evaluate_protocols  # noqa: PLC0415
 
         if self.output is None:
             raise UsageError("--protocol and synthetic need -o/--output OUT, a folder")
@@ -150,9 +150,9 @@ class Evaluate:
         tolerance: float,
     ) -> int:
         """Print tables or JSON and what got worse; returns the exit code."""
-        from dynapoint.evaluation.runs.gate import regressions  # noqa: PLC0415
-        from dynapoint.evaluation.runs.result import to_plain  # noqa: PLC0415
-        from dynapoint.evaluation.runs.run import files_of, tables  # noqa: PLC0415
+        from dynapoint.evaluation.harness.gate import regressions  # noqa: PLC0415
+        from dynapoint.evaluation.harness.result import to_plain  # noqa: PLC0415
+        from dynapoint.evaluation.harness.run import files_of, tables  # noqa: PLC0415
 
         assert self.output is not None
         worse = regressions(results, baselines, tolerance)
