@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dynapoint
+from counting_fake import CountingFake, named_kinds
 from dynapoint.errors import ConfigError, InputError, ModelError
 from dynapoint.evaluation.methods.known import methods_of
 from dynapoint.evaluation.methods.method import Method, Question
@@ -19,10 +20,13 @@ from dynapoint.evaluation.methods.trivial import (
 from dynapoint.evaluation.methods.truth import TruthMethod
 from dynapoint.evaluation.predictions.files import ARRAYS, check_answer
 from dynapoint.evaluation.protocols.task import Task
+from dynapoint.models.protocol import ModelInfo
 from engine_sequence import EngineSequence, true_answer
-from fake_model import FakeModel
+from fake_model import FakeModel, picture_array
 from miniatures.engine_clip import engine_clip
 
+# One wide picture that goes by, without anything that looks like a cut.
+PICTURES = [picture_array(1, 24, 62)[0, :, shift : shift + 32] for shift in range(30)]
 SEQUENCE = EngineSequence(engine_clip())
 HW = SEQUENCE.image_hw
 
@@ -255,6 +259,32 @@ def test_worlds_of_their_own_are_placed_at_the_last_camera_before():
     expected = found @ poses[1][:3, :3].T + poses[1][:3, 3]
     points, _ = scene.maps(task.maps, asked)
     np.testing.assert_allclose(points[0].reshape(-1, 3), expected, atol=1e-5)
+
+
+def test_more_frames_than_a_network_takes_go_through_windows():
+    class Short(CountingFake):
+        info = ModelInfo(name="short", most_frames=24)
+
+    class Long(EngineSequence):
+        def image(self, frame):
+            return PICTURES[frame]
+
+    long = Long(engine_clip())
+    long.frame_count = len(PICTURES)
+    count = len(PICTURES)
+    task = Task(
+        dataset="engine", sequence="clip", name="long", frames=tuple(range(count)), cameras=True,
+        depth=True, maps=((0, 0), (0, count - 1)), stride=4,
+    )  # fmt: skip
+    network = Short()
+    with named_kinds():
+        answer = ask(NetworkMethod(network), task, long)
+    assert network.encoded > 1
+    # The fake's camera steps to the right, and its scene keeps its depth.
+    places = answer.world_from_camera[:, :3, 3] / answer.world_from_camera[1, 0, 3]
+    np.testing.assert_allclose(places[:, 0], np.arange(count), rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(places[:, 1:], 0, atol=0.05)
+    assert np.isfinite(answer.points).all() and (answer.depth > 0).all()
 
 
 def test_methods_by_name(tmp_path):

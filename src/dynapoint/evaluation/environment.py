@@ -162,6 +162,7 @@ def _threads() -> int:
     return int(torch.get_num_threads()) if torch is not None else os.cpu_count() or 1
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
