@@ -13,7 +13,7 @@ CLIP_STRIDE = 4
 _VERSION = 1
 _FILE = "split.json"
 _LONG = "long"
-_CLIPS, _FRAMES, _IMAGE_HW = 3, 10, (144, 192)
+_CLIPS, _FRAMES, _IMAGE_HW = 5, 10, (144, 192)
 _LONG_CLIPS, _LONG_FRAMES, _LONG_IMAGE_HW = 2, 64, (96, 128)
 _KINDS = ("rigid", "articulated", "deforming", "still", "fast", "static camera")
 
