@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -325,13 +326,16 @@ def test_counts_are_compared_with_the_truths():
 
 
 def gate(result, baseline, tolerance=0.02):
-    return [str(each) for each in regressions([result], [(Path("base.json"), baseline)], tolerance)]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "base.json"
+        path.write_text(json.dumps(baseline))
+        return [str(each) for each in regressions([result], [read_baseline(path)], tolerance)]
 
 
 @pytest.fixture
 def gated(made_up, tmp_path):
     result = run(made_up, tmp_path / "out", Counting())
-    return result, read_baseline(tmp_path / "out" / "made-up-table.json")
+    return result, json.loads((tmp_path / "out" / "made-up-table.json").read_text())
 
 
 def changed(baseline, row, metric, **values):

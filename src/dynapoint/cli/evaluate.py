@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -105,7 +105,7 @@ class Evaluate:
         if self.output is None:
             raise UsageError("--protocol and synthetic need -o/--output OUT, a folder")
         tolerance = tolerance_of(self.tolerance)
-        baselines = [(path, read_baseline(path)) for path in self.gate]
+        baselines = [read_baseline(path) for path in self.gate]
         given = dict(pairs_of(self.predictions, "--predictions", "NAME"))
         data, protocols = parse_data(self.data), self._protocols()
         models = self.model or (() if given else (USUAL,))
@@ -146,7 +146,7 @@ class Evaluate:
     def _say(
         self,
         results: "Sequence[Result]",
-        baselines: Sequence[tuple[Path, dict[str, Any]]],
+        baselines: "Sequence[Baseline]",
         tolerance: float,
     ) -> int:
         """Print tables or JSON and what got worse; returns the exit code."""

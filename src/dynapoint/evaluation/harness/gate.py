@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,42 @@ def tolerance_of(word: str) -> float:
     return share
 
 
-def read_baseline(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A pooled number of a baseline; `value` is NaN where nothing was measured."""
+
+    method: str
+    set_title: str
+    metric: str
+    value: float
+    measured: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An earlier result, as far as it is compared.
+
+    Attributes:
+        path: Its file.
+        protocol: The key.
+        tasks: SHA-256 of the tasks of each set, by its title; "" where it was not here.
+        numbers: All that is in its tables.
+    """
+
+    path: Path
+    protocol: str
+    tasks: Mapping[str, str]
+    numbers: tuple[Number, ...]
+
+
+def read_baseline(path: Path) -> Baseline:
     """An earlier result.
 
     Raises:
         InputError: There is none, or it is none that can be compared.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["format"] != RESULT_FORMAT or not isinstance(told["protocol"], str):
-            raise ValueError(f"it is in format {told['format']}")
-        for each in told["pooled"]:
-            _ = each["method"], each["set"], each["metric"], each["value"], each["measured"]
-        _ = {each["title"]: each["tasks_sha256"] for each in told["sets"]}
+        return _baseline(json.loads(path.read_text(encoding="utf-8")), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -75,12 +98,10 @@ def read_baseline(path: Path) -> dict[str, Any]:
             f"{path}: is no result of `dynapoint evaluate --protocol` ({error}); give the "
             "PROTOCOL.json of an earlier run"
         ) from error
-    found: dict[str, Any] = told
-    return found
 
 
 def regressions(
-    results: Sequence[Result], baselines: Sequence[tuple[Path, dict[str, Any]]], tolerance: float
+    results: Sequence[Result], baselines: Sequence[Baseline], tolerance: float
 ) -> list[Regression]:
     """What is worse than in baselines, in the columns that count.
 
@@ -93,44 +114,73 @@ def regressions(
     """
     by_key = {result.protocol.key: result for result in results}
     found: list[Regression] = []
-    for path, baseline in baselines:
-        key = baseline["protocol"]
-        if key not in by_key:
-            raise ConfigError(f"{path} is of {key}, which was not run; run it, or leave it out")
-        result = by_key[key]
-        _check_tasks(result, baseline, path)
-        # Comparisons may get worse with what they are derived from; the truth may not.
-        passed_over = result.trivial - {TruthMethod.info.name}
-        columns = {column.metric: column for column in result.protocol.columns if column.default}
-        for each in baseline["pooled"]:
-            column = columns.get(each["metric"])
-            if column is None or each["value"] is None or each["method"] in passed_over:
-                continue
-            cell = result.cell(each["method"], each["set"], each["metric"])
-            now = math.nan if cell is None or cell.measured < each["measured"] else cell.value
-            worse = now - each["value"] if column.better == "lower" else each["value"] - now
-            unseen = _UNSEEN * 10.0**-column.decimals
-            # Written so that NaN, which compares false with everything, regresses.
-            if not worse <= tolerance * abs(each["value"]) + unseen:
-                found.append(
-                    Regression(
-                        protocol=key,
-                        method=each["method"],
-                        set_title=each["set"],
-                        metric=each["metric"],
-                        before=each["value"],
-                        now=now,
-                    )
-                )
+    for baseline in baselines:
+        if baseline.protocol not in by_key:
+            raise ConfigError(
+                f"{baseline.path} is of {baseline.protocol}, which was not run; run it, or leave "
+                "it out"
+            )
+        result = by_key[baseline.protocol]
+        _check_tasks(result, baseline)
+        found += [
+            regression
+            for number in baseline.numbers
+            if (regression := _regression(result, number, tolerance)) is not None
+        ]
     return found
 
 
-def _check_tasks(result: Result, baseline: dict[str, Any], path: Path) -> None:
+def _regression(result: Result, before: Number, tolerance: float) -> Regression | None:
+    """What became of a number, where that is worse."""
+    columns = {column.metric: column for column in result.protocol.columns if column.default}
+    # Comparisons may get worse with what they are derived from; the truth may not.
+    passed_over = result.trivial - {TruthMethod.info.name}
+    column = columns.get(before.metric)
+    if column is None or math.isnan(before.value) or before.method in passed_over:
+        return None
+    cell = result.cell(before.method, before.set_title, before.metric)
+    now = math.nan if cell is None or cell.measured < before.measured else cell.value
+    worse = now - before.value if column.better == "lower" else before.value - now
+    unseen = _UNSEEN * 10.0**-column.decimals
+    # NaN, which compares false with everything, is not passed.
+    if worse <= tolerance * abs(before.value) + unseen:
+        return None
+    return Regression(
+        protocol=result.protocol.key,
+        method=before.method,
+        set_title=before.set_title,
+        metric=before.metric,
+        before=before.value,
+        now=now,
+    )
+
+
+def _check_tasks(result: Result, baseline: Baseline) -> None:
     now = {each.title: each.tasks_sha256 for each in result.sets}
-    for each in baseline["sets"]:
-        before = each["tasks_sha256"]
-        if before and now.get(each["title"]) not in ("", None, before):
+    for title, before in baseline.tasks.items():
+        if before and now.get(title) not in ("", None, before):
             raise ConfigError(
-                f"{path}: {each['title']} had other tasks than now; give the same data, or make "
+                f"{baseline.path}: {title} had other tasks than now; give the same data, or make "
                 "the baseline anew"
             )
+
+
+def _baseline(told: Any, path: Path) -> Baseline:
+    """What a result says; raises ValueError, KeyError or TypeError where it is none."""
+    if told["format"] != RESULT_FORMAT or not isinstance(told["protocol"], str):
+        raise ValueError(f"it is in format {told['format']}")
+    return Baseline(
+        path=path,
+        protocol=told["protocol"],
+        tasks={str(each["title"]): str(each["tasks_sha256"]) for each in told["sets"]},
+        numbers=tuple(
+            Number(
+                method=str(each["method"]),
+                set_title=str(each["set"]),
+                metric=str(each["metric"]),
+                value=math.nan if each["value"] is None else float(each["value"]),
+                measured=int(each["measured"]),
+            )
+            for each in told["pooled"]
+        ),
+    )

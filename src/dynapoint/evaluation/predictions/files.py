@@ -86,7 +86,8 @@ def save_prediction(path: Path, answer: Answer, made: Made) -> None:
         OutputError: It cannot be written.
     """
     told = replace(made, metric=answer.metric, seconds=answer.seconds, peak_mib=answer.peak_mib)
-    arrays = {name: getattr(answer, name) for name in ARRAYS if getattr(answer, name) is not None}
+    said: dict[str, Any] = {name: getattr(answer, name) for name in ARRAYS}
+    arrays = {name: array for name, array in said.items() if array is not None}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
