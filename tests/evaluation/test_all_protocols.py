@@ -61,13 +61,14 @@ def data(tmp_path_factory):
 def tables(data, tmp_path_factory):
     """The folder of one run of all protocols."""
     out = tmp_path_factory.mktemp("out")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        known, "NetworkMethod", lambda model, name, weights: NetworkMethod(FakeModel(), name=name)
-    )
     words = [f"{key}={path}" for key, path in data.items()]
     methods = ["truth", "flat", "nano"]
-    with patch.context():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            known,
+            "NetworkMethod",
+            lambda model, name, weights: NetworkMethod(FakeModel(), name=name),
+        )
         code = cli.main(
             ["evaluate", "--protocol", "all", "--data", *words, "--model", *methods, "-o", str(out)]
         )
