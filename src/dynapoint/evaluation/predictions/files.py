@@ -86,8 +86,9 @@ def save_prediction(path: Path, answer: Answer, made: Made) -> None:
         OutputError: It cannot be written.
     """
     told = replace(made, metric=answer.metric, seconds=answer.seconds, peak_mib=answer.peak_mib)
-    said: dict[str, Any] = {name: getattr(answer, name) for name in ARRAYS}
-    arrays = {name: array for name, array in said.items() if array is not None}
+    said = {name: getattr(answer, name) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: array for name, array in said.items() if array is not None}
+    arrays[_ABOUT] = np.array(told.to_json())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,7 +97,7 @@ def save_prediction(path: Path, answer: Answer, made: Made) -> None:
             "place"
         ) from error
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays, **{_ABOUT: np.array(told.to_json())})
+        np.savez(file, **arrays)
 
 
 def write_prediction(

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -62,7 +63,9 @@ class Made:
         told = json.loads(text)
         if not isinstance(told, dict) or not isinstance(told.get("task"), str):
             raise ValueError("`about` is no JSON object with the `task`'s digest")
-        known = {field.name: told[field.name] for field in fields(cls) if field.name in told}
+        known: dict[str, Any] = {
+            field.name: told[field.name] for field in fields(cls) if field.name in told
+        }
         for name, value in known.items():
             if not isinstance(value, _KINDS.get(name, str)):
                 raise ValueError(f"`{name}` of `about` is {value!r}")
