@@ -134,6 +134,33 @@ def test_protocols_are_listed_with_what_they_need(made_up, tmp_path, capsys):
     assert "no such folder" in told["sets"][1]["status"]
 
 
+def test_what_has_to_be_installed_is_listed(made_up, monkeypatch, capsys):
+    from dataclasses import replace
+
+    from dynapoint.evaluation.harness import listing
+
+    module = sys.modules["dynapoint.datasets.made_up_sintel"]
+    module.CARD = replace(module.CARD, extra="dynapoint[datasets]")
+    assert run("--protocol", "list") == 0
+    printed = capsys.readouterr().out
+    assert "sintel: dynapoint[datasets] and training/final/SEQUENCE" in printed
+    assert "not given; install" not in printed
+    monkeypatch.setattr(listing, "find_spec", lambda name: None)
+    assert run("--protocol", "list") == 0
+    assert "Sintel (sintel, final): not given; install dynapoint[datasets]" in (
+        capsys.readouterr().out
+    )
+
+
+def test_stale_predictions_are_redone_on_demand(made_up, tmp_path, fake, capsys):
+    words = options(made_up, tmp_path)
+    assert run(*words) == 0 and len(fake) == 6
+    (made_up / "8.clip").rename(made_up / "7.clip")
+    assert "was made of other pictures" in line(capsys, *words)
+    assert run(*words, "--again") == 0 and len(fake) == 9
+    assert run(*words) == 0 and len(fake) == 9
+
+
 def test_what_cannot_be_done_is_said_in_a_line(made_up, tmp_path, fake, capsys):
     words, out = options(made_up, tmp_path), ("-o", tmp_path / "out")
     key = ("--protocol", PROTOCOL.key)

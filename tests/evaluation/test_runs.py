@@ -11,6 +11,7 @@ import pytest
 
 from dynapoint.errors import ConfigError, InputError, ModelError, OutputError
 from dynapoint.evaluation.harness.gate import read_baseline, regressions, tolerance_of
+from dynapoint.evaluation.harness.held_truth import HeldTruth
 from dynapoint.evaluation.harness.plan import Opened, pairs_of, plan_of
 from dynapoint.evaluation.harness.predicting import method_folder
 from dynapoint.evaluation.harness.run import evaluate_protocols
@@ -20,8 +21,9 @@ from dynapoint.evaluation.methods.truth import TruthMethod
 from dynapoint.evaluation.predictions.files import prediction_file, read_made, write_prediction
 from dynapoint.evaluation.protocols.protocol import Column, Measured
 from dynapoint.evaluation.protocols.task import Answer
-from engine_sequence import true_answer
+from engine_sequence import EngineSequence, true_answer
 from made_up_set import NAMES, PROTOCOL, made_up
+from miniatures.engine_clip import engine_clip
 
 __all__ = ["made_up"]
 
@@ -235,6 +237,49 @@ def test_an_answer_that_says_nothing_counts_nowhere(made_up, tmp_path):
     result = run(made_up, tmp_path / "out", Silent())
     cell = result.cell("moved", "Made-up", "points")
     assert (cell.measured, cell.possible) == (2, 4)
+
+
+def test_a_held_sequence_says_the_same_and_reads_once():
+    asked = []
+
+    class Noted(EngineSequence):
+        def __getattribute__(self, name):
+            if name in QUESTIONS:
+                asked.append(name)
+            return super().__getattribute__(name)
+
+    plain, noted = EngineSequence(engine_clip()), Noted(engine_clip())
+    held = HeldTruth(noted)
+    asked.clear()
+    assert (held.name, held.holds, held.image_hw) == (plain.name, plain.holds, plain.image_hw)
+    for again in (False, True):
+        if again:
+            assert set(asked) == set(QUESTIONS)
+            asked.clear()
+        for name, arguments in QUESTIONS.items():
+            one, two = (getattr(each, name)(*arguments) for each in (held, plain))
+            if name == "tracks":
+                one, two = one.xyz, two.xyz
+            np.testing.assert_array_equal(one, two)
+    # Pictures, which are large and which no scorer looks at, are not kept.
+    assert set(asked) - {"object_poses", "tracks"} == {"image"}
+    assert held.tracks() is held.tracks() and held.object_poses() is held.object_poses()
+    assert not np.array_equal(held.points(2, 4), held.points(2, 2))
+    assert not np.array_equal(held.depth(3), held.depth(0))
+
+
+QUESTIONS = {
+    "image": (1,),
+    "intrinsics": (2,),
+    "world_from_camera": (3,),
+    "depth": (3,),
+    "points": (2, 4),
+    "visible": (1, 5),
+    "moving": (2,),
+    "instances": (4,),
+    "object_poses": (),
+    "tracks": (),
+}
 
 
 # ---- what is here --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 FORMAT = 1
 _SHOWN_DIGITS = 8
 _MEASURED = ("seconds", "peak_mib")
-_KINDS = {"format": int, "metric": bool} | dict.fromkeys(_MEASURED, (int, float))
+_KINDS: dict[str, Any] = {"format": int, "metric": bool} | dict.fromkeys(_MEASURED, (int, float))
 
 
 @dataclass(frozen=True, kw_only=True)
