@@ -9,6 +9,7 @@ import numpy as np
 
 from dynapoint.errors import ConfigError
 from dynapoint.evaluation.clips import TruthClip, find_clips, read_clip
+from dynapoint.evaluation.methods.known import labels_of
 from dynapoint.evaluation.metrics import (
     focal_error_percent,
     match_recall,
@@ -96,7 +97,7 @@ def evaluate_paths(
     if output is not None:
         check_writable(output)
     files: Sequence[Path | None] = weights or [None] * len(models)
-    labels = _labels(models, files)
+    labels = labels_of(models, files)
     if len(set(labels)) < len(labels):
         raise ConfigError(f"the models {', '.join(labels)} are not all different; give each once")
     networks = {
@@ -108,17 +109,6 @@ def evaluate_paths(
     if output is not None:
         write_json(rows, output)
     return rows
-
-
-def _labels(models: Sequence[str], files: Sequence[Path | None]) -> list[str]:
-    """What rows are called: the model, or its file, with folders where names alone are equal."""
-    names = [
-        model if file is None else file.name for model, file in zip(models, files, strict=True)
-    ]
-    return [
-        name if file is None or names.count(name) == 1 else str(file)
-        for name, file in zip(names, files, strict=True)
-    ]
 
 
 def model_answers(networks: Mapping[str, Any]) -> dict[str, Predictor]:

@@ -1,6 +1,7 @@
 """Casting a scene: which bodies appear, where they stand, and that they keep clear."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +14,24 @@ from .stage import Stage
 Actor = list[Body]
 
 
+@runtime_checkable
+class Kinds(Protocol):
+    """Makes actors of some kinds."""
+
+    def actor(
+        self,
+        rng: np.random.Generator,
+        chance: float,
+        *,
+        tau: np.ndarray,
+        place: tuple[float, float],
+        size: float,
+        reach: float,
+    ) -> Actor:
+        """An actor whose kind follows from `chance` in [0, 1); it moves if `reach` > 0."""
+        ...
+
+
 def random_actors(
     rng: np.random.Generator,
     camera: CameraPath,
@@ -22,17 +41,18 @@ def random_actors(
     difficulty: float,
     movers: bool,
     crowd: int = 0,
+    kinds: Kinds | None = None,
 ) -> list[Actor]:
     """Actors in view of some frame, apart from each other, the walls and the camera at all times.
 
     Most stand in view of frame 0. Some pass by: they come into view or leave it later. Now and then
     one fills much of the image, or a thin thing stands close to the camera. `crowd` more make a
-    clutter of smaller ones.
+    clutter of smaller ones. `kinds` makes them; None draws a mixture.
     """
     count = int(rng.integers(4, 7 + round(4 * difficulty))) + crowd
     share = rng.uniform(0.5, 1.0) if rng.random() > 0.6 * difficulty else rng.uniform(0.25, 0.7)
     # Some scenes are all of one kind: a street of people, a room of furniture, plain solids.
-    mixture = _Mixture(
+    mixture = kinds or Mixture(
         creatures=rng.uniform(0.0, 0.5) if rng.random() < 0.5 * difficulty else 0.0,
         scenery=rng.uniform(0.0, 0.6) if rng.random() < 0.4 * difficulty else 0.0,
         difficulty=difficulty,
@@ -83,7 +103,7 @@ def _place(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mixture:
+class Mixture:
     """Kinds of actors: the shares of creatures and of scenery; the rest are single bodies."""
 
     creatures: float
@@ -102,7 +122,7 @@ class _Mixture:
     ) -> Actor:
         """An actor whose kind follows from `chance` in [0, 1)."""
         if chance < self.creatures:
-            return _creature(rng, tau=tau, place=place, size=size, reach=reach)
+            return random_creature(rng, tau=tau, place=place, size=size, reach=reach)
         if chance < self.creatures + self.scenery and reach == 0.0:
             return _scenery(rng, times=len(tau), place=place, size=size)
         if chance > 1.0 - 0.05 * self.difficulty:
@@ -131,7 +151,7 @@ def _foreground(rng: np.random.Generator, camera: CameraPath, *, times: int) -> 
     return random_thin_furniture(rng, times=times, place=(float(across), distance), size=size)
 
 
-def _creature(
+def random_creature(
     rng: np.random.Generator,
     *,
     tau: np.ndarray,
@@ -139,6 +159,7 @@ def _creature(
     size: float,
     reach: float,
 ) -> Actor:
+    """A person, an animal or a chain; it moves if `reach` > 0."""
     kind = rng.random()
     if kind < 0.6:
         return random_person(rng, tau=tau, place=place, height=2.8 * size, reach=0.7 * reach)

@@ -175,10 +175,14 @@ def random_body(
     reach: float,
     difficulty: float,
     detail: int,
+    deforms: bool | None = None,
 ) -> Body:
-    """A body on (or above) the ground at `place`; `reach` > 0 makes it move by about that far."""
+    """A body on (or above) the ground at `place`; `reach` > 0 makes it move by about that far.
+
+    Of those that move `deforms` says whether they deform; None leaves it to chance.
+    """
     moving = reach > 0.0
-    deforming = moving and rng.random() < 0.05 + 0.35 * difficulty
+    deforming = moving and (rng.random() < 0.05 + 0.35 * difficulty if deforms is None else deforms)
     mesh = random_shape(rng, difficulty=difficulty, detail=detail, supple=deforming)
     proportions = np.exp(rng.normal(size=3) * 0.28)
     proportions *= size / proportions.max()

@@ -58,15 +58,12 @@ def synthesize(
             )
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for index, folder in enumerate(steps(folders, "clip")):
-            scene = random_scene(seed + index, config, aspect=image_hw[1] / image_hw[0])
-            clip = render_clips([scene], image_hw=image_hw, seed=seed + index)
-            _write_whole(clip, folder, float32_points=float32_points)
     except OSError as error:
-        raise OutputError(
-            f"{output}: cannot write clips there ({error.strerror or error}); wanted a folder with "
-            "write permission and free space. Choose another output."
-        ) from error
+        raise _cannot_write(output, error) from error
+    for index, folder in enumerate(steps(folders, "clip")):
+        scene = random_scene(seed + index, config, aspect=image_hw[1] / image_hw[0])
+        clip = render_clips([scene], image_hw=image_hw, seed=seed + index)
+        write_clip(clip, folder, float32_points=float32_points)
     return folders
 
 
@@ -91,18 +88,40 @@ def _checked_config(
     return SceneConfig(frames=frames, difficulty=difficulty)
 
 
-def _write_whole(clip: ClipBatch, folder: Path, *, float32_points: bool) -> None:
-    """Write one clip beside its place under a passing name, then move it there."""
-    with new_folder(folder) as passing:
-        _write_truth(clip, passing / "gt.npz", float32_points=float32_points)
-        images = clip.images[0].cpu().numpy()
-        for index, image in enumerate(images):
-            Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
-        height, width = clip.images.shape[2:4]
-        write_video(images, passing / "video.mp4", image_hw=(height, width), rate=_VIDEO_RATE)
+def write_clip(
+    clip: ClipBatch, folder: Path, *, float32_points: bool = False, stride: int = 1
+) -> None:
+    """Write one clip, whole or not at all; the folder above has to be there.
+
+    Args:
+        clip: Its first one is written.
+        folder: What becomes of it.
+        float32_points: Write points as they are; float16 rounds them.
+        stride: Truth is written of every so many-th row and column, from `stride // 2` on.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        with new_folder(folder) as passing:
+            _write_truth(clip, passing / "gt.npz", float32_points=float32_points, stride=stride)
+            images = clip.images[0].cpu().numpy()
+            for index, image in enumerate(images):
+                Image.fromarray(image).save(passing / f"rgb_{index:02d}.png")
+            height, width = clip.images.shape[2:4]
+            write_video(images, passing / "video.mp4", image_hw=(height, width), rate=_VIDEO_RATE)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from error
 
 
-def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:
+def _cannot_write(output: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{output}: cannot write clips there ({error.strerror or error}); wanted a folder with "
+        "write permission and free space. Choose another output."
+    )
+
+
+def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool, stride: int) -> None:
     """Write the dense truth of one clip as an .npz archive."""
     frames = torch.arange(clip.images.shape[1], device=clip.face.device)[None]
     truth = clip.truth(frames, frames)
@@ -110,15 +129,16 @@ def _write_truth(clip: ClipBatch, path: Path, *, float32_points: bool) -> None:
     # The file has room for 100 numbers; scenes with more bodies use some twice.
     number = instance % _MOVING + _MOVING * truth.moving
     number = torch.where(instance >= 0, number, _NOTHING).to(torch.uint8)
-    points = truth.points[0].cpu().numpy()
+    grid = slice(stride // 2, None, stride)
+    points = truth.points[0, :, :, grid, grid].cpu().numpy()
     np.savez_compressed(
         path,
         points=points if float32_points else points.astype(np.float16),
-        visible=truth.visible[0].cpu().numpy(),
-        instance=number[0].cpu().numpy(),
+        visible=truth.visible[0, :, :, grid, grid].cpu().numpy(),
+        instance=number[0, :, grid, grid].cpu().numpy(),
         K=clip.intrinsics[0, 0].cpu().numpy(),
         world_from_camera=clip.world_from_camera[0].cpu().numpy(),
-        stride=np.int64(1),
+        stride=np.int64(stride),
     )
 
 

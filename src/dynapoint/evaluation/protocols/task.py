@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
@@ -48,7 +49,7 @@ class Task:
         """`dataset/sequence/name`: its place among the files of a run."""
         return f"{self.dataset}/{self.sequence}/{self.name}"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all fields, in hexadecimal."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

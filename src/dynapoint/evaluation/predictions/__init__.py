@@ -1,0 +1,1 @@
+"""The files between predicting and scoring: answers to tasks, and what made them."""
