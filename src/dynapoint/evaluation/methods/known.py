@@ -18,8 +18,13 @@ TRIVIAL: dict[str, Callable[[], Method]] = {
 }
 """Stand beside every number; named as models, they go through files as any method does."""
 
-BASELINES: dict[str, str] = {}
-"""Modules of `evaluation.baselines`, each with `make_method()`, by the method's name."""
+BASELINES: dict[str, tuple[str, str]] = {
+    "flow": ("flow_maps", "make_method"),
+    "flow-truth": ("flow_maps", "make_method_on_truth"),
+    "two-view": ("two_view", "make_method"),
+    "sfm": ("sfm", "make_method"),
+}
+"""Modules of `evaluation.baselines` and what makes the method there, by the method's name."""
 
 
 def methods_of(models: Sequence[str], weights: Sequence[Path] = ()) -> tuple[Method, ...]:
@@ -63,8 +68,9 @@ def _method(model: str, label: str, file: Path | None) -> Method:
     if file is None and model in TRIVIAL:
         return TRIVIAL[model]()
     if file is None and model in BASELINES:
-        module = import_module(f"dynapoint.evaluation.baselines.{BASELINES[model]}")
-        method: Method = module.make_method()
+        module, maker = BASELINES[model]
+        made = import_module(f"dynapoint.evaluation.baselines.{module}")
+        method: Method = getattr(made, maker)()
         return method
     if model not in (*CARDS, *NEWEST, *RETIRED):
         there = ", ".join([*known_models(), *BASELINES, *TRIVIAL])

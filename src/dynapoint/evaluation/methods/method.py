@@ -72,7 +72,7 @@ class Question:
 
 @runtime_checkable
 class Method(Protocol):
-    """Answers tasks. A baseline is a module of `evaluation.baselines` with a `make_method()`."""
+    """Answers tasks. Baselines are modules of `evaluation.baselines`."""
 
     @property
     def info(self) -> MethodInfo:
