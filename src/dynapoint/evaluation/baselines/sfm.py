@@ -133,5 +133,5 @@ def _pycolmap() -> Any:
         raise ConfigError(
             'structure from motion needs pycolmap; pip install "dynapoint[baselines]"'
         ) from error
-    pycolmap.logging.minloglevel = 2
+    pycolmap.logging.minloglevel = 3
     return pycolmap
