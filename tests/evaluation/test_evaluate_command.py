@@ -140,7 +140,7 @@ def test_what_has_to_be_installed_is_listed(made_up, monkeypatch, capsys):
     from dynapoint.evaluation.harness import listing
 
     module = sys.modules["dynapoint.datasets.made_up_sintel"]
-    module.CARD = replace(module.CARD, extra="dynapoint[datasets]")
+    module.CARD = replace(module.CARD, extra="datasets")
     assert run("--protocol", "list") == 0
     printed = capsys.readouterr().out
     assert "sintel: dynapoint[datasets] and training/final/SEQUENCE" in printed

@@ -12,7 +12,7 @@ import pytest
 from dynapoint.errors import ConfigError, InputError, ModelError, OutputError
 from dynapoint.evaluation.harness.gate import read_baseline, regressions, tolerance_of
 from dynapoint.evaluation.harness.held_truth import HeldTruth
-from dynapoint.evaluation.harness.plan import Opened, pairs_of, plan_of
+from dynapoint.evaluation.harness.plan import Opened, plan_of
 from dynapoint.evaluation.harness.predicting import method_folder
 from dynapoint.evaluation.harness.run import evaluate_protocols
 from dynapoint.evaluation.harness.scoring import TaskScore, pool, pooled
@@ -304,20 +304,6 @@ def test_sequences_that_lack_are_named(made_up, tmp_path):
     )[0]
     assert result.sets[0].missing == "Made-up lacks 4 of 5 sequences (a, b, c, …)"
     assert result.sets[0].sequences == 1
-
-
-def test_data_is_given_by_set():
-    found = pairs_of(["a=x", "b=~/y=z"], "--data", "SET", {"a": "", "b": ""})
-    assert found == [("a", Path("x")), ("b", Path.home() / "y=z")]
-    for words, said in (
-        (["a"], "give SET=PATH"),
-        (["=x"], "give SET=PATH"),
-        (["a="], "give SET=PATH"),
-        (["c=x"], "no data set 'c'; there are a, b"),
-        (["a=x", "a=y"], "names a twice"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            pairs_of(words, "--data", "SET", {"a": "", "b": ""})
 
 
 def test_a_folder_that_cannot_be_made_is_said_first(made_up, tmp_path):

@@ -1,11 +1,10 @@
 """What a protocol asks of the data sets that are here."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynapoint.datasets import registry
 from dynapoint.datasets.registry import dataset_card, open_dataset
 from dynapoint.datasets.sequence import TruthSequence
 from dynapoint.errors import ConfigError
@@ -56,42 +55,6 @@ class Plan:
             for sequence in each.sequences:
                 for task in sequence.tasks:
                     yield each, sequence.truth, task
-
-
-def parse_data(words: Sequence[str]) -> dict[str, Path]:
-    """The folders of the sets from words such as "sintel=PATH".
-
-    Raises:
-        ConfigError: A word is none such, names no set, or names one twice.
-    """
-    return {key: path for key, path in pairs_of(words, "--data", "SET", registry.READERS)}
-
-
-def pairs_of(
-    words: Sequence[str], option: str, kind: str, known: Mapping[str, str] | None = None
-) -> list[tuple[str, Path]]:
-    """Names and paths from words such as "NAME=PATH".
-
-    Args:
-        words: What was given.
-        option: Where, for what is said of mistakes.
-        kind: What the name is of.
-        known: The names that there are; None for any.
-
-    Raises:
-        ConfigError: A word is none such, or has an unknown name or one that was given already.
-    """
-    found: dict[str, Path] = {}
-    for word in words:
-        name, equals, path = word.partition("=")
-        if not (name and equals and path):
-            raise ConfigError(f"{option} is {word!r}; give {kind}=PATH")
-        if known is not None and name not in known:
-            raise ConfigError(f"there is no data set {name!r}; there are {', '.join(known)}")
-        if name in found:
-            raise ConfigError(f"{option} names {name} twice; give each once")
-        found[name] = Path(path).expanduser()
-    return list(found.items())
 
 
 class Opened:
