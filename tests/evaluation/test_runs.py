@@ -20,10 +20,12 @@ from dynapoint.evaluation.methods.method import MethodInfo
 from dynapoint.evaluation.methods.truth import TruthMethod
 from dynapoint.evaluation.predictions.files import prediction_file, read_made, write_prediction
 from dynapoint.evaluation.protocols.protocol import Column, Measured
+from dynapoint.evaluation.protocols.registry import protocol_of
 from dynapoint.evaluation.protocols.task import Answer
 from engine_sequence import EngineSequence, true_answer
 from made_up_set import NAMES, PROTOCOL, made_up
 from miniatures.engine_clip import engine_clip
+from miniatures.tapvid3d import write_miniature
 
 __all__ = ["made_up"]
 
@@ -217,7 +219,7 @@ def test_predictions_of_others_are_scored_beside(made_up, tmp_path):
     assert result.cell("theirs", "Made-up", "depth").whole
     assert "theirs, nothing moved" in result.rows
     text = (tmp_path / "out" / "made-up-table.md").read_text()
-    assert "0.250*" in text and "* theirs answered 3 of 4 tasks of Made-up" in text
+    assert "0.250*" in text and "With *: theirs answered 3 of 4 tasks of Made-up" in text
     with pytest.raises(ConfigError, match="two rows would be called truth"):
         run(made_up, tmp_path / "out", predictions={"truth": theirs})
     (tmp_path / "empty").mkdir()
@@ -295,6 +297,17 @@ def test_a_set_that_is_not_given_is_a_dash_and_named_once(made_up, tmp_path):
     assert tasks[0]["file"] == prediction_file(Path(), tasks_of(made_up)[0]).as_posix()
     with pytest.raises(ConfigError, match="no data for made-up-table: Made-up is not given"):
         evaluate_protocols([PROTOCOL], {}, [Counting()], tmp_path / "out")
+
+
+def test_a_split_that_was_not_downloaded_is_a_dash(tmp_path):
+    write_miniature(tmp_path, engine_clip())
+    (adt,) = (tmp_path / "adt").iterdir()
+    adt.unlink()
+    drive, aria, studio = plan_of(protocol_of("tapvid3d"), Opened({"tapvid3d": tmp_path})).sets
+    assert drive.task_count and studio.task_count and not aria.task_count
+    assert aria.missing.startswith(f"Aria Digital Twin: {tmp_path / 'adt'}: no *.npz in it")
+    with pytest.raises(InputError, match="drivetrack: no such folder"):
+        plan_of(protocol_of("tapvid3d"), Opened({"tapvid3d": tmp_path / "adt"}))
 
 
 def test_sequences_that_lack_are_named(made_up, tmp_path):
@@ -425,7 +438,7 @@ def test_other_tasks_and_protocols_are_not_compared(gated):
     other["sets"][0]["tasks_sha256"] = "0"
     with pytest.raises(ConfigError, match="Made-up had other tasks than now"):
         gate(result, other)
-    with pytest.raises(ConfigError, match=r"base\.json is of another, which was not run"):
+    with pytest.raises(ConfigError, match=r"base\.json is of another, which is not run"):
         gate(result, baseline | {"protocol": "another"})
 
 

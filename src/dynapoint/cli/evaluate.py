@@ -99,6 +99,7 @@ class Evaluate:
     def _run_protocols(self) -> int:
         """Protocols on data sets, or the engine's clips."""
         from dynapoint.evaluation.harness.gate import read_baseline, tolerance_of  # noqa: PLC0415
+        from dynapoint.evaluation.harness.predicting import need_predictions  # noqa: PLC0415
         from dynapoint.evaluation.harness.run import evaluate_protocols  # noqa: PLC0415
         from dynapoint.evaluation.methods.known import methods_of  # noqa: PLC0415
 
@@ -110,6 +111,9 @@ class Evaluate:
         data, protocols = data_places(self.data), self._protocols()
         models = self.model or (() if given else (USUAL,))
         methods = methods_of(models, self.weights)
+        if self.only_score and self.model:
+            for method in methods:
+                need_predictions(self.output, method.info.name)
         if self.clips is not None:
             from dynapoint.evaluation.held_out import make_held_out  # noqa: PLC0415
 
@@ -120,6 +124,7 @@ class Evaluate:
             methods,
             self.output,
             predictions=given,
+            baselines=baselines,
             again=self.again,
             only_score=self.only_score,
             pass_over=ALL in self.protocol,

@@ -58,7 +58,8 @@ def _open_folder(root: Path, split: str) -> list[TruthSequence]:
 
 def _sequence(folder: Path) -> TruthSequence | None:
     """The clip of a folder, of whichever kind; None where it is no clip."""
-    if (folder / TRUTH_FILE).is_file():
+    # Pictures without truth are a clip that was not copied whole, which is said when it is read.
+    if (folder / TRUTH_FILE).is_file() or any(folder.glob("rgb_*.png")):
         return ShortClip(folder)
     if (folder / _RECIPE).is_file():
         return LongClipSequence(folder)
