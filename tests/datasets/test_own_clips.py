@@ -113,6 +113,13 @@ def test_a_clip_without_its_truth_is_not_left_out(tmp_path):
         bad.depth(0)
 
 
+def test_what_a_killed_process_was_writing_is_no_clip(tmp_path):
+    write_miniature(tmp_path, engine_clip(), sequences=2)
+    first, second = sorted(tmp_path.iterdir())
+    first.rename(tmp_path / f".{first.name}.host-1.part")
+    assert [each.name for each in opened(tmp_path)] == [second.name]
+
+
 def test_damaged_pictures_are_named(tmp_path):
     write_miniature(tmp_path, engine_clip())
     _cut(tmp_path / "clip_000" / "rgb_03.png")

@@ -233,6 +233,8 @@ def test_wrong_usage(made_up, tmp_path, capsys, monkeypatch):
     assert "needs CLIPS, the word synthetic, or --protocol KEY" in line(capsys, code=2)
     assert "need -o/--output OUT" in line(capsys, "--protocol", PROTOCOL.key, code=2)
     assert "need -o/--output OUT" in line(capsys, "synthetic", code=2)
+    both = ("--protocol", PROTOCOL.key, "-o", "out", "--again", "--only-score")
+    assert "--only-score predicts nothing; give one" in line(capsys, *both, code=2)
     assert "--data does not go with CLIPS" in line(capsys, "clips", "--data", "a=b", code=2)
     assert "--protocol does not go with the word synthetic" in line(
         capsys, "synthetic", "-o", "out", "--protocol", PROTOCOL.key, code=2

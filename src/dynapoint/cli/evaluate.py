@@ -105,6 +105,8 @@ class Evaluate:
 
         if self.output is None:
             raise UsageError("--protocol and synthetic need -o/--output OUT, a folder")
+        if self.again and self.only_score:
+            raise UsageError("--again predicts anew and --only-score predicts nothing; give one")
         tolerance = tolerance_of(self.tolerance)
         baselines = [read_baseline(path) for path in self.gate]
         given = named_paths(self.predictions, "--predictions", "NAME")

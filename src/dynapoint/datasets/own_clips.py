@@ -48,7 +48,9 @@ def _open_folder(root: Path, split: str) -> list[TruthSequence]:
     own = _sequence(root)
     if own is not None:
         return [own]
-    found = [each for child in sorted(root.iterdir()) if (each := _sequence(child)) is not None]
+    # Hidden ones are what a killed process was writing.
+    folders = [child for child in sorted(root.iterdir()) if not child.name.startswith(".")]
+    found = [each for child in folders if (each := _sequence(child)) is not None]
     if not found:
         raise InputError(
             f"{root}: no clip in it; wanted {_LAYOUT}; make some with `dynapoint synth`"
