@@ -327,7 +327,7 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
     synth = dict(clips=3, seed=7, image_hw=(64, 80), frames=10, difficulty=1.0)
     assert calls[0] == ((Path("o"),), synth)
     train = dict(recipe="smoke", output=Path("d"), changes={"steps": 5}, start_from=Path("w.pt"))
-    train |= dict(resume=False, bench=None, real=(), device=None, max_seconds=None)
+    train |= dict(resume=False, data={}, bench=None, real=(), device=None, max_seconds=None)
     assert calls[1] == ((), train)
     assert calls[2][0][:3] == (Path("clips"), ("nano", "vdpm"), Path("scores.json"))
     weights = (Path("a.safetensors"), Path("b.pt"))

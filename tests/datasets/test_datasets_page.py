@@ -5,6 +5,7 @@
 
 import sys
 import tempfile
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ MOTION = {
     "sparse": "points at other times (some)",
     "dense": "points at all times",
 }
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MINIATURES = {"real-folders": "real_folders", "clips": "clips"}
 """Where a miniature is not called as its reader's module."""
 
@@ -68,8 +70,7 @@ def table(folder):
         card = dataset_card(key)
         # A layout is a path or a sentence.
         layout = card.layout if " " in card.layout else f"`{card.layout}`"
-        extra = card.extra if "[" in card.extra else f"dynapoint[{card.extra}]"
-        needs = f" Needs `pip install '{extra}'`." if card.extra else ""
+        needs = f" Needs `pip install 'dynapoint[{card.extra}]'`." if card.extra else ""
         cells = [
             f"`{card.key}`",
             f"{card.title}: {card.source}",
@@ -101,6 +102,7 @@ def test_every_reader_s_card_is_its_own():
         assert card.key == key
         for text in (card.title, card.source, card.licence, card.layout, card.proven):
             assert text and "\n" not in text
+        assert card.extra in ("", *EXTRAS), "an extra's name alone"
         assert card.splits and len(set(card.splits)) == len(card.splits)
 
 

@@ -72,6 +72,14 @@ def test_damaged_files_are_named(tmp_path, name, content, said):
     assert "\n" not in str(caught.value)
 
 
+def test_a_picture_that_was_not_downloaded_is_named(tmp_path):
+    """The frames behind it would move up, and the sequence be scored without it."""
+    write_miniature(tmp_path, engine_clip())
+    (tmp_path / "JPEGImages/480p/seq-0/00003.jpg").unlink()
+    with pytest.raises(InputError, match=r"seq-0/00003\.jpg: damaged \(no such picture, but"):
+        _ = open_dataset("davis", tmp_path, "2017-val")[0].frame_count
+
+
 def test_masks_of_another_size(tmp_path):
     write_miniature(tmp_path, engine_clip())
     write_mask(tmp_path / "Annotations/480p/seq-0/00001.png", np.ones((4, 4), np.uint8), "2017")

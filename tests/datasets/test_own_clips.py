@@ -102,6 +102,24 @@ def test_one_damaged_clip_hides_no_other(tmp_path, damage, said):
     assert "\n" not in str(caught.value) and "clip_000" in str(caught.value)
 
 
+def test_a_clip_without_its_truth_is_not_left_out(tmp_path):
+    """A folder of pictures alone is a clip that was not copied whole."""
+    write_miniature(tmp_path, engine_clip(), sequences=2)
+    first = sorted(tmp_path.iterdir())[0]
+    (first / "gt.npz").unlink()
+    bad, good = opened(tmp_path)
+    assert good.depth(0).any() and bad.name == first.name
+    with pytest.raises(InputError, match=rf"{first.name}.gt\.npz"):
+        bad.depth(0)
+
+
+def test_what_a_killed_process_was_writing_is_no_clip(tmp_path):
+    write_miniature(tmp_path, engine_clip(), sequences=2)
+    first, second = sorted(tmp_path.iterdir())
+    first.rename(tmp_path / f".{first.name}.host-1.part")
+    assert [each.name for each in opened(tmp_path)] == [second.name]
+
+
 def test_damaged_pictures_are_named(tmp_path):
     write_miniature(tmp_path, engine_clip())
     _cut(tmp_path / "clip_000" / "rgb_03.png")

@@ -140,7 +140,7 @@ def test_what_has_to_be_installed_is_listed(made_up, monkeypatch, capsys):
     from dynapoint.evaluation.harness import listing
 
     module = sys.modules["dynapoint.datasets.made_up_sintel"]
-    module.CARD = replace(module.CARD, extra="dynapoint[datasets]")
+    module.CARD = replace(module.CARD, extra="datasets")
     assert run("--protocol", "list") == 0
     printed = capsys.readouterr().out
     assert "sintel: dynapoint[datasets] and training/final/SEQUENCE" in printed
@@ -181,11 +181,60 @@ def test_what_cannot_be_done_is_said_in_a_line(made_up, tmp_path, fake, capsys):
     assert fake == []
 
 
+def test_what_cannot_be_compared_or_scored_is_said_before_it_is_predicted(
+    made_up, tmp_path, fake, capsys
+):
+    words, out = options(made_up, tmp_path), tmp_path / "out"
+    assert run(*words, "--model", "truth") == 0
+    told = json.loads((out / f"{PROTOCOL.key}.json").read_text())
+    base = tmp_path / "base.json"
+    base.write_text(json.dumps(told | {"protocol": "another"}))
+    assert "is of another, which is not run" in line(capsys, *words, "--gate", base)
+    told["sets"][0]["tasks_sha256"] = "0"
+    base.write_text(json.dumps(told))
+    assert "had other tasks than now" in line(capsys, *words, "--gate", base)
+    empty = tmp_path / "theirs" / "set" / "sequence"
+    empty.mkdir(parents=True)
+    (empty / "pair-0.00000000.npz").touch()
+    refused = line(capsys, *words, "--model", "nano", "--predictions", f"x={tmp_path / 'theirs'}")
+    assert "none of its 1 predictions is of a task that is asked" in refused
+    assert f"{out / PROTOCOL.key}.tasks.json has the files wanted" in refused
+    assert fake == []
+
+
+def test_rows_have_names_of_their_own(made_up, tmp_path, fake, capsys):
+    words = options(made_up, tmp_path)
+    assert run(*words) == 0
+    theirs = tmp_path / "out" / "predictions" / "nano"
+    for name in ("truth", "flat scene", "mine, nothing moved"):
+        more = ("--predictions", f"mine={theirs}", f"{name}={theirs}")
+        assert f"two rows would be called {name};" in line(capsys, *words, *more)
+    assert "give one line" in line(capsys, *words, "--predictions", f"a\nb={theirs}")
+
+
+def test_a_method_that_was_never_asked_is_not_scored(made_up, tmp_path, fake, capsys):
+    words = (*options(made_up, tmp_path), "--only-score")
+    wanted = f"{tmp_path / 'out' / 'predictions' / 'truth'}: no such folder; wanted the predictions"
+    assert wanted in line(capsys, *words, "--model", "truth")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sets_that_no_protocol_asks_for_are_named(made_up, tmp_path, fake, capsys):
+    words = ("--protocol", "all", "-o", tmp_path / "out")
+    assert "no data; give --data SET=PATH" in line(capsys, *words)
+    (tmp_path / "empty").mkdir()
+    assert "no protocol asks for what is here of made-up; give" in line(
+        capsys, *words, "--data", f"made-up={tmp_path / 'empty'}"
+    )
+
+
 def test_wrong_usage(made_up, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "needs CLIPS, the word synthetic, or --protocol KEY" in line(capsys, code=2)
     assert "need -o/--output OUT" in line(capsys, "--protocol", PROTOCOL.key, code=2)
     assert "need -o/--output OUT" in line(capsys, "synthetic", code=2)
+    both = ("--protocol", PROTOCOL.key, "-o", "out", "--again", "--only-score")
+    assert "--only-score predicts nothing; give one" in line(capsys, *both, code=2)
     assert "--data does not go with CLIPS" in line(capsys, "clips", "--data", "a=b", code=2)
     assert "--protocol does not go with the word synthetic" in line(
         capsys, "synthetic", "-o", "out", "--protocol", PROTOCOL.key, code=2

@@ -305,6 +305,10 @@ def test_methods_by_name(tmp_path):
     (mine,) = methods_of(["nano"], [other])
     assert mine.info.name == "w.safetensors"
     assert mine.info.weights_sha256 != nano.info.weights_sha256
+    # The file says which network it is of, which may be another.
+    assert mine.info.options.startswith("a file loaded as nano-2, ")
+    with pytest.raises(ConfigError, match="truth is no network and takes no weights; leave"):
+        methods_of(["truth"], [other])
 
 
 def test_pictures_of_several_sizes_are_refused():

@@ -1,6 +1,7 @@
 """Predictions on disk: what is written is read, and what does not fit is refused in a line."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -134,6 +135,14 @@ def test_others_may_write_plain_archives(tmp_path):
         ({"about": "{}"}, "with the `task`'s digest"),
         ({"about": "none"}, "damaged"),
         ({"about": json.dumps({"task": "t", "metric": "yes"})}, "`metric` of `about` is 'yes'"),
+        ({"about": json.dumps({"task": "t", "seconds": True})}, "`seconds` of `about` is True"),
+        ({"about": json.dumps({"task": "t", "format": True})}, "`format` of `about` is True"),
+        ({"about": json.dumps({"task": "t", "seconds": math.nan})}, "`seconds` of `about` is nan"),
+        (
+            {"about": json.dumps({"task": "t", "peak_mib": math.inf})},
+            "`peak_mib` of `about` is inf",
+        ),
+        ({"about": json.dumps({"task": "t", "peak_mib": -1})}, "`peak_mib` of `about` is -1"),
         ({"about": json.dumps({"task": "t"}), "point": np.zeros(3)}, "an array 'point'"),
         ({"about": json.dumps({"task": "t"}), "depth": np.array("deep")}, "depth is of <U4"),
     ],
@@ -146,6 +155,15 @@ def test_no_prediction_is_refused_in_a_line(tmp_path, arrays, said):
         read_prediction(path, EVERYTHING, HW)
     assert said in str(caught.value) and str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_too_large_for_the_precision_is_infinite(tmp_path):
+    path = prediction_file(tmp_path, EVERYTHING)
+    path.parent.mkdir(parents=True)
+    depth = np.full(wanted_shapes(EVERYTHING, HW)["depth"], -1e300)
+    np.savez(path, depth=depth, about=json.dumps({"task": EVERYTHING.digest}))
+    assert (read_prediction(path, EVERYTHING, HW)[0].depth == -np.inf).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])

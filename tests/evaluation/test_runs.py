@@ -12,7 +12,7 @@ import pytest
 from dynapoint.errors import ConfigError, InputError, ModelError, OutputError
 from dynapoint.evaluation.harness.gate import read_baseline, regressions, tolerance_of
 from dynapoint.evaluation.harness.held_truth import HeldTruth
-from dynapoint.evaluation.harness.plan import Opened, pairs_of, plan_of
+from dynapoint.evaluation.harness.plan import Opened, plan_of
 from dynapoint.evaluation.harness.predicting import method_folder
 from dynapoint.evaluation.harness.run import evaluate_protocols
 from dynapoint.evaluation.harness.scoring import TaskScore, pool, pooled
@@ -20,10 +20,12 @@ from dynapoint.evaluation.methods.method import MethodInfo
 from dynapoint.evaluation.methods.truth import TruthMethod
 from dynapoint.evaluation.predictions.files import prediction_file, read_made, write_prediction
 from dynapoint.evaluation.protocols.protocol import Column, Measured
+from dynapoint.evaluation.protocols.registry import protocol_of
 from dynapoint.evaluation.protocols.task import Answer
 from engine_sequence import EngineSequence, true_answer
 from made_up_set import NAMES, PROTOCOL, made_up
 from miniatures.engine_clip import engine_clip
+from miniatures.tapvid3d import write_miniature
 
 __all__ = ["made_up"]
 
@@ -217,7 +219,7 @@ def test_predictions_of_others_are_scored_beside(made_up, tmp_path):
     assert result.cell("theirs", "Made-up", "depth").whole
     assert "theirs, nothing moved" in result.rows
     text = (tmp_path / "out" / "made-up-table.md").read_text()
-    assert "0.250*" in text and "* theirs answered 3 of 4 tasks of Made-up" in text
+    assert "0.250*" in text and "With *: theirs answered 3 of 4 tasks of Made-up" in text
     with pytest.raises(ConfigError, match="two rows would be called truth"):
         run(made_up, tmp_path / "out", predictions={"truth": theirs})
     (tmp_path / "empty").mkdir()
@@ -297,6 +299,17 @@ def test_a_set_that_is_not_given_is_a_dash_and_named_once(made_up, tmp_path):
         evaluate_protocols([PROTOCOL], {}, [Counting()], tmp_path / "out")
 
 
+def test_a_split_that_was_not_downloaded_is_a_dash(tmp_path):
+    write_miniature(tmp_path, engine_clip())
+    (adt,) = (tmp_path / "adt").iterdir()
+    adt.unlink()
+    drive, aria, studio = plan_of(protocol_of("tapvid3d"), Opened({"tapvid3d": tmp_path})).sets
+    assert drive.task_count and studio.task_count and not aria.task_count
+    assert aria.missing.startswith(f"Aria Digital Twin: {tmp_path / 'adt'}: no *.npz in it")
+    with pytest.raises(InputError, match="drivetrack: no such folder"):
+        plan_of(protocol_of("tapvid3d"), Opened({"tapvid3d": tmp_path / "adt"}))
+
+
 def test_sequences_that_lack_are_named(made_up, tmp_path):
     which = replace(PROTOCOL.sets[0], sequences=(NAMES[0], "a", "b", "c", "d"))
     result = evaluate_protocols(
@@ -304,20 +317,6 @@ def test_sequences_that_lack_are_named(made_up, tmp_path):
     )[0]
     assert result.sets[0].missing == "Made-up lacks 4 of 5 sequences (a, b, c, …)"
     assert result.sets[0].sequences == 1
-
-
-def test_data_is_given_by_set():
-    found = pairs_of(["a=x", "b=~/y=z"], "--data", "SET", {"a": "", "b": ""})
-    assert found == [("a", Path("x")), ("b", Path.home() / "y=z")]
-    for words, said in (
-        (["a"], "give SET=PATH"),
-        (["=x"], "give SET=PATH"),
-        (["a="], "give SET=PATH"),
-        (["c=x"], "no data set 'c'; there are a, b"),
-        (["a=x", "a=y"], "names a twice"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            pairs_of(words, "--data", "SET", {"a": "", "b": ""})
 
 
 def test_a_folder_that_cannot_be_made_is_said_first(made_up, tmp_path):
@@ -439,7 +438,7 @@ def test_other_tasks_and_protocols_are_not_compared(gated):
     other["sets"][0]["tasks_sha256"] = "0"
     with pytest.raises(ConfigError, match="Made-up had other tasks than now"):
         gate(result, other)
-    with pytest.raises(ConfigError, match=r"base\.json is of another, which was not run"):
+    with pytest.raises(ConfigError, match=r"base\.json is of another, which is not run"):
         gate(result, baseline | {"protocol": "another"})
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from dynapoint.evaluation.environment import environment
 from dynapoint.evaluation.harness.result import Result, SetFacts
-from dynapoint.evaluation.harness.scoring import Cell, Scored
+from dynapoint.evaluation.harness.scoring import Cell, Scored, TaskScore
 from dynapoint.evaluation.harness.tables import (
+    _LATEX,
     has_variants,
     is_tall,
     table_of,
@@ -20,6 +21,7 @@ from dynapoint.evaluation.protocols.protocol import (
     Protocol,
     ProtocolSet,
 )
+from dynapoint.evaluation.protocols.registry import all_protocols
 
 COLUMNS = (
     Column(metric="rel", title="AbsRel", unit="share", better="lower"),
@@ -90,7 +92,7 @@ MARKDOWN = """
 - Rows marked "(paper)" are printed there.
 - Missing: Bonn_2 lacks 1 of 5 sequences (a)
 - Missing: KITTI is not
-- * nano answered 1 of 2 tasks of Bonn_2
+- With *: nano answered 1 of 2 tasks of Bonn_2
 """
 
 LATEX = r"""
@@ -160,4 +162,33 @@ def test_sets_stand_below_each_other_where_no_paper_has_a_form():
 def test_what_markdown_and_latex_would_take_for_their_own_is_escaped():
     odd = replace(result(), rows=("a|b_c%{}",), cells=())
     assert "| a\\|b_c%{} " in to_markdown(table_of(odd))
-    assert r"a|b\_c\%\{\} &" in to_latex(table_of(odd))
+    assert r"a\textbar{}b\_c\%\{\} &" in to_latex(table_of(odd))
+
+
+def test_a_row_s_name_is_no_option_of_the_row_before():
+    text = to_latex(table_of(replace(result(), rows=("[mine]", "*best*"), cells=())))
+    assert "\n{[}mine] & " in text and "\n{*}best* & " in text
+
+
+def test_who_answers_nothing_of_a_set_is_named():
+    tasks = [
+        TaskScore(method=method, set_title=title, sequence="s", task=name, answered=said, values=())
+        for method, title, name, said in (
+            ("nano", "Sintel", "a", True),
+            ("nano", "Sintel", "b", False),
+            ("nano", "Bonn_2", "a", False),
+            ("nano", "Bonn_2", "b", False),
+            ("truth", "Bonn_2", "a", False),
+        )
+    ]
+    notes = table_of(replace(result(), scored=Scored(tasks=tasks))).notes
+    assert [note for note in notes if "no task" in note] == ["nano answered no task of Bonn_2"]
+
+
+def test_no_letter_of_a_protocol_s_tables_is_strange_to_latex():
+    """What pdflatex has a letter for, or what is escaped."""
+    for protocol in all_protocols().values():
+        words = [value for paper in protocol.paper for value in (paper.method, paper.set_title)]
+        words += [column.title for column in protocol.columns]
+        odd = {letter for word in words for letter in word if ord(letter) > 127}
+        assert odd <= {*_LATEX, *"éèáóüöäç"}, protocol.key

@@ -156,6 +156,27 @@ def test_a_pose_that_is_not_finite_is_that_of_the_first_frame_and_turned_round()
     assert found["auc_30"] == pytest.approx(100 * (1 - 2 / frames), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "no_pose",
+    [
+        np.zeros((4, 4)),
+        np.ones((4, 4)),
+        np.full((4, 4), 3e38),
+        np.diag([1.0, 1, 1, 0]),
+        np.diag([-1.0, 1, 1, 1]),
+        np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 2, 3, 1]]),
+    ],
+    ids=["zeros", "ones", "huge", "no last row", "mirrored", "transposed"],
+)
+def test_a_matrix_that_is_no_pose_counts_as_one_that_is_not_finite(no_pose):
+    task, sequence, truth = asked(WholeSequence(cameras=True))
+    poses, unknown = (truth.world_from_camera.copy() for _ in range(2))
+    poses[2], unknown[2] = no_pose, np.nan
+    answers = (replace(truth, world_from_camera=each) for each in (poses, unknown))
+    found, expected = (by_key(score_cameras(task, sequence, each)) for each in answers)
+    assert found == expected and found["rpe_rotation"] > 1
+
+
 # Points and tracks
 
 

@@ -6,12 +6,13 @@ import math
 import threading
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dynapoint.datasets.places import data_places, training_split
+from dynapoint.datasets.places import data_places, named_paths, training_split
 from dynapoint.datasets.registry import READERS, dataset_card, open_dataset
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import ConfigError, InputError
@@ -492,6 +493,16 @@ def test_a_mixture_takes_its_own_sets_only(own_clips):
 def test_words_that_say_no_place(words, said):
     with pytest.raises(ConfigError, match=said):
         data_places(words)
+    with pytest.raises(ConfigError, match=said.replace("--data", "--predictions", 1)):
+        named_paths(words, "--predictions", "KEY", READERS)
+
+
+def test_words_that_say_places():
+    assert data_places(["clips=x", "sintel=~/y=z"]) == {
+        "clips": Path("x"),
+        "sintel": Path.home() / "y=z",
+    }
+    assert named_paths(["any name=x"], "--predictions", "NAME") == {"any name": Path("x")}
 
 
 # ---- all sets that there are ------------------------------------------------------------------

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from dynapoint.cli.common import FAILED, Flag, UsageError, optional, print_json, said_of_files
+from dynapoint.datasets.places import data_places, named_paths
 
 if TYPE_CHECKING:
+    from dynapoint.evaluation.harness.gate import Baseline
     from dynapoint.evaluation.harness.result import Result
     from dynapoint.evaluation.protocols.protocol import Protocol
 
@@ -66,10 +68,9 @@ class Evaluate:
 
     def _list(self) -> int:
         from dynapoint.evaluation.harness.listing import listing, listing_plain  # noqa: PLC0415
-        from dynapoint.evaluation.harness.plan import parse_data  # noqa: PLC0415
         from dynapoint.evaluation.protocols.registry import all_protocols  # noqa: PLC0415
 
-        protocols, data = list(all_protocols().values()), parse_data(self.data)
+        protocols, data = list(all_protocols().values()), data_places(self.data)
         if self.json:
             print_json({"protocols": listing_plain(protocols, data)})
         else:
@@ -98,18 +99,23 @@ class Evaluate:
     def _run_protocols(self) -> int:
         """Protocols on data sets, or the engine's clips."""
         from dynapoint.evaluation.harness.gate import read_baseline, tolerance_of  # noqa: PLC0415
-        from dynapoint.evaluation.harness.plan import pairs_of, parse_data  # noqa: PLC0415
+        from dynapoint.evaluation.harness.predicting import need_predictions  # noqa: PLC0415
         from dynapoint.evaluation.harness.run import evaluate_protocols  # noqa: PLC0415
         from dynapoint.evaluation.methods.known import methods_of  # noqa: PLC0415
 
         if self.output is None:
             raise UsageError("--protocol and synthetic need -o/--output OUT, a folder")
+        if self.again and self.only_score:
+            raise UsageError("--again predicts anew and --only-score predicts nothing; give one")
         tolerance = tolerance_of(self.tolerance)
         baselines = [read_baseline(path) for path in self.gate]
-        given = dict(pairs_of(self.predictions, "--predictions", "NAME"))
-        data, protocols = parse_data(self.data), self._protocols()
+        given = named_paths(self.predictions, "--predictions", "NAME")
+        data, protocols = data_places(self.data), self._protocols()
         models = self.model or (() if given else (USUAL,))
         methods = methods_of(models, self.weights)
+        if self.only_score and self.model:
+            for method in methods:
+                need_predictions(self.output, method.info.name)
         if self.clips is not None:
             from dynapoint.evaluation.held_out import make_held_out  # noqa: PLC0415
 
@@ -120,6 +126,7 @@ class Evaluate:
             methods,
             self.output,
             predictions=given,
+            baselines=baselines,
             again=self.again,
             only_score=self.only_score,
             pass_over=ALL in self.protocol,

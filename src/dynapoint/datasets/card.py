@@ -22,7 +22,7 @@ class DatasetCard:
             or the real files it has seen.
         open_folder: Lists the sequences of a split; reads names and small files only. Raises
             `InputError` in one line that names the file and its fault.
-        extra: What has to be installed (`dynapoint[datasets]`), or "".
+        extra: Which of the package's extras it needs ("datasets" for `dynapoint[datasets]`), or "".
     """
 
     key: str

@@ -21,7 +21,14 @@ from PIL import Image
 
 from dynapoint.data.images import image_size
 from dynapoint.datasets.card import DatasetCard
-from dynapoint.datasets.files import damaged, listed, need_file, need_folder, read_picture
+from dynapoint.datasets.files import (
+    damaged,
+    listed,
+    need_file,
+    need_folder,
+    need_pictures,
+    read_picture,
+)
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import InputError
 
@@ -77,7 +84,8 @@ class DavisSequence(TruthSequence):
 
     @cached_property
     def _pictures(self) -> list[Path]:
-        return listed(self.root / _PICTURES / self.name, "*.jpg", _LAYOUT)
+        pictures = listed(self.root / _PICTURES / self.name, "*.jpg", _LAYOUT)
+        return need_pictures(pictures, self.root / _MASKS / self.name)
 
     @cached_property
     def frame_count(self) -> int:  # type: ignore[override]

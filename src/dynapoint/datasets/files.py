@@ -39,6 +39,20 @@ def need_file(path: Path) -> Path:
     return path
 
 
+def need_pictures(pictures: Sequence[Path], masks: Path) -> list[Path]:
+    """Pictures, none of which may be missing that a folder has a mask (NAME.png) of.
+
+    Raises:
+        InputError: One is.
+    """
+    named = {path.stem for path in pictures}
+    for mask in sorted(masks.glob("*.png")):
+        if pictures and mask.stem not in named:
+            missing = pictures[0].with_name(f"{mask.stem}{pictures[0].suffix}")
+            raise damaged(missing, f"no such picture, but {mask} is its mask")
+    return list(pictures)
+
+
 def listed(folder: Path, pattern: str, layout: str) -> list[Path]:
     """The files of a folder that fit a pattern, sorted by name.
 

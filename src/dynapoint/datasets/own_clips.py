@@ -48,7 +48,9 @@ def _open_folder(root: Path, split: str) -> list[TruthSequence]:
     own = _sequence(root)
     if own is not None:
         return [own]
-    found = [each for child in sorted(root.iterdir()) if (each := _sequence(child)) is not None]
+    # Hidden ones are what a killed process was writing.
+    folders = [child for child in sorted(root.iterdir()) if not child.name.startswith(".")]
+    found = [each for child in folders if (each := _sequence(child)) is not None]
     if not found:
         raise InputError(
             f"{root}: no clip in it; wanted {_LAYOUT}; make some with `dynapoint synth`"
@@ -58,7 +60,8 @@ def _open_folder(root: Path, split: str) -> list[TruthSequence]:
 
 def _sequence(folder: Path) -> TruthSequence | None:
     """The clip of a folder, of whichever kind; None where it is no clip."""
-    if (folder / TRUTH_FILE).is_file():
+    # Pictures without truth are a clip that was not copied whole, which is said when it is read.
+    if (folder / TRUTH_FILE).is_file() or any(folder.glob("rgb_*.png")):
         return ShortClip(folder)
     if (folder / _RECIPE).is_file():
         return LongClipSequence(folder)

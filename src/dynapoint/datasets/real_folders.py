@@ -31,6 +31,7 @@ from dynapoint.datasets.files import (
     damaged,
     need_file,
     need_folder,
+    need_pictures,
     read_npz,
     read_picture,
     read_png16,
@@ -76,7 +77,7 @@ class MaskedPictures(TruthSequence):
 
     @cached_property
     def _pictures(self) -> list[Path]:
-        return images_in_folder(self.folder)
+        return need_pictures(images_in_folder(self.folder), self.folder / "masks")
 
     @cached_property
     def frame_count(self) -> int:  # type: ignore[override]

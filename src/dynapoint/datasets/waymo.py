@@ -237,5 +237,5 @@ CARD = DatasetCard(
     layout=LAYOUT,
     proven="miniature",
     open_folder=open_folder,
-    extra="dynapoint[datasets]",
+    extra="datasets",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dynapoint.errors import ConfigError, InputError
-from dynapoint.evaluation.harness.result import RESULT_FORMAT, Result
+from dynapoint.evaluation.harness.result import RESULT_FORMAT, Result, SetFacts
 from dynapoint.evaluation.methods.truth import TruthMethod
 
 # Less than this share of a table's last digit is no change.
@@ -113,21 +113,38 @@ def regressions(
         ConfigError: A baseline is of a protocol that was not run, or of other tasks.
     """
     by_key = {result.protocol.key: result for result in results}
-    found: list[Regression] = []
+    check_comparable({key: result.sets for key, result in by_key.items()}, baselines)
+    return [
+        regression
+        for baseline in baselines
+        for number in baseline.numbers
+        if (regression := _regression(by_key[baseline.protocol], number, tolerance)) is not None
+    ]
+
+
+def check_comparable(sets: Mapping[str, Sequence[SetFacts]], baselines: Sequence[Baseline]) -> None:
+    """Refuse baselines that nothing of a run can be compared with.
+
+    Args:
+        sets: Those of the run, by the protocol's key.
+        baselines: Earlier results.
+
+    Raises:
+        ConfigError: One is of a protocol that is not run, or of other tasks.
+    """
     for baseline in baselines:
-        if baseline.protocol not in by_key:
+        if baseline.protocol not in sets:
             raise ConfigError(
-                f"{baseline.path} is of {baseline.protocol}, which was not run; run it, or leave "
+                f"{baseline.path} is of {baseline.protocol}, which is not run; run it, or leave "
                 "it out"
             )
-        result = by_key[baseline.protocol]
-        _check_tasks(result, baseline)
-        found += [
-            regression
-            for number in baseline.numbers
-            if (regression := _regression(result, number, tolerance)) is not None
-        ]
-    return found
+        now = {each.title: each.tasks_sha256 for each in sets[baseline.protocol]}
+        for title, before in baseline.tasks.items():
+            if before and now.get(title) not in ("", None, before):
+                raise ConfigError(
+                    f"{baseline.path}: {title} had other tasks than now; give the same data, or "
+                    "make the baseline anew"
+                )
 
 
 def _regression(result: Result, before: Number, tolerance: float) -> Regression | None:
@@ -153,16 +170,6 @@ def _regression(result: Result, before: Number, tolerance: float) -> Regression 
         before=before.value,
         now=now,
     )
-
-
-def _check_tasks(result: Result, baseline: Baseline) -> None:
-    now = {each.title: each.tasks_sha256 for each in result.sets}
-    for title, before in baseline.tasks.items():
-        if before and now.get(title) not in ("", None, before):
-            raise ConfigError(
-                f"{baseline.path}: {title} had other tasks than now; give the same data, or make "
-                "the baseline anew"
-            )
 
 
 def _baseline(told: Any, path: Path) -> Baseline:

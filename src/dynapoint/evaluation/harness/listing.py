@@ -11,7 +11,7 @@ from dynapoint.errors import DynapointError
 from dynapoint.evaluation.harness.plan import Opened
 from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 
-_EXTRA_MODULES = {"dynapoint[datasets]": ("pyarrow", "h5py")}
+_EXTRA_MODULES = {"datasets": ("pyarrow", "h5py", "OpenEXR")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ def listing(protocols: Sequence[Protocol], data: Mapping[str, Path]) -> str:
         lines += [f"{protocol.key}: {protocol.title}", f"  source: {protocol.source}"]
         for each in status_of(protocol, opened):
             lines.append(f"  {each.title} ({each.dataset}, {each.split}): {each.status}")
-            needs = f"{each.extra} and {each.layout}" if each.extra else each.layout
-            layouts[each.dataset] = needs
+            extra = f"dynapoint[{each.extra}] and " if each.extra else ""
+            layouts[each.dataset] = extra + each.layout
     lines += ["", "Folders to give with --data SET=PATH:"]
     lines += [f"  {key}: {needs}" for key, needs in sorted(layouts.items())]
     return "\n".join(lines)
@@ -96,7 +96,7 @@ def _status(which: ProtocolSet, opened: Opened) -> SetStatus:
     except DynapointError as error:
         said = str(error)
     if lacking and here == 0:
-        said = f"{said}; install {card.extra}"
+        said = f"{said}; install dynapoint[{card.extra}]"
     return SetStatus(
         title=which.title,
         dataset=which.dataset,

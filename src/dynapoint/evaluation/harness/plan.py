@@ -1,14 +1,13 @@
 """What a protocol asks of the data sets that are here."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynapoint.datasets import registry
 from dynapoint.datasets.registry import dataset_card, open_dataset
 from dynapoint.datasets.sequence import TruthSequence
-from dynapoint.errors import ConfigError
+from dynapoint.errors import ConfigError, InputError
 from dynapoint.evaluation.protocols.protocol import Protocol, ProtocolSet
 from dynapoint.evaluation.protocols.task import Task
 
@@ -58,56 +57,26 @@ class Plan:
                     yield each, sequence.truth, task
 
 
-def parse_data(words: Sequence[str]) -> dict[str, Path]:
-    """The folders of the sets from words such as "sintel=PATH".
-
-    Raises:
-        ConfigError: A word is none such, names no set, or names one twice.
-    """
-    return {key: path for key, path in pairs_of(words, "--data", "SET", registry.READERS)}
-
-
-def pairs_of(
-    words: Sequence[str], option: str, kind: str, known: Mapping[str, str] | None = None
-) -> list[tuple[str, Path]]:
-    """Names and paths from words such as "NAME=PATH".
-
-    Args:
-        words: What was given.
-        option: Where, for what is said of mistakes.
-        kind: What the name is of.
-        known: The names that there are; None for any.
-
-    Raises:
-        ConfigError: A word is none such, or has an unknown name or one that was given already.
-    """
-    found: dict[str, Path] = {}
-    for word in words:
-        name, equals, path = word.partition("=")
-        if not (name and equals and path):
-            raise ConfigError(f"{option} is {word!r}; give {kind}=PATH")
-        if known is not None and name not in known:
-            raise ConfigError(f"there is no data set {name!r}; there are {', '.join(known)}")
-        if name in found:
-            raise ConfigError(f"{option} names {name} twice; give each once")
-        found[name] = Path(path).expanduser()
-    return list(found.items())
-
-
 class Opened:
-    """Sets that were opened, each once for all protocols of a run."""
+    """Sets that were opened, each once for all protocols of a run.
+
+    Attributes:
+        data: Their folders by key, as they were given.
+    """
 
     def __init__(self, data: Mapping[str, Path]) -> None:
-        self._data = data
+        self.data = data
         self._found: dict[tuple[str, str], list[TruthSequence]] = {}
 
     def is_given(self, which: ProtocolSet) -> bool:
         """Whether the folder of a set was given, and has any of the sequences wanted.
 
-        Raises:
-            InputError: The folder is not what the set's layout says.
+        What is wrong with it is said by `plan_of`.
         """
-        there = self.sequences(which) or []
+        try:
+            there = self.sequences(which) or []
+        except InputError:
+            return True
         return any(which.sequences is None or each.name in which.sequences for each in there)
 
     def sequences(self, which: ProtocolSet) -> list[TruthSequence] | None:
@@ -116,7 +85,7 @@ class Opened:
         Raises:
             InputError: The folder is not what the set's layout says.
         """
-        root = self._data.get(which.dataset)
+        root = self.data.get(which.dataset)
         if root is None:
             return None
         place = which.dataset, which.split
@@ -130,10 +99,17 @@ def plan_of(protocol: Protocol, opened: Opened) -> Plan:
 
     Raises:
         ConfigError: None of its sets is here.
-        InputError: The folder of a set is not what it should be, or a file that the choice of the
-            tasks needs is missing or damaged.
+        InputError: The folder of a set is not what it should be (of a set that the protocol asks
+            for several splits of, none can be opened), or a file that the choice of the tasks needs
+            is missing or damaged.
     """
-    sets = tuple(_planned(which, opened) for which in protocol.sets)
+    absent = _absent(protocol, opened)
+    sets = tuple(
+        PlannedSet(which=which, missing=f"{which.title}: {absent[which.dataset, which.split]}")
+        if (which.dataset, which.split) in absent
+        else _planned(which, opened)
+        for which in protocol.sets
+    )
     if not any(each.sequences for each in sets):
         lacking = "; ".join(each.missing for each in sets)
         raise ConfigError(f"no data for {protocol.key}: {lacking}")
@@ -144,6 +120,22 @@ def what_is_missing(which: ProtocolSet) -> str:
     """How to give a set whose folder was not given."""
     card = dataset_card(which.dataset)
     return f"{which.title} is not given (--data {which.dataset}=PATH, {card.layout})"
+
+
+def _absent(protocol: Protocol, opened: Opened) -> dict[tuple[str, str], InputError]:
+    """Splits that cannot be opened, of sets of which another one can: people download one alone."""
+    errors: dict[tuple[str, str], InputError] = {}
+    there = set()
+    for which in protocol.sets:
+        try:
+            if opened.sequences(which) is not None:
+                there.add(which.dataset)
+        except InputError as error:
+            errors[which.dataset, which.split] = error
+    for (dataset, _), error in errors.items():
+        if dataset not in there:
+            raise error
+    return errors
 
 
 def _planned(which: ProtocolSet, opened: Opened) -> PlannedSet:

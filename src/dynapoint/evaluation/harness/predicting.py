@@ -28,6 +28,20 @@ def method_folder(output: Path, name: str) -> Path:
     return output / FOLDER / safe_name(name)
 
 
+def need_predictions(output: Path, name: str) -> None:
+    """Refuse to score a method that was never asked.
+
+    Raises:
+        InputError: The folder of a run has no predictions of a method of this name.
+    """
+    folder = method_folder(output, name)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; wanted the predictions of {name}; leave --only-score out, "
+            "or name the folder of an earlier run (-o)"
+        )
+
+
 def predict(
     plans: Sequence[Plan],
     methods: Sequence[Method],

@@ -76,7 +76,7 @@ def result_of(plan: Plan, rows: Sequence[Row], scored: Scored) -> Result:
     return Result(
         protocol=plan.protocol,
         environment=environment(),
-        sets=tuple(_facts_of(each) for each in plan.sets),
+        sets=tuple(facts_of(each) for each in plan.sets),
         rows=tuple(row.name for row in rows),
         trivial=frozenset(row.name for row in rows if row.trivial),
         cells=tuple(pooled(scored.tasks, plan.protocol.columns)),
@@ -125,7 +125,8 @@ def write_result(result: Result, path: Path) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _facts_of(planned: PlannedSet) -> SetFacts:
+def facts_of(planned: PlannedSet) -> SetFacts:
+    """What a result says of a set; known before anything is predicted."""
     digests = [task.digest for each in planned.sequences for task in each.tasks]
     return SetFacts(
         title=planned.which.title,

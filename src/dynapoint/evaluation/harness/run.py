@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dynapoint.errors import ConfigError, InputError, OutputError
+from dynapoint.evaluation.harness.gate import Baseline, check_comparable
 from dynapoint.evaluation.harness.pictures import PictureDigests
 from dynapoint.evaluation.harness.plan import Opened, Plan, plan_of
 from dynapoint.evaluation.harness.predicting import method_folder, predict
-from dynapoint.evaluation.harness.result import Result, result_of, write_result
+from dynapoint.evaluation.harness.result import Result, facts_of, result_of, write_result
 from dynapoint.evaluation.harness.rows import rows_of
 from dynapoint.evaluation.harness.scoring import score
 from dynapoint.evaluation.harness.tables import (
@@ -23,7 +24,7 @@ from dynapoint.evaluation.harness.tables import (
 from dynapoint.evaluation.harness.tasks_file import write_tasks
 from dynapoint.evaluation.methods.method import Method
 from dynapoint.evaluation.methods.trivial import trivial_methods
-from dynapoint.evaluation.predictions.files import counted_files
+from dynapoint.evaluation.predictions.files import counted_files, prediction_file
 from dynapoint.evaluation.protocols.protocol import Protocol
 from dynapoint.progress import shown
 from dynapoint.whole_file import whole_file
@@ -39,6 +40,7 @@ def evaluate_protocols(
     *,
     predictions: Mapping[str, Path] | None = None,
     again: bool = False,
+    baselines: Sequence[Baseline] = (),
     only_score: bool = False,
     pass_over: bool = False,
     progress: bool = False,
@@ -57,24 +59,28 @@ def evaluate_protocols(
         output: The folder, made if it is not there.
         predictions: Folders of predictions that others made, by the names of their rows.
         again: Predict anew what is stale or damaged, instead of refusing it.
+        baselines: What results will be compared with; those that cannot be are refused first.
         only_score: Predict nothing.
         pass_over: Leave out protocols of which no set is here, instead of refusing them.
         progress: Show on standard error how far it is.
 
     Raises:
-        ConfigError: There is nothing to evaluate, or two rows have one name.
-        InputError: A file of a set is missing or damaged, or a prediction is stale or damaged.
+        ConfigError: There is nothing to evaluate, two rows have one name, or a baseline is of a
+            protocol that is not run or of other tasks.
+        InputError: A file of a set is missing or damaged, a prediction is stale or damaged, or
+            a folder of predictions answers none of the tasks.
         OutputError: Nothing can be written.
         ModelError: A network cannot be loaded.
     """
     given = dict(predictions or {})
     _check_rows(methods, given)
     _make_folder(output)
-    opened, digests = Opened(data), PictureDigests()
+    digests = PictureDigests()
     with shown(progress, name="evaluate"):
-        plans = _plans(protocols, opened, pass_over=pass_over)
+        plans = _plans(protocols, Opened(data), baselines, pass_over=pass_over)
         for plan in plans:
             write_tasks(plan, output / f"{plan.protocol.key}.tasks.json")
+        _check_folders(plans, given, output)
         if not only_score:
             predict(plans, methods, output, again=again, digests=digests, progress=progress)
         results = []
@@ -87,13 +93,24 @@ def evaluate_protocols(
     return results
 
 
-def _plans(protocols: Sequence[Protocol], opened: Opened, *, pass_over: bool) -> list[Plan]:
+def _plans(
+    protocols: Sequence[Protocol],
+    opened: Opened,
+    baselines: Sequence[Baseline],
+    *,
+    pass_over: bool,
+) -> list[Plan]:
     """What is asked of what is here."""
     if pass_over:
         protocols = [each for each in protocols if any(map(opened.is_given, each.sets))]
         if not protocols:
-            raise ConfigError("no data for any protocol; give --data SET=PATH")
-    return [plan_of(protocol, opened) for protocol in protocols]
+            there = ", ".join(opened.data)
+            found = f"no protocol asks for what is here of {there}" if there else "no data"
+            raise ConfigError(f"{found}; give --data SET=PATH (`--protocol list` has the sets)")
+    plans = [plan_of(protocol, opened) for protocol in protocols]
+    sets = {plan.protocol.key: [facts_of(each) for each in plan.sets] for plan in plans}
+    check_comparable(sets, baselines)
+    return plans
 
 
 def files_of(result: Result, output: Path) -> list[Path]:
@@ -151,7 +168,10 @@ def _check_rows(methods: Sequence[Method], predictions: Mapping[str, Path]) -> N
     names = [method.info.name for method in methods]
     known = {trivial.info.name for trivial in trivial_methods()}
     for name, folder in predictions.items():
-        if name in names or name in known:
+        if not name.isprintable():
+            raise ConfigError(f"--predictions has a name {name!r}; give one line of plain letters")
+        still = {f"{row}, nothing moved" for row in (*names, *predictions)}
+        if name in names or name in known or name in still:
             raise ConfigError(f"two rows would be called {name}; give the predictions another name")
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; wanted the predictions of {name}")
@@ -159,6 +179,17 @@ def _check_rows(methods: Sequence[Method], predictions: Mapping[str, Path]) -> N
             raise InputError(
                 f"{folder}: no predictions in it; wanted DATASET/SEQUENCE/NAME.DIGEST.npz "
                 "(docs/evaluation.md)"
+            )
+
+
+def _check_folders(plans: Sequence[Plan], predictions: Mapping[str, Path], output: Path) -> None:
+    """Refuse folders of predictions that answer nothing of what is asked."""
+    tasks = [task for plan in plans for _, _, task in plan.questions()]
+    for folder in predictions.values():
+        if not any(prediction_file(folder, task).is_file() for task in tasks):
+            raise InputError(
+                f"{folder}: none of its {counted_files(folder)} predictions is of a task that is "
+                f"asked; {output / plans[0].protocol.key}.tasks.json has the files wanted below it"
             )
 
 

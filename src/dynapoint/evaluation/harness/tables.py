@@ -1,6 +1,7 @@
 """A result as a table in the form of the paper, with the paper's own rows, for people and LaTeX."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ _LATEX = {
     "≥": r"$\geq$",
     "τ": r"$\tau$",
     "…": r"\ldots{}",
+    "|": r"\textbar{}",
 }
 
 
@@ -214,10 +216,23 @@ def _notes(result: Result) -> tuple[str, ...]:
         if not (math.isnan(cell.value) or cell.whole):
             partial[cell.method, cell.set_title] = cell.measured, cell.possible
     notes += [
-        f"{PARTIAL} {method} answered {measured} of {possible} tasks of {set_title}"
+        f"With {PARTIAL}: {method} answered {measured} of {possible} tasks of {set_title}"
         for (method, set_title), (measured, possible) in partial.items()
     ]
-    return tuple(notes)
+    return (*notes, *_unanswered(result))
+
+
+def _unanswered(result: Result) -> list[str]:
+    """Which rows have nothing to say of a whole set, so that dashes are not taken for results."""
+    answered: Counter[tuple[str, str]] = Counter()
+    for each in result.scored.tasks:
+        if each.method not in result.trivial:
+            answered[each.method, each.set_title] += each.answered
+    return [
+        f"{method} answered no task of {set_title}"
+        for (method, set_title), count in answered.items()
+        if not count
+    ]
 
 
 def _number(value: float, column: Column) -> str:
@@ -233,7 +248,9 @@ def _latex_arrow(column: Column) -> str:
 
 
 def _latex(words: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in words)
+    escaped = "".join(_LATEX.get(letter, letter) for letter in words)
+    # Behind the end of a row these would be an option of it.
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped[:1] in ("[", "*") else escaped
 
 
 def _markdown_line(cells: Sequence[str], widths: Sequence[int]) -> str:

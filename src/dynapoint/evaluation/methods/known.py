@@ -72,6 +72,8 @@ def _method(model: str, label: str, file: Path | None) -> Method:
         made = import_module(f"dynapoint.evaluation.baselines.{module}")
         method: Method = getattr(made, maker)()
         return method
+    if file is not None and model in (*TRIVIAL, *BASELINES):
+        raise ConfigError(f"{model} is no network and takes no weights; leave {file} out")
     if model not in (*CARDS, *NEWEST, *RETIRED):
         there = ", ".join([*known_models(), *BASELINES, *TRIVIAL])
         raise ConfigError(f"there is no method {model!r}; there are {there}")

@@ -46,7 +46,9 @@ class NetworkMethod:
             if not file.is_file():
                 raise ModelError(f"no weights file at {file}; give the path of one")
             self._weights_sha256 = sha256_of(file)
-            self._known_as = find_card(model).name
+            card = find_card(model).name
+            # A file of this package says itself which network it is of.
+            self._known_as = card if weights is None else f"a file loaded as {card}"
             self._name = name or model
         else:
             from dynapoint.models.protocol import info_of  # noqa: PLC0415 - loads torch.

@@ -159,7 +159,9 @@ def read_prediction(path: Path, task: Task, image_hw: tuple[int, int]) -> tuple[
         if array.dtype.kind not in "fiub":
             raise InputError(f"{path}: {name} is of {array.dtype}; wanted numbers; write it again")
         kind = np.float64 if name in _DOUBLE else np.float32
-        given[name] = array.astype(bool if name in _TRUE_OR_FALSE else kind, copy=False)
+        # What float32 cannot hold becomes infinite, which every score knows.
+        with np.errstate(over="ignore"):
+            given[name] = array.astype(bool if name in _TRUE_OR_FALSE else kind, copy=False)
     _check_shapes(given, task, image_hw, where=str(path))
     answer = Answer(**given, metric=made.metric, seconds=made.seconds, peak_mib=made.peak_mib)
     return answer, made

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -67,10 +68,14 @@ class Made:
             field.name: told[field.name] for field in fields(cls) if field.name in told
         }
         for name, value in known.items():
-            if not isinstance(value, _KINDS.get(name, str)):
+            kind = _KINDS.get(name, str)
+            # In Python True is a whole number.
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 raise ValueError(f"`{name}` of `about` is {value!r}")
             if name in _MEASURED:
                 known[name] = float(value)
+                if not 0 <= known[name] < math.inf:
+                    raise ValueError(f"`{name}` of `about` is {value!r}")
         return cls(**known)
 
 

@@ -12,14 +12,15 @@ from dynapoint.evaluation.scorers.whole_truth import need_shape, nothing, true_p
 from dynapoint.evaluation.trajectory import aligned_path, relative_errors
 
 PATH_KEYS = ("ate", "rpe_translation", "rpe_rotation")
+_LEAST_DETERMINANT = 0.1
 PAIR_KEYS = ("auc_3", "auc_30", "auc_3_signed", "auc_30_signed")
 
 
 def score_cameras(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Measured, ...]:
     """ATE, RPE of translation and rotation, AUC of pairs, rotation and focal length.
 
-    A predicted pose that is not finite counts as the pose of the first frame, its rotation as 180°
-    off.
+    A predicted pose that is not finite, or that no camera can have, counts as the pose of the first
+    frame, its rotation as 180° off.
     """
     return (
         *_score_path(task, sequence, answer),
@@ -34,7 +35,7 @@ def _score_path(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Me
     truth = true_poses(task, sequence)
     need_shape(task, "poses", said, truth)
     known = np.isfinite(truth).all(axis=(1, 2))
-    truth, said = truth[known], said[known].astype(np.float64)
+    truth, said = truth[known], _poses_or_nan(said[known].astype(np.float64))
     if len(truth) < 2:
         return nothing(*PATH_KEYS, *PAIR_KEYS, "rotation")
     finite = np.isfinite(said).all(axis=(1, 2))
@@ -47,6 +48,15 @@ def _score_path(task: Task, sequence: TruthSequence, answer: Answer) -> tuple[Me
     turns = rotation_errors_deg(truth, np.where(finite[:, None, None], said, np.nan))
     values["rotation"] = float(np.median(turns[1:]))
     return tuple(Measured(metric=key, value=value) for key, value in values.items())
+
+
+def _poses_or_nan(said: Float64[np.ndarray, "frame 4 4"]) -> Float64[np.ndarray, "frame 4 4"]:
+    """NaN in the place of matrices that are no pose: zeros, another last row, mirrored axes."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        last_row = np.isclose(said[:, 3], (0, 0, 0, 1), atol=1e-3).all(axis=-1)
+        # Its determinant is 1; methods that fit matrices may be a little off.
+        turns = np.linalg.det(said[:, :3, :3]) > _LEAST_DETERMINANT
+    return np.where((last_row & turns)[:, None, None], said, np.nan)
 
 
 def path_scores(
