@@ -174,5 +174,13 @@ def test_fits_do_not_see_the_unit_of_the_prediction(seed, fit, factor):
         np.testing.assert_allclose(again, aligned, rtol=1e-5)
 
 
+@pytest.mark.parametrize("per_metre", [1e3, 5e3, 1e6])
+def test_the_scale_of_depth_in_a_small_unit_is_found(per_metre):
+    """Millimetres, and the units of TUM's 16-bit depth, of which a metre has 5000."""
+    truth = np.random.default_rng(0).uniform(0.5, 9, size=300)
+    line = weiszfeld_scale(per_metre * truth, truth)
+    assert line.scale == pytest.approx(1 / per_metre, rel=1e-9)
+
+
 def test_nothing_is_fitted_to_nothing():
     assert fit_depth("line_l1", np.empty(0), np.empty(0)) == DepthLine()

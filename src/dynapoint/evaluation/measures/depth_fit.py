@@ -90,10 +90,12 @@ def weiszfeld_scale(
     """The scale of least Σ |s d̂ − d|, by so many steps of least squares with weights 1 / |s d̂ − d|.
 
     Starts at the ratio of means and is at least .001, as in MonST3R's evaluation, whose ten steps
-    come near the optimum (the weighted median of d / d̂) but do not reach it exactly.
+    come near the optimum (the weighted median of d / d̂) but do not reach it exactly. Of predictions
+    in a small unit, such as millimetres, it is at least .001 of the ratio of means instead.
     """
     mean = float(predicted.mean())
     scale = float(truth.mean()) / mean if mean != 0 else 1.0
+    least = _SMALLEST_SCALE * (min(1.0, scale) if scale > 0 else 1.0)
     for _ in range(steps):
         weight = 1 / (np.abs(scale * predicted - truth) + 1e-8)
         weighted = weight * predicted
@@ -101,7 +103,7 @@ def weiszfeld_scale(
         if square == 0:
             break
         scale = float(weighted @ truth) / square
-    return DepthLine(scale=max(scale, _SMALLEST_SCALE))
+    return DepthLine(scale=max(scale, least))
 
 
 def _line_of_least_squares(
