@@ -132,9 +132,9 @@ def _absent(protocol: Protocol, opened: Opened) -> dict[tuple[str, str], InputEr
                 there.add(which.dataset)
         except InputError as error:
             errors[which.dataset, which.split] = error
-    for (dataset, _), error in errors.items():
+    for (dataset, _), reason in errors.items():
         if dataset not in there:
-            raise error
+            raise reason
     return errors
 
 
