@@ -160,8 +160,8 @@ class Backbone(nn.Module):
     def positions(self, grid_hw: tuple[int, int]) -> Float[Tensor, "1 token width"]:
         """Positional embedding of the class token and of a grid of patches.
 
-        It is resized in float32, as published. Unlike VGGT's it is resized by factors that are a little larger than the ratio of the sides,
-        and without an antialiasing filter.
+        It is resized in float32, as published; unlike VGGT's by factors that are a little larger
+        than the ratio of the sides, and without an antialiasing filter.
         """
         side = self.trained_grid
         if grid_hw == (side, side):
