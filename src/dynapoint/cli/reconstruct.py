@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import tyro
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
+from dynapoint.models.cards import METRIC_NETWORK
 from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
@@ -62,12 +63,15 @@ class Reconstruct:
     lens: Literal["shared", "per-frame"] = "shared"
     """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[
-        tuple[Literal["depth", "trajectory", "distance"], str] | None,
+        tuple[Literal["depth", "trajectory", "distance", "metric"], str] | None,
         optional("KIND VALUE"),
     ] = None
     """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
-    first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
-    FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
+    first frame or all, `trajectory` FILE of true positions (TUM's format), `distance`
+    FRAME,X1,Y1,X2,Y2,METRES between two pixels, or `metric` without a value: what da3-metric
+    says."""
+    metric_weights: Annotated[Path | None, optional("FILE")] = None
+    """Weights file of da3-metric to use instead of its own."""
     refine: Flag = False
     """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
     is the default for small networks, not for large ones (vdpm, vggt)."""
@@ -122,6 +126,11 @@ class Reconstruct:
             raise UsageError("--refine and --no-refine were both given; give one")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; give 1 or more")
+        if self.metric_weights is not None:
+            if self.scale_from is None or self.scale_from[0] != "metric":
+                raise UsageError("--metric-weights is for --scale-from metric; give both")
+            told = ("metric", str(self.metric_weights.absolute()))
+            return replace(self, scale_from=told, metric_weights=None).run()
         if self.threads is not None:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
@@ -140,8 +149,9 @@ class Reconstruct:
         )
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
+            by_network = self.scale_from is not None and self.scale_from[0] == "metric"
             for name in ("times", "ignore_masks", "scale_from"):
-                if getattr(self, name) is not None:
+                if getattr(self, name) is not None and not (by_network and name == "scale_from"):
                     option = name.replace("_", "-")
                     raise UsageError(
                         f"--{option} belongs to one scene but {len(scenes)} were given"
@@ -356,3 +366,19 @@ class _ModelLoader:
                 compile_blocks=command.compile,
             )
         return self._model
+
+
+def in_pairs(words: list[str]) -> list[str]:
+    """The words of a command line with the value that `--scale-from metric` is given without.
+
+    The parser wants as many words of an option whatever the first one is. What is added goes last,
+    where no clip can be taken for one more of them.
+    """
+    rest, added = list(words), []
+    for spelled in (("--scale-from=metric",), ("--scale-from", "metric")):
+        for start in range(len(rest) - len(spelled) + 1):
+            if tuple(rest[start : start + len(spelled)]) == spelled:
+                del rest[start : start + len(spelled)]
+                added = ["--scale-from", "metric", METRIC_NETWORK]
+                break
+    return rest + added

@@ -23,7 +23,7 @@ from dynapoint.inference.long.in_windows import (
 )
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
-from dynapoint.inference.scale import ScaleSource, make_metric
+from dynapoint.inference.scale import GivenScale, ScaleSource, ScaleValue, make_metric, told_scale
 from dynapoint.models.cards import check_asked
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
@@ -49,7 +49,7 @@ def reconstruct(
     reference: int = 0,
     intrinsics: "ArrayLike | Mapping[str, Any] | Path | str | None" = None,
     lens: "LensRule" = "shared",
-    scale_from: "tuple[ScaleSource, str | Path] | None" = None,
+    scale_from: "GivenScale | None" = None,
     refine: bool | None = None,
     window: int | None = None,
     overlap: int | None = None,
@@ -73,8 +73,8 @@ def reconstruct(
         reference: The frame in whose camera `vdpm` and `vggt` compute; results are in frame 0's.
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
-        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
-            "frame,x1,y1,x2,y2,metres").
+        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE), ("distance",
+            "frame,x1,y1,x2,y2,metres"), or "metric": by da3-metric, or ("metric", its FILE).
         refine: Refine the answer by matches between the pictures; None does so for small networks.
         window: More frames are predicted in windows of so many; None is what suits the network.
         overlap: How many frames of a window the next one sees again.
@@ -94,7 +94,7 @@ def reconstruct(
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
     options |= {"window": window, "overlap": overlap}
     options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
-    options |= {"scale_from": scale_from, "progress": progress}
+    options |= {"scale_from": told_scale(scale_from), "progress": progress}
     with shown(progress, plan=RECONSTRUCTING):
         return _reconstruct(source, model, given, options, device=device)
 
@@ -152,7 +152,7 @@ def reconstruct_frames(
     reference: int = 0,
     intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
     lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    scale_from: tuple[ScaleSource, ScaleValue] | None = None,
     refine: bool | None = None,
     between: Callable[[], Between] | None = None,
     progress: bool = False,

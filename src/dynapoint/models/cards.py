@@ -188,6 +188,9 @@ CARDS = {card.name: card for card in (NANO_2, DPM_NANO_1, DEPT3R_NANO_1, VDPM, V
 NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
 
+METRIC_NETWORK = "da3-metric"
+"""The network that tells depth in metres of single pictures."""
+
 RETIRED: dict[str, str] = {"nano-1": "nano-2"}
 """Names of versions that are no longer shipped, and their successors."""
 
