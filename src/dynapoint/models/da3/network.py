@@ -116,7 +116,7 @@ class Da3Parts(Network):
     def features(
         self,
         images: Float[Tensor, "batch view rgb=3 height width"],
-        known: Float[Tensor, "batch view width"] | None = None,
+        known: Float[Tensor, "batch view channel"] | None = None,
         *,
         normalise: bool = True,
     ) -> Features:
