@@ -70,7 +70,7 @@ class Reconstruct:
     FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
     refine: Flag = False
     """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
-    is the default for small networks, not for large ones (vdpm, vggt)."""
+    is the default for all but vdpm, vggt, dpm and dept3r."""
     no_refine: Flag = False
     """Keep the network's own answer."""
     window: Annotated[int | None, optional("N")] = None
@@ -82,7 +82,7 @@ class Reconstruct:
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
     """How images are resized for the network. The default keeps them whole and scales x and y
-    separately; `published` crops and pads like the public code of V-DPM and VGGT."""
+    separately; `published` crops and pads like the public code of V-DPM, VGGT or Depth Anything 3."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
@@ -126,9 +126,10 @@ class Reconstruct:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
-        from dynapoint.models.cards import check_asked  # noqa: PLC0415
+        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
+        check_reconstructs(self.model)
         require_weights(self.model, self.weights)
         check_asked(
             self.model,
