@@ -1,5 +1,6 @@
-"""Metres by a network that tells them of single pictures: a fake that knows, and a small real one."""
+"""Metres by a network that tells them of single pictures: a fake one, and a small real one."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 import dynapoint
 from counting_fake import CountingFake, named_kinds
 from dynapoint import cli
+from dynapoint.cli.reconstruct import in_pairs
 from dynapoint.errors import ConfigError, InputError, ModelError
 from dynapoint.inference import metric_scale
 from dynapoint.inference.metric_scale import world_scales
@@ -148,16 +150,16 @@ def test_a_long_scene_is_asked_in_a_few_frames_and_one_frame_has_no_spread():
 
 
 def test_every_segment_of_a_long_clip_has_its_own_scale():
-    pictures = np.concatenate([picture_array(20, 36, 64), 255 - picture_array(16, 36, 64, seed=9)])
+    pictures = np.concatenate([picture_array(14, 36, 64), 255 - picture_array(12, 36, 64, seed=5)])
     given = {"frames": "all", "window": 8, "refine": False}
     with named_kinds():
         unit = dynapoint.reconstruct(pictures, CountingFake(), **given)
-        assert [part.count for part in unit.segments] == [20, 16]
+        assert [part.count for part in unit.segments] == [14, 12]
         network = KnowsMetres(as_fake, factors=(2.0,) * 8 + (5.0,) * 8)
         rec = dynapoint.reconstruct(
             pictures, CountingFake(), **given, scale_from=("metric", network)
         )
-        factor = np.repeat([2.0, 5.0], [20, 16])
+        factor = np.repeat([2.0, 5.0], [14, 12])
         assert [float(each) for each in rec.settings["metres_per_unit"].split(", ")] == (
             pytest.approx([2, 5], rel=1e-5)
         )
@@ -169,7 +171,7 @@ def test_every_segment_of_a_long_clip_has_its_own_scale():
             factor[:, None] * unit.world_from_camera[:, :3, 3],
             rtol=1e-4, atol=1e-6,
         )  # fmt: skip
-        for frame, time in ((3, 17), (22, 34)):
+        for frame, time in ((3, 11), (16, 24)):
             before = unit.query(frame=frame, xy=[[25.0, 18.0]], time=time).points
             after = rec.query(frame=frame, xy=[[25.0, 18.0]], time=time).points
             np.testing.assert_allclose(after, factor[frame] * before, rtol=1e-4)
@@ -181,7 +183,7 @@ def test_scenes_of_which_nothing_is_told(plain):
     with pytest.raises(InputError, match="nothing but sky"):
         make_metric(plain, "metric", everywhere)
     with pytest.raises(ConfigError, match="of type object tells no metres"):
-        metric_scale.metric_network(object(), torch.device("cpu"))
+        metric_scale.metric_network(object(), "cpu")
     with pytest.raises(ConfigError, match=r"scale_from is 'metres'; give \(kind, value\)"):
         told_scale("metres")
     assert told_scale(None) is None and told_scale("metric") == ("metric", METRIC_NETWORK)
@@ -194,9 +196,7 @@ def small_file(tmp_path_factory):
     network = Da3Metric(replace(da3_miniature(), across_from=None))
     with torch.no_grad():
         for name, value in network.named_parameters():
-            value.normal_(std=0.02)
-            if "norm" in name and name.endswith("weight"):
-                value += 1
+            value.normal_(mean=float("norm" in name and name.endswith("weight")), std=0.02)
     path = tmp_path_factory.mktemp("weights") / "metric.safetensors"
     save_da3(network, path)
     return path
@@ -240,32 +240,38 @@ def run(*words) -> int:
     return cli.main([str(word) for word in words])
 
 
-@pytest.mark.parametrize("spelling", [["--scale-from", "metric"], ["--scale-from=metric"]])
-def test_the_command_takes_it_without_a_value(tmp_path, in_small, small_file, capsys, spelling):
-    video = write_video(tmp_path / "walk.mp4", frames=3)
-    out = tmp_path / "walk.4d"
-    given = [*spelling, video, "-o", out, "--no-refine", "--metric-weights", small_file]
-    assert run("reconstruct", *given) == 0
-    settings = json.loads((out / "manifest.json").read_text())["settings"]
-    assert settings["units"] == "metres" and settings["scale_frames"] == "3"
-    assert float(settings["metres_per_unit"]) > 0
-    assert settings["scale_network"].startswith(METRIC_NETWORK)
+def test_the_command_takes_it_without_a_value_and_for_several_clips(
+    tmp_path, in_small, small_file, capsys
+):
+    videos = [
+        write_video(tmp_path / f"{name}.mp4", frames=int(count))
+        for name, count in (("a", "2"), ("b", "3"))
+    ]
+    out = tmp_path / "out"
+    given = ["--scale-from", "metric", *videos, "-o", out, "--no-refine", "--lean"]
+    assert run("reconstruct", *given, "--metric-weights", small_file) == 0
+    for name, count in (("a", "2"), ("b", "3")):
+        settings = json.loads((out / f"{name}.4d" / "manifest.json").read_text())["settings"]
+        assert settings["units"] == "metres" and settings["scale_frames"] == count
+        assert float(settings["metres_per_unit"]) > 0
+        sha256 = hashlib.sha256(small_file.read_bytes()).hexdigest()[:12]
+        assert settings["scale_network"] == f"{METRIC_NETWORK} (weights {sha256})"
+        assert dynapoint.open(out / f"{name}.4d").settings == settings
     capsys.readouterr()
-    assert run("info", out) == 0
+    assert run("info", out / "b.4d") == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("scale: ")]
     assert "metres by metric" in line and "in 3 frames, which spread by" in line
-    assert run("info", out, "--json") == 0
+    assert run("info", out / "b.4d", "--json") == 0
     assert json.loads(capsys.readouterr().out)["scale_words"] == line.removeprefix("scale: ")
-    assert dynapoint.open(out).settings["metres_per_unit"] == settings["metres_per_unit"]
 
 
-def test_several_clips_take_it_each(tmp_path, in_small, small_file):
-    videos = [write_video(tmp_path / f"{name}.mp4", frames=2) for name in "ab"]
-    given = ["--scale-from", "metric", "--metric-weights", small_file, "--no-refine", "--lean"]
-    assert run("reconstruct", *videos, "-o", tmp_path / "out", *given) == 0
-    for name in "ab":
-        assert dynapoint.open(tmp_path / "out" / f"{name}.4d").settings["units"] == "metres"
+def test_the_words_of_the_command_line_come_in_pairs():
+    pair = ["--scale-from", "metric", METRIC_NETWORK]
+    for spelled in (["--scale-from", "metric"], ["--scale-from=metric"]):
+        assert in_pairs(["a", *spelled, "b"]) == ["a", "b", *pair]
+    for words in ([], ["--scale-from"], ["metric", "--scale-from"], ["--scale-from", "depth", "d"]):
+        assert in_pairs(words) == words
 
 
 def test_what_is_refused_before_anything_is_loaded(
@@ -276,11 +282,12 @@ def test_what_is_refused_before_anything_is_loaded(
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     other = replace(da3_miniature(), across_from=None, depth=7, layers=(3, 4, 5, 6))
     save_da3(Da3Metric(other), tmp_path / "other.safetensors")
-    monkeypatch.setattr("dynapoint.models.catalog.load_model", None)
+    for module in ("models.catalog", "inference.metric_scale"):
+        monkeypatch.setattr(f"dynapoint.{module}.load_model", None)
     metric = ["--scale-from", "metric"]
     for options, code, words in (
         (metric, 1, f"the weights of '{METRIC_NETWORK}' are not here"),
-        ([*metric, "--metric-weights", tmp_path / "none"], 1, f"run `dynapoint models get {METRIC_NETWORK}`"),
+        ([*metric, "--metric-weights", tmp_path / "none"], 1, "`dynapoint models get da3-metric`"),
         ([*metric, "--metric-weights", tmp_path / "junk.safetensors"], 1, "junk.safetensors"),
         ([*metric, "--metric-weights", tmp_path / "other.safetensors"], 1, "other.safetensors"),
         (["--metric-weights", small_file], 2, "is for --scale-from metric"),

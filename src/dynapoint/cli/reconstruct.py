@@ -74,7 +74,7 @@ class Reconstruct:
     """Weights file of da3-metric to use instead of its own."""
     refine: Flag = False
     """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
-    is the default for small networks, not for large ones (vdpm, vggt)."""
+    is the default for all but vdpm, vggt, dpm and dept3r."""
     no_refine: Flag = False
     """Keep the network's own answer."""
     window: Annotated[int | None, optional("N")] = None
@@ -86,7 +86,7 @@ class Reconstruct:
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
     """How images are resized for the network. The default keeps them whole and scales x and y
-    separately; `published` crops and pads like the public code of V-DPM and VGGT."""
+    separately; `published` crops and pads like the public code of V-DPM, VGGT or Depth Anything 3."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
@@ -127,17 +127,15 @@ class Reconstruct:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; give 1 or more")
         if self.metric_weights is not None:
-            if self.scale_from is None or self.scale_from[0] != "metric":
-                raise UsageError("--metric-weights is for --scale-from metric; give both")
-            told = ("metric", str(self.metric_weights.absolute()))
-            return replace(self, scale_from=told, metric_weights=None).run()
+            return self._with_metric_weights(self.metric_weights).run()
         if self.threads is not None:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
-        from dynapoint.models.cards import check_asked  # noqa: PLC0415
+        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
+        check_reconstructs(self.model)
         require_weights(self.model, self.weights)
         check_asked(
             self.model,
@@ -149,13 +147,7 @@ class Reconstruct:
         )
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
-            by_network = self.scale_from is not None and self.scale_from[0] == "metric"
-            for name in ("times", "ignore_masks", "scale_from"):
-                if getattr(self, name) is not None and not (by_network and name == "scale_from"):
-                    option = name.replace("_", "-")
-                    raise UsageError(
-                        f"--{option} belongs to one scene but {len(scenes)} were given"
-                    )
+            self._check_shared(len(scenes))
         from dynapoint.inference.given import check_given  # noqa: PLC0415
 
         check_given(
@@ -181,6 +173,24 @@ class Reconstruct:
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
+
+    def _with_metric_weights(self, path: Path) -> "Reconstruct":
+        """The command whose value of `--scale-from metric` is a file."""
+        if not self._by_metric:
+            raise UsageError("--metric-weights is for --scale-from metric; give both")
+        return replace(self, scale_from=("metric", str(path.absolute())), metric_weights=None)
+
+    @property
+    def _by_metric(self) -> bool:
+        return self.scale_from is not None and self.scale_from[0] == "metric"
+
+    def _check_shared(self, count: int) -> None:
+        """Refuse for several scenes what belongs to one."""
+        for name in ("times", "ignore_masks", "scale_from"):
+            shared = name == "scale_from" and self._by_metric
+            if getattr(self, name) is not None and not shared:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} belongs to one scene but {count} were given")
 
     def _selection(self) -> "FrameSelection":
         """The frames asked for."""

@@ -20,11 +20,11 @@ from dynapoint.geometry.arrays import pixel_centres
 from dynapoint.inference.predict import device_of
 from dynapoint.inference.prepare import network_images, network_size
 from dynapoint.models.cards import METRIC_NETWORK
+from dynapoint.models.catalog import load_model
 from dynapoint.models.da3.config import da3_metric
-from dynapoint.models.da3.network import Da3Metric
 from dynapoint.models.da3.weights import load_da3_metric
-from dynapoint.models.layers.compute import default_options
 from dynapoint.models.protocol import info_of
+from dynapoint.models.weight_files import require_weights
 from dynapoint.progress import begin, steps
 from dynapoint.results.scene_maps import SceneMaps
 from dynapoint.results.subscene import worlds
@@ -81,42 +81,50 @@ class WorldScale:
     frames: int
 
 
-def metric_network(given: object, device: torch.device) -> MetricNetwork:
-    """The network that tells metres: one that is given, or of a file, or of its name.
+def metric_network(given: object, device: str) -> MetricNetwork:
+    """The network that tells metres: one that is given, or of its weights (`require_metric`).
 
     Raises:
         ConfigError: It is something else.
         ModelError: The weights are not here, or do not fit.
     """
-    if not isinstance(given, str | Path):
-        if not isinstance(given, MetricNetwork):
-            raise ConfigError(
-                f"a value of type {type(given).__name__} tells no metres; give the weights file of "
-                f"{METRIC_NETWORK}, or a network with metres_and_sky"
-            )
+    if isinstance(given, str | Path):
+        loaded: MetricNetwork = load_model(
+            METRIC_NETWORK, weights=_weights_file(given), device=device
+        )
+        return loaded
+    if isinstance(given, MetricNetwork):
         return given
-    return _loaded(require_metric_weights(given), device)
+    raise ConfigError(
+        f"a value of type {type(given).__name__} tells no metres; give the weights file of "
+        f"{METRIC_NETWORK}, or a network with metres_and_sky"
+    )
 
 
-def _loaded(path: Path, device: torch.device) -> Da3Metric:
-    network = load_da3_metric(da3_metric(), path).to(device)
-    return network.use(default_options(device))
-
-
-def require_metric_weights(given: str | Path) -> Path:
-    """The weights file that is given, or that of the network's name.
+def require_metric(given: object) -> None:
+    """Refuse what is not the name of the network that tells metres, a file that fits it, or such.
 
     Raises:
-        ModelError: It is not here.
+        ConfigError: It is something else.
+        ModelError: The weights are not here, or do not fit.
     """
-    if str(given) != METRIC_NETWORK:
-        if not Path(given).is_file():
-            raise ModelError(
-                f"no weights file of {METRIC_NETWORK} at {given}; give the path of one, or leave "
-                f"it out and run `dynapoint models get {METRIC_NETWORK}`"
-            )
-        return Path(given)
-    raise ModelError(f"the weights of {METRIC_NETWORK!r} are not here; give --metric-weights FILE")
+    if isinstance(given, str | Path):
+        # It is mapped, not read, which is quick.
+        load_da3_metric(da3_metric(), _weights_file(given))
+    else:
+        metric_network(given, "cpu")
+
+
+def _weights_file(given: str | Path) -> Path:
+    """The weights file that is given, or that of the network's name."""
+    if str(given) == METRIC_NETWORK:
+        return require_weights(METRIC_NETWORK, option="--metric-weights")
+    if not Path(given).is_file():
+        raise ModelError(
+            f"no weights file of {METRIC_NETWORK} at {given}; give the path of one, or leave it "
+            f"out and run `dynapoint models get {METRIC_NETWORK}`"
+        )
+    return Path(given)
 
 
 def world_scales(scene: SceneMaps, network: MetricNetwork) -> tuple[WorldScale | None, ...]:
@@ -207,7 +215,7 @@ def _at_map_pixels(
     device = device_of(network)
     with torch.inference_mode():
         metres, sky = network.metres_and_sky(
-            network_images(picture[None], network_hw).to(device),
+            network_images(np.array(picture)[None], network_hw).to(device),
             torch.full((1, 1), focal_px, device=device),
         )
     straight = (pixel_centres(pixel_map.map_hw) - pixel_map.offset[frame]) / pixel_map.scale[frame]

@@ -24,7 +24,7 @@ from dynapoint.inference.long.in_windows import (
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
 from dynapoint.inference.scale import GivenScale, ScaleSource, ScaleValue, make_metric, told_scale
-from dynapoint.models.cards import check_asked
+from dynapoint.models.cards import check_asked, check_reconstructs
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.progress import RECONSTRUCTING, begin, shown
@@ -69,7 +69,7 @@ def reconstruct(
         times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
         ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
         prepare: "default" scales frames and neither crops nor pads them. "published" does what the
-            public code of V-DPM and VGGT does, and accepts images of different sizes.
+            network's public code does, and accepts images of different sizes.
         reference: The frame in whose camera `vdpm` and `vggt` compute; results are in frame 0's.
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
@@ -133,8 +133,9 @@ def _reconstruct(
 
 
 def _check_model(model: Any, device: str | None) -> None:
-    """Refuse what is no network, or a device for one that is on a device already."""
+    """Refuse what reconstructs nothing, or a device for what is on a device already."""
     if isinstance(model, str):
+        check_reconstructs(model)
         return
     check_model(model)
     if device is not None:

@@ -223,7 +223,7 @@ def predict(
         between: Gives the pictures between the frames.
         progress: Whether the network and the result show it.
     """
-    prepared = _prepared(frames, model, prepare, known)
+    prepared = _prepared(frames, model, info, prepare, known)
     pixel_map, found = prepared.pixel_map, None
     in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
     one_lens = lens == "shared" and frames.sizes_hw is None
@@ -254,7 +254,11 @@ def predict(
 
 
 def _prepared(
-    frames: Frames, model: PointMapModel, prepare: Preparation, known: KnownCameras | None
+    frames: Frames,
+    model: PointMapModel,
+    info: ModelInfo,
+    prepare: Preparation,
+    known: KnownCameras | None,
 ) -> PreparedImages:
     """Frames at a network's size."""
     return prepare_images(
@@ -263,6 +267,7 @@ def _prepared(
         lenses=None if known is None else known.lenses,
         image_side=model.image_side,
         patch_size=model.patch_size,
+        published=info.published_images,
     )
 
 

@@ -22,6 +22,7 @@ from dynapoint.inference.given_lengths import read_depth, read_distance, read_tr
 from dynapoint.inference.metric_scale import (
     MetricNetwork,
     metric_network,
+    require_metric,
     settings_of_network,
     world_scales,
 )
@@ -108,7 +109,7 @@ def find_scale(
     """
     _check_kind(scale_from)
     if scale_from == "metric":
-        device = torch.device(str(reconstruction.settings.get("device", "cpu")))
+        device = str(reconstruction.settings.get("device", "cpu"))
         network = metric_network(value, device)
         told = world_scales(reconstruction, network)
         return FoundScale(
@@ -139,8 +140,7 @@ def read_scale(scale_from: str, value: ScaleValue) -> None:
     """Raise what `make_metric` would of what was given, before there is a reconstruction."""
     _check_kind(scale_from)
     if scale_from == "metric":
-        # Weights are mapped, not read: to see whether they fit is quick.
-        metric_network(value, torch.device("cpu"))
+        require_metric(value)
     elif scale_from == "depth":
         read_depth(Path(str(value)))
     elif scale_from == "trajectory":

@@ -1,7 +1,7 @@
 """What is known of models by their names, without loading any of them (or torch)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class ModelCard:
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
         instead: Where no weights exist, what to do.
+        other_use: What its network is for, where that is not to reconstruct clips.
         cannot: Those of `CANNOT` that are true of its network.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
         at_once: How many frames it sees in one pass at most; longer clips are cut into windows.
@@ -61,6 +62,7 @@ class ModelCard:
     free: bool = True
     remark: str | None = None
     instead: str | None = None
+    other_use: str | None = None
     cannot: frozenset[str] = frozenset()
     refine: bool = False
     at_once: int = 24
@@ -183,12 +185,70 @@ DEPT3R = ModelCard(
         "dept3r` wrote, which starts from VGGT-1B"
     ),
 )
+DA3_SMALL = ModelCard(
+    name="da3-small",
+    # How many frames suit it, and its windows, are chosen and not measured.
+    at_once=50,
+    window=32,
+    overlap=8,
+    parameters=33_993_874,
+    licence="Apache-2.0",
+    source=(
+        "ByteDance Seed (Depth Anything 3, arXiv 2511.10647): "
+        "huggingface.co/depth-anything/DA3-SMALL, model.safetensors"
+    ),
+    weights_file="da3-small.safetensors",
+    loader="dynapoint.models.da3.weights:load_small",
+    cannot=frozenset({"reference", "decoder_weights"}),
+    hub=HubFile(repository="depth-anything/DA3-SMALL", name="model.safetensors"),
+    # The file also holds what has no effect of its ray head: 305,589 parameters.
+    bytes=4 * 34_299_463,
+    remark="knows a still world; known poses and intrinsics go in together",
+    refine=True,
+)
+DA3_BASE = replace(
+    DA3_SMALL,
+    name="da3-base",
+    parameters=134_203_250,
+    source=DA3_SMALL.source.replace("DA3-SMALL", "DA3-BASE"),
+    weights_file="da3-base.safetensors",
+    loader="dynapoint.models.da3.weights:load_base",
+    hub=HubFile(repository="depth-anything/DA3-BASE", name="model.safetensors"),
+    bytes=4 * 135_366_599,
+)
+DA3_METRIC = replace(
+    DA3_SMALL,
+    name="da3-metric",
+    parameters=334_171_394,
+    source=DA3_SMALL.source.replace("DA3-SMALL", "DA3METRIC-LARGE"),
+    weights_file="da3-metric.safetensors",
+    loader="dynapoint.models.da3.weights:load_metric",
+    hub=HubFile(repository="depth-anything/DA3METRIC-LARGE", name="model.safetensors"),
+    bytes=4 * 334_171_394,
+    remark=None,
+    refine=False,
+    other_use="tells depth in metres of single pictures, no cameras",
+)
 
-CARDS = {card.name: card for card in (NANO_2, DPM_NANO_1, DEPT3R_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
+CARDS = {
+    card.name: card
+    for card in (
+        NANO_2,
+        DPM_NANO_1,
+        DEPT3R_NANO_1,
+        DA3_SMALL,
+        DA3_BASE,
+        DA3_METRIC,
+        VDPM,
+        VGGT,
+        DPM,
+        DEPT3R,
+    )
+}
 NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
 
-METRIC_NETWORK = "da3-metric"
+METRIC_NETWORK = DA3_METRIC.name
 """The network that tells depth in metres of single pictures."""
 
 RETIRED: dict[str, str] = {"nano-1": "nano-2"}
@@ -231,6 +291,20 @@ def will_refine(name: str, refine: bool | None) -> bool:
         ModelError: The name is unknown or retired.
     """
     return find_card(name).refine if refine is None else refine
+
+
+def check_reconstructs(name: str) -> None:
+    """Refuse a network that is not for clips.
+
+    Raises:
+        ModelError: The name is unknown or retired, or its network is for something else.
+    """
+    card = find_card(name)
+    if card.other_use:
+        others = [other.name for other in CARDS.values() if other.free and not other.other_use]
+        raise ModelError(
+            f"model {name} {card.other_use}, and cannot reconstruct a clip; use {', '.join(others)}"
+        )
 
 
 def check_asked(

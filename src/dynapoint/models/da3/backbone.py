@@ -71,7 +71,7 @@ class Backbone(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch view rgb=3 height width"],
-        known: Float[Tensor, "batch view width"] | None = None,
+        known: Float[Tensor, "batch view channel"] | None = None,
     ) -> Features:
         """Read normalised images; `known` are tokens of known cameras, which choose no view."""
         batch, views, _, height, width = images.shape

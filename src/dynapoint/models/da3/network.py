@@ -4,11 +4,12 @@
                                  │                                   └─ ray head ─── rays
                                  └─ camera tokens ─ camera decoder ─ cameras
 
-Depth and cameras are in one scale; points are pixels at their depth.
+Depth and cameras are in one scale; points are pixels at their depth. Known cameras go in as tokens
+in place of the camera tokens, and come out as they are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,11 @@ from torch import Tensor
 
 from dynapoint.errors import ShapeError
 from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.geometry.similarity import (
+    fit_similarity,
+    fit_similarity_robustly,
+    split_similarity,
+)
 from dynapoint.models.da3.backbone import Backbone, Features, layers_of
 from dynapoint.models.da3.camera_parts import (
     CameraDecoder,
@@ -27,6 +33,7 @@ from dynapoint.models.da3.camera_parts import (
 )
 from dynapoint.models.da3.config import Da3Config
 from dynapoint.models.da3.heads import DenseHeads
+from dynapoint.models.da3.ray_cameras import RayCameras, cameras_from_rays
 from dynapoint.models.layers.blocks import Block, compile_block
 from dynapoint.models.layers.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.layers.dino import normalised
@@ -35,6 +42,8 @@ from dynapoint.models.layers.precision import at_least_float32
 from dynapoint.models.network import Network
 from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.types import Cameras, PointMaps
+
+_ROBUST_FROM = 10
 
 Own = TypeVar("Own", bound="Da3Parts")
 
@@ -77,6 +86,15 @@ class Da3Encoding:
     encodings: Float[Tensor, "batch view 9"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """Known cameras of the views of an example, and what the backbone is told of them."""
+
+    world_from_camera: Float[Tensor, "batch view 4 4"]
+    intrinsics: Float[Tensor, "batch view 3 3"]
+    tokens: Float[Tensor, "batch view channel"]
+
+
 class Da3Parts(Network):
     """Backbone and dense heads, and how they are computed."""
 
@@ -100,7 +118,11 @@ class Da3Parts(Network):
     def info(self) -> ModelInfo:
         """What it is and computes in."""
         return ModelInfo(
-            name=self.config.name, precision=self.options.precision, source=self.source
+            name=self.config.name,
+            precision=self.options.precision,
+            source=self.source,
+            takes_poses=self.config.across_from is not None,
+            published_images="da3",
         )
 
     @property
@@ -116,7 +138,7 @@ class Da3Parts(Network):
     def features(
         self,
         images: Float[Tensor, "batch view rgb=3 height width"],
-        known: Float[Tensor, "batch view width"] | None = None,
+        known: Float[Tensor, "batch view channel"] | None = None,
         *,
         normalise: bool = True,
     ) -> Features:
@@ -178,12 +200,17 @@ class Da3Network(Da3Parts):
             ShapeError: Sides do not fit the patches.
         """
         request.check(self.info, images.shape[1])
-        height, width = images.shape[-2:]
-        features = self.features(images)
+        image_hw = _hw(images)
+        known = self._known(request, image_hw)
+        features = self.features(images, None if known is None else known.tokens)
         encodings = self.encodings(features)
-        depth = self.depth_maps(features, (height, width))
-        intrinsics = intrinsics_of(encodings, (height, width))
+        depth = self.depth_maps(features, image_hw)
+        intrinsics = intrinsics_of(encodings, image_hw)
         world_from_camera = camera_from_world(encodings)
+        if known is not None:
+            scale = scale_of_known(known.world_from_camera, world_from_camera)
+            depth = replace(depth, depth=depth.depth / scale[:, None, None, None])
+            intrinsics, world_from_camera = known.intrinsics, known.world_from_camera
         moved = invert_rigid(world_from_camera[:, :1]) @ world_from_camera
         moved[:, 0] = torch.eye(4, dtype=moved.dtype, device=moved.device)
         return Da3Encoding(
@@ -198,6 +225,17 @@ class Da3Network(Da3Parts):
         """The own-time maps of `frames` at every time: the network knows a still world only."""
         own, wanted = encoded.own_time, list(frames)
         return PointMaps(points=own.points[:, wanted], confidence=own.confidence[:, wanted])
+
+    def _known(self, request: EncodeRequest, image_hw: tuple[int, int]) -> _Known | None:
+        if request.world_from_camera is None or request.intrinsics is None:
+            return None
+        like = self.backbone.pos_embed
+        poses, lens = (each.to(like) for each in (request.world_from_camera, request.intrinsics))
+        return _Known(
+            world_from_camera=poses,
+            intrinsics=lens,
+            tokens=self.known_tokens(invert_rigid(poses), lens, image_hw),
+        )
 
     def known_tokens(
         self,
@@ -225,6 +263,27 @@ class Da3Network(Da3Parts):
         """Rays at 8/14 of the images' size; cameras do not need them unless asked by them."""
         raw = self._in_parts(features, image_hw, self.heads.ray_values).movedim(2, -1)
         return Da3Rays(rays=raw[..., :6], confidence=raw[..., 6].exp() + 1)
+
+    def cameras_by_rays(self, features: Features, image_hw: tuple[int, int]) -> RayCameras:
+        """Cameras from the maps of rays: slower, and by the paper more accurate."""
+        said = self.rays(features, image_hw)
+        return cameras_from_rays(said.rays, said.confidence, image_hw)
+
+
+def scale_of_known(
+    known: Float[Tensor, "batch view 4 4"], predicted: Float[Tensor, "batch view 4 4"]
+) -> Float[Tensor, " batch"]:
+    """How long a unit of known cameras is in that of predicted ones (both world-from-camera).
+
+    The similarity (Umeyama 1991) between the cameras' places tells it. From ten views on the public
+    code fits to random samples of them; here squares become distances, so that the answer is the
+    same at every call. Cameras in one place tell nothing: 1.
+    """
+    places, seen = known[..., :3, 3], predicted[..., :3, 3]
+    weight = torch.ones(places.shape[:2], dtype=torch.float64, device=places.device)
+    fit = fit_similarity if places.shape[1] < _ROBUST_FROM else fit_similarity_robustly
+    scale, _ = split_similarity(fit(places, seen, weight))
+    return scale.to(known.dtype)
 
 
 def placed_pixels(

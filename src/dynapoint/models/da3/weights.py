@@ -35,6 +35,9 @@ _UNUSED = re.compile(
     r"|output_conv2_aux\.0\.[05]\.|output_conv2_aux\.[12]\.|output_conv2_aux\.3\.2\.)"
 )
 
+_ALIAS = re.compile(rf"({re.escape(_SCRATCH)}output_conv2_aux\.)[123](\.2\.\w+)")
+"""Further names of the one LayerNorm; of a file that has it once it is not sure under which."""
+
 
 def load_small(source: ModelSource) -> Da3Network:
     """The loader of DA3-SMALL's card."""
@@ -76,7 +79,12 @@ def load_da3_metric(
 
 
 def _fill(network: Da3Parts, path: Path, dtype: torch.dtype) -> None:
-    found = {name: value for name, value in read_container(path).items() if not is_unused(name)}
+    found = read_container(path)
+    for name in list(found):
+        norm = _ALIAS.fullmatch(name)
+        if norm:
+            found.setdefault(f"{norm[1]}0{norm[2]}", found[name])
+    found = {name: value for name, value in found.items() if not is_unused(name)}
     names = {da3_from_ours(name): name for name in network.state_dict()}
     wanted = {theirs: network.state_dict()[ours].shape for theirs, ours in names.items()}
     check_fit(path, network.config.name, wanted=wanted, found=found)
