@@ -246,7 +246,7 @@ def build_da3_network(
 
 def published_tensors(config: Da3Config) -> Arrays:
     """The entries of a published safetensors file, filled: what has four names is there once."""
-    network, entries = da3_skeleton(config, None)
+    _, entries = da3_skeleton(config, None)
     again = re.compile(r".*output_conv2_aux\.[123]\.2\.")
     return {
         name: torch.from_numpy(da3_filled(name, shape))

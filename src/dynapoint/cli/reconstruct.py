@@ -82,7 +82,7 @@ class Reconstruct:
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
     """How images are resized for the network. The default keeps them whole and scales x and y
-    separately; `published` crops and pads like the public code of V-DPM, VGGT or Depth Anything 3."""
+    separately; `published` is what the network's public code does, which crops or pads."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
