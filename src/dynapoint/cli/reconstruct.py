@@ -59,6 +59,9 @@ class Reconstruct:
     """Known intrinsics in original pixels, for all frames or for each frame (.json, .npy), and the
     distortion of a lens that is no pinhole (.json; COLMAP's cameras.txt, nerfstudio's
     transforms.json, OpenCV's .yml or .xml)."""
+    poses: Annotated[Path | None, optional("FILE")] = None
+    """Known poses beside --intrinsics, for da3-small and da3-base: lines of time x y z qx qy qz qw
+    (TUM's format) or world-from-camera matrices (.npy). Answers are in their unit of length."""
     lens: Literal["shared", "per-frame"] = "shared"
     """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[
@@ -126,22 +129,11 @@ class Reconstruct:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
-        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
-        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
-        check_reconstructs(self.model)
-        require_weights(self.model, self.weights)
-        check_asked(
-            self.model,
-            self.weights,
-            reference=self.reference,
-            decoder_weights=self.decoder_weights,
-            precision=self.precision,
-            compile_blocks=self.compile,
-        )
+        self._check_model()
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
-            for name in ("times", "ignore_masks", "scale_from"):
+            for name in ("times", "ignore_masks", "poses", "scale_from"):
                 if getattr(self, name) is not None:
                     option = name.replace("_", "-")
                     raise UsageError(
@@ -153,6 +145,7 @@ class Reconstruct:
             times_s=self.times,
             ignore_masks=self.ignore_masks,
             intrinsics=self.intrinsics,
+            poses=self.poses,
             scale_from=self.scale_from,
             weights=self.weights,
         )
@@ -172,6 +165,27 @@ class Reconstruct:
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
+
+    def _check_model(self) -> None:
+        """Refuse what the network of that name is known not to do; before it is loaded.
+
+        Raises:
+            ModelError: It is not for clips, is not here, or does not heed an option.
+        """
+        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
+        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
+
+        check_reconstructs(self.model)
+        require_weights(self.model, self.weights)
+        check_asked(
+            self.model,
+            self.weights,
+            reference=self.reference,
+            poses=self.poses is not None,
+            decoder_weights=self.decoder_weights,
+            precision=self.precision,
+            compile_blocks=self.compile,
+        )
 
     def _selection(self) -> "FrameSelection":
         """The frames asked for."""
@@ -246,6 +260,7 @@ class Reconstruct:
             clip_in_windows,
             write_long_scene,
         )
+        from dynapoint.inference.given import refuse_poses  # noqa: PLC0415
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
@@ -253,6 +268,8 @@ class Reconstruct:
 
         asked = Asked.of(self)
         clip = clip_in_windows(asked, scene, selection)
+        if clip is not None:
+            refuse_poses(self.poses)
         with shown(name=name, plan=(*(STAGES if clip else RECONSTRUCTING), *SAVING)) as work:
             begin("read")
             if clip is not None:
@@ -295,7 +312,8 @@ class Reconstruct:
             ignore_masks=self.ignore_masks,
             small=small,
         )
-        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+        told: dict[str, Any] = {"intrinsics": self.intrinsics, "poses": self.poses}
+        told |= {"scale_from": self.scale_from}
         check_with_frames(frames, reference=self.reference, **told)
         begin("load model")
         from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
