@@ -46,9 +46,12 @@ def request_of(
 
 def on_device(request: EncodeRequest, device: torch.device) -> EncodeRequest:
     """The request with its tensors where the network is."""
-    given = {"intrinsics": request.intrinsics, "world_from_camera": request.world_from_camera}
-    moved = {name: value.to(device) for name, value in given.items() if value is not None}
-    return replace(request, **moved)
+    lens, poses = request.intrinsics, request.world_from_camera
+    return replace(
+        request,
+        intrinsics=None if lens is None else lens.to(device),
+        world_from_camera=None if poses is None else poses.to(device),
+    )
 
 
 def _batch(cameras: Float64[np.ndarray, "frame _row _column"]) -> Tensor:
