@@ -71,8 +71,7 @@ def reconstruct(
         device: Where the named network computes, e.g. "cuda"; None takes a GPU if there is one.
         times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
         ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
-        prepare: "default" scales frames and neither crops nor pads them. "published" does what the
-            network's public code does, and accepts images of different sizes.
+        prepare: "default" crops and pads nothing; "published" is the public code's, of any sizes.
         reference: The frame in whose camera `vdpm` and `vggt` compute; results are in frame 0's.
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         poses: Known ones beside intrinsics, for `da3-small` and `da3-base` (docs/input.md).
@@ -80,7 +79,8 @@ def reconstruct(
         scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
             "frame,x1,y1,x2,y2,metres").
         refine: Refine the answer by matches between the pictures; None does so for small networks.
-        window, overlap: More frames are predicted in windows of so many, which share so many.
+        window: More frames are predicted in windows of so many; None is what suits the network.
+        overlap: How many frames of a window the next one sees again.
         progress: Show a progress bar on standard error.
 
     Returns:
