@@ -156,9 +156,9 @@ class Da3Case:
 
     def steps(self, what: str) -> list[int]:
         """Steps at which pixels, tokens or channels may be stored, the likeliest first."""
-        step = {"tokens": self.info["token_step"], "channels": self.info["channel_step"]}.get(what)
-        each = {"rows": 0, "columns": 1}.get(what)
-        step = self.info["pixel_stride"][each] if each is not None else step
+        rows, columns = self.info["pixel_stride"]
+        steps = {"rows": rows, "columns": columns, "tokens": self.info["token_step"]}
+        step: int = {**steps, "channels": self.info["channel_step"]}[what]
         return [step] if self.dtype == torch.float32 else [2 * step, 4 * step, 8 * step]
 
 
@@ -220,7 +220,7 @@ def build_da3_network(
     dtype: torch.dtype = torch.float64,
     entries: Entries | None = None,
     sha256: str | None = None,
-) -> Da3Parts:
+) -> Any:
     """The network of a configuration with the goldens' weights, in `dtype` from the start.
 
     Raises:
@@ -246,7 +246,7 @@ def build_da3_network(
 
 def published_tensors(config: Da3Config) -> Arrays:
     """The entries of a published safetensors file, filled: what has four names is there once."""
-    network, entries = da3_skeleton(config, None)
+    _, entries = da3_skeleton(config, None)
     again = re.compile(r".*output_conv2_aux\.[123]\.2\.")
     return {
         name: torch.from_numpy(da3_filled(name, shape))
@@ -357,9 +357,9 @@ def check_da3_case(case: Da3Case, network: Da3Parts) -> Report:
     """Run a case and compare every array."""
     with np.load(case.path) as file:
         golden = {name: file[name] for name in file.files}
-    inputs = ("in_extrinsics", "in_intrinsics")
+    inputs = ["in_extrinsics", "in_intrinsics"]
     if case.dtype == torch.float64:
-        inputs += ("in_extrinsics_normalised",)
+        inputs.append("in_extrinsics_normalised")
     wanted = {name: value for name, value in golden.items() if name not in inputs}
     ours = our_da3_arrays(network, case)
     unknown = [name for name in wanted if name not in ours]

@@ -11,7 +11,7 @@ import torch
 import dynapoint
 from counting_fake import CountingFake, named_kinds
 from dynapoint import cli
-from dynapoint.cli.reconstruct import in_pairs
+from dynapoint.cli.scale_option import in_pairs
 from dynapoint.errors import ConfigError, InputError, ModelError
 from dynapoint.inference import metric_scale
 from dynapoint.inference.metric_scale import world_scales

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from dynapoint.models.da3 import heads as da3_heads
 from dynapoint.models.da3.backbone import Backbone
 from dynapoint.models.da3.heads import DepthHead, RayHead
 from dynapoint.models.da3.network import Da3Network
-from dynapoint.models.layers.dpt_head import ResidualConvUnit
+from dynapoint.models.da3.reference_view import chosen_view
+from dynapoint.models.layers.dpt_head import ResidualConvUnit, with_positions
 from folders import SHARED
 from golden_cases import STORED_FOLDER
 from golden_da3 import (
@@ -100,8 +102,8 @@ def features_changed(change: Callable) -> Mistake:  # type: ignore[type-arg]
     def make(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
         original = Backbone.forward
 
-        def forward(self, images, known=None):  # type: ignore[no-untyped-def]
-            return change(self, original(self, images, known))
+        def forward(self, images, known=None, **given):  # type: ignore[no-untyped-def]
+            return change(self, original(self, images, known, **given))
 
         patch.setattr(Backbone, "forward", forward)
 
@@ -147,7 +149,7 @@ def no_selection(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
 
 def selected_late(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
     """The view chosen by the tokens of one block later."""
-    original, across = da3_backbone.chosen_view, Backbone._across
+    original, across = chosen_view, Backbone._across
     first, second = network.backbone.blocks[:2]
     # Both are within views, so that what they give does not depend on the order of these.
     assert network.config.across_from == 2
@@ -175,6 +177,7 @@ def level_0_of_rays(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
 
 def relu_between_convolutions(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
     """Activations in the ray head's row of convolutions."""
+    assert network.heads.rays is not None
     layers = network.heads.rays.output_conv1
     row = [each for layer in layers for each in (layer, nn.ReLU())][:-1]
     patch.setitem(network.heads.rays._modules, "output_conv1", nn.Sequential(*row))
@@ -187,7 +190,7 @@ def convolved_after_the_resize(network: Da3Network, patch: pytest.MonkeyPatch) -
         x = functional.interpolate(
             self.chain(levels), size=image_hw, mode="bilinear", align_corners=True
         )
-        x = da3_heads.with_positions(self.output_conv1(x), image_hw[1] / image_hw[0])
+        x = with_positions(self.output_conv1(x), image_hw[1] / image_hw[0])
         return self.output_conv2(x)
 
     patch.setattr(DepthHead, "forward", forward)
@@ -197,7 +200,7 @@ def no_embedding(*, at_the_end: bool) -> Mistake:
     """No embedding of places in the pyramid, or none behind the chains."""
 
     def make(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
-        original, inside = da3_heads.with_positions, []
+        original, inside = with_positions, []
 
         def leaving_out(cls):  # type: ignore[no-untyped-def]
             forward = cls.forward
@@ -226,9 +229,10 @@ def no_embedding(*, at_the_end: bool) -> Mistake:
 def four_heads(network: Da3Network, patch: pytest.MonkeyPatch) -> None:
     """A camera encoder of 4 heads."""
     for block in network.camera_encoder.trunk:
-        assert block.attn.heads == 16
-        patch.setattr(block.attn, "heads", 4)
-        patch.setattr(block.attn, "head_width", network.config.width // 4)
+        attention: Any = block.attn
+        assert attention.heads == 16
+        patch.setattr(attention, "heads", 4)
+        patch.setattr(attention, "head_width", network.config.width // 4)
 
 
 BLOCKS = (".norm1", ".norm2")

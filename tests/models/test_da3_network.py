@@ -106,7 +106,7 @@ def test_networks_without_poses_refuse_them(network):
     request = EncodeRequest(
         world_from_camera=random_poses(4).float(), intrinsics=torch.eye(3).expand(1, 4, 3, 3)
     )
-    with pytest.raises(ModelError, match="takes no poses"):
+    with pytest.raises(ModelError, match="takes no known poses"):
         request.check(replace(network.info, takes_poses=False), 4)
 
 

@@ -266,6 +266,8 @@ def test_the_metric_network_is_loaded_but_reconstructs_nothing(tmp_path, monkeyp
     path = write(tmp_path / "metric.safetensors", published_tensors(METRIC))
     monkeypatch.setattr(da3_weights, "da3_metric", lambda: METRIC)
     assert isinstance(load_model("da3-metric", weights=path), Da3Metric)
-    with pytest.raises(ModelError, match="depth in metres of single pictures.*use nano-2,") as said:
+    with pytest.raises(
+        ModelError, match=r"depth in metres of single pictures.*use nano-2,"
+    ) as said:
         check_reconstructs("da3-metric")
     assert "da3-small" in str(said.value) and "vggt" not in str(said.value)

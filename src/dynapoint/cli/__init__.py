@@ -29,7 +29,8 @@ from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
 from dynapoint.cli.mistakes import find_mistake
 from dynapoint.cli.models import Models
-from dynapoint.cli.reconstruct import Reconstruct, in_pairs
+from dynapoint.cli.reconstruct import Reconstruct
+from dynapoint.cli.scale_option import in_pairs
 from dynapoint.cli.scene import Info
 from dynapoint.cli.train import Synth, Train
 from dynapoint.cli.view import View

@@ -11,6 +11,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 CANNOT = {
     "reference": "leaves no choice of the reference frame; leave it at 0, or use vdpm or vggt",
+    "poses": "takes no known poses; leave them out, or use da3-small or da3-base",
     "decoder_weights": "has no time decoder; leave decoder_weights out",
     "precision": "computes in float32, uncompiled; leave precision and compile_blocks out",
 }
@@ -80,7 +81,7 @@ NANO_2 = ModelCard(
     ),
     weights_file="nano-2.safetensors",
     loader="dynapoint.models.nano.weights:load",
-    cannot=frozenset({"reference", "precision"}),
+    cannot=frozenset({"reference", "precision", "poses"}),
     refine=True,
 )
 DPM_NANO_1 = ModelCard(
@@ -118,6 +119,7 @@ VDPM = ModelCard(
     source="the authors of V-DPM (arXiv 2601.09499): huggingface.co/edgarsucar/vdpm, model.pt",
     weights_file="vdpm.pt",
     loader="dynapoint.models.vggt.weights:load_vdpm",
+    cannot=frozenset({"poses"}),
     hub=HubFile(repository="edgarsucar/vdpm", name="model.pt"),
     bytes=4 * 1_661_508_918,
     free=False,
@@ -134,7 +136,7 @@ VGGT = ModelCard(
     source="Meta and VGG (CVPR 2025): huggingface.co/facebook/VGGT-1B, model.pt",
     weights_file="vggt.pt",
     loader="dynapoint.models.vggt.weights:load_vggt",
-    cannot=frozenset({"decoder_weights"}),
+    cannot=frozenset({"decoder_weights", "poses"}),
     hub=HubFile(repository="facebook/VGGT-1B", name="model.pt"),
     # The file also holds the track head's 65,941,396 parameters.
     bytes=4 * 1_256_537_516,
@@ -152,7 +154,7 @@ DPM = ModelCard(
     source="DPM (arXiv 2503.16318): two more heads on the network of DUSt3R (arXiv 2312.14132)",
     weights_file=None,
     loader="dynapoint.models.dust3r.weights:load",
-    cannot=frozenset({"reference", "decoder_weights"}),
+    cannot=frozenset({"reference", "decoder_weights", "poses"}),
     bytes=4 * 606_853_136,
     free=False,
     remark=(
@@ -177,7 +179,7 @@ DEPT3R = ModelCard(
     source="DePT3R (arXiv 2512.13122): a motion head and a query on VGGT (arXiv 2503.11651)",
     weights_file=None,
     loader="dynapoint.models.vggt.dept3r_weights:load",
-    cannot=frozenset({"reference", "decoder_weights"}),
+    cannot=frozenset({"reference", "decoder_weights", "poses"}),
     bytes=4 * 1_223_255_835,
     free=False,
     instead=(
@@ -225,6 +227,7 @@ DA3_METRIC = replace(
     loader="dynapoint.models.da3.weights:load_metric",
     hub=HubFile(repository="depth-anything/DA3METRIC-LARGE", name="model.safetensors"),
     bytes=4 * 334_171_394,
+    cannot=DA3_SMALL.cannot | {"poses"},
     remark=None,
     refine=False,
     other_use="tells depth in metres of single pictures, no cameras",
@@ -312,6 +315,7 @@ def check_asked(
     weights: Path | str | None = None,
     *,
     reference: int = 0,
+    poses: bool = False,
     decoder_weights: str = "float32",
     precision: str | None = None,
     compile_blocks: bool = False,
@@ -323,6 +327,7 @@ def check_asked(
         weights: A file to use in place of its own. Those of the small networks tell themselves
             whether theirs has a time decoder.
         reference: The frame in whose camera it is to work.
+        poses: Whether it is to take known poses.
         decoder_weights: How its time decoder is to be kept.
         precision: Of its large parts.
         compile_blocks: Whether these are to be compiled.
@@ -334,6 +339,7 @@ def check_asked(
     told_by_file = weights is not None and card.weights_file is not None and card.hub is None
     asked = {
         "reference": reference != 0,
+        "poses": poses,
         "decoder_weights": decoder_weights != "float32" and not told_by_file,
         "precision": compile_blocks or precision not in (None, "float32"),
     }

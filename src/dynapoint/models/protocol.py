@@ -20,6 +20,8 @@ from dynapoint.types import Cameras, PointMaps
 PublishedImages = Literal["vggt", "da3"]
 """Whose public code prepares images as `--prepare published` asks for."""
 
+POSES_ALONE = "known poses need known intrinsics; give both or neither"
+
 MINIMUM = ("patch_size", "image_side", "encode", "decode")
 """The members that every model must have."""
 
@@ -103,9 +105,9 @@ class EncodeRequest:
             raise ModelError(f"model {info.name} {CANNOT['reference']}")
         posed = self.world_from_camera is not None
         if posed and not info.takes_poses:
-            raise ModelError(f"model {info.name} takes no poses; leave them out")
+            raise ModelError(f"model {info.name} {CANNOT['poses']}")
         if posed and self.intrinsics is None:
-            raise ModelError("known poses need known intrinsics; give both or neither")
+            raise ModelError(POSES_ALONE)
         if self.intrinsics is not None and not (posed or info.takes_intrinsics):
             beside = " without poses; give both or neither" if info.takes_poses else ""
             raise ModelError(f"model {info.name} takes no intrinsics{beside or '; leave them out'}")

@@ -17,10 +17,11 @@ from dynapoint.models.da3.reference_view import (
 )
 from dynapoint.models.layers.attention import RotaryPositions
 from dynapoint.models.layers.blocks import Block, run_block
-from dynapoint.models.layers.dino import NORM_EPS, PatchProjection
+from dynapoint.models.layers.dino import NORM_EPS, PatchProjection, normalised
 
 # Added to the grid's sides before they are divided by the trained one's, as DINOv2 did.
 _GRID_OFFSET = 0.1
+_EMBEDDED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +73,18 @@ class Backbone(nn.Module):
         self,
         images: Float[Tensor, "batch view rgb=3 height width"],
         known: Float[Tensor, "batch view channel"] | None = None,
+        *,
+        normalise: bool = False,
     ) -> Features:
-        """Read normalised images; `known` are tokens of known cameras, which choose no view."""
+        """Read images, normalised or in [0, 1]; tokens of `known` cameras choose no view."""
         batch, views, _, height, width = images.shape
         patch = self.config.patch_size
         grid_hw = (height // patch, width // patch)
-        tokens = self.patch_embed(images.flatten(0, 1))
+        # A few at a time, so that normalised images of all views are never there at once.
+        parts = images.flatten(0, 1).split(_EMBEDDED_AT_ONCE)
+        tokens = torch.cat(
+            [self.patch_embed(normalised(part) if normalise else part) for part in parts]
+        )
         first_token = self.cls_token.expand(batch * views, -1, -1)
         x = torch.cat([first_token, tokens], dim=1) + self.positions(grid_hw)
         x = x.unflatten(0, (batch, views))
@@ -115,18 +122,30 @@ class Backbone(nn.Module):
             if index == across:
                 x = torch.cat([self._camera_tokens(x, known)[:, :, None], x[:, :, 1:]], dim=2)
             whole = index >= across and index % 2 == 1
+            # What the block before the last one gave is let go before this one runs.
+            local = local if whole else x
             flat = x.flatten(1, 2) if whole else x.flatten(0, 1)
             turns = joint if whole else within if index >= across else None
             flat = run_block(block, flat, positions=turns, checkpoint=self.checkpoint_blocks)
             x = flat.view(batch, views, tokens, -1)
             local = local if whole else x
             if index in self.config.layers:
-                pair = local, x
-                if back is not None:
-                    pair = _ordered(local, back), _ordered(x, back)
-                patches.append(torch.cat([pair[0][:, :, 1:], self.norm(pair[1][:, :, 1:])], -1))
-                cameras.append(torch.cat([each[:, :, 0] for each in pair], dim=-1))
+                read, camera = self._read(local, x, back)
+                patches.append(read)
+                cameras.append(camera)
         return Features(patches=tuple(patches), camera_tokens=tuple(cameras), first=first)
+
+    def _read(
+        self,
+        local: Float[Tensor, "batch view token width"],
+        x: Float[Tensor, "batch view token width"],
+        back: Int[Tensor, "batch view"] | None,
+    ) -> tuple[Float[Tensor, "batch view patch channel"], Float[Tensor, "batch view channel"]]:
+        """What the heads read of a layer: patches, and camera tokens."""
+        if back is not None:
+            local, x = _ordered(local, back), _ordered(x, back)
+        patches = torch.cat([local[:, :, 1:], self.norm(x[:, :, 1:])], dim=-1)
+        return patches, torch.cat([local[:, :, 0], x[:, :, 0]], dim=-1)
 
     def _turns(
         self, grid_hw: tuple[int, int], views: int, like: Tensor

@@ -36,7 +36,6 @@ from dynapoint.models.da3.heads import DenseHeads
 from dynapoint.models.da3.ray_cameras import RayCameras, cameras_from_rays
 from dynapoint.models.layers.blocks import Block, compile_block
 from dynapoint.models.layers.compute import ComputeOptions, autocast, in_parts, joined
-from dynapoint.models.layers.dino import normalised
 from dynapoint.models.layers.pose_encoding import camera_from_world
 from dynapoint.models.layers.precision import at_least_float32
 from dynapoint.models.network import Network
@@ -154,9 +153,8 @@ class Da3Parts(Network):
                 f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
                 "images first"
             )
-        prepared = normalised(images) if normalise else images
         with autocast(images.device, self.options.precision):
-            return self.backbone(prepared, known)
+            return self.backbone(images, known, normalise=normalise)
 
     def raw_maps(
         self, features: Features, image_hw: tuple[int, int]
