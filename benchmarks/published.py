@@ -1,12 +1,15 @@
-"""Time, memory and arithmetic of the full V-DPM network, beside the original's way of computing.
+"""Time, memory and arithmetic of the full V-DPM network, beside the official code's.
 
-    python benchmarks/published.py --weights FILE [--frames 10] [--size 154 210] [--times 10]
+    python benchmarks/published.py [--weights FILE] [--frames 10] [--size 154 210] [--times 10]
+        [--original FOLDER...]
 
-Four answers are computed from the same weights: the original's way (all 24 layers kept, a full
-decoder pass for every time, the head for every frame at every time, all results kept), all times of
-all frames, the tracks of frame 0, and own-time maps with cameras alone. Seconds are those of the
-faster of two encodings, and of the fastest of `--times` target times for each time there is. The
-large product is timed before and after, to compare the arithmetic's rate with.
+Three answers are computed: all times of all frames, the tracks of frame 0, and own-time maps with
+cameras alone; with `--original` (see original_vdpm.py) all times of all frames by the official code
+too, on the very same weights, of which the largest difference is told. Seconds are those of the
+faster of two encodings, and of the fastest of `--times` target times for each time there is. With
+`--processor` they are the processor's, over the threads, for machines that do other work too.
+Ratios are to the official code's. The large product is timed before and after, to compare the
+arithmetic's rate with.
 """
 
 import argparse
@@ -15,14 +18,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from original_vdpm import Original
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynapoint.models.layers.compact import store_compactly
 from dynapoint.models.layers.compute import default_options
-from dynapoint.models.vggt.config import PublishedConfig, vdpm
-from dynapoint.models.vggt.published import PublishedNetwork
+from dynapoint.models.vggt.config import vdpm
+from dynapoint.models.vggt.published import PublishedNetwork, TimedPointMaps
 from dynapoint.models.vggt.weights import load_published
 
 
@@ -31,43 +36,29 @@ class Job:
     """One way of computing: the encoder's work, and one target time's."""
 
     name: str
-    encode: Callable[[PublishedNetwork, torch.Tensor], object]
-    per_time: Callable[[PublishedNetwork, object, int, int], object] | None
+    encode: Callable[[Any, torch.Tensor], object]
+    per_time: Callable[[Any, Any, int, int], object] | None
 
 
-def encode_as_the_original(network: PublishedNetwork, images: torch.Tensor) -> object:
-    """All layers are kept while the encoder runs, and no own-time maps are made."""
-    aggregator, config = network.aggregator, network.config
-    forward = aggregator.forward
-    layers = tuple(range(config.aggregator.depth))
-
-    def keep_all(patches, grid_hw, keep, **rest):
-        kept = forward(patches, grid_hw, keep=layers, **rest)
-        return replace(kept, layers=tuple(kept.layers[k] for k in keep))
-
-    head = network._head
-    network._head = lambda part, levels, frames, hw, **rest: head(part, levels, [0], hw, **rest)
-    aggregator.forward = keep_all
-    try:
-        return network.encode(images)
-    finally:
-        del aggregator.forward, network._head
-
-
-def all_frames(network: PublishedNetwork, encoded: object, time_index: int, frames: int) -> object:
+def all_frames(network: PublishedNetwork, encoded: Any, time_index: int, frames: int) -> object:
     return network.decode_times(encoded, times=[time_index], frames=range(frames))
 
 
-def first_frame(network: PublishedNetwork, encoded: object, time_index: int, frames: int) -> object:
+def first_frame(network: PublishedNetwork, encoded: Any, time_index: int, frames: int) -> object:
     return network.decode_times(encoded, times=[time_index], frames=[0])
 
 
 JOBS = (
-    Job(name="original's way", encode=encode_as_the_original, per_time=all_frames),
     Job(name="all times, all frames", encode=PublishedNetwork.encode, per_time=all_frames),
     Job(name="tracks of frame 0", encode=PublishedNetwork.encode, per_time=first_frame),
     Job(name="own-time maps, cameras", encode=PublishedNetwork.encode, per_time=None),
 )
+THEIRS = Job(
+    name="the official code",
+    encode=Original.encode,
+    per_time=lambda original, encoded, time_index, _: original.decode(encoded, time_index),
+)
+CLOCK = {"now": time.perf_counter}
 
 
 def large_product_rate(device: str, dtype: torch.dtype) -> float:
@@ -81,11 +72,13 @@ def large_product_rate(device: str, dtype: torch.dtype) -> float:
 def timed(compute: Callable[[], object], device: str) -> tuple[float, object]:
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    now = CLOCK["now"]
+    start = now()
     result = compute()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start, result
+    threads = torch.get_num_threads() if now is time.process_time else 1
+    return (now() - start) / threads, result
 
 
 def reset_peak(device: str) -> None:
@@ -104,24 +97,35 @@ def peak_gigabytes(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def flops(job: Job, config: PublishedConfig, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Multiplications and additions of the encoder and of one target time, counted on no data."""
-    with torch.device("meta"):
-        network = PublishedNetwork(config).eval().requires_grad_(False)
-        images = torch.empty(shape)
+def flops(job: Job, network: Any, images: torch.Tensor) -> tuple[int, int]:
+    """Multiplications and additions of the encoder and of one target time; ours on no data.
+
+    The official code has to be run, which warms it up.
+    """
+    if isinstance(network, PublishedNetwork):
+        with torch.device("meta"):
+            network = PublishedNetwork(network.config).eval().requires_grad_(False)
+            images = torch.empty(images.shape)
     with FlopCounterMode(display=False) as encoder:
         encoded = job.encode(network, images)
     if job.per_time is None:
         return encoder.get_total_flops(), 0
     with FlopCounterMode(display=False) as decoder:
-        job.per_time(network, encoded, 0, shape[1])
+        job.per_time(network, encoded, 0, images.shape[1])
     return encoder.get_total_flops(), decoder.get_total_flops()
 
 
-def measure(job: Job, network: PublishedNetwork, images: torch.Tensor, times: int) -> None:
+def measure(
+    job: Job, network: Any, images: torch.Tensor, times: int, beside: float | None
+) -> tuple[float, object]:
+    """The seconds of a whole clip, and the maps of time 0; what it took is printed.
+
+    `beside` are the seconds of the official code.
+    """
     device, frames = images.device.type, images.shape[1]
-    reset_peak(device)
     with torch.inference_mode():
+        encoder, decoder = flops(job, network, images)
+        reset_peak(device)
         runs = [timed(lambda: job.encode(network, images), device) for _ in range(2)]
         encoding, encoded = min(seconds for seconds, _ in runs), runs[-1][1]
         del runs
@@ -134,14 +138,25 @@ def measure(job: Job, network: PublishedNetwork, images: torch.Tensor, times: in
             kept.append(maps)
     each = min(decoding, default=0.0)
     whole = encoding + each * frames
-    encoder, decoder = flops(job, network.config, tuple(images.shape))
-    work = encoder + (decoder * frames if job.per_time else 0)
+    work = encoder + decoder * frames
     print(
         f"{job.name:24s} {whole:8.1f} s  (encode {encoding:.1f}, each time "
         f"{each:.2f})  {peak_gigabytes(device):6.2f} GB  {work / 1e12:8.2f} TFLOP  "
-        f"{work / whole / 1e9:8.0f} GFLOP/s",
+        f"{work / whole / 1e9:8.0f} GFLOP/s" + (f"  ratio {whole / beside:.3f}" if beside else ""),
         flush=True,
     )
+    return whole, kept[0] if kept else None
+
+
+def difference(theirs: object, ours: object) -> str:
+    """The largest differences of the maps of time 0, of their spread."""
+    assert isinstance(theirs, dict) and isinstance(ours, TimedPointMaps)
+    said = []
+    for name in ("points", "confidence"):
+        wanted = theirs[name].reshape(getattr(ours, name)[:, 0].shape)
+        found = (getattr(ours, name)[:, 0] - wanted).abs().max() / wanted.std()
+        said.append(f"{name} {float(found):.1e}")
+    return ", ".join(said)
 
 
 def main() -> None:
@@ -155,13 +170,18 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of the blocks")
     parser.add_argument("--compile", action="store_true", help="compile the blocks beforehand")
     parser.add_argument("--jobs", nargs="*", type=int, default=range(len(JOBS)))
+    parser.add_argument("--original", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--processor", action="store_true", help="the processor's seconds")
     arguments = parser.parse_args()
     device = arguments.device
+    if arguments.processor:
+        CLOCK["now"] = time.process_time
     if arguments.weights:
         network = load_published(vdpm(), arguments.weights)
     else:
         network = PublishedNetwork(vdpm())
     network = network.to(device).eval()
+    original = Original(arguments.original, network) if arguments.original else None
     store_compactly(network.decoder, arguments.storage)
     options = default_options(device)
     network.use(
@@ -181,8 +201,13 @@ def main() -> None:
     print(f"with the weights alone {peak_gigabytes(device):.2f} GB; {network.options}")
     times = min(arguments.times or arguments.frames, arguments.frames)
     print(f"{arguments.frames} frames of {arguments.size}, {times} target times measured")
+    beside, theirs = None, None
+    if original is not None:
+        beside, theirs = measure(THEIRS, original, images, times, None)
     for index in arguments.jobs:
-        measure(JOBS[index], network, images, times)
+        _, ours = measure(JOBS[index], network, images, times, beside)
+        if index == 0 and theirs is not None:
+            print(f"largest difference, of the spread: {difference(theirs, ours)}")
     after = large_product_rate(device, dtype)
     print(f"large product {rate / 1e9:.0f} GFLOP/s before, {after / 1e9:.0f} after")
 

@@ -14,6 +14,7 @@ from dynapoint.errors import InputError, ModelError
 from dynapoint.evaluation.real_folders import check_real_folder
 from dynapoint.models.cards import CANNOT, CARDS, check_asked
 from dynapoint.models.catalog import load_model
+from dynapoint.models.da3.network import Da3Metric, Da3Network
 from dynapoint.models.dust3r.network import DpmNetwork
 from dynapoint.models.network import ComputesByOptions
 from dynapoint.models.pairwise import PairwiseVideo
@@ -33,6 +34,7 @@ print(cli.main(sys.argv[1:]), "torch" in sys.modules)
 
 ASKED = {
     "reference": {"reference": 1},
+    "poses": {"poses": True},
     "decoder_weights": {"decoder_weights": "int8"},
     "precision": {"precision": "bfloat16"},
 }
@@ -56,6 +58,8 @@ def refused_without_torch(*words) -> str:
     ("options", "said"),
     [
         (["--reference", 1], "model nano leaves no choice of the reference frame"),
+        (["--poses", "a.npy"], "model nano takes no known poses"),
+        (["--model", "da3-metric"], "model da3-metric tells depth in metres of single pictures"),
         (["--precision", "bfloat16"], "model nano computes in float32, uncompiled"),
         (["--compile"], "model nano computes in float32, uncompiled"),
         (
@@ -74,17 +78,20 @@ def test_what_a_network_does_not_heed(tmp_path, options, said):
 def test_cards_say_what_is_true_of_their_networks(name, monkeypatch):
     """Large networks are asked by their class, as their weights are not here."""
     kinds = {"vdpm": PublishedNetwork, "vggt": PublishedNetwork, "dept3r": Dept3rNetwork}
+    kinds |= {"da3-small": Da3Network, "da3-base": Da3Network, "da3-metric": Da3Metric}
     true = set()
     if name in ("nano-2", "dpm-nano-1", "dept3r-nano-1"):
         network = load_model(name)
         inner = network.pair_model if isinstance(network, PairwiseVideo) else network
         true |= set() if info_of(network).takes_reference else {"reference"}
+        true |= set() if info_of(network).takes_poses else {"poses"}
         true |= set() if inner.time_decoder is not None else {"decoder_weights"}
         true |= set() if isinstance(inner, ComputesByOptions) else {"precision"}
     else:
         kind = kinds.get(name, DpmNetwork)
         true |= set() if kind is PublishedNetwork else {"reference", "decoder_weights"}
         true |= {"decoder_weights"} if name == "vggt" else set()
+        true |= set() if kind is Da3Network else {"poses"}
         assert hasattr(kind, "use")
     assert CARDS[name].cannot == true
     for option, asked in ASKED.items():

@@ -33,6 +33,15 @@ from dynapoint.models.layers.pose_encoding import (
     intrinsics_px,
 )
 from dynapoint.models.vggt.parts import depth_maps, point_maps
+from golden_da3_components import (
+    normalize_extrinsics,
+    nothing,
+    pose_encoding,
+    preprocess,
+    ray_pose,
+    reference_view,
+    uv_embed,
+)
 from golden_dust3r import (
     block_croco_decoder,
     block_croco_encoder,
@@ -360,6 +369,22 @@ PARTS = {
         limit=0.0,
         not_ours=r"out_.*(_pad_step13|_square224_.*)$",
         why="preparations that the published demos do not use",
+    ),
+    "pose_encoding": Part(give=pose_encoding, limit=1e-6),
+    "normalize_extrinsics": Part(give=normalize_extrinsics, limit=1e-6),
+    "reference_view": Part(give=reference_view, limit=0.0),
+    "uv_embed": Part(give=uv_embed, limit=1e-6),
+    "ray_pose": Part(give=ray_pose, not_ours=r"true_", why="what the rays were made of"),
+    "preprocess": Part(
+        give=preprocess,
+        # Intrinsics are rounded to float32 there. Images are of whole numbers, which this tells
+        # apart as 0 does.
+        limit=1e-6,
+        not_ours=r".*_crop$",
+        why="a way of preparing images that is not the public code's own choice",
+    ),
+    "nested_alignment": Part(
+        give=nothing, not_ours=r"", why="nested networks are CC BY-NC 4.0 and not built"
     ),
 }
 

@@ -42,12 +42,17 @@ DINO_SIZES = {"s": (12, 6), "b": (12, 12), "l": (24, 16)}
 Entries = list[tuple[str, tuple[int, ...]]]
 
 
+def normal_of(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers that a name seeds."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.random.Generator(np.random.PCG64(seed)).standard_normal(shape)
+
+
 def filled(name: str, shape: Iterable[int]) -> np.ndarray:
     """The float32 value of the state dict entry of this published name."""
     shape = tuple(int(side) for side in shape)
     name = ALIAS.sub(lambda found: f"scratch.layer{int(found[1]) + 1}_rn.", name)
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    z = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape)
+    z = normal_of(name, shape)
     leaf = name.rpartition(".")[2]
     if leaf.endswith("weight") and len(shape) > 1:
         gain = next((g for end, g in GAINS.items() if name.endswith(end)), 1.0)

@@ -23,6 +23,14 @@ import torch
 
 from golden_cases import Case, Report, check_case, compare, label, read_case
 from golden_components import PARTS, outputs, read_component
+from golden_da3 import (
+    PUBLISHED,
+    Da3Case,
+    build_da3_network,
+    check_da3_case,
+    check_da3_manifest,
+    read_da3_case,
+)
 from golden_dust3r import (
     PairCase,
     build_pair_network,
@@ -31,6 +39,14 @@ from golden_dust3r import (
     read_pair_case,
 )
 from golden_networks import build, full_size_config, skeleton
+
+AnyCase = Case | PairCase | Da3Case
+KINDS: dict[type, tuple[Any, Any]] = {
+    Case: (build, check_case),
+    PairCase: (build_pair_network, check_pair_case),
+    Da3Case: (build_da3_network, check_da3_case),
+}
+"""What builds the network of a kind of case, and what runs the case."""
 
 
 def main() -> int:
@@ -69,13 +85,13 @@ def check_folder(folder: Path, *, only: list[str], skip_full: bool) -> Iterator[
     for path in sorted(folder.rglob("*.json")):
         if path.parent.name == "manifests" and wanted(path):
             yield guarded(label(path), partial(check_manifest, path))
-    cases: list[Case | PairCase] = []
+    cases: list[AnyCase] = []
     for path in filter(wanted, sorted(folder.rglob("*.npz"))):
         if path.with_name("components.json").is_file():
             yield guarded(label(path), partial(check_component, path))
             continue
         try:
-            case = read_pair_case(path) or read_case(path)
+            case = read_pair_case(path) or read_da3_case(path) or read_case(path)
         except Exception as error:
             yield failed(label(path), error)
             continue
@@ -86,9 +102,9 @@ def check_folder(folder: Path, *, only: list[str], skip_full: bool) -> Iterator[
     yield from check_networks(cases)
 
 
-def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
+def check_networks(cases: list[AnyCase]) -> Iterator[Report]:
     """Reports of cases; those of one network and precision share it, and only one is held."""
-    groups: dict[tuple[bool, str, str, str], list[Case | PairCase]] = {}
+    groups: dict[tuple[bool, str, str, str], list[AnyCase]] = {}
     for case in cases:
         key = (
             case.full_size,
@@ -100,7 +116,7 @@ def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
     for _, group in sorted(groups.items(), key=lambda item: item[0]):
         try:
             first = group[0]
-            make: Any = build_pair_network if isinstance(first, PairCase) else build
+            make, check = KINDS[type(first)]
             network = make(
                 first.config,
                 dtype=first.dtype,
@@ -111,7 +127,6 @@ def check_networks(cases: list[Case | PairCase]) -> Iterator[Report]:
             yield from (failed(label(case.path), error) for case in group)
             continue
         for case in group:
-            check: Any = check_pair_case if isinstance(case, PairCase) else check_case
             yield guarded(label(case.path), partial(check, case, network))
         # The next one may need all the memory there is.
         del network
@@ -149,6 +164,8 @@ def check_manifest(path: Path) -> Report:
     """Compare the names and shapes of a true network's state dict with ours."""
     if path.stem == "dust3r_512_dpt":
         return check_pair_manifest(path)
+    if path.stem in PUBLISHED:
+        return check_da3_manifest(path)
     model = {"vdpm": "VDPM(", "vggt": "VGGT("}[path.stem]
     manifest = json.loads(path.read_text())
     entries = [(name, tuple(shape)) for name, shape, *_ in manifest["entries"]]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import dynapoint
 from dynapoint.data.frames import Frames, load_frames
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.inference.prepare import prepare_images
+from dynapoint.models.protocol import PublishedImages
 from dynapoint.results import contact_sheet, panels
 from dynapoint.results.on_disk import store
 from dynapoint.results.pictures import picture_in_map
@@ -42,8 +44,8 @@ def ramp_frames(folder: Path, layout: str) -> Frames:
     return load_frames(paths, one_size=False)
 
 
-def published(frames: Frames, side: int = 64):
-    return prepare_images(frames, how="published", image_side=side, patch_size=8)
+def published(frames: Frames, side: int = 64, *, like: PublishedImages = "vggt"):
+    return prepare_images(frames, how="published", image_side=side, patch_size=8, published=like)
 
 
 def reconstruct(folder: Path, layout: str) -> Reconstruction:
@@ -52,9 +54,10 @@ def reconstruct(folder: Path, layout: str) -> Reconstruction:
 
 
 @layouts
-def test_a_map_pixel_shows_the_place_that_the_pixel_map_says(tmp_path, layout):
+@pytest.mark.parametrize("like", get_args(PublishedImages))
+def test_a_map_pixel_shows_the_place_that_the_pixel_map_says(tmp_path, layout, like):
     frames = ramp_frames(tmp_path, layout)
-    prepared = published(frames)
+    prepared = published(frames, like=like)
     pixel_map = prepared.pixel_map
     map_height, map_width = pixel_map.map_hw
     centres = np.stack(np.meshgrid(np.arange(map_width), np.arange(map_height)), -1) + 0.5
@@ -70,6 +73,13 @@ def test_a_map_pixel_shows_the_place_that_the_pixel_map_says(tmp_path, layout):
         expected = np.stack([0.8 * x + 0.1, 0.8 * y + 0.1, 0 * x], axis=-1)
         np.testing.assert_allclose(shown[inside][inner], expected[inner], atol=1.5 / 255)
         assert inner.mean() > 0.7
+
+
+def test_depth_anything_crops_to_what_all_have(tmp_path):
+    pixel_map = published(ramp_frames(tmp_path, "mixed"), like="da3").pixel_map
+    # 48 x 64, 40 x 64 and 64 x 40 (a longer side of 64, multiples of 8): 40 x 40 of each.
+    assert pixel_map.map_hw == (40, 40)
+    assert pixel_map.offset.tolist() == [[-12.0, -4.0], [-12.0, 0.0], [0.0, -12.0]]
 
 
 def test_published_shapes():

@@ -20,6 +20,9 @@ FILES = [
 ]
 # Our float64 numbers agree to rounding, far within the limits that the goldens' README sets.
 FLOAT64_LIMIT = 1e-10
+# Depth Anything 3's code rounds the embedding of places to float32 at another step than VGGT's,
+# which is the one that both have here.
+FLOAT64_LIMIT_DA3 = 1e-7
 
 
 def reports_of(folder, only=(), *, skip_full=False):
@@ -33,7 +36,8 @@ def test_stored_cases(path):
     assert len(report.comparisons) >= 1
     for c in report.comparisons:
         if c.precision == "float64" and c.array != "intrinsics":
-            assert c.deviation < FLOAT64_LIMIT, c
+            limit = FLOAT64_LIMIT_DA3 if path.parent.name == "da3" else FLOAT64_LIMIT
+            assert c.deviation < limit, c
 
 
 def test_all_that_is_stored_is_compared():

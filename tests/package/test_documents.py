@@ -29,6 +29,8 @@ from dynapoint.exports.catalog import FORMATS
 from dynapoint.inference.pipeline import reconstruct
 from dynapoint.models import catalog, weight_files
 from dynapoint.models.cards import ASSETS, CARDS, NEWEST, find_card
+from dynapoint.models.da3.config import da3_miniature
+from dynapoint.models.da3.network import Da3Network
 from dynapoint.models.nano.config import tiny
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.results import contact_sheet
@@ -132,7 +134,10 @@ def things(tmp_path_factory):
     assert cli.main(["reconstruct", str(folder / "walk.mp4"), *arguments]) == 0
     arguments = "--clips 2 --seed 1000000000 --height 48 --width 64 --frames 3".split()
     assert cli.main(["synth", "-o", str(folder / "held_out"), *arguments]) == 0
-    for name in ("my_vdpm.pt", "VGGT-1B/model.pt", "DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth"):
+    lines = [f"{k / 8} {0.1 * k} 0 0 0 0 0 1\n" for k in range(6)]
+    (folder / "walk.tum").write_text("".join(lines))
+    files = ("my_vdpm.pt", "my_da3_base.safetensors", "VGGT-1B/model.pt")
+    for name in (*files, "DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"a stand-in")
     return folder
@@ -161,7 +166,9 @@ def stand_ins(monkeypatch):
             # The document registered it.
             return load(name, weights=weights, **options)
         used.append(name)
-        return FakeModel(32)
+        # One that takes known poses, where these may be asked for.
+        posed = "poses" not in find_card(name).cannot
+        return Da3Network(da3_miniature()).eval() if posed else FakeModel(32)
 
     def require_weights(name, given=None):
         if not isinstance(find_card(name).loader, str):

@@ -49,6 +49,7 @@ MODEL_RANKS = {
     "network": 2,
     "nano": 3,
     "vggt": 3,
+    "da3": 3,
     "dust3r": 4,
     "pairwise": 4,
     "kept": 5,

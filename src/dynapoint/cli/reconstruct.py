@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ import tyro
 
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
 from dynapoint.cli.report import Report
+from dynapoint.cli.scale_option import is_of_network, with_file
 from dynapoint.errors import ConfigError, DynapointError
 from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
@@ -59,18 +60,24 @@ class Reconstruct:
     """Known intrinsics in original pixels, for all frames or for each frame (.json, .npy), and the
     distortion of a lens that is no pinhole (.json; COLMAP's cameras.txt, nerfstudio's
     transforms.json, OpenCV's .yml or .xml)."""
+    poses: Annotated[Path | None, optional("FILE")] = None
+    """Known poses beside --intrinsics, for da3-small and da3-base: lines of time x y z qx qy qz qw
+    (TUM's format) or world-from-camera matrices (.npy). Answers are in their unit of length."""
     lens: Literal["shared", "per-frame"] = "shared"
     """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[
-        tuple[Literal["depth", "trajectory", "distance"], str] | None,
+        tuple[Literal["depth", "trajectory", "distance", "metric"], str] | None,
         optional("KIND VALUE"),
     ] = None
     """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
-    first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
-    FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
+    first frame or all, `trajectory` FILE of true positions (TUM's format), `distance`
+    FRAME,X1,Y1,X2,Y2,METRES between two pixels, or `metric` without a value: what da3-metric
+    says."""
+    metric_weights: Annotated[Path | None, optional("FILE")] = None
+    """Weights file of da3-metric to use instead of its own."""
     refine: Flag = False
     """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
-    is the default for small networks, not for large ones (vdpm, vggt)."""
+    is the default for all but vdpm, vggt, dpm and dept3r."""
     no_refine: Flag = False
     """Keep the network's own answer."""
     window: Annotated[int | None, optional("N")] = None
@@ -82,7 +89,7 @@ class Reconstruct:
     """Weights file to use instead of the model's own."""
     prepare: Literal["default", "published"] = "default"
     """How images are resized for the network. The default keeps them whole and scales x and y
-    separately; `published` crops and pads like the public code of V-DPM and VGGT."""
+    separately; `published` is what the network's public code does, which crops or pads."""
     reference: Annotated[int, tyro.conf.arg(metavar="INDEX")] = 0
     """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
@@ -122,36 +129,25 @@ class Reconstruct:
             raise UsageError("--refine and --no-refine were both given; give one")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; give 1 or more")
+        if self.metric_weights is not None:
+            told = with_file(self.scale_from, self.metric_weights)
+            return replace(self, scale_from=told, metric_weights=None).run()
         if self.threads is not None:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
-        from dynapoint.models.cards import check_asked  # noqa: PLC0415
-        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
 
-        require_weights(self.model, self.weights)
-        check_asked(
-            self.model,
-            self.weights,
-            reference=self.reference,
-            decoder_weights=self.decoder_weights,
-            precision=self.precision,
-            compile_blocks=self.compile,
-        )
+        self._check_model()
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
-            for name in ("times", "ignore_masks", "scale_from"):
-                if getattr(self, name) is not None:
-                    option = name.replace("_", "-")
-                    raise UsageError(
-                        f"--{option} belongs to one scene but {len(scenes)} were given"
-                    )
+            self._check_shared(len(scenes))
         from dynapoint.inference.given import check_given  # noqa: PLC0415
 
         check_given(
             times_s=self.times,
             ignore_masks=self.ignore_masks,
             intrinsics=self.intrinsics,
+            poses=self.poses,
             scale_from=self.scale_from,
             weights=self.weights,
         )
@@ -171,6 +167,35 @@ class Reconstruct:
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
+
+    def _check_shared(self, count: int) -> None:
+        """Refuse for several scenes what belongs to one."""
+        for name in ("times", "ignore_masks", "poses", "scale_from"):
+            shared = name == "scale_from" and is_of_network(self.scale_from)
+            if getattr(self, name) is not None and not shared:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} belongs to one scene but {count} were given")
+
+    def _check_model(self) -> None:
+        """Refuse what the network of that name is known not to do; before it is loaded.
+
+        Raises:
+            ModelError: It is not for clips, is not here, or does not heed an option.
+        """
+        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
+        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
+
+        check_reconstructs(self.model)
+        require_weights(self.model, self.weights)
+        check_asked(
+            self.model,
+            self.weights,
+            reference=self.reference,
+            poses=self.poses is not None,
+            decoder_weights=self.decoder_weights,
+            precision=self.precision,
+            compile_blocks=self.compile,
+        )
 
     def _selection(self) -> "FrameSelection":
         """The frames asked for."""
@@ -245,6 +270,7 @@ class Reconstruct:
             clip_in_windows,
             write_long_scene,
         )
+        from dynapoint.inference.given import refuse_poses  # noqa: PLC0415
         from dynapoint.models.cards import will_refine  # noqa: PLC0415
 
         refine = True if self.refine else False if self.no_refine else None
@@ -252,6 +278,8 @@ class Reconstruct:
 
         asked = Asked.of(self)
         clip = clip_in_windows(asked, scene, selection)
+        if clip is not None:
+            refuse_poses(self.poses)
         with shown(name=name, plan=(*(STAGES if clip else RECONSTRUCTING), *SAVING)) as work:
             begin("read")
             if clip is not None:
@@ -294,7 +322,8 @@ class Reconstruct:
             ignore_masks=self.ignore_masks,
             small=small,
         )
-        told: dict[str, Any] = {"intrinsics": self.intrinsics, "scale_from": self.scale_from}
+        told: dict[str, Any] = {"intrinsics": self.intrinsics, "poses": self.poses}
+        told |= {"scale_from": self.scale_from}
         check_with_frames(frames, reference=self.reference, **told)
         begin("load model")
         from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415

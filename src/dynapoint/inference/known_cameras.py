@@ -27,10 +27,17 @@ class KnownCameras:
     Attributes:
         intrinsics: In pixels of the (upright) pictures.
         lenses: Of each frame; None where all are pinholes.
+        world_from_camera: Poses, in any world and unit of length, if they are known too.
     """
 
     intrinsics: Float64[np.ndarray, "frame 3 3"]
     lenses: tuple[DistortedLens, ...] | None
+    world_from_camera: Float64[np.ndarray, "frame 4 4"] | None = None
+
+    @property
+    def posed(self) -> bool:
+        """Whether poses are known too."""
+        return self.world_from_camera is not None
 
 
 def known_cameras(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,8 +13,9 @@ from dynapoint.data.frames import Frames, load_frames
 from dynapoint.data.selection import FrameSelection, selection_of
 from dynapoint.data.small_pictures import SmallPictures
 from dynapoint.errors import ConfigError
-from dynapoint.inference.given import check_given, check_with_frames
+from dynapoint.inference.given import check_given, check_with_frames, refuse_poses
 from dynapoint.inference.known_cameras import known_cameras
+from dynapoint.inference.known_poses import known_poses
 from dynapoint.inference.lens import LensRule, checked_rule
 from dynapoint.inference.long.in_windows import (
     long_clip,
@@ -23,8 +25,8 @@ from dynapoint.inference.long.in_windows import (
 )
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
-from dynapoint.inference.scale import ScaleSource, make_metric
-from dynapoint.models.cards import check_asked
+from dynapoint.inference.scale import GivenScale, ScaleSource, ScaleValue, make_metric, told_scale
+from dynapoint.models.cards import check_asked, check_reconstructs
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.progress import RECONSTRUCTING, begin, shown
@@ -48,8 +50,9 @@ def reconstruct(
     prepare: "Preparation" = "default",
     reference: int = 0,
     intrinsics: "ArrayLike | Mapping[str, Any] | Path | str | None" = None,
+    poses: "ArrayLike | Path | str | None" = None,
     lens: "LensRule" = "shared",
-    scale_from: "tuple[ScaleSource, str | Path] | None" = None,
+    scale_from: "GivenScale | None" = None,
     refine: bool | None = None,
     window: int | None = None,
     overlap: int | None = None,
@@ -68,13 +71,13 @@ def reconstruct(
         device: Where the named network computes, e.g. "cuda"; None takes a GPU if there is one.
         times_s: When each image was taken, in seconds, NaN where unknown; or a text file of these.
         ignore_masks: A folder of masks; pixels are ignored where a mask is not zero.
-        prepare: "default" scales frames and neither crops nor pads them. "published" does what the
-            public code of V-DPM and VGGT does, and accepts images of different sizes.
+        prepare: "default" crops and pads nothing; "published" is the public code's, of any sizes.
         reference: The frame in whose camera `vdpm` and `vggt` compute; results are in frame 0's.
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
+        poses: Known ones beside intrinsics, for `da3-small` and `da3-base` (docs/input.md).
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
-        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
-            "frame,x1,y1,x2,y2,metres").
+        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE), ("distance",
+            "frame,x1,y1,x2,y2,metres"), or "metric": by da3-metric, or ("metric", its FILE).
         refine: Refine the answer by matches between the pictures; None does so for small networks.
         window: More frames are predicted in windows of so many; None is what suits the network.
         overlap: How many frames of a window the next one sees again.
@@ -92,9 +95,9 @@ def reconstruct(
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
     given |= {"one_size": prepare != "published", "selection": selection_of(frames)}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
-    options |= {"window": window, "overlap": overlap}
+    options |= {"window": window, "overlap": overlap, "poses": poses, "progress": progress}
     options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
-    options |= {"scale_from": scale_from, "progress": progress}
+    options |= {"scale_from": told_scale(scale_from)}
     with shown(progress, plan=RECONSTRUCTING):
         return _reconstruct(source, model, given, options, device=device)
 
@@ -108,14 +111,15 @@ def _reconstruct(
     device: str | None,
 ) -> Reconstruction:
     """Load frames with what is given of them, and the network, and run it."""
-    beside = {name: options[name] for name in ("intrinsics", "scale_from")}
+    beside = {name: options[name] for name in ("intrinsics", "poses", "scale_from")}
     check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
     if isinstance(model, str):
-        check_asked(model, reference=options["reference"])
+        check_asked(model, reference=options["reference"], poses=options["poses"] is not None)
     asked = {name: options.pop(name) for name in ("window", "overlap")}
     read = {name: given[name] for name in ("times_s", "ignore_masks")}
     clip = long_clip(source, model, given["selection"], **read, **asked)
     if clip is not None:
+        refuse_poses(options.pop("poses"))
         network, name = network_of(model, device)
         rec = reconstruct_in_windows(*clip, network, model_name=name, **options)
         if rec.frames.note:
@@ -133,8 +137,9 @@ def _reconstruct(
 
 
 def _check_model(model: Any, device: str | None) -> None:
-    """Refuse what is no network, or a device for one that is on a device already."""
+    """Refuse what reconstructs nothing, or a device for what is on a device already."""
     if isinstance(model, str):
+        check_reconstructs(model)
         return
     check_model(model)
     if device is not None:
@@ -151,8 +156,9 @@ def reconstruct_frames(
     prepare: Preparation = "default",
     reference: int = 0,
     intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
+    poses: ArrayLike | Path | str | None = None,
     lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    scale_from: tuple[ScaleSource, ScaleValue] | None = None,
     refine: bool | None = None,
     between: Callable[[], Between] | None = None,
     progress: bool = False,
@@ -162,14 +168,17 @@ def reconstruct_frames(
     `between` gives the pictures between the frames, and is called where the answer is refined.
 
     Raises:
-        ConfigError: The preparation does not fit the frames.
-        InputError: The reference is not the index of a frame used, or the intrinsics or the source
+        ConfigError: The preparation does not fit the frames, or poses come without intrinsics.
+        InputError: The reference is not the index of a frame used, or the cameras or the source
             of the scale cannot be used.
         ModelError: The network's maps do not have the size of its images, it leaves no choice of
-            reference, or memory does not suffice.
+            reference or takes no poses, or memory does not suffice.
     """
     check_model(model)
+    check_given(intrinsics=intrinsics, poses=poses)
     known = None if intrinsics is None else known_cameras(intrinsics, frames)
+    if known is not None and poses is not None:
+        known = replace(known, world_from_camera=known_poses(poses, frames))
     with computing(chosen_threads(small=is_small(model))), shown(progress):
         reconstruction = predict(
             frames,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dynapoint.data.between import Between
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError
+from dynapoint.inference.asking import on_device, request_of
 from dynapoint.inference.cleaning import (
     clean_intrinsics,
     clean_maps,
@@ -41,7 +42,6 @@ from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.models.layers.compute import is_out_of_memory, is_small
 from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
 from dynapoint.progress import begin
-from dynapoint.results.checked import checked_index
 from dynapoint.results.on_disk.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.reconstruction import Reconstruction
@@ -223,18 +223,19 @@ def predict(
         between: Gives the pictures between the frames.
         progress: Whether the network and the result show it.
     """
-    prepared = _prepared(frames, model, prepare, known)
+    prepared = _prepared(frames, model, info, prepare, known)
     pixel_map, found = prepared.pixel_map, None
     in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
     one_lens = lens == "shared" and frames.sizes_hw is None
-    given = in_maps if info.takes_intrinsics else None
-    request = _request(frames, pixel_map, given, reference=reference, progress=progress)
-    answer = _cleaned(_encode(model, prepared, request), frames, pixel_map, in_maps, info.name)
+    posed = known is not None and known.posed
+    request = request_of(frames, pixel_map, known, info, reference=reference)
+    encoded = _encode(model, prepared, replace(request, progress=progress))
+    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name, posed=posed)
     if known is None:
         answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
         told: Any = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
-        told |= {"poses": poses, "between": between}
+        told |= {"poses": answer.world_from_camera if posed else poses, "between": between}
         answer, pixel_map, found = agreeing_answer(answer, frames, pixel_map, **told)
     return Reconstruction(
         frames=frames,
@@ -254,7 +255,11 @@ def predict(
 
 
 def _prepared(
-    frames: Frames, model: PointMapModel, prepare: Preparation, known: KnownCameras | None
+    frames: Frames,
+    model: PointMapModel,
+    info: ModelInfo,
+    prepare: Preparation,
+    known: KnownCameras | None,
 ) -> PreparedImages:
     """Frames at a network's size."""
     return prepare_images(
@@ -263,6 +268,7 @@ def _prepared(
         lenses=None if known is None else known.lenses,
         image_side=model.image_side,
         patch_size=model.patch_size,
+        published=info.published_images,
     )
 
 
@@ -282,6 +288,8 @@ def _cleaned(
     pixel_map: PixelMap,
     known: Float64[np.ndarray, "frame 3 3"] | None,
     model_name: str,
+    *,
+    posed: bool,
 ) -> CleanedAnswer:
     """Cameras and own-time maps: finite, rigid, doubted where asked, for lenses that can be."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
@@ -306,7 +314,7 @@ def _cleaned(
         PlacedEncoding.of(encoded, frames.count),
         target_of_frame=torch.from_numpy(frames.target_of_frame),
     )
-    if known is not None:
+    if known is not None and not posed:
         poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
         placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
         points = placed.moved(points)
@@ -326,26 +334,9 @@ def settings_of(
     """Where a network computes and in what, and what it was given."""
     settings = {"device": str(device_of(model)), "precision": info.precision}
     settings |= {"prepare": prepare, "lens": lens}
+    if isinstance(known, KnownCameras) and known.posed:
+        settings |= {"poses": "given"}
     return settings if known is None else settings | {"intrinsics": "given"}
-
-
-def _request(
-    frames: Frames,
-    pixel_map: PixelMap,
-    intrinsics: Float64[np.ndarray, "frame 3 3"] | None,
-    *,
-    reference: int,
-    progress: bool,
-) -> EncodeRequest:
-    """What a network is asked beside the images; intrinsics are in pixels of these."""
-    checked_index(reference, "reference", frames.count)
-    across, along = pixel_map.scale.mean(axis=0)
-    return EncodeRequest(
-        reference=reference,
-        intrinsics=None if intrinsics is None else torch.from_numpy(intrinsics).float()[None],
-        pixel_aspect=float(across / along),
-        progress=progress,
-    )
 
 
 def _encode(model: PointMapModel, prepared: PreparedImages, request: EncodeRequest) -> Any:
@@ -353,10 +344,8 @@ def _encode(model: PointMapModel, prepared: PreparedImages, request: EncodeReque
     begin("network")
     images, device = prepared.images, device_of(model)
     count, _, height, width = images.shape[1:]
-    if request.intrinsics is not None:
-        request = replace(request, intrinsics=request.intrinsics.to(device))
     with torch.inference_mode(), _advice_on_memory(f"for {count} frames of {width}x{height}"):
-        return encode(model, images.to(device), request)
+        return encode(model, images.to(device), on_device(request, device))
 
 
 @contextmanager
@@ -376,7 +365,7 @@ def _advice_on_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def device_of(model: PointMapModel) -> torch.device:
+def device_of(model: object) -> torch.device:
     """The device of a network's weights; the CPU for anything without weights."""
     if isinstance(model, nn.Module):
         for parameter in model.parameters():

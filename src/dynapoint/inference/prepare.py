@@ -2,8 +2,9 @@
 
 By default nothing is cropped or padded: the longer side becomes the network's, the other the
 nearest multiple of the patch, and x and y are scaled apart. "published" is what the public code of
-V-DPM and VGGT does: the width becomes the network's, what is then too high is cropped to a square,
-and images of different heights are padded with white.
+the network does. For V-DPM and VGGT the width becomes the network's, what is then too high is
+cropped to a square, and images of different heights are padded with white. For Depth Anything 3
+(`models.da3.preparation`) images of different sizes are cropped to what all of them have.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from torch.nn import functional
 from dynapoint.data.frames import Frames
 from dynapoint.errors import ConfigError
 from dynapoint.geometry.distortion import DistortedLens
+from dynapoint.models.da3.preparation import published_picture, published_size
+from dynapoint.models.protocol import PublishedImages
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.undistorted import undistorted_picture
 
@@ -43,6 +46,7 @@ def prepare_images(
     image_side: int,
     patch_size: int,
     lenses: tuple[DistortedLens, ...] | None = None,
+    published: PublishedImages = "vggt",
 ) -> PreparedImages:
     """Bring frames to the size a network works at.
 
@@ -52,12 +56,14 @@ def prepare_images(
         image_side: The longer side, or the width, that the network works best at, in pixels.
         patch_size: Both sides of the result are multiples of this.
         lenses: Of each frame, where they are no pinholes: pictures are undistorted.
+        published: Whose way is meant by "published".
 
     Raises:
         ConfigError: `how` is something else, a size is not positive, or sizes differ by default.
     """
     if how == "published":
-        return _published(frames, lenses, image_side=image_side, patch_size=patch_size)
+        as_published = _published_da3 if published == "da3" else _published
+        return as_published(frames, lenses, image_side=image_side, patch_size=patch_size)
     if how != "default":
         raise ConfigError(f"preparation {how!r} is not known; give {' or '.join(PREPARATIONS)}")
     if frames.sizes_hw is not None:
@@ -66,7 +72,7 @@ def prepare_images(
     pixel_map = _pixel_map(
         frames,
         resized_hw=np.tile(network_hw, (frames.count, 1)),
-        top=np.zeros(frames.count),
+        corner=np.zeros((frames.count, 2)),
         network_hw=network_hw,
         lenses=lenses,
     )
@@ -178,7 +184,11 @@ def _published(
     height = int(kept.max())
     cropped, added = (resized[:, 0] - kept) // 2, (height - kept) // 2
     pixel_map = _pixel_map(
-        frames, resized_hw=resized, top=added - cropped, network_hw=(height, width), lenses=lenses
+        frames,
+        resized_hw=resized,
+        corner=np.stack([np.zeros(frames.count), added - cropped], axis=1),
+        network_hw=(height, width),
+        lenses=lenses,
     )
     images = torch.ones(1, frames.count, 3, height, width)
     for index in range(frames.count):
@@ -191,22 +201,49 @@ def _published(
     return PreparedImages(images=images, pixel_map=pixel_map)
 
 
+def _published_da3(
+    frames: Frames,
+    lenses: tuple[DistortedLens, ...] | None,
+    *,
+    image_side: int,
+    patch_size: int,
+) -> PreparedImages:
+    """The preparation of Depth Anything 3's public code, bit for bit."""
+    asked = {"image_side": image_side, "patch_size": patch_size}
+    resized = np.array(
+        [published_size((high, wide), **asked) for high, wide in frames.picture_hw.tolist()]
+    )
+    height, width = (int(side) for side in resized.min(axis=0))
+    cropped = (resized - (height, width)) // 2
+    pixel_map = _pixel_map(
+        frames,
+        resized_hw=resized,
+        corner=-cropped[:, ::-1].astype(np.float64),
+        network_hw=(height, width),
+        lenses=lenses,
+    )
+    images = torch.empty(1, frames.count, 3, height, width)
+    for index, (top, left) in enumerate(cropped.tolist()):
+        picture = undistorted_picture(frames, index, pixel_map, side=int(resized[index].max()))
+        pixels = published_picture(picture, **asked)[top : top + height, left : left + width]
+        planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        images[0, index] = planes.to(torch.float32) / 255
+    return PreparedImages(images=images, pixel_map=pixel_map)
+
+
 def _pixel_map(
     frames: Frames,
     *,
     resized_hw: np.ndarray,
-    top: np.ndarray,
+    corner: Float64[np.ndarray, "frame xy=2"],
     network_hw: tuple[int, int],
     lenses: tuple[DistortedLens, ...] | None,
 ) -> PixelMap:
-    """The map for pictures resized to `resized_hw`, whose first row then lies at row `top`."""
+    """The map for pictures resized to `resized_hw`, whose top-left corner then lies at `corner`."""
     picture_hw = frames.picture_hw
-    offset: Float64[np.ndarray, "frame xy=2"] = np.stack(
-        [np.zeros(frames.count), top.astype(np.float64)], axis=1
-    )
     return PixelMap(
         scale=resized_hw[:, ::-1] / picture_hw[:, ::-1],
-        offset=offset,
+        offset=corner,
         picture_hw=picture_hw,
         map_hw=network_hw,
         lenses=lenses,

@@ -1,7 +1,7 @@
 """What is known of models by their names, without loading any of them (or torch)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 CANNOT = {
     "reference": "leaves no choice of the reference frame; leave it at 0, or use vdpm or vggt",
+    "poses": "takes no known poses; leave them out, or use da3-small or da3-base",
     "decoder_weights": "has no time decoder; leave decoder_weights out",
     "precision": "computes in float32, uncompiled; leave precision and compile_blocks out",
 }
@@ -38,6 +39,7 @@ class ModelCard:
         free: Whether it may be used for any purpose; what may not be needs consent to be fetched.
         remark: What else one should know before using it.
         instead: Where no weights exist, what to do.
+        other_use: What its network is for, where that is not to reconstruct clips.
         cannot: Those of `CANNOT` that are true of its network.
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
         at_once: How many frames it sees in one pass at most; longer clips are cut into windows.
@@ -61,6 +63,7 @@ class ModelCard:
     free: bool = True
     remark: str | None = None
     instead: str | None = None
+    other_use: str | None = None
     cannot: frozenset[str] = frozenset()
     refine: bool = False
     at_once: int = 24
@@ -78,7 +81,7 @@ NANO_2 = ModelCard(
     ),
     weights_file="nano-2.safetensors",
     loader="dynapoint.models.nano.weights:load",
-    cannot=frozenset({"reference", "precision"}),
+    cannot=frozenset({"reference", "precision", "poses"}),
     refine=True,
 )
 DPM_NANO_1 = ModelCard(
@@ -116,6 +119,7 @@ VDPM = ModelCard(
     source="the authors of V-DPM (arXiv 2601.09499): huggingface.co/edgarsucar/vdpm, model.pt",
     weights_file="vdpm.pt",
     loader="dynapoint.models.vggt.weights:load_vdpm",
+    cannot=frozenset({"poses"}),
     hub=HubFile(repository="edgarsucar/vdpm", name="model.pt"),
     bytes=4 * 1_661_508_918,
     free=False,
@@ -132,7 +136,7 @@ VGGT = ModelCard(
     source="Meta and VGG (CVPR 2025): huggingface.co/facebook/VGGT-1B, model.pt",
     weights_file="vggt.pt",
     loader="dynapoint.models.vggt.weights:load_vggt",
-    cannot=frozenset({"decoder_weights"}),
+    cannot=frozenset({"decoder_weights", "poses"}),
     hub=HubFile(repository="facebook/VGGT-1B", name="model.pt"),
     # The file also holds the track head's 65,941,396 parameters.
     bytes=4 * 1_256_537_516,
@@ -150,7 +154,7 @@ DPM = ModelCard(
     source="DPM (arXiv 2503.16318): two more heads on the network of DUSt3R (arXiv 2312.14132)",
     weights_file=None,
     loader="dynapoint.models.dust3r.weights:load",
-    cannot=frozenset({"reference", "decoder_weights"}),
+    cannot=frozenset({"reference", "decoder_weights", "poses"}),
     bytes=4 * 606_853_136,
     free=False,
     remark=(
@@ -175,7 +179,7 @@ DEPT3R = ModelCard(
     source="DePT3R (arXiv 2512.13122): a motion head and a query on VGGT (arXiv 2503.11651)",
     weights_file=None,
     loader="dynapoint.models.vggt.dept3r_weights:load",
-    cannot=frozenset({"reference", "decoder_weights"}),
+    cannot=frozenset({"reference", "decoder_weights", "poses"}),
     bytes=4 * 1_223_255_835,
     free=False,
     instead=(
@@ -183,10 +187,72 @@ DEPT3R = ModelCard(
         "dept3r` wrote, which starts from VGGT-1B"
     ),
 )
+DA3_SMALL = ModelCard(
+    name="da3-small",
+    # How many frames suit it, and its windows, are chosen and not measured.
+    at_once=50,
+    window=32,
+    overlap=8,
+    parameters=33_993_874,
+    licence="Apache-2.0",
+    source=(
+        "ByteDance Seed (Depth Anything 3, arXiv 2511.10647): "
+        "huggingface.co/depth-anything/DA3-SMALL, model.safetensors"
+    ),
+    weights_file="da3-small.safetensors",
+    loader="dynapoint.models.da3.weights:load_small",
+    cannot=frozenset({"reference", "decoder_weights"}),
+    hub=HubFile(repository="depth-anything/DA3-SMALL", name="model.safetensors"),
+    # The file also holds what has no effect of its ray head: 305,589 parameters.
+    bytes=4 * 34_299_463,
+    remark="knows a still world; known poses and intrinsics go in together",
+    refine=True,
+)
+DA3_BASE = replace(
+    DA3_SMALL,
+    name="da3-base",
+    parameters=134_203_250,
+    source=DA3_SMALL.source.replace("DA3-SMALL", "DA3-BASE"),
+    weights_file="da3-base.safetensors",
+    loader="dynapoint.models.da3.weights:load_base",
+    hub=HubFile(repository="depth-anything/DA3-BASE", name="model.safetensors"),
+    bytes=4 * 135_366_599,
+)
+DA3_METRIC = replace(
+    DA3_SMALL,
+    name="da3-metric",
+    parameters=334_171_394,
+    source=DA3_SMALL.source.replace("DA3-SMALL", "DA3METRIC-LARGE"),
+    weights_file="da3-metric.safetensors",
+    loader="dynapoint.models.da3.weights:load_metric",
+    hub=HubFile(repository="depth-anything/DA3METRIC-LARGE", name="model.safetensors"),
+    bytes=4 * 334_171_394,
+    cannot=DA3_SMALL.cannot | {"poses"},
+    remark=None,
+    refine=False,
+    other_use="tells depth in metres of single pictures, no cameras",
+)
 
-CARDS = {card.name: card for card in (NANO_2, DPM_NANO_1, DEPT3R_NANO_1, VDPM, VGGT, DPM, DEPT3R)}
+CARDS = {
+    card.name: card
+    for card in (
+        NANO_2,
+        DPM_NANO_1,
+        DEPT3R_NANO_1,
+        DA3_SMALL,
+        DA3_BASE,
+        DA3_METRIC,
+        VDPM,
+        VGGT,
+        DPM,
+        DEPT3R,
+    )
+}
 NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
+
+METRIC_NETWORK = DA3_METRIC.name
+"""The network that tells depth in metres of single pictures."""
 
 RETIRED: dict[str, str] = {"nano-1": "nano-2"}
 """Names of versions that are no longer shipped, and their successors."""
@@ -230,11 +296,26 @@ def will_refine(name: str, refine: bool | None) -> bool:
     return find_card(name).refine if refine is None else refine
 
 
+def check_reconstructs(name: str) -> None:
+    """Refuse a network that is not for clips.
+
+    Raises:
+        ModelError: The name is unknown or retired, or its network is for something else.
+    """
+    card = find_card(name)
+    if card.other_use:
+        others = [other.name for other in CARDS.values() if other.free and not other.other_use]
+        raise ModelError(
+            f"model {name} {card.other_use}, and cannot reconstruct a clip; use {', '.join(others)}"
+        )
+
+
 def check_asked(
     name: str,
     weights: Path | str | None = None,
     *,
     reference: int = 0,
+    poses: bool = False,
     decoder_weights: str = "float32",
     precision: str | None = None,
     compile_blocks: bool = False,
@@ -246,6 +327,7 @@ def check_asked(
         weights: A file to use in place of its own. Those of the small networks tell themselves
             whether theirs has a time decoder.
         reference: The frame in whose camera it is to work.
+        poses: Whether it is to take known poses.
         decoder_weights: How its time decoder is to be kept.
         precision: Of its large parts.
         compile_blocks: Whether these are to be compiled.
@@ -257,6 +339,7 @@ def check_asked(
     told_by_file = weights is not None and card.weights_file is not None and card.hub is None
     asked = {
         "reference": reference != 0,
+        "poses": poses,
         "decoder_weights": decoder_weights != "float32" and not told_by_file,
         "precision": compile_blocks or precision not in (None, "float32"),
     }

@@ -7,7 +7,7 @@ has `info` is an `InformedModel`: it says what it is and what it heeds, and its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -16,6 +16,11 @@ from dynapoint.errors import ModelError
 from dynapoint.models.cards import CANNOT
 from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps
+
+PublishedImages = Literal["vggt", "da3"]
+"""Whose public code prepares images as `--prepare published` asks for."""
+
+POSES_ALONE = "known poses need known intrinsics; give both or neither"
 
 MINIMUM = ("patch_size", "image_side", "encode", "decode")
 """The members that every model must have."""
@@ -34,7 +39,9 @@ class ModelInfo:
         takes_reference: Whether it works in the camera of any frame that it is told.
         takes_intrinsics: Whether known intrinsics change its answers.
         takes_queries: Whether it can be told whose time is asked for before it encodes.
+        takes_poses: Whether known poses and intrinsics, both together, change its answers.
         most_frames: How many frames it can encode together; None for any number.
+        published_images: How its public code prepares images.
     """
 
     name: str
@@ -44,7 +51,9 @@ class ModelInfo:
     takes_reference: bool = False
     takes_intrinsics: bool = False
     takes_queries: bool = False
+    takes_poses: bool = False
     most_frames: int | None = None
+    published_images: PublishedImages = "vggt"
 
     def __post_init__(self) -> None:
         if self.weights_sha256 is None and self.source is not None:
@@ -62,6 +71,7 @@ class EncodeRequest:
         reference: The frame in whose camera the network works. Answers are in the camera of frame
             0 all the same.
         intrinsics: Known intrinsics, in pixels of the images.
+        world_from_camera: Known poses, in any world and unit of length; only beside intrinsics.
         known: The examples whose intrinsics are known; None for all of them.
         queries: For each example the frame whose time is asked for first, −1 for none; None for
             frame 0. Networks that move all tokens to one time (DePT3R) are trained with it.
@@ -72,6 +82,7 @@ class EncodeRequest:
 
     reference: int = 0
     intrinsics: Float[Tensor, "batch frame 3 3"] | None = None
+    world_from_camera: Float[Tensor, "batch frame 4 4"] | None = None
     known: Bool[Tensor, " batch"] | None = None
     queries: Int[Tensor, " batch"] | None = None
     pixel_aspect: float = 1.0
@@ -81,8 +92,9 @@ class EncodeRequest:
         """Refuse what a model does not take.
 
         Raises:
-            ModelError: There are more frames than it can encode together, or the reference,
-                intrinsics or queries are given and it takes none.
+            ModelError: There are more frames than it can encode together, the reference,
+                intrinsics, poses or queries are given and it takes none, or poses are given
+                without intrinsics.
         """
         if info.most_frames is not None and frame_count > info.most_frames:
             raise ModelError(
@@ -91,8 +103,14 @@ class EncodeRequest:
             )
         if self.reference != 0 and not info.takes_reference:
             raise ModelError(f"model {info.name} {CANNOT['reference']}")
-        if self.intrinsics is not None and not info.takes_intrinsics:
-            raise ModelError(f"model {info.name} takes no intrinsics; leave them out")
+        posed = self.world_from_camera is not None
+        if posed and not info.takes_poses:
+            raise ModelError(f"model {info.name} {CANNOT['poses']}")
+        if posed and self.intrinsics is None:
+            raise ModelError(POSES_ALONE)
+        if self.intrinsics is not None and not (posed or info.takes_intrinsics):
+            beside = " without poses; give both or neither" if info.takes_poses else ""
+            raise ModelError(f"model {info.name} takes no intrinsics{beside or '; leave them out'}")
         if self.queries is not None and not info.takes_queries:
             raise ModelError(f"model {info.name} takes no queries; leave them out")
 

@@ -17,9 +17,9 @@ from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
 from dynapoint.inference.prepare import Preparation
-from dynapoint.inference.scale import ScaleSource
+from dynapoint.inference.scale import ScaleSource, ScaleValue
 from dynapoint.inference.scenes import ARRIVES
-from dynapoint.models.cards import will_refine
+from dynapoint.models.cards import check_reconstructs, will_refine
 from dynapoint.models.protocol import check_model, info_of
 from dynapoint.progress import begin, shown
 from dynapoint.results.reconstruction import Reconstruction
@@ -80,9 +80,14 @@ def will_be_refined(model: "str | PointMapModel", refine: bool | None) -> bool:
 def network_of(
     model: "str | PointMapModel", device: str | None
 ) -> "tuple[PointMapModel, str | None]":
-    """A network that was given, or that of a name, with this name."""
+    """A network that was given, or that of a name, with this name.
+
+    Raises:
+        ModelError: There is no such name, it is not for clips, or it cannot be loaded.
+    """
     if not isinstance(model, str):
         return model, None
+    check_reconstructs(model)
     from dynapoint.models.catalog import load_model  # noqa: PLC0415 - a network may be given.
 
     begin("load model")
@@ -127,7 +132,7 @@ def reconstruct_in_windows(
     reference: int = 0,
     intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
     lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    scale_from: tuple[ScaleSource, ScaleValue] | None = None,
     refine: bool | None = None,
     work: WorkFolder | None = None,
     progress: bool = False,

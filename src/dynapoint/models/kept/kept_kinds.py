@@ -26,6 +26,7 @@ _PLACES = {
     "nano-pair-frames": "dynapoint.models.nano.pair_network:EncodedFrames",
     "vggt": "dynapoint.models.vggt.published:PublishedEncoding",
     "vggt-depth": "dynapoint.models.vggt.parts:DepthMaps",
+    "da3": "dynapoint.models.da3.network:Da3Encoding",
     "dept3r": "dynapoint.models.vggt.dept3r:Dept3rEncoding",
     "dept3r-pass": "dynapoint.models.vggt.dept3r:BackbonePass",
     "dust3r-frames": "dynapoint.models.dust3r.network:EncodedFrames",

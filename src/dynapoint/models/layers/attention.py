@@ -113,7 +113,9 @@ class Attention(nn.Module):
             # same: turned in half precision they take half the memory traffic.
             q, k = q.to(v.dtype), k.to(v.dtype)
         if positions is not None and context_positions is not None:
-            q, k = positions.apply(q), context_positions.apply(k)
+            # One after the other: of long sequences each is large.
+            q = positions.apply(q)
+            k = context_positions.apply(k)
         return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:

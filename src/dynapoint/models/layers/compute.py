@@ -15,7 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part")
 
 # Parameters.
-_SMALL = 50_000_000
+_SMALL = 20_000_000
 # What PyTorch's CPU allocator on either system, cuBLAS and cuDNN say.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 
