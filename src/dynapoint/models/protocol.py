@@ -34,6 +34,7 @@ class ModelInfo:
         takes_reference: Whether it works in the camera of any frame that it is told.
         takes_intrinsics: Whether known intrinsics change its answers.
         takes_queries: Whether it can be told whose time is asked for before it encodes.
+        still_world: Whether it knows a still world only: its points are the same at all times.
         most_frames: How many frames it can encode together; None for any number.
     """
 
@@ -44,6 +45,7 @@ class ModelInfo:
     takes_reference: bool = False
     takes_intrinsics: bool = False
     takes_queries: bool = False
+    still_world: bool = False
     most_frames: int | None = None
 
     def __post_init__(self) -> None:

@@ -100,7 +100,10 @@ class Da3Parts(Network):
     def info(self) -> ModelInfo:
         """What it is and computes in."""
         return ModelInfo(
-            name=self.config.name, precision=self.options.precision, source=self.source
+            name=self.config.name,
+            precision=self.options.precision,
+            source=self.source,
+            still_world=True,
         )
 
     @property

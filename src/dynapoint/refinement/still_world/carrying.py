@@ -1,0 +1,157 @@
+"""How one thing of a frame moves to all other times: what is seen, and what goes with it."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8
+
+from dynapoint.geometry.similarity import fit_similarity_robustly, move
+from dynapoint.models.kept.still_motion import CARRIED, GUESSED, SEEN
+from dynapoint.refinement.still_world.along import course
+from dynapoint.refinement.still_world.sightings import Sightings
+
+# Paths count from this weight on.
+_PATH = 0.25
+# So many pixels, and so much of a thing, have to be seen for the rest to go with them.
+_FEWEST, _LEAST = 6, 0.1
+# Depths in the map at a time that are off those of the thing by more are another thing's.
+_SAME_THING = 0.15
+# Offsets of what is seen from the motion of the whole are smoothed over so many pixels, and taken
+# over by what is not seen as far as this much weight is around it.
+_SMOOTH_PX = 2.0
+_PULL = 0.05
+# A motion of the whole that leaves more than this share of itself unexplained is none.
+_UNEXPLAINED = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Carried:
+    """Displacements of one thing's pixels at all times, from their own."""
+
+    displacement: Float64[np.ndarray, "time pixel xyz=3"]
+    known: UInt8[np.ndarray, "time pixel"]
+
+
+def carried(
+    seen: Sightings,
+    centres: Float64[np.ndarray, "time xyz=3"],
+    inside: Bool[np.ndarray, "rows columns"],
+    frame: int,
+    *,
+    scatter: float,
+) -> Carried:
+    """Move one thing.
+
+    Args:
+        seen: The frame's pixels at all times.
+        centres: Of the cameras.
+        inside: The thing's pixels.
+        frame: Whose pixels.
+        scatter: What depths of things of its size err by from frame to frame (logarithm).
+    """
+    pixels = np.flatnonzero(inside)
+    times = len(seen.weight)
+    own = seen.points[pixels]
+    sure = seen.weight[:, pixels] > _PATH
+    sure[frame] = False
+    ratio, has = _ratios(seen, pixels, sure)
+    along = course(ratio, has | (np.arange(times) == frame), frame, scatter=scatter)
+    depth = seen.near[:, pixels] * np.exp(along.value)[:, None]
+    there = centres[:, None] + seen.ray[:, pixels].astype(np.float64) * depth[..., None]
+    enough = sure.sum(axis=1) >= max(_FEWEST, _LEAST * len(pixels))
+    moved = np.zeros((times, len(pixels), 3))
+    known = np.full((times, len(pixels)), GUESSED, dtype=np.uint8)
+    known[frame] = SEEN
+    told = np.flatnonzero(enough)
+    if len(told) == 0:
+        return Carried(displacement=moved, known=known)
+    weight = np.where(sure, seen.weight[:, pixels], 0.0)[told]
+    whole, share = _whole(own, there[told], weight)
+    for k, time in enumerate(told):
+        if share[k] == 0:
+            enough[time] = False
+            continue
+        rest = there[time] - own - whole[k]
+        local = _local(rest, weight[k], inside, pixels)
+        moved[time] = share[k] * (whole[k] + local)
+        known[time] = np.where(sure[time], SEEN, CARRIED)
+    _guess(moved, enough | (np.arange(times) == frame))
+    return Carried(displacement=moved, known=known)
+
+
+def _ratios(
+    seen: Sightings, pixels: np.ndarray, sure: Bool[np.ndarray, "time pixel"]
+) -> tuple[Float64[np.ndarray, " time"], Bool[np.ndarray, " time"]]:
+    """Of a thing at every time the median logarithm of its depth there over that of standing still.
+
+    What the map shows there that is not near the thing is something else.
+    """
+    count = len(sure)
+    ratio, has = np.zeros(count), np.zeros(count, dtype=bool)
+    for time in range(count):
+        good = sure[time] & seen.ratio_known[time, pixels]
+        values = seen.ratio[time, pixels][good].astype(np.float64)
+        if len(values) < _FEWEST:
+            continue
+        middle = float(np.median(values))
+        near = np.abs(values - middle) < _SAME_THING
+        if near.sum() < max(_FEWEST, 0.5 * len(values)):
+            continue
+        ratio[time], has[time] = float(np.median(values[near])), True
+    return ratio, has
+
+
+def _whole(
+    own: Float64[np.ndarray, "pixel xyz=3"],
+    there: Float64[np.ndarray, "time pixel xyz=3"],
+    weight: Float64[np.ndarray, "time pixel"],
+) -> tuple[Float64[np.ndarray, "time pixel xyz=3"], Float64[np.ndarray, " time"]]:
+    """Displacements by the rigid motion that explains what is seen best, and how far to take it."""
+    source = torch.from_numpy(own)[None].expand(len(there), -1, -1)
+    fitted = fit_similarity_robustly(
+        source, torch.from_numpy(there), torch.from_numpy(weight), rigid=True
+    )
+    whole = move(fitted, source).numpy() - own
+    total = np.maximum(weight.sum(axis=1), 1e-12)
+    left = (weight * np.linalg.norm(there - own - whole, axis=-1)).sum(axis=1) / total
+    length = (weight * np.linalg.norm(whole, axis=-1)).sum(axis=1) / total
+    unexplained = left / np.maximum(length, 1e-12)
+    return whole, (unexplained < _UNEXPLAINED).astype(np.float64)
+
+
+def _local(
+    rest: Float64[np.ndarray, "pixel xyz=3"],
+    weight: Float64[np.ndarray, " pixel"],
+    inside: Bool[np.ndarray, "rows columns"],
+    pixels: np.ndarray,
+) -> Float32[np.ndarray, "pixel xyz=3"]:
+    """What the motion of the whole leaves, smoothed over the thing; 0 far from what is seen."""
+    typical = np.median(np.linalg.norm(rest[weight > 0], axis=1)) if (weight > 0).any() else 0.0
+    off = np.linalg.norm(rest, axis=1) / max(3 * typical, 1e-12)
+    weight = weight / (1 + off**4)
+    field = np.zeros((*inside.shape, 4), dtype=np.float32)
+    field.reshape(-1, 4)[pixels, :3] = rest * weight[:, None]
+    field.reshape(-1, 4)[pixels, 3] = weight
+    rows, columns = np.nonzero(inside)
+    part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    smooth = np.zeros_like(field)
+    smooth[part] = cv2.GaussianBlur(field[part], (0, 0), _SMOOTH_PX, borderType=cv2.BORDER_CONSTANT)
+    taken = smooth.reshape(-1, 4)[pixels]
+    return taken[:, :3] / (taken[:, 3:] + _PULL)
+
+
+def _guess(moved: Float64[np.ndarray, "time pixel xyz=3"], told: Bool[np.ndarray, " time"]) -> None:
+    """Displacements at times at which too little is seen, from those before and after, in place."""
+    times = np.flatnonzero(told)
+    for time in np.flatnonzero(~told):
+        place = int(np.searchsorted(times, time))
+        if place == 0:
+            moved[time] = moved[times[0]]
+        elif place == len(times):
+            moved[time] = moved[times[-1]]
+        else:
+            before, after = times[place - 1], times[place]
+            part = (time - before) / (after - before)
+            moved[time] = (1 - part) * moved[before] + part * moved[after]
