@@ -69,8 +69,7 @@ def refined_answer(
         one_lens: Whether one camera took all frames.
         between: Gives the pictures between the frames, which points are followed through.
         poses: Cameras (world-from-camera) that are known to be right, and stay.
-        still_world: Whether the network knows a still world only: what moves, and how, is then
-            worked out from paths and maps (`refinement.still_world`).
+        still_world: Whether its network knows a still world only (`refinement.still_world`).
     """
     followed = None if between is None else followed_flow(between, pixel_map)
     refined = refine(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from dynapoint.geometry.similarity import fit_similarity_robustly, move
-from dynapoint.models.kept.still_motion import CARRIED, GUESSED, SEEN
+from dynapoint.models.kept.still_motion import CARRIED, SEEN
 from dynapoint.refinement.still_world.along import course
 from dynapoint.refinement.still_world.sightings import Sightings
 
@@ -28,7 +28,7 @@ _UNEXPLAINED = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Carried:
-    """Displacements of one thing's pixels at all times, from their own."""
+    """Displacements of one thing's pixels at all times, from their own; known is 0 if it is lost."""
 
     displacement: Float64[np.ndarray, "time pixel xyz=3"]
     known: UInt8[np.ndarray, "time pixel"]
@@ -62,7 +62,7 @@ def carried(
     there = centres[:, None] + seen.ray[:, pixels].astype(np.float64) * depth[..., None]
     enough = sure.sum(axis=1) >= max(_FEWEST, _LEAST * len(pixels))
     moved = np.zeros((times, len(pixels), 3))
-    known = np.full((times, len(pixels)), GUESSED, dtype=np.uint8)
+    known = np.zeros((times, len(pixels)), dtype=np.uint8)
     known[frame] = SEEN
     told = np.flatnonzero(enough)
     if len(told) == 0:
@@ -77,7 +77,6 @@ def carried(
         local = _local(rest, weight[k], inside, pixels)
         moved[time] = share[k] * (whole[k] + local)
         known[time] = np.where(sure[time], SEEN, CARRIED)
-    _guess(moved, enough | (np.arange(times) == frame))
     return Carried(displacement=moved, known=known)
 
 
@@ -140,18 +139,3 @@ def _local(
     smooth[part] = cv2.GaussianBlur(field[part], (0, 0), _SMOOTH_PX, borderType=cv2.BORDER_CONSTANT)
     taken = smooth.reshape(-1, 4)[pixels]
     return taken[:, :3] / (taken[:, 3:] + _PULL)
-
-
-def _guess(moved: Float64[np.ndarray, "time pixel xyz=3"], told: Bool[np.ndarray, " time"]) -> None:
-    """Displacements at times at which too little is seen, from those before and after, in place."""
-    times = np.flatnonzero(told)
-    for time in np.flatnonzero(~told):
-        place = int(np.searchsorted(times, time))
-        if place == 0:
-            moved[time] = moved[times[0]]
-        elif place == len(times):
-            moved[time] = moved[times[-1]]
-        else:
-            before, after = times[place - 1], times[place]
-            part = (time - before) / (after - before)
-            moved[time] = (1 - part) * moved[before] + part * moved[after]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int32, UInt8
 
 from dynapoint.models.kept.correction import STILL
 from dynapoint.models.kept.followed_paths import FollowedPaths
@@ -10,8 +10,11 @@ from dynapoint.models.kept.still_motion import StillWorldMotion
 from dynapoint.progress import steps
 from dynapoint.refinement.setting import Answer
 from dynapoint.refinement.still_world.carrying import carried
+from dynapoint.refinement.still_world.checking import check
+from dynapoint.refinement.still_world.guessing import guess
+from dynapoint.refinement.still_world.handing import FrameMotion, hand_over
 from dynapoint.refinement.still_world.movers import moving_things
-from dynapoint.refinement.still_world.sightings import Maps, look, on_grid, sightings
+from dynapoint.refinement.still_world.sightings import Maps, Sightings, look, on_grid, sightings
 
 GRID_SIDE = 128
 """The longer side of the grid at most."""
@@ -64,29 +67,49 @@ def still_world_motion(
     ).astype(np.float32)
     scatter = depth_scatter(maps, log_depths, evidence, depth_ratio)
     centres = np.linalg.inv(maps.camera_from_world)[:, :3, 3]
-    first, pixels, displacement, known = [0], [], [], []
+    frames = []
     for frame in steps(range(maps.frames), "motion", total=maps.frames):
         seen = sightings(maps, log_depths, frame)
         on_grid = maps.grid
         thing = moving_things(seen, evidence[frame][on_grid], log_depths[frame][on_grid], frame)
-        place = np.flatnonzero(thing)
-        moved = np.zeros((maps.frames, thing.size, 3), dtype=np.float32)
-        how = np.zeros((maps.frames, thing.size), dtype=np.uint8)
-        for name in range(1, int(thing.max(initial=0)) + 1):
-            inside = thing == name
-            of_thing = carried(seen, centres, inside, frame, scatter=scatter)
-            moved[:, inside.reshape(-1)] = of_thing.displacement
-            how[:, inside.reshape(-1)] = of_thing.known
-        first.append(first[-1] + len(place))
-        pixels.append(place)
-        displacement.append(moved[:, place])
-        known.append(how[:, place])
+        frames.append(_of_frame(seen, centres, thing, frame, scatter))
+    hand_over(maps, frames)
+    frames = [
+        check(maps, log_depths, motion, frame, scatter=scatter)
+        for frame, motion in enumerate(frames)
+    ]
+    for frame, motion in enumerate(frames):
+        guess(motion, frame)
+    counts = [len(motion.points) for motion in frames]
     return StillWorldMotion(
         step=maps.step,
-        first=torch.tensor(first),
-        pixel=torch.from_numpy(np.concatenate(pixels).astype(np.int32)),
-        displacement=torch.from_numpy(np.concatenate(displacement, axis=1)),
-        known=torch.from_numpy(np.concatenate(known, axis=1)),
+        first=torch.from_numpy(np.cumsum([0, *counts])),
+        pixel=torch.from_numpy(
+            np.concatenate([np.flatnonzero(each.thing) for each in frames]).astype(np.int32)
+        ),
+        displacement=torch.from_numpy(np.concatenate([each.displacement for each in frames], 1)),
+        known=torch.from_numpy(np.concatenate([each.known for each in frames], axis=1)),
+    )
+
+
+def _of_frame(
+    seen: Sightings,
+    centres: Float64[np.ndarray, "frame xyz=3"],
+    thing: Int32[np.ndarray, "rows columns"],
+    frame: int,
+    scatter: float,
+) -> FrameMotion:
+    """All things of one frame, each moved on its own."""
+    flat = thing.reshape(-1)
+    place = np.flatnonzero(flat)
+    displacement = np.zeros((len(centres), len(place), 3), dtype=np.float32)
+    known = np.zeros((len(centres), len(place)), dtype=np.uint8)
+    for name in range(1, int(flat.max(initial=0)) + 1):
+        found = carried(seen, centres, thing == name, frame, scatter=scatter)
+        displacement[:, flat[place] == name] = found.displacement
+        known[:, flat[place] == name] = found.known
+    return FrameMotion(
+        thing=thing, points=seen.points[place], displacement=displacement, known=known
     )
 
 
