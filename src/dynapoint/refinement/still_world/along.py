@@ -20,6 +20,8 @@ _STANDARD_DEVIATIONS = 2.0
 # A scatter of second differences is so many times that of single values.
 _OF_SECOND_DIFFERENCES = np.sqrt(6.0)
 _FEWEST_TIMES = 4
+# Things that move may err by so many times what others tell.
+_MOST_OF_OTHERS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +55,8 @@ def course(
         scatter: What single measurements err by, as far as others tell.
     """
     times = np.flatnonzero(known)
-    scatter = max(scatter, _own_scatter(ratio, times))
+    # Turns in the motion itself look like scatter, too.
+    scatter = max(scatter, min(_own_scatter(ratio, times), _MOST_OF_OTHERS * scatter))
     none = Course(value=np.zeros(len(ratio)), scatter=scatter, moves=False)
     if len(times) < _FEWEST_TIMES:
         # Too few to tell errors by: what is beyond those of others counts.

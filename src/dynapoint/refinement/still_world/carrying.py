@@ -24,11 +24,17 @@ _SMOOTH_PX = 2.0
 _PULL = 0.05
 # A motion of the whole that leaves more than this share of itself unexplained is none.
 _UNEXPLAINED = 0.5
+# How often depths are made to fit the motion of the whole, and that to them, and by how many
+# pixels at least motions are fitted to.
+_TURNS = 1
+_FITTED = 150
+# Planes are fitted to so many pixels at least, in so many rounds.
+_FEWEST_OF_PLANE, _ROUNDS = 12, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Carried:
-    """Displacements of one thing's pixels at all times, from their own; known is 0 if it is lost."""
+    """Displacements of one thing's pixels at all times, from their own; `known` 0: it is lost."""
 
     displacement: Float64[np.ndarray, "time pixel xyz=3"]
     known: UInt8[np.ndarray, "time pixel"]
@@ -58,8 +64,6 @@ def carried(
     sure[frame] = False
     ratio, has = _ratios(seen, pixels, sure)
     along = course(ratio, has | (np.arange(times) == frame), frame, scatter=scatter)
-    depth = seen.near[:, pixels] * np.exp(along.value)[:, None]
-    there = centres[:, None] + seen.ray[:, pixels].astype(np.float64) * depth[..., None]
     enough = sure.sum(axis=1) >= max(_FEWEST, _LEAST * len(pixels))
     moved = np.zeros((times, len(pixels), 3))
     known = np.zeros((times, len(pixels)), dtype=np.uint8)
@@ -67,16 +71,15 @@ def carried(
     told = np.flatnonzero(enough)
     if len(told) == 0:
         return Carried(displacement=moved, known=known)
-    weight = np.where(sure, seen.weight[:, pixels], 0.0)[told]
-    whole, share = _whole(own, there[told], weight)
+    weight = np.where(sure, seen.weight[:, pixels], 0.0)[told].astype(np.float64)
+    ray, near = (each[told][:, pixels].astype(np.float64) for each in (seen.ray, seen.near))
+    value = along.value[told][:, None] + _slanted(seen, pixels, sure, told, inside, scatter=scatter)
+    there, whole, explains = _on_rays(own, centres[told], ray, near, weight, value=value)
     for k, time in enumerate(told):
-        if share[k] == 0:
-            enough[time] = False
-            continue
-        rest = there[time] - own - whole[k]
-        local = _local(rest, weight[k], inside, pixels)
-        moved[time] = share[k] * (whole[k] + local)
-        known[time] = np.where(sure[time], SEEN, CARRIED)
+        if explains[k]:
+            local = _local(there[k] - own - whole[k], weight[k], inside, pixels)
+            moved[time] = whole[k] + local
+            known[time] = np.where(sure[time], SEEN, CARRIED)
     return Carried(displacement=moved, known=known)
 
 
@@ -102,22 +105,98 @@ def _ratios(
     return ratio, has
 
 
+def _slanted(
+    seen: Sightings,
+    pixels: np.ndarray,
+    sure: Bool[np.ndarray, "time pixel"],
+    times: np.ndarray,
+    inside: Bool[np.ndarray, "rows columns"],
+    *,
+    scatter: float,
+) -> Float64[np.ndarray, "told pixel"]:
+    """How a thing's ratio changes over it, as a plane in the picture, as far as errors allow.
+
+    A plane that is as steep as errors of depth is taken for half of what it is.
+    """
+    rows, columns = np.nonzero(inside)
+    place = np.stack([columns - columns.mean(), rows - rows.mean()], axis=1)
+    place = np.concatenate([place / max(1.0, np.abs(place).max()), np.ones((len(rows), 1))], axis=1)
+    found = np.zeros((len(times), len(pixels)))
+    for k, time in enumerate(times):
+        good = sure[time] & seen.ratio_known[time, pixels]
+        if good.sum() < _FEWEST_OF_PLANE:
+            continue
+        ratio = seen.ratio[time, pixels].astype(np.float64)
+        good &= np.abs(ratio - np.median(ratio[good])) < _SAME_THING
+        if good.sum() < _FEWEST_OF_PLANE:
+            continue
+        weight, plane = good.astype(np.float64), np.zeros(3)
+        for _ in range(_ROUNDS):
+            scaled = place * weight[:, None]
+            system = scaled.T @ place + 1e-6 * np.eye(3)
+            plane = np.linalg.solve(system, scaled.T @ ratio)
+            off = np.abs(ratio - place @ plane)
+            weight = good / (1e-3 + off)
+        value = place[:, :2] @ plane[:2]
+        value -= np.median(value[good])
+        steep = float((value[good] ** 2).mean())
+        found[k] = value * (steep / max(steep + scatter**2, 1e-12))
+    return found
+
+
+def _on_rays(
+    own: Float64[np.ndarray, "pixel xyz=3"],
+    centres: Float64[np.ndarray, "time xyz=3"],
+    ray: Float64[np.ndarray, "time pixel xyz=3"],
+    near: Float64[np.ndarray, "time pixel"],
+    weight: Float64[np.ndarray, "time pixel"],
+    *,
+    value: Float64[np.ndarray, "time pixel"],
+) -> tuple[
+    Float64[np.ndarray, "time pixel xyz=3"],
+    Float64[np.ndarray, "time pixel xyz=3"],
+    Bool[np.ndarray, " time"],
+]:
+    """Points on their rays, displacements by the motion of the whole, and whether that explains.
+
+    Of each thing and time the median depth on the rays is told; how depths differ from pixel to
+    pixel follows from the motion of the whole, and that from the points, in turn.
+    """
+    depth = near * np.exp(value)
+    there = centres[:, None] + ray * depth[..., None]
+    whole, explains = _whole(own, there, weight)
+    square = (ray * ray).sum(axis=-1)
+    for _ in range(_TURNS):
+        along = ((own + whole - centres[:, None]) * ray).sum(axis=-1) / square
+        along = np.where(along > 0, along, depth)
+        change = np.log(along / near) - value
+        middle = np.nanmedian(np.where(weight > 0, change, np.nan), axis=1)
+        depth = along * np.exp(-middle)[:, None]
+        there = centres[:, None] + ray * depth[..., None]
+        whole, explains = _whole(own, there, weight)
+    return there, whole, explains
+
+
 def _whole(
     own: Float64[np.ndarray, "pixel xyz=3"],
     there: Float64[np.ndarray, "time pixel xyz=3"],
     weight: Float64[np.ndarray, "time pixel"],
-) -> tuple[Float64[np.ndarray, "time pixel xyz=3"], Float64[np.ndarray, " time"]]:
-    """Displacements by the rigid motion that explains what is seen best, and how far to take it."""
+) -> tuple[Float64[np.ndarray, "time pixel xyz=3"], Bool[np.ndarray, " time"]]:
+    """Displacements by the rigid motion that explains what is seen best, and whether it does."""
+    some = slice(None, None, max(1, len(own) // _FITTED))
     source = torch.from_numpy(own)[None].expand(len(there), -1, -1)
     fitted = fit_similarity_robustly(
-        source, torch.from_numpy(there), torch.from_numpy(weight), rigid=True
+        source[:, some],
+        torch.from_numpy(there[:, some]),
+        torch.from_numpy(weight[:, some]),
+        rigid=True,
     )
     whole = move(fitted, source).numpy() - own
     total = np.maximum(weight.sum(axis=1), 1e-12)
     left = (weight * np.linalg.norm(there - own - whole, axis=-1)).sum(axis=1) / total
     length = (weight * np.linalg.norm(whole, axis=-1)).sum(axis=1) / total
     unexplained = left / np.maximum(length, 1e-12)
-    return whole, (unexplained < _UNEXPLAINED).astype(np.float64)
+    return whole, unexplained < _UNEXPLAINED
 
 
 def _local(

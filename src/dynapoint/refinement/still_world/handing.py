@@ -78,7 +78,9 @@ def _find(
             if own.known[between, of_thing[0]] == LOST:
                 continue
             there = own.points[of_thing] + own.displacement[between, of_thing]
-            found = _onward(maps, frames[between], places[between], there, between, time)
+            found = _onward(
+                maps, frames[between], places[between], there, between=between, time=time
+            )
             if found is not None:
                 own.displacement[time, of_thing] = there + found - own.points[of_thing]
                 own.known[time, of_thing] = CARRIED
@@ -90,6 +92,7 @@ def _onward(
     other: FrameMotion,
     places: Int32[np.ndarray, " pixel"],
     points: Float64[np.ndarray, "point xyz=3"],
+    *,
     between: int,
     time: int,
 ) -> Float64[np.ndarray, "point xyz=3"] | None:

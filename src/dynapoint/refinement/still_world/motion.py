@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from dynapoint.models.kept.correction import STILL
 from dynapoint.models.kept.followed_paths import FollowedPaths
@@ -134,15 +134,17 @@ def depth_scatter(
         seen = look(maps, log_depths[frame + 1], own, places[frame + 1], frame + 1)
         sure = seen.ratio_known & (weights[frame + 1] > _SURE)
         differences.append(_of_patches(seen.ratio, sure, maps.grid_hw))
-        ratio = np.log(np.maximum(depth_ratio[frame][rows, columns].reshape(-1), 1e-9))
-        changes.append(_of_patches(ratio, still & (usable > 0), maps.grid_hw))
+        ratio = depth_ratio[frame][rows, columns].reshape(-1).astype(np.float64)
+        changes.append(
+            _of_patches(np.log(np.maximum(ratio, 1e-9)), still & (usable > 0), maps.grid_hw)
+        )
     # A difference is of two frames.
     spreads = [_spread(np.concatenate(differences)) / np.sqrt(2), _spread(np.concatenate(changes))]
     return float(np.hypot(*spreads))
 
 
 def _of_patches(
-    values: Float64[np.ndarray, " pixel"], known: np.ndarray, hw: tuple[int, int]
+    values: Float64[np.ndarray, " pixel"], known: Bool[np.ndarray, " pixel"], hw: tuple[int, int]
 ) -> Float64[np.ndarray, " patch"]:
     """Medians of the patches that are known by half at least."""
     side = max(2, max(hw) // _PATCHES)

@@ -102,6 +102,6 @@ def _things(
     part = connected_components(graph, directed=False)[1]
     part = np.where(moves.reshape(-1), part, -1)
     names, index, count = np.unique(part, return_inverse=True, return_counts=True)
-    kept = (names >= 0) & (count >= max(6, _LEAST_SHARE * moves.size))
+    kept = (names >= 0) & (count >= max(12, _LEAST_SHARE * moves.size))
     new = np.where(kept, np.cumsum(kept), 0)
     return new[index].reshape(moves.shape).astype(np.int32)
