@@ -10,9 +10,9 @@ pictures, as at 24 a second, of which every third is used. Motion ratio, leak an
 that move, two and eight used frames apart (docs/scoring.md), of
 
 - nothing: "nothing moved" with the same maps;
-- paths: what paths gave before (`models.kept.followed_paths`);
+- paths: what paths gave before (`models.kept.followed_paths`; true depth alone);
 - step: `refinement.still_world`;
-- step, true flow: the same with true flow between neighbouring frames, 0 where something is hidden;
+- step, true flow: the same with true flow between neighbouring frames (true depth alone);
 - seen exactly: true points where the camera sees them, what is hidden left still; no depth errs.
 
 Measured: docs/notes/still_world.md.
@@ -23,6 +23,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def engine(count: int) -> Iterator[Case]:
 def _of_engine(clip: Any, name: str) -> Case:
     used = np.arange(FRAMES) * STEP
 
+    @lru_cache(maxsize=400)
     def truth(frame: int, time: int) -> tuple[np.ndarray, np.ndarray]:
         indices = (torch.tensor([[int(used[each])]]) for each in (frame, time))
         found = clip.truth(*indices)
@@ -281,7 +283,7 @@ class Tally:
 Said = Callable[[int, int], np.ndarray]
 
 
-def methods(case: Case, points: np.ndarray, known: np.ndarray, *, paths: bool) -> dict[str, Said]:
+def methods(case: Case, points: np.ndarray, known: np.ndarray, *, exact: bool) -> dict[str, Said]:
     """What each method says of a frame at a time."""
     answer = refined(case, points, known, still_world=True)
     maps, correction = answer.points, answer.placed.correction
@@ -290,24 +292,26 @@ def methods(case: Case, points: np.ndarray, known: np.ndarray, *, paths: bool) -
         return maps[frame]
 
     if correction is None:
-        return dict.fromkeys(("nothing", "paths", "step", "step, true flow"), nothing)
-    scene = Answer(
-        world_from_camera=case.poses,
-        intrinsics=answer.map_intrinsics,
-        points=maps,
-        confidence=answer.confidence,
-    )
-    ratio, evidence = (each.numpy() for each in (correction.depth_ratio, correction.evidence))
-    motion = motion_of_still_world(scene, evidence, ratio, true_flow(case))
-    guided = replace(correction, still_motion=motion)
+        return dict.fromkeys(("nothing", "step"), nothing)
     said: dict[str, Said] = {
         "nothing": nothing,
         "step": lambda frame, time: correction.carried(maps, frame=frame, time=time)[0],
-        "step, true flow": lambda frame, time: guided.carried(maps, frame=frame, time=time)[0],
     }
-    if paths:
+    if exact:
+        scene = Answer(
+            world_from_camera=case.poses,
+            intrinsics=answer.map_intrinsics,
+            points=maps,
+            confidence=answer.confidence,
+        )
+        ratio, evidence = (each.numpy() for each in (correction.depth_ratio, correction.evidence))
+        motion = motion_of_still_world(scene, evidence, ratio, true_flow(case))
+        guided = replace(correction, still_motion=motion)
         plain = refined(case, points, known, still_world=False).placed.correction
         none = np.zeros_like(maps[0])
+        said["step, true flow"] = lambda frame, time: guided.carried(maps, frame=frame, time=time)[
+            0
+        ]
         said["paths"] = lambda frame, time: plain.placed(none, maps, frame=frame, time=time)
     return said
 
@@ -324,7 +328,7 @@ def measure(case: Case, shares: list[float], tallies: dict[tuple[str, float], Ta
     for share in shares:
         began = time.process_time()
         points, known = with_noise(case, own, share)
-        for name, said in methods(case, points, known, paths=share == 0).items():
+        for name, said in methods(case, points, known, exact=share == 0).items():
             alone = Tally.empty()
             alone.add(case, said)
             tallies.setdefault((name, share), Tally.empty()).join(alone)
@@ -345,13 +349,12 @@ def draw(found: dict[str, dict[str, Any]], shares: list[float], path: Path) -> N
     per_cent = [100 * share for share in shares]
     for axis, (title, of_set) in zip(np.atleast_1d(axes), found.items(), strict=True):
         for apart, colour in (("2", "tab:blue"), ("8", "tab:orange")):
-            for name, style in (("step", "o-"), ("step, true flow", "s:")):
-                values = [of_set[name][str(share)][apart][0] for share in shares]
-                axis.plot(
-                    per_cent, values, style, color=colour, label=f"{name}, {apart} apart", ms=4
-                )
+            values = [of_set["step"][str(share)][apart][0] for share in shares]
+            axis.plot(per_cent, values, "o-", color=colour, label=f"{apart} frames apart", ms=4)
+            guided = of_set["step, true flow"]["0.0"][apart][0]
+            axis.plot([0], [guided], "s", color=colour, mfc="none", label="… true flow", ms=6)
             bound = of_set["seen exactly"]["0.0"][apart][0]
-            axis.axhline(bound, color=colour, lw=0.8, ls="--")
+            axis.axhline(bound, color=colour, lw=0.8, ls="--", label="… seen exactly")
         axis.axhline(1, color="grey", lw=1)
         axis.set(title=title, xlabel="noise of depth, %", ylim=(0, 1.15))
     np.atleast_1d(axes)[0].set_ylabel("motion ratio (1: nothing moved)")

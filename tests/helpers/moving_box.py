@@ -87,7 +87,7 @@ class BoxScene:
 
 
 def box_scene(
-    *, frames=8, step=(0.25, 0.05, 0.1), turn=(0.0, 0.0, 0.0), pillar=None, start=(-0.9, 0.0, 4.0)
+    *, frames=6, step=(0.25, 0.05, 0.1), turn=(0.0, 0.0, 0.0), pillar=None, start=(-0.9, 0.0, 4.0)
 ) -> BoxScene:
     """A box that goes and turns by so much from frame to frame, before a camera that does, too."""
     time = np.arange(frames)[:, None]

@@ -60,12 +60,12 @@ class Found:
 @pytest.mark.parametrize("turn", [(0, 0, 0), (0.02, 0.05, -0.03)], ids=["goes", "goes and turns"])
 def test_a_rigid_box_is_where_it_is_and_the_wall_stays(turn):
     found = Found(box_scene(turn=turn))
-    for frame, time in [(0, 1), (0, 7), (4, 1), (7, 3)]:
+    for frame, time in [(0, 1), (0, 5), (3, 1), (5, 2)]:
         error, length = found.off(frame, time)
         box, known = found.box[frame], found.known(frame, time)
         assert (known[box] > 0).mean() > 0.9
-        assert error[box & (known == SEEN)].max() < 0.15 * length[box].mean()
-        assert np.median(error[box & (known > 0)]) < 0.04 * length[box].mean()
+        assert np.quantile(error[box & (known == SEEN)], 0.95) < 0.02 * length[box].mean()
+        assert np.median(error[box & (known > 0)]) < 0.01 * length[box].mean()
         moved, left = found.at(frame, time)
         assert not moved[~box].any() and (left[~box] == 1).all()
 
@@ -74,26 +74,28 @@ def test_a_box_half_hidden_goes_on_as_a_whole_and_confidence_says_so():
     """A pillar covers a part of it at every time, another one each time."""
     found = Found(box_scene(pillar=(-0.12, 0.12), step=(0.2, 0.0, 0.0)))
     hidden = 0
-    for time in range(1, 8):
+    for time in range(1, 6):
         error, length = found.off(0, time)
         known, seen = found.known(0, time), found.scene.places(0, time)[1]
         box = found.box[0] & (known > 0)
         lost = box & ~seen
         hidden += lost.sum()
-        assert (known[lost] == CARRIED).all()
+        assert (known[lost] == CARRIED).mean() > 0.8
         assert np.median(error[box]) < 0.05 * length[box].mean()
         if lost.any():
-            assert error[lost].max() < 0.25 * length[box].mean()
+            assert np.median(error[lost]) < 0.05 * length[box].mean()
         left = found.at(0, time)[1]
-        assert (left[known == SEEN] == 1).all() and (left[lost] == CONFIDENCE[CARRIED]).all()
-    assert hidden > 300
+        assert (left[known == SEEN] == 1).all() and (
+            left[known == CARRIED] == CONFIDENCE[CARRIED]
+        ).all()
+    assert hidden > 200
 
 
 def test_a_box_all_hidden_is_guessed_with_the_least_confidence():
     """Behind the pillar for two frames, nothing of it is seen; before and after it goes evenly."""
-    scene = box_scene(pillar=(-0.3, 0.75), step=(0.55, 0.0, 0.0), start=(-2.1, 0.0, 4.0))
+    scene = box_scene(frames=8, pillar=(-0.3, 0.75), step=(0.55, 0.0, 0.0), start=(-2.1, 0.0, 4.0))
     found = Found(scene)
-    shown = found.box.reshape(8, -1).sum(axis=1)
+    shown = found.box.reshape(scene.frames, -1).sum(axis=1)
     away = np.flatnonzero(shown == 0)
     assert len(away) > 0 and shown[0] > 30 and shown[-1] > 30
     time = int(away[0])
@@ -106,11 +108,11 @@ def test_a_box_all_hidden_is_guessed_with_the_least_confidence():
     assert (found.at(0, time)[1][known > 0] == CONFIDENCE[GUESSED]).all()
 
 
-@pytest.mark.parametrize("evidence", [UNKNOWN, STILL, MOVING])
+@pytest.mark.parametrize("evidence", [UNKNOWN, MOVING])
 def test_a_still_scene_stands_exactly_still_whatever_is_thought_of_it(evidence):
-    found = Found(box_scene(step=(0, 0, 0)), evidence=np.full((8, *HW), evidence, dtype=np.uint8))
+    found = Found(box_scene(step=(0, 0, 0)), evidence=np.full((6, *HW), evidence, dtype=np.uint8))
     assert len(found.motion.pixel) == 0
-    for time in (1, 4, 7):
+    for time in (1, 3, 5):
         moved, left = found.at(2, time)
         assert not moved.any() and (left == 1).all()
 
@@ -123,37 +125,43 @@ def test_wrong_flow_on_a_still_wall_moves_nothing():
     flow[:, 10:40, 25:50, 0] += 3.0
     back = paths.backward.clone()
     back[:, 10:40, 25:50, 0] -= 3.0
-    evidence = np.full((8, *HW), STILL)
+    evidence = np.full((6, *HW), STILL)
     evidence[:, 10:40, 25:50] = MOVING
     found = Found(scene, evidence=evidence, paths=replace(paths, forward=flow, backward=back))
-    lengths = [np.linalg.norm(found.at(0, time)[0], axis=-1).mean() for time in range(1, 8)]
+    lengths = [np.linalg.norm(found.at(0, time)[0], axis=-1).mean() for time in range(1, 6)]
     assert max(lengths) == 0
 
 
 def test_without_evidence_paths_alone_tell_what_moves():
-    found = Found(box_scene(), evidence=np.full((8, *HW), UNKNOWN))
-    error, length = found.off(0, 7)
+    found = Found(box_scene(), evidence=np.full((6, *HW), UNKNOWN))
+    error, length = found.off(0, 5)
     box = found.box[0]
     assert error[box].mean() < 0.35 * length[box].mean()
-    assert not found.at(0, 7)[0][~box].any()
+    assert not found.at(0, 5)[0][~box].any()
 
 
-def test_noise_makes_it_fall_back_to_nothing_moved():
-    """Motion shrinks with errors of depth, and is never much worse than none."""
-    ratios = []
-    for noise in (0.0, 0.02, 0.1, 0.4):
-        off = moved = 0.0
-        for seed in range(2):
-            found = Found(box_scene(step=(0.12, 0.0, 0.06)), noise=noise, seed=seed)
-            for frame, time in [(0, 3), (5, 2)]:
-                error, length = found.off(frame, time)
-                off, moved = (
-                    off + error[found.box[frame]].sum(),
-                    moved + length[found.box[frame]].sum(),
-                )
-        ratios.append(off / moved)
-    assert ratios[0] < 0.15 and ratios[1] < 0.5
-    assert max(ratios) < 1.1 and abs(ratios[3] - 1) < 0.1
+def ratio_of(found, pairs):
+    """Motion ratio of the box's pixels."""
+    errors = [(*found.off(*pair), found.box[pair[0]]) for pair in pairs]
+    lengths = sum(length[box].sum() for _, length, box in errors)
+    return sum(error[box].sum() for error, _, box in errors) / lengths
+
+
+def test_with_noise_it_is_never_worse_than_nothing_moved():
+    ratios = [
+        ratio_of(Found(box_scene(step=(0.12, 0.0, 0.06)), noise=noise), [(0, 3), (5, 2)])
+        for noise in (0.0, 0.03, 0.4)
+    ]
+    assert ratios[0] < 0.05 and ratios[1] < 0.6 and ratios[2] < 1.05
+
+
+def test_what_comes_nearer_is_seen_to_unless_errors_of_depth_are_larger():
+    """Straight at the camera: only maps tell by how much."""
+    there = [(0, 5), (5, 0), (2, 4)]
+    scene = box_scene(step=(0.0, 0.0, -0.12), start=(0.0, 0.0, 4.5))
+    assert ratio_of(Found(scene), there) < 0.1
+    for seed in range(2):
+        assert ratio_of(Found(scene, noise=0.5, seed=seed), there) < 1.1
 
 
 def test_a_course_that_noise_explains_is_none():

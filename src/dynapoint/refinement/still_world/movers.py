@@ -19,6 +19,8 @@ _MOST = 0.5
 _SURFACE_STEP = 0.05
 # Fewer pixels are no thing.
 _LEAST_SHARE = 0.0006
+# Parts of fewer pixels are faces of a larger one beside them, if depths differ by less than this.
+_SLIVER, _BESIDE = 40, 0.3
 # What nothing is known of joins what moves if so much of what is known around it does.
 _JOINED = 0.6
 _JOINING = 8
@@ -101,7 +103,28 @@ def _things(
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(moves.size, moves.size))
     part = connected_components(graph, directed=False)[1]
     part = np.where(moves.reshape(-1), part, -1)
+    part = _with_slivers(part.reshape(moves.shape), log_depth).reshape(-1)
     names, index, count = np.unique(part, return_inverse=True, return_counts=True)
     kept = (names >= 0) & (count >= max(12, _LEAST_SHARE * moves.size))
     new = np.where(kept, np.cumsum(kept), 0)
     return new[index].reshape(moves.shape).astype(np.int32)
+
+
+def _with_slivers(
+    part: Int32[np.ndarray, "rows columns"], log_depth: Float32[np.ndarray, "rows columns"]
+) -> Int32[np.ndarray, "rows columns"]:
+    """Small parts as ones of the larger part that they are beside most, such as grazing faces."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    names, counts = np.unique(part[part >= 0], return_counts=True)
+    large = names[counts >= _SLIVER]
+    whole = np.where(np.isin(part, large), part, -1)
+    joined = part.copy()
+    for name in names[counts < _SLIVER]:
+        inside = part == name
+        ring = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        near = np.abs(log_depth - np.median(log_depth[inside])) < _BESIDE
+        beside = whole[ring & near & (whole >= 0)]
+        if len(beside):
+            joined[inside] = np.bincount(beside).argmax()
+    return joined
