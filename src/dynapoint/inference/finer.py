@@ -86,6 +86,7 @@ def agreeing_answer(
     *,
     between: Callable[[], Between] | None,
     poses: Float64[np.ndarray, "frame 4 4"] | None,
+    still_world: bool = False,
     **lenses: bool,
 ) -> tuple[CleanedAnswer, PixelMap, Findings]:
     """An answer that agrees with its pictures, with finer maps, and what refinement found.
@@ -96,10 +97,11 @@ def agreeing_answer(
         pixel_map: Where their pixels lie in its maps.
         between: Gives the pictures between the frames.
         poses: Of the cameras, where they are known.
+        still_world: Whether the network knows a still world only.
         lenses: `known_lens` and `one_lens` of `refining.refined_answer`.
     """
     begin("refine")
     answer, found = refined_answer(
-        answer, frames, pixel_map, **lenses, between=between, poses=poses
+        answer, frames, pixel_map, **lenses, between=between, poses=poses, still_world=still_world
     )
     return (*finer_answer(answer, frames, pixel_map), found)

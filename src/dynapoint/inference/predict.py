@@ -164,7 +164,10 @@ class NetworkDecoder:
         correction, finer = self._placed.correction, self._placed.finer
         fallback = self._network_points(frame)
         points, confidence = clean_maps(self._placed.moved(points), confidence, fallback)
-        if correction is not None:
+        if correction is not None and correction.still_motion is not None:
+            points, left = correction.carried(self._coarse_points, frame=frame, time=time)
+            confidence = confidence * left
+        elif correction is not None:
             points = correction.placed(
                 points - fallback, self._coarse_points, frame=frame, time=time
             )
@@ -236,6 +239,7 @@ def predict(
     if refine:
         told: Any = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
         told |= {"poses": answer.world_from_camera if posed else poses, "between": between}
+        told |= {"still_world": info.still_world}
         answer, pixel_map, found = agreeing_answer(answer, frames, pixel_map, **told)
     return Reconstruction(
         frames=frames,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
@@ -15,9 +16,11 @@ from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.following import follow
+from dynapoint.refinement.outcome import Refined
 from dynapoint.refinement.paths import at_places
 from dynapoint.refinement.refine import refine
 from dynapoint.refinement.setting import PICTURE_SIDE, Answer, grey
+from dynapoint.refinement.still_world.motion import motion_of_still_world
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.undistorted import undistorted, undistorted_picture
 
@@ -54,6 +57,7 @@ def refined_answer(
     one_lens: bool,
     between: Callable[[], Between] | None = None,
     poses: Float64[np.ndarray, "frame 4 4"] | None = None,
+    still_world: bool = False,
 ) -> tuple[CleanedAnswer, Findings]:
     """Make an answer agree with the pictures, as far as they tell anything, and say what they told.
 
@@ -65,6 +69,7 @@ def refined_answer(
         one_lens: Whether one camera took all frames.
         between: Gives the pictures between the frames, which points are followed through.
         poses: Cameras (world-from-camera) that are known to be right, and stay.
+        still_world: Whether its network knows a still world only (`refinement.still_world`).
     """
     followed = None if between is None else followed_flow(between, pixel_map)
     refined = refine(
@@ -91,7 +96,7 @@ def refined_answer(
         intrinsics=better.intrinsics,
         depth_ratio=refined.depth_ratio,
         evidence=refined.evidence,
-        followed=None if followed is None else kept_paths(followed.neighbours, answer.confidence),
+        **_motion(refined, followed, still_world=still_world),
     )
     return (
         replace(
@@ -103,6 +108,19 @@ def refined_answer(
         ),
         refined.found,
     )
+
+
+def _motion(
+    refined: Refined, followed: "FollowedFlow | None", *, still_world: bool
+) -> dict[str, Any]:
+    """What a correction keeps of flow between frames: paths, or a still world's motion by them."""
+    if followed is None:
+        return {}
+    paths = kept_paths(followed.neighbours, refined.answer.confidence)
+    if not still_world:
+        return {"followed": paths}
+    told = refined.evidence, refined.depth_ratio
+    return {"still_motion": motion_of_still_world(refined.answer, *told, paths)}
 
 
 def _seen_from(

@@ -122,6 +122,7 @@ class Da3Parts(Network):
             source=self.source,
             takes_poses=self.config.across_from is not None,
             published_images="da3",
+            still_world=True,
         )
 
     @property

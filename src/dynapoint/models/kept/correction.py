@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dynapoint.geometry.arrays import transform_points
 from dynapoint.models.kept.followed_paths import Camera, FollowedPaths
+from dynapoint.models.kept.still_motion import StillWorldMotion
 
 UNKNOWN, STILL, MOVING = 0, 1, 2
 """What matches tell of a pixel."""
@@ -32,6 +33,8 @@ class Correction:
         camera_from_world: The refined cameras.
         intrinsics: Refined, in pixels of the maps.
         followed: Where points are seen in other frames, if they were followed from one to the next.
+        still_motion: Where what moves is at all times, of a network that knows a still world only;
+            `followed` is None then, as nothing else is asked of it.
     """
 
     displaced: Float64[Tensor, "frame 3 3"]
@@ -40,6 +43,7 @@ class Correction:
     camera_from_world: Float64[Tensor, "frame 4 4"]
     intrinsics: Float64[Tensor, "frame 3 3"]
     followed: FollowedPaths | None = None
+    still_motion: StillWorldMotion | None = None
 
     @classmethod
     def between(
@@ -52,6 +56,7 @@ class Correction:
         depth_ratio: Float32[np.ndarray, "frame height width"],
         evidence: UInt8[np.ndarray, "frame height width"],
         followed: FollowedPaths | None = None,
+        still_motion: StillWorldMotion | None = None,
     ) -> "Correction":
         """From a network's cameras to refined ones (world-from-camera)."""
         across = network_intrinsics[:, [0, 1], [0, 1]] / intrinsics[:, [0, 1], [0, 1]]
@@ -64,13 +69,15 @@ class Correction:
             camera_from_world=torch.from_numpy(np.linalg.inv(poses)),
             intrinsics=torch.from_numpy(np.array(intrinsics)),
             followed=followed,
+            still_motion=still_motion,
         )
 
     def scaled(self, factor: float) -> "Correction":
         """The same in a world in which all lengths are multiplied by a factor."""
         poses = self.camera_from_world.clone()
         poses[:, :3, 3] *= factor
-        return replace(self, camera_from_world=poses)
+        motion = None if self.still_motion is None else self.still_motion.scaled(factor)
+        return replace(self, camera_from_world=poses, still_motion=motion)
 
     @np.errstate(all="ignore")
     def placed(
@@ -104,6 +111,24 @@ class Correction:
                 moved, own_points[frame], camera, frame=frame, time=time, moves=moves, stays=stays
             )
         return (own_points[frame] + moved).astype(np.float32)
+
+    def carried(
+        self,
+        own_points: Float32[np.ndarray, "frame height width xyz=3"],
+        *,
+        frame: int,
+        time: int,
+    ) -> tuple[Float32[np.ndarray, "height width xyz=3"], Float32[np.ndarray, "height width"]]:
+        """Points of a frame of a still world at a time, and how much of their confidence is left.
+
+        All of it, and to the last bit where they were, if no motion is known.
+        """
+        own = own_points[frame]
+        if self.still_motion is None:
+            return own, np.ones(own.shape[:2], dtype=np.float32)
+        pose = self.camera_from_world[frame].cpu().numpy()
+        moved, left = self.still_motion.moved(own, pose, frame=frame, time=time)
+        return own + moved, left
 
     def _stays(
         self, own_points: Float32[np.ndarray, "frame height width xyz=3"], frame: int, time: int

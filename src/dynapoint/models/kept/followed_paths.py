@@ -101,23 +101,71 @@ class FollowedPaths:
         count stay where they were last; all that are not wanted have weight 0.
         """
         height, width = wanted.shape
-        rows, columns = self.forward_weight.shape[1:]
-        scale = np.array([columns / width, rows / height])
+        scale = self._scale((height, width))
         xy = pixel_centres((height, width)).reshape(-1, 2) * scale
         weight = wanted.reshape(-1).astype(np.float32)
-        ahead = time > frame
-        steps = range(frame, time) if ahead else range(frame - 1, time - 1, -1)
-        flows, weights = (
-            (self.forward, self.forward_weight) if ahead else (self.backward, self.backward_weight)
-        )
-        for step in steps:
-            going = np.flatnonzero(weight > MOVING_FROM)
-            flow, sure = flow_between_pixels(
-                flows[step].cpu().numpy(), weights[step].cpu().numpy(), xy[going]
-            )
-            xy[going] += flow
-            weight[going] *= sure
+        way = range(frame, time) if time > frame else range(frame, time, -1)
+        for each in way:
+            self._carry_on(xy, weight, each, ahead=time > frame)
         return (xy / scale).reshape(height, width, 2), weight.reshape(height, width)
+
+    def onward(
+        self,
+        frame: int,
+        xy: Float64[np.ndarray, "point xy=2"],
+        weight: Float32[np.ndarray, " point"],
+        map_hw: tuple[int, int],
+        *,
+        reach: int | None = None,
+    ) -> tuple[Float64[np.ndarray, "frame point xy=2"], Float32[np.ndarray, "frame point"]]:
+        """Where points of a frame's map are seen in all frames, as `places` has it.
+
+        Beyond `reach` frames to both sides they stay where they are in their own.
+
+        Args:
+            frame: Whose points.
+            xy: Where, in pixels of the maps.
+            weight: Theirs at their own time.
+            map_hw: Height and width of the maps.
+            reach: How many frames away they are followed at most; None for all.
+        """
+        count, scale = len(self.forward) + 1, self._scale(map_hw)
+        places = np.tile(xy * scale, (count, 1, 1))
+        weights = np.tile(weight, (count, 1))
+        far = count if reach is None else reach
+        last, first = min(count - 1, frame + far), max(0, frame - far)
+        for ahead, way in ((True, range(frame, last)), (False, range(frame, first, -1))):
+            for each in way:
+                there = each + 1 if ahead else each - 1
+                places[there], weights[there] = places[each], weights[each]
+                self._carry_on(places[there], weights[there], each, ahead=ahead)
+        return places / scale, weights
+
+    def _scale(self, map_hw: tuple[int, int]) -> Float64[np.ndarray, " xy=2"]:
+        """Pixels of the flow for one of the maps."""
+        rows, columns = self.forward_weight.shape[1:]
+        return np.array([columns / map_hw[1], rows / map_hw[0]])
+
+    def _carry_on(
+        self,
+        xy: Float64[np.ndarray, "point xy=2"],
+        weight: Float32[np.ndarray, " point"],
+        frame: int,
+        *,
+        ahead: bool,
+    ) -> None:
+        """Carry points from a frame to the next one, or the one before, in place."""
+        flows, weights, step = (
+            (self.forward, self.forward_weight, frame)
+            if ahead
+            else (self.backward, self.backward_weight, frame - 1)
+        )
+        going = np.flatnonzero(weight > MOVING_FROM)
+        flow, sure = flow_between_pixels(
+            flows[step].cpu().numpy(), weights[step].cpu().numpy(), xy[going]
+        )
+        xy[going] += flow
+        weight[going] *= sure
 
     def drawn_to(
         self,

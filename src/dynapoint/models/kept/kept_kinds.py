@@ -17,6 +17,7 @@ _PLACES = {
     "placed": "dynapoint.models.kept.placed_encoding:PlacedEncoding",
     "correction": "dynapoint.models.kept.correction:Correction",
     "followed-paths": "dynapoint.models.kept.followed_paths:FollowedPaths",
+    "still-world-motion": "dynapoint.models.kept.still_motion:StillWorldMotion",
     "finer-maps": "dynapoint.models.kept.finer_maps:FinerMaps",
     "mix": "dynapoint.models.kept.finer_maps:Mix",
     "rotary-positions": "dynapoint.models.layers.attention:RotaryPositions",

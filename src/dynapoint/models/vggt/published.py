@@ -81,8 +81,9 @@ class PublishedNetwork(VggtParts):
 
     @property
     def info(self) -> ModelInfo:
-        """What it is; it heeds the reference."""
-        return replace(super().info, takes_reference=True)
+        """What it is; it heeds the reference, and knows a still world unless it has a decoder."""
+        still = self.config.decoder is None
+        return replace(super().info, takes_reference=True, still_world=still)
 
     @property
     def time_decoder(self) -> nn.Module | None:

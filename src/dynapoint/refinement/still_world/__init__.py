@@ -1,0 +1,1 @@
+"""Motion where a network knows a still world only: from paths of pixels and both frames' maps."""
