@@ -144,7 +144,7 @@ def test_each_segments_world_is_its_first_camera():
 def test_scaled_placements_are_those_of_a_larger_world():
     rng = np.random.default_rng(2)
     before = placed(similarity(rng)[None], path(rng, 4), [0] * 4)
-    after = before.scaled(3.0)
+    after = before.scaled(3.0, 3.0)
     np.testing.assert_allclose(
         after.world_from_camera[:, :3, 3], 3 * before.world_from_camera[:, :3, 3]
     )
@@ -152,6 +152,20 @@ def test_scaled_placements_are_those_of_a_larger_world():
         after.world_from_camera[:, :3, :3], before.world_from_camera[:, :3, :3]
     )
     np.testing.assert_allclose(after.world_from_window[:, :3], 3 * before.world_from_window[:, :3])
+
+
+def test_every_segment_may_have_a_scale_of_its_own():
+    rng = np.random.default_rng(3)
+    windows = np.stack([similarity(rng) for _ in range(3)])
+    before = placed(windows, path(rng, 4), [0, 0, 1, 1])
+    after = before.scaled(np.array([2.0, 5.0, 2.0]), np.array([2.0, 2.0, 5.0, 5.0]))
+    for window, factor in enumerate((2.0, 5.0, 2.0)):
+        wanted = before.world_from_window[window] * np.array([factor] * 3 + [1.0])[:, None]
+        np.testing.assert_allclose(after.world_from_window[window], wanted)
+    for frame, factor in enumerate((2.0, 2.0, 5.0, 5.0)):
+        wanted = before.world_from_camera[frame].copy()
+        wanted[:3, 3] *= factor
+        np.testing.assert_allclose(after.world_from_camera[frame], wanted)
 
 
 def test_wide_windows_share_frames_with_all_ordinary_ones():

@@ -29,7 +29,7 @@ from dynapoint.cli.evaluate import Evaluate
 from dynapoint.cli.export import Export
 from dynapoint.cli.mistakes import find_mistake
 from dynapoint.cli.models import Models
-from dynapoint.cli.reconstruct import Reconstruct
+from dynapoint.cli.reconstruct import Reconstruct, in_pairs
 from dynapoint.cli.scene import Info
 from dynapoint.cli.train import Synth, Train
 from dynapoint.cli.view import View
@@ -103,7 +103,7 @@ def _run(given: list[str]) -> int:
     if given == ["--version"]:
         print(f"dynapoint {dynapoint.__version__}")
     else:
-        command = _parsed(given)
+        command = _parsed(in_pairs(given))
         threads.before_torch(choose=not isinstance(command, Reconstruct))
         code = int(command.run())
     sys.stdout.flush()

@@ -47,7 +47,7 @@ class Asked:
     reference: int
     intrinsics: str | None
     lens: Literal["shared", "per-frame"]
-    scale_from: tuple[Literal["depth", "trajectory", "distance"], str] | None
+    scale_from: tuple[Literal["depth", "trajectory", "distance", "metric"], str] | None
     lean: bool
     overwrite: bool
     told: str

@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
+from dynapoint.cli.refusals import check_network, check_shared
 from dynapoint.cli.report import Report
 from dynapoint.errors import ConfigError, DynapointError
+from dynapoint.models.cards import METRIC_NETWORK
 from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
 
@@ -65,12 +67,15 @@ class Reconstruct:
     lens: Literal["shared", "per-frame"] = "shared"
     """Fit one lens to all frames of one size, or one to each frame (a zoom, several cameras)."""
     scale_from: Annotated[
-        tuple[Literal["depth", "trajectory", "distance"], str] | None,
+        tuple[Literal["depth", "trajectory", "distance", "metric"], str] | None,
         optional("KIND VALUE"),
     ] = None
     """Make lengths metric: `depth` FILE (metres, .npy; or a 16-bit image in millimetres) of the
-    first frame or all, `trajectory` FILE of true positions (TUM's format), or `distance`
-    FRAME,X1,Y1,X2,Y2,METRES between two pixels."""
+    first frame or all, `trajectory` FILE of true positions (TUM's format), `distance`
+    FRAME,X1,Y1,X2,Y2,METRES between two pixels, or `metric` without a value: what da3-metric
+    says."""
+    metric_weights: Annotated[Path | None, optional("FILE")] = None
+    """Weights file of da3-metric to use instead of its own."""
     refine: Flag = False
     """Refine cameras, lens and depth by matches between the pictures, and compute finer maps. This
     is the default for all but vdpm, vggt, dpm and dept3r."""
@@ -125,20 +130,17 @@ class Reconstruct:
             raise UsageError("--refine and --no-refine were both given; give one")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; give 1 or more")
+        if self.metric_weights is not None:
+            return self._with_metric_weights(self.metric_weights).run()
         if self.threads is not None:
             os.environ[VARIABLE] = str(self.threads)
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
 
-        self._check_model()
+        check_network(self)
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
-            for name in ("times", "ignore_masks", "poses", "scale_from"):
-                if getattr(self, name) is not None:
-                    option = name.replace("_", "-")
-                    raise UsageError(
-                        f"--{option} belongs to one scene but {len(scenes)} were given"
-                    )
+            check_shared(self, len(scenes))
         from dynapoint.inference.given import check_given  # noqa: PLC0415
 
         check_given(
@@ -166,26 +168,16 @@ class Reconstruct:
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
 
-    def _check_model(self) -> None:
-        """Refuse what the network of that name is known not to do; before it is loaded.
+    def _with_metric_weights(self, path: Path) -> "Reconstruct":
+        """The command whose value of `--scale-from metric` is a file."""
+        if not self.by_metric:
+            raise UsageError("--metric-weights is for --scale-from metric; give both")
+        return replace(self, scale_from=("metric", str(path.absolute())), metric_weights=None)
 
-        Raises:
-            ModelError: It is not for clips, is not here, or does not heed an option.
-        """
-        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
-        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
-
-        check_reconstructs(self.model)
-        require_weights(self.model, self.weights)
-        check_asked(
-            self.model,
-            self.weights,
-            reference=self.reference,
-            poses=self.poses is not None,
-            decoder_weights=self.decoder_weights,
-            precision=self.precision,
-            compile_blocks=self.compile,
-        )
+    @property
+    def by_metric(self) -> bool:
+        """Whether a network is to tell metres."""
+        return self.scale_from is not None and self.scale_from[0] == "metric"
 
     def _selection(self) -> "FrameSelection":
         """The frames asked for."""
@@ -375,3 +367,19 @@ class _ModelLoader:
                 compile_blocks=command.compile,
             )
         return self._model
+
+
+def in_pairs(words: list[str]) -> list[str]:
+    """The words of a command line with the value that `--scale-from metric` is given without.
+
+    The parser wants as many words of an option whatever the first one is. What is added goes last,
+    where no clip can be taken for one more of them.
+    """
+    rest, added = list(words), []
+    for spelled in (("--scale-from=metric",), ("--scale-from", "metric")):
+        for start in range(len(rest) - len(spelled) + 1):
+            if tuple(rest[start : start + len(spelled)]) == spelled:
+                del rest[start : start + len(spelled)]
+                added = ["--scale-from", "metric", METRIC_NETWORK]
+                break
+    return rest + added

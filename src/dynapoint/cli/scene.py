@@ -126,6 +126,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         + ("" if facts["duration_s"] is None else f", {facts['duration_s']:.2f} s"),
         "maps": f"{width}x{height}, median depth {facts['typical_depth']:.3g} "
         f"{facts['settings'].get('units', 'scene units, not metric')}",
+        "scale": facts["scale_words"],
         "camera": f"{facts['lens']}; {facts['camera']}",
         "model": f"{facts['model']} (weights {weights}), dynapoint {facts['package_version']}",
         "settings": settings,

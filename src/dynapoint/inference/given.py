@@ -20,14 +20,14 @@ def check_given(
     ignore_masks: Path | str | None = None,
     intrinsics: Any = None,
     poses: Any = None,
-    scale_from: tuple[str, str | Path] | None = None,
+    scale_from: tuple[str, Any] | None = None,
     weights: Path | str | None = None,
 ) -> None:
     """Refuse what cannot be used whatever the frames are; before these are read.
 
     Raises:
         ConfigError, InputError: What is given cannot be read or makes no sense.
-        ModelError: There is no such weights file.
+        ModelError: There is no such weights file, or none that tells metres.
     """
     if isinstance(times_s, str | os.PathLike):
         read_times(Path(times_s))
@@ -57,7 +57,7 @@ def check_with_frames(
     reference: int = 0,
     intrinsics: Any = None,
     poses: Any = None,
-    scale_from: tuple[str, str | Path] | None = None,
+    scale_from: tuple[str, Any] | None = None,
 ) -> None:
     """Refuse what does not fit the frames; before the network is loaded.
 

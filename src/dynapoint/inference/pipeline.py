@@ -25,7 +25,7 @@ from dynapoint.inference.long.in_windows import (
 )
 from dynapoint.inference.predict import predict
 from dynapoint.inference.prepare import Preparation
-from dynapoint.inference.scale import ScaleSource, make_metric
+from dynapoint.inference.scale import GivenScale, ScaleSource, ScaleValue, make_metric, told_scale
 from dynapoint.models.cards import check_asked, check_reconstructs
 from dynapoint.models.layers.compute import is_small
 from dynapoint.models.protocol import check_model, info_of
@@ -52,7 +52,7 @@ def reconstruct(
     intrinsics: "ArrayLike | Mapping[str, Any] | Path | str | None" = None,
     poses: "ArrayLike | Path | str | None" = None,
     lens: "LensRule" = "shared",
-    scale_from: "tuple[ScaleSource, str | Path] | None" = None,
+    scale_from: "GivenScale | None" = None,
     refine: bool | None = None,
     window: int | None = None,
     overlap: int | None = None,
@@ -76,8 +76,8 @@ def reconstruct(
         intrinsics: Known fx, fy, cx, cy, matrices, objects with distortion, or a file of them.
         poses: Known ones beside intrinsics, for `da3-small` and `da3-base` (docs/input.md).
         lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
-        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE) or ("distance",
-            "frame,x1,y1,x2,y2,metres").
+        scale_from: Makes lengths metres: ("depth", FILE), ("trajectory", FILE), ("distance",
+            "frame,x1,y1,x2,y2,metres"), or "metric": by da3-metric, or ("metric", its FILE).
         refine: Refine the answer by matches between the pictures; None does so for small networks.
         window: More frames are predicted in windows of so many; None is what suits the network.
         overlap: How many frames of a window the next one sees again.
@@ -91,12 +91,12 @@ def reconstruct(
         InputError: The source, or a file given with it, cannot be used.
         ModelError: The network is unknown, or its weights or memory do not suffice.
     """
-    _check_model(model, device)
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
     given |= {"one_size": prepare != "published", "selection": selection_of(frames)}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
     options |= {"window": window, "overlap": overlap, "poses": poses, "progress": progress}
-    options |= {"lens": checked_rule(lens), "intrinsics": intrinsics, "scale_from": scale_from}
+    options |= {"lens": checked_rule(lens), "intrinsics": intrinsics}
+    options |= {"scale_from": told_scale(scale_from)}
     with shown(progress, plan=RECONSTRUCTING):
         return _reconstruct(source, model, given, options, device=device)
 
@@ -110,6 +110,7 @@ def _reconstruct(
     device: str | None,
 ) -> Reconstruction:
     """Load frames with what is given of them, and the network, and run it."""
+    _check_model(model, device)
     beside = {name: options[name] for name in ("intrinsics", "poses", "scale_from")}
     check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
     if isinstance(model, str):
@@ -157,7 +158,7 @@ def reconstruct_frames(
     intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
     poses: ArrayLike | Path | str | None = None,
     lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    scale_from: tuple[ScaleSource, ScaleValue] | None = None,
     refine: bool | None = None,
     between: Callable[[], Between] | None = None,
     progress: bool = False,

@@ -365,7 +365,7 @@ def _advice_on_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def device_of(model: PointMapModel) -> torch.device:
+def device_of(model: object) -> torch.device:
     """The device of a network's weights; the CPU for anything without weights."""
     if isinstance(model, nn.Module):
         for parameter in model.parameters():

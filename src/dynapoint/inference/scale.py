@@ -1,9 +1,8 @@
 """Making a reconstruction metric by something whose length is known."""
 
-import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float64, Int64, Shaped
 
 from dynapoint.data.depths import measured_depth
 from dynapoint.data.frames import Frames
-from dynapoint.data.images import is_image_path, open_image, same_aspect
+from dynapoint.data.images import same_aspect
 from dynapoint.errors import ConfigError, InputError
 from dynapoint.geometry.arrays import pixel_centres, typical_depth
 from dynapoint.geometry.similarity import (
@@ -19,11 +18,24 @@ from dynapoint.geometry.similarity import (
     split_similarity,
     weighted_median,
 )
+from dynapoint.inference.given_lengths import read_depth, read_distance, read_trajectory
+from dynapoint.inference.metric_scale import (
+    MetricNetwork,
+    metric_network,
+    require_metric,
+    settings_of_network,
+    world_scales,
+)
 from dynapoint.inference.predict import NetworkDecoder
+from dynapoint.models.cards import METRIC_NETWORK
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.subscene import worlds
 
-ScaleSource = Literal["depth", "trajectory", "distance"]
+ScaleSource = Literal["depth", "trajectory", "distance", "metric"]
 SCALE_SOURCES: tuple[str, ...] = get_args(ScaleSource)
+ScaleValue = str | Path | MetricNetwork
+GivenScale = tuple[ScaleSource, ScaleValue] | Literal["metric"]
+"""What makes lengths metres, as users write it: "metric" is METRIC_NETWORK by its name."""
 
 # A camera that moves less than this share of the scene's depth says nothing of its size.
 _LEAST_MOTION = 1e-3
@@ -31,46 +43,92 @@ _LEAST_MOTION = 1e-3
 _SAME_TIME_S = 0.02
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundScale:
+    """How many metres the units of a scene are.
+
+    Attributes:
+        of_worlds: Of each world of the scene; 1 where it is not known.
+        settings: What the settings of the scene in metres say.
+    """
+
+    of_worlds: tuple[float, ...]
+    settings: dict[str, str | int]
+
+
+def told_scale(given: Any) -> tuple[ScaleSource, ScaleValue] | None:
+    """What was given, as a kind and a value.
+
+    Raises:
+        ConfigError: It is no such pair.
+    """
+    if given == "metric":
+        return "metric", METRIC_NETWORK
+    if given is None or (isinstance(given, tuple | list) and len(given) == 2):
+        return given
+    raise ConfigError(
+        f"scale_from is {given!r}; give (kind, value) with one of {', '.join(SCALE_SOURCES)}, or "
+        "'metric' alone"
+    )
+
+
 def make_metric(
-    reconstruction: Reconstruction, scale_from: ScaleSource, value: str | Path
+    reconstruction: Reconstruction, scale_from: ScaleSource, value: ScaleValue
 ) -> Reconstruction:
-    """The same reconstruction with points and translations in metres.
+    """The same reconstruction, which has one world, with points and translations in metres.
 
     Args:
         reconstruction: As a network made it.
         scale_from: What `value` is: "depth", the depth in metres of frame 0, or of each frame, as a
             .npy file (frame, height, width) or points in the frames' cameras, or a 16-bit image in
             millimetres (`depth_scale`); "trajectory", a file of true camera positions in TUM's
-            format (`trajectory_scale`); "distance", "frame,x1,y1,x2,y2,metres" (`distance_scale`).
-        value: A path, or the six numbers.
+            format (`trajectory_scale`); "distance", "frame,x1,y1,x2,y2,metres" (`distance_scale`);
+            "metric", the network that tells metres (`metric_scale.metric_network`).
+        value: A path, the six numbers, or a network.
 
     Raises:
         ConfigError: `scale_from` is something else.
         InputError: What was given cannot be read, does not fit the frames, or says nothing of the
             scale.
+        ModelError: There are no weights that tell metres.
     """
-    factor = metres_per_unit(reconstruction, scale_from, value)
-    return scaled(reconstruction, factor, scale_from=scale_from)
+    found = find_scale(reconstruction, scale_from, value)
+    metric = scaled(reconstruction, found.of_worlds[0], scale_from=scale_from)
+    return replace(metric, settings={**reconstruction.settings, **found.settings})
 
 
-def metres_per_unit(
-    reconstruction: Reconstruction, scale_from: ScaleSource, value: str | Path
-) -> float:
-    """How many metres a scene unit is, by what `make_metric` takes.
+def find_scale(
+    reconstruction: Reconstruction, scale_from: ScaleSource, value: ScaleValue
+) -> FoundScale:
+    """How many metres the units of a scene are, by what `make_metric` takes.
+
+    Only "metric" knows the unit of each world; what the others find of one counts for all.
 
     Raises:
-        ConfigError, InputError: As `make_metric`.
+        ConfigError, InputError, ModelError: As `make_metric`.
     """
     _check_kind(scale_from)
+    if scale_from == "metric":
+        device = str(reconstruction.settings.get("device", "cpu"))
+        network = metric_network(value, device)
+        told = world_scales(reconstruction, network)
+        return FoundScale(
+            of_worlds=tuple(1.0 if each is None else each.metres_per_unit for each in told),
+            settings=settings_of_network(network, told),
+        )
     if scale_from == "depth":
-        return depth_scale(reconstruction, Path(value))
-    if scale_from == "trajectory":
-        return trajectory_scale(reconstruction, Path(value))
-    return distance_scale(reconstruction, str(value))
+        factor = depth_scale(reconstruction, Path(str(value)))
+    elif scale_from == "trajectory":
+        factor = trajectory_scale(reconstruction, Path(str(value)))
+    else:
+        factor = distance_scale(reconstruction, str(value))
+    return FoundScale(
+        of_worlds=(factor,) * len(worlds(reconstruction)),
+        settings=_settings(scale_from, factor),
+    )
 
 
-def settings_of_scale(scale_from: ScaleSource, factor: float) -> dict[str, str | int]:
-    """What the settings of a scene in metres say."""
+def _settings(scale_from: ScaleSource, factor: float) -> dict[str, str | int]:
     return {
         "units": "metres",
         "scale_from": scale_from,
@@ -78,25 +136,28 @@ def settings_of_scale(scale_from: ScaleSource, factor: float) -> dict[str, str |
     }
 
 
-def read_scale(scale_from: str, value: str | Path) -> None:
+def read_scale(scale_from: str, value: ScaleValue) -> None:
     """Raise what `make_metric` would of what was given, before there is a reconstruction."""
     _check_kind(scale_from)
-    if scale_from == "depth":
-        _read_depth(Path(value))
+    if scale_from == "metric":
+        require_metric(value)
+    elif scale_from == "depth":
+        read_depth(Path(str(value)))
     elif scale_from == "trajectory":
-        _read_trajectory(Path(value))
+        read_trajectory(Path(str(value)))
     else:
-        _read_distance(str(value))
+        read_distance(str(value))
 
 
-def check_scale(frames: Frames, scale_from: str, value: str | Path) -> None:
+def check_scale(frames: Frames, scale_from: str, value: ScaleValue) -> None:
     """Raise what `make_metric` would of what was given and of these frames."""
+    path = Path(str(value))
     if scale_from == "depth":
-        _frames_with_depth(frames, len(_read_depth(Path(value))), Path(value))
+        _frames_with_depth(frames, len(read_depth(path)), path)
     elif scale_from == "trajectory":
-        _matched(frames, _read_trajectory(Path(value))[:, 0], Path(value))
-    else:
-        frame, ends_px, _ = _read_distance(str(value))
+        _matched(frames, read_trajectory(path)[:, 0], path)
+    elif scale_from == "distance":
+        frame, ends_px, _ = read_distance(str(value))
         if not 0 <= frame < frames.count:
             raise InputError(
                 f"distance {value!r} speaks of frame {frame} but the {frames.count} frames used "
@@ -130,7 +191,7 @@ def scaled(
         world_from_camera=poses,
         own_time_points=decoder.own_time_points,
         decoder=decoder,
-        settings={**reconstruction.settings, **settings_of_scale(scale_from, factor)},
+        settings={**reconstruction.settings, **_settings(scale_from, factor)},
     )
 
 
@@ -144,7 +205,7 @@ def depth_scale(reconstruction: Reconstruction, path: Path) -> float:
     Raises:
         InputError: See `make_metric`.
     """
-    true_depth = _read_depth(path)
+    true_depth = read_depth(path)
     frames = reconstruction.frames
     pairs = _frames_with_depth(frames, len(true_depth), path)
     ratios, weights = [np.zeros(0)], [np.zeros(0)]
@@ -173,7 +234,7 @@ def trajectory_scale(reconstruction: Reconstruction, path: Path) -> float:
     Raises:
         InputError: See `make_metric`; also where the camera hardly moves.
     """
-    lines = _read_trajectory(path)
+    lines = read_trajectory(path)
     chosen, line_of = _matched(reconstruction.frames, lines[:, 0], path)
     true = torch.from_numpy(lines[line_of, 1:4])
     estimated = torch.from_numpy(reconstruction.world_from_camera[chosen, :3, 3].copy())
@@ -202,7 +263,7 @@ def distance_scale(reconstruction: Reconstruction, text: str) -> float:
     Raises:
         InputError: See `make_metric`.
     """
-    frame, ends_px, metres = _read_distance(text)
+    frame, ends_px, metres = read_distance(text)
     xy = np.array(ends_px)
     if 0 <= frame < reconstruction.frames.count:
         xy = xy * reconstruction.frames.scale_of_given[frame]
@@ -227,55 +288,6 @@ def _frames_with_depth(frames: Frames, given: int, path: Path) -> list[tuple[int
     )
 
 
-def _read_distance(text: str) -> tuple[int, list[tuple[float, float]], float]:
-    """The frame, two places in its original pixels, and the metres between what they show."""
-    try:
-        frame, x1, y1, x2, y2, metres = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"distance {text[:80]!r} is not frame,x1,y1,x2,y2,metres; give these six numbers"
-        ) from error
-    if not (0 < metres < np.inf and frame.is_integer()):
-        raise InputError(
-            f"distance {text!r}: give the index of a frame first and a positive number of metres "
-            "last"
-        )
-    return int(frame), [(x1, y1), (x2, y2)], metres
-
-
-def _read_depth(path: Path) -> Shaped[np.ndarray, "given height width"]:
-    """Depths in metres; of a .npy file they are read when they are used."""
-    if not os.path.isfile(path):
-        raise InputError(
-            f"file of depths {path} does not exist or is a folder; give a .npy file or an image"
-        )
-    if is_image_path(path):
-        image = open_image(path)
-        values = np.asarray(image).astype(np.float64)
-        if values.ndim != 2 or not image.mode.startswith(("I", "F")):
-            raise InputError(
-                f"depth image {path} is {image.mode}; give one channel of 16 bits in millimetres "
-                "or of floats in metres"
-            )
-        values = measured_depth(values)
-        return (values if image.mode == "F" else values / 1000)[None]
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"file of depths {path} cannot be read; give a .npy file") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
-        raise InputError(f"file of depths {path} holds no array of numbers; give a .npy file")
-    if values.ndim >= 3 and values.shape[-1] == 3:
-        values = values[..., 2]
-    values = values[None] if values.ndim == 2 else values
-    if values.ndim != 3 or 0 in values.shape:
-        raise InputError(
-            f"{path} holds an array of shape {values.shape}; give depths (frame, height, width) or "
-            "points (frame, height, width, 3)"
-        )
-    return values
-
-
 def _depth_at_map_pixels(
     reconstruction: Reconstruction,
     frame: int,
@@ -298,26 +310,6 @@ def _depth_at_map_pixels(
     rows = np.clip(np.floor(y).astype(np.int64), 0, height - 1)
     there = measured_depth(true_depth[rows, columns])
     return np.where(pixel_map.shown_pixels(frame), there, np.nan)
-
-
-def _read_trajectory(path: Path) -> Float64[np.ndarray, "pose 8"]:
-    """The lines of a file in TUM's format."""
-    if not os.path.isfile(path):
-        raise InputError(
-            f"trajectory {path} does not exist or is a folder; give a file of poses in TUM's format"
-        )
-    try:
-        lines = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"trajectory {path} cannot be read; give lines of time x y z qx qy qz qw"
-        ) from error
-    if lines.shape[1] != 8 or not len(lines) or not np.isfinite(lines).all():
-        raise InputError(
-            f"trajectory {path} has {len(lines)} lines of {lines.shape[1]} numbers; give lines of "
-            "time x y z qx qy qz qw, all finite"
-        )
-    return lines
 
 
 def _matched(

@@ -251,6 +251,9 @@ CARDS = {
 NEWEST = {"nano": "nano-2", "dpm-nano": "dpm-nano-1", "dept3r-nano": "dept3r-nano-1"}
 """Short names stand for the newest version of a model."""
 
+METRIC_NETWORK = DA3_METRIC.name
+"""The network that tells depth in metres of single pictures."""
+
 RETIRED: dict[str, str] = {"nano-1": "nano-2"}
 """Names of versions that are no longer shipped, and their successors."""
 

@@ -32,8 +32,12 @@ def find_weights(card: ModelCard) -> Path | None:
     return None if card.hub is None else _find_in_hub_cache(card.hub)
 
 
-def require_weights(name: str, given: Path | str | None = None) -> Path:
+def require_weights(
+    name: str, given: Path | str | None = None, *, option: str = "--weights"
+) -> Path:
     """The weights file for the model of that name: `given`, or else the model's own.
+
+    `option` is how commands are given one.
 
     Raises:
         ModelError: The name is unknown or retired, or its own file is not on this machine or does
@@ -45,7 +49,7 @@ def require_weights(name: str, given: Path | str | None = None) -> Path:
         raise ModelError(f"{card.name}: {card.instead}")
     if path is None:
         raise ModelError(
-            f"the weights of {card.name!r} are {_how_to_get(card)}, or give a file with --weights"
+            f"the weights of {card.name!r} are {_how_to_get(card)}, or give a file with {option}"
         )
     return path
 

@@ -242,11 +242,12 @@ class Reconstruction(SceneMaps):
         facts = summarize(self)
         height, width = facts.image_hw
         rows, columns = facts.map_hw
+        metres = "" if facts.scale_words is None else f"  {facts.scale_words}\n"
         worlds = "" if facts.segment_words is None else f"  {facts.segment_words} (segment(k))\n"
         return (
             f"Reconstruction of {facts.name}: {facts.frames} frames of {width}x{height}, maps of "
             f"{columns}x{rows}, by {facts.model}\n"
-            f"{worlds}  {facts.lens_words}; {facts.camera_words}\n"
+            f"{worlds}{metres}  {facts.lens_words}; {facts.camera_words}\n"
             "  ask query, track, motion, fuse, ...; then show(), save(path), export(path)"
         )
 

@@ -1,5 +1,6 @@
 """What a scene is, in a few numbers: for `dynapoint info` and the heading of contact sheets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ class SceneSummary:
         largest_displacement: The largest distance of a camera from that of frame 0.
         largest_turn_deg: The largest angle between a camera and that of frame 0.
         duration_s: From the first to the last time of a frame used; None where none is known.
+        scale_words: What made lengths metres, for people; None where they are not.
         segments: The worlds of a long clip; `()` where there is one. Paths and turns are then those
             within each, the longest path and all steps.
     """
@@ -50,6 +52,7 @@ class SceneSummary:
     largest_displacement: float
     largest_turn_deg: float
     note: str | None
+    scale_words: str | None = None
     segments: tuple[Segment, ...] = ()
 
     @property
@@ -76,6 +79,34 @@ class SceneSummary:
             f"camera path up to {self.largest_displacement:.2g} from its start ({share:.0f} % of "
             f"depth), {self.camera_path:.2g} summed, turned up to {self.largest_turn_deg:.1f} deg"
         )
+
+
+def scale_words(settings: Mapping[str, str | int]) -> str | None:
+    """What made lengths metres and how sure that is, for people; None where they are not.
+
+    Args:
+        settings: Of a scene.
+    """
+    if settings.get("units") != "metres":
+        return None
+    words = f"metres by {settings.get('scale_from', 'unknown means')}"
+    if "metres_per_unit" in settings:
+        words += f", 1 unit of the network's was {_rounded(settings['metres_per_unit'], '')} m"
+    if "metres_per_unit_spread" not in settings:
+        return words
+    return (
+        f"{words}; by depth of {settings['scale_network']} in {settings['scale_frames']} frames, "
+        f"which spread by {_rounded(settings['metres_per_unit_spread'], '%')}"
+    )
+
+
+def _rounded(values: str | int, unit: str) -> str:
+    """Numbers behind commas, to three digits, or in percent."""
+    said = [
+        word if word == "unknown" else f"{float(word):.1%}" if unit else f"{float(word):.3g}"
+        for word in str(values).split(", ")
+    ]
+    return ", ".join(said)
 
 
 def segment_words(segments: tuple[Segment, ...]) -> str | None:
@@ -118,6 +149,7 @@ def summarize(scene: SceneMaps) -> SceneSummary:
         largest_displacement=float(np.linalg.norm(positions - positions[first], axis=1).max()),
         largest_turn_deg=float(turns.max()),
         note=scene.frames.note,
+        scale_words=scale_words(scene.settings),
         segments=scene.segments,
     )
 

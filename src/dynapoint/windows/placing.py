@@ -32,11 +32,20 @@ class Placements:
     owner: Int64[np.ndarray, " frame"]
     log_depth_change: Float32[np.ndarray, "frame rows columns"] | None = None
 
-    def scaled(self, factor: float) -> "Placements":
-        """The same in worlds in which all lengths are multiplied by a factor."""
+    def scaled(
+        self,
+        of_window: float | Float64[np.ndarray, " window"],
+        of_frame: float | Float64[np.ndarray, " frame"],
+    ) -> "Placements":
+        """The same in worlds in which all lengths are multiplied by their segment's factor.
+
+        Args:
+            of_window: That of each window's segment, or of all.
+            of_frame: The same of each frame's.
+        """
         windows, cameras = self.world_from_window.copy(), self.world_from_camera.copy()
-        windows[:, :3] *= factor
-        cameras[:, :3, 3] *= factor
+        windows[:, :3] *= np.reshape(of_window, (-1, 1, 1))
+        cameras[:, :3, 3] *= np.reshape(of_frame, (-1, 1))
         return replace(self, world_from_window=windows, world_from_camera=cameras)
 
 

@@ -17,7 +17,7 @@ from dynapoint.inference.long.long_scene import LongClip
 from dynapoint.inference.long.predictor import WindowPredictor
 from dynapoint.inference.long.work_folder import WorkFolder, passing_work_folder
 from dynapoint.inference.prepare import Preparation
-from dynapoint.inference.scale import ScaleSource
+from dynapoint.inference.scale import ScaleSource, ScaleValue
 from dynapoint.inference.scenes import ARRIVES
 from dynapoint.models.cards import check_reconstructs, will_refine
 from dynapoint.models.protocol import check_model, info_of
@@ -132,7 +132,7 @@ def reconstruct_in_windows(
     reference: int = 0,
     intrinsics: ArrayLike | Mapping[str, Any] | Path | str | None = None,
     lens: LensRule = "shared",
-    scale_from: tuple[ScaleSource, str | Path] | None = None,
+    scale_from: tuple[ScaleSource, ScaleValue] | None = None,
     refine: bool | None = None,
     work: WorkFolder | None = None,
     progress: bool = False,

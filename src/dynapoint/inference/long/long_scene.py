@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,11 +18,12 @@ from dynapoint.inference.long.scene_of_windows import FinishedClip, scene_of
 from dynapoint.inference.long.shared_lens import find_focal
 from dynapoint.inference.long.window_files import FinishedWindow
 from dynapoint.inference.long.work_folder import WorkFolder
-from dynapoint.inference.scale import ScaleSource, metres_per_unit, settings_of_scale
+from dynapoint.inference.scale import ScaleSource, ScaleValue, find_scale
 from dynapoint.progress import begin
 from dynapoint.refinement.solution import STILL_CAMERA, TURNING_CAMERA
 from dynapoint.results.on_disk.stored_frames import StoredFrames, open_frames
 from dynapoint.results.reconstruction import Reconstruction
+from dynapoint.results.subscene import worlds
 from dynapoint.windows.closures import Closure, find_closures
 from dynapoint.windows.contradictions import log_unit_of, overruled_windows
 from dynapoint.windows.places import owner_of
@@ -79,12 +79,12 @@ class LongClip:
             self._frames = _frames(run, stream, self._work)
 
     def finished(
-        self, *, scale_from: tuple[ScaleSource, str | Path] | None = None
+        self, *, scale_from: tuple[ScaleSource, ScaleValue] | None = None
     ) -> Reconstruction:
         """The whole clip, once all of its parts have come.
 
         Args:
-            scale_from: Makes lengths metres, of the first segment at least.
+            scale_from: Makes lengths metres; "metric" of all segments, others of the first one.
 
         Raises:
             ConfigError, InputError, ModelError: As `pipeline.reconstruct_frames`.
@@ -107,10 +107,13 @@ class LongClip:
         rec = scene_of(clip, placements)
         if scale_from is None:
             return rec
-        factor = metres_per_unit(rec, *scale_from)
-        in_metres = scene_of(clip, placements.scaled(factor))
-        settings = {**rec.settings, **settings_of_scale(scale_from[0], factor)}
-        return replace(in_metres, settings=settings)
+        found = find_scale(rec, *scale_from)
+        scales = np.array(found.of_worlds)
+        in_metres = placements.scaled(
+            scales[[each.window.segment for each in joiner.windows]],
+            np.repeat(scales, [part.count for part in worlds(rec)]),
+        )
+        return replace(scene_of(clip, in_metres), settings={**rec.settings, **found.settings})
 
 
 def _focal(

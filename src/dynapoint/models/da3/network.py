@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynapoint.errors import ShapeError
@@ -319,8 +319,16 @@ class Da3Metric(Da3Parts):
             images: RGB in [0, 1].
             focal_px: The mean focal length of both axes, in pixels of these images.
         """
-        depth, _ = self.depth_and_sky(self.features(images), _hw(images))
-        return depth * focal_px[..., None, None] / FOCAL_OF_METRES
+        return self.metres_and_sky(images, focal_px)[0]
+
+    def metres_and_sky(
+        self,
+        images: Float[Tensor, "batch view rgb=3 height width"],
+        focal_px: Float[Tensor, "batch view"],
+    ) -> tuple[Float[Tensor, "batch view height width"], Bool[Tensor, "batch view height width"]]:
+        """The same, and which pixels are sky."""
+        depth, sky = self.depth_and_sky(self.features(images), _hw(images))
+        return depth * focal_px[..., None, None] / FOCAL_OF_METRES, sky >= SKY
 
     def depth_and_sky(
         self, features: Features, image_hw: tuple[int, int]
