@@ -58,7 +58,7 @@ def main() -> None:
         data, whole = [], []
         for _ in range(options.steps):
             begun = time.process_time()
-            trainer.stream.sample(trainer.step)
+            trainer.streams[0].sample(trainer.step)
             drawn = time.process_time()
             trainer.train_step()
             data.append(drawn - begun)

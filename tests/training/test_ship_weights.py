@@ -39,7 +39,7 @@ def run(tmp_path):
     """A run of two steps: its folder, and the file that it would have written."""
     config = dataclasses.replace(smoke(), phases=(smoke().phases[0],))
     trainer = Trainer(config, tmp_path / "run", processes=Processes())
-    trainer.stream = FixedStream(toy_truth(2), config.phases[0])
+    trainer.streams = {0: FixedStream(toy_truth(2), config.phases[0])}
     for _ in range(2):
         trainer.train_step()
     trainer.save()

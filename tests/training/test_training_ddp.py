@@ -87,7 +87,7 @@ def train(
     )
     whole = toy_truth(batch=4) if system == "nano" else uneven_truth()
     stream: Any = TwoPhases if system == "dept3r" else Part
-    trainer.stream = stream(whole, part, bad=bad)
+    trainer.streams = {processes.rank: stream(whole, part, bad=bad)}
     gradients: dict[str, torch.Tensor] = {}
     losses: list[float] = []
     skipped: list[int] = []

@@ -240,7 +240,7 @@ def test_a_clip_of_the_engine_can_be_learned_by_heart(tmp_path, phase):
     )
     trainer = Trainer(config, tmp_path, processes=Processes())
     # A long lens, far from what the camera head begins with.
-    trainer.stream = FixedStream(SampleStream(config).sample(21), phase)
+    trainer.streams = {0: FixedStream(SampleStream(config).sample(21), phase)}
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
     assert last["own_time"] < first["own_time"] * 0.6
@@ -260,7 +260,7 @@ def test_motion_towards_the_asked_time_is_learned(tmp_path):
     truth = toy_truth(1, 2, 28, 42)
     own = truth.points[:, [0, 1], [0, 1]]
     points = own[:, None] + 5 * (truth.points - own[:, None])
-    trainer.stream = FixedStream(dataclasses.replace(truth, points=points), SECOND)
+    trainer.streams = {0: FixedStream(dataclasses.replace(truth, points=points), SECOND)}
     for _ in range(config.steps):
         trainer.train_step()
     unit = own[truth.valid].norm(dim=-1).mean()

@@ -174,7 +174,7 @@ def test_samples_of_the_stream_are_masked_by_their_sets():
 def test_a_pair_of_the_engine_can_be_learned_by_heart(tmp_path):
     config = config_of(steps=12, sets=())
     trainer = Trainer(config, tmp_path, processes=Processes())
-    trainer.stream = FixedStream(SampleStream(config).sample(0), SMALL)
+    trainer.streams = {0: FixedStream(SampleStream(config).sample(0), SMALL)}
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
     for name in ("total", "own_time", "other_time"):

@@ -69,7 +69,7 @@ def random_state(network: PublishedNetwork, seed: int) -> dict[str, torch.Tensor
 def test_a_clip_of_the_engine_can_be_learned_by_heart(tmp_path):
     config = config_of(steps=36, sets=())
     trainer = Trainer(config, tmp_path, processes=Processes())
-    trainer.stream = FixedStream(SampleStream(config).sample(3), config.phases[0])
+    trainer.streams = {0: FixedStream(SampleStream(config).sample(3), config.phases[0])}
     frozen = copied(trainer.network.patch_embed.state_dict())
     reports = [trainer.train_step() for _ in range(config.steps)]
     first, last = reports[0].losses, reports[-1].losses
@@ -94,7 +94,7 @@ def test_decoder_learns_where_things_are_at_other_times(tmp_path):
     frames = torch.arange(2)
     own = truth.points[:, frames, frames]
     points = own[:, None] + 5 * (truth.points - own[:, None])
-    trainer.stream = FixedStream(dataclasses.replace(truth, points=points), config.phases[1])
+    trainer.streams = {0: FixedStream(dataclasses.replace(truth, points=points), config.phases[1])}
     for _ in range(config.steps):
         trainer.train_step()
     with torch.no_grad():

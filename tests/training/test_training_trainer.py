@@ -43,7 +43,7 @@ def toy_config(**changes) -> TrainConfig:
 def toy_trainer(folder, *, at=None, batch=2, **changes) -> Trainer:
     trainer = Trainer(toy_config(**changes), folder, processes=Processes())
     stream: Any = FixedStream(toy_truth(batch), toy_config().phases[0], at)
-    trainer.stream = stream
+    trainer.streams = {0: stream}
     return trainer
 
 

@@ -86,10 +86,22 @@ def resumed(
 ) -> TrainConfig:
     """The configuration to go on with: what the run was begun with, but for what is said anew.
 
-    How many steps there are is asked for each time: a run that is resumed was to go on.
+    How many steps there are is asked for each time: a run that is resumed was to go on. Its
+    streams stay as many as they were, however many processes there are now.
+
+    Raises:
+        ConfigError: The changes cannot be made, or are of the streams.
     """
     begun = json.loads(state.config_json)
     before = begun.get("changed", {})
     begun_with = {name: value for name, value in before.items() if name != "steps"}
     places = {**begun.get("data", {}), **(data or {})}
-    return with_data(changed(config, {**begun_with, **changes}), places)
+    made = with_data(changed(config, {**begun_with, **changes}), places)
+    # Runs of older versions do not say; their streams are the processes of now.
+    streams = begun.get("streams", 0) or made.streams
+    if made.streams not in (0, streams):
+        raise ConfigError(
+            f"the run has {streams} streams of samples, --streams says {made.streams}; what it has "
+            "seen so far depends on them: leave it out, or begin a new run from its weights"
+        )
+    return replace(made, streams=streams)

@@ -10,7 +10,7 @@ from dynapoint.models.vggt.dept3r_config import Dept3rConfig
 from dynapoint.models.vggt.dept3r_weights import FRESH_PARTS, read_dept3r_start
 from dynapoint.models.vggt.weights import save_published
 from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts, dept3r_loss
-from dynapoint.training.distributed import Processes
+from dynapoint.training.distributed import Share
 from dynapoint.training.large_networks import open_cameras, training_options
 from dynapoint.training.train_config import Phase, TrainConfig
 from dynapoint.types import TruthSample
@@ -30,10 +30,10 @@ class Dept3rTrainee:
         loss: Dept3rLoss,
         config: TrainConfig,
         device: str,
-        processes: Processes,
+        share: Share,
     ) -> None:
         self.network_config, self.loss_config = network, loss
-        self.device, self.processes = device, processes
+        self.device, self.share = device, share
         self._options = training_options(config, device)
 
     def build(self) -> Dept3rNetwork:
@@ -52,9 +52,9 @@ class Dept3rTrainee:
         phase: Phase,
         generator: torch.Generator,
     ) -> Dept3rLossParts:
-        """DePT3R's loss with queries and known intrinsics of this process's own."""
+        """DePT3R's loss with queries and known intrinsics of this share's own."""
         batch, frames = sample.images.shape[:2]
-        count, rank = self.processes.count, self.processes.rank
+        count, rank = self.share.count, self.share.rank
         own = slice(batch * rank, batch * (rank + 1))
         chance = torch.rand(batch * count, generator=generator)[own]
         queries = torch.randint(frames, (batch * count,), generator=generator)[own]

@@ -1,18 +1,25 @@
 """One process, or several under `torchrun`."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes:
-    """This process among those of a run."""
+class Share:
+    """One of `count` equal parts of a step's samples: the part of number `rank`."""
 
     rank: int = 0
     count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes(Share):
+    """This process among those of a run."""
 
     @staticmethod
     def start(device: str) -> "Processes":
@@ -37,6 +44,20 @@ class Processes:
         return nn.parallel.DistributedDataParallel(
             module, gradient_as_bucket_view=True, find_unused_parameters=some_unused
         )
+
+    def holding_back(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Inside, gradients of a wrapped module add up in this process alone."""
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            return module.no_sync()
+        return nullcontext()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, without gradients."""
+        if self.count == 1:
+            return values.detach()
+        total = values.detach().clone()
+        distributed.all_reduce(total)
+        return total
 
     def any(self, value: bool) -> bool:
         """Whether the value is true in any process: all of them then act alike."""

@@ -19,7 +19,7 @@ _COUNT: _Wanted = ("1 or more", lambda value: value >= 1)
 _SHARE: _Wanted = ("more than 0, and 1 at most", lambda value: 0 < value <= 1)
 _DECAY: _Wanted = ("0 or more, and less than 1", lambda value: 0 <= value < 1)
 
-BATCH_WORDS = "Samples a step in every phase, per process."
+BATCH_WORDS = "Samples a step in every phase, of each stream."
 
 
 def _knob(default: Any, words: str, wanted: _Wanted | None = None) -> Any:
@@ -73,6 +73,12 @@ class Knobs:
     )
     validation_clips: int = _knob(
         24, "Held-out clips of either end of the difficulty to score; 0 is none.", _NOT_NEGATIVE
+    )
+    streams: int = _knob(
+        0,
+        "Streams of samples that each step takes a batch of, shared among the processes; 0 is one "
+        "for each process that begins the run.",
+        _NOT_NEGATIVE,
     )
     seed: int = _knob(0, "Of the first weights and of all clips.", _NOT_NEGATIVE)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.models.nano.matching import CELL_PX
+from dynapoint.training.shared_counts import divisor
 
 CLIP_AT_MEDIANS = 10.0
 
@@ -18,7 +19,12 @@ CLIP_AT_MEDIANS = 10.0
 def masked_mean(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Mean over the true entries of a mask, zero where there is none."""
     # Not a product: what is not supervised may overflow.
-    return values.where(mask, 0.0).sum() / mask.sum().clamp_min(1)
+    return _over(values.where(mask, 0.0).sum(), mask.sum())
+
+
+def _over(total: Float[Tensor, ""], count: Int[Tensor, ""]) -> Float[Tensor, ""]:
+    """A sum over how many there are, of all that share a step (`shared_counts`)."""
+    return total / divisor(count).to(total.dtype)
 
 
 def per_example_mean(
@@ -30,7 +36,7 @@ def per_example_mean(
     """
     counts = mask.flatten(1).sum(dim=1)
     means = values.where(mask, 0.0).flatten(1).sum(dim=1) / counts.clamp_min(1)
-    return means.sum() / (counts > 0).sum().clamp_min(1)
+    return _over(means.sum(), (counts > 0).sum())
 
 
 def mean_distance(

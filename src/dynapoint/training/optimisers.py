@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dynapoint.training.sharding import local, whole
 from dynapoint.training.train_config import CosineDecay, TrainConfig
 
 MUON_PARTS = ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")
@@ -138,7 +139,7 @@ def _cosine_rate(step: int, config: TrainConfig, cosine: CosineDecay, processes:
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
     """Scale gradients to a norm of at most `limit`; returns the norm before."""
-    return nn.utils.clip_grad_norm_(list(parameters), limit)
+    return whole(nn.utils.clip_grad_norm_(list(parameters), limit))
 
 
 class RunningAverage:
@@ -156,8 +157,8 @@ class RunningAverage:
         for name, value in network.state_dict().items():
             average = self.weights[name]
             if average.is_floating_point():
-                kept.append(average)
-                new.append(value)
+                kept.append(local(average))
+                new.append(local(value))
             else:
                 average.copy_(value)
         torch._foreach_lerp_(kept, new, 1 - decay)

@@ -107,6 +107,12 @@ _RUN = (
         value="DEVICE",
         words="cpu or cuda; the default is a GPU where there is one.",
     ),
+    Option(
+        name="shard",
+        kind=bool,
+        words="Share out parameters, gradients and optimiser state among the processes (FSDP2), "
+        "for the published networks where one GPU has no room for them.",
+    ),
     Option(name="batch", kind=int, value="N", words=BATCH_WORDS, changes_recipe=True),
 )
 

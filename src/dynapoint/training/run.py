@@ -19,6 +19,7 @@ from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
 from dynapoint.training.options import Plain, check_places
 from dynapoint.training.recipes import recipe as find_recipe
+from dynapoint.training.step_streams import losses_of
 from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
@@ -43,11 +44,13 @@ def train(
     real: tuple[Path, ...] = (),
     device: str | None = None,
     max_seconds: float | None = None,
+    shard: bool = False,
 ) -> Path:
     """Run a recipe, with some of its numbers changed, into a folder.
 
     `data` has folders of data sets by their keys, which take their sets' places in the mixture
-    (`changes.with_data`).
+    (`changes.with_data`). With `shard` the processes share out parameters, gradients and optimiser
+    state.
 
     Returns:
         The path of the averaged weights; their record says what was changed.
@@ -77,6 +80,7 @@ def train(
         real=real,
         device=device,
         max_seconds=max_seconds,
+        shard=shard,
     )
 
 
@@ -99,6 +103,7 @@ def train_config(
     real: tuple[Path, ...] = (),
     device: str | None = None,
     max_seconds: float | None = None,
+    shard: bool = False,
 ) -> Path:
     """Run a configuration.
 
@@ -116,7 +121,7 @@ def train_config(
     # What is to be resumed is there already; a wrong name should not leave a folder behind.
     if not resume:
         _make_folder(output)
-    trainer = Trainer(config, output, processes=processes, device=device)
+    trainer = Trainer(config, output, processes=processes, device=device, sharded=shard)
     if resume:
         trainer.resume()
     elif start is not None:
@@ -220,5 +225,5 @@ def _validate(
             scores = score_real_clip(network, clip, pixels=pixels, multiple=multiple)
             log.scores(trainer.step, trainer.samples, clip.name, vars(scores))
     if trainer.config.data:
-        log.scores(trainer.step, trainer.samples, "data", trainer.stream.data.losses())
+        log.scores(trainer.step, trainer.samples, "data", losses_of(trainer.streams))
     trainer.trainee.save(network, trainer.folder / WEIGHTS_FILE, training_record(trainer))

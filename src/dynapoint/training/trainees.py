@@ -26,7 +26,7 @@ from dynapoint.models.vggt.start import FRESH_PARTS, read_start
 from dynapoint.models.vggt.weights import save_published
 from dynapoint.training.dept3r_objective import Dept3rLoss, Dept3rLossParts
 from dynapoint.training.dept3r_trainee import Dept3rTrainee
-from dynapoint.training.distributed import Processes
+from dynapoint.training.distributed import Share
 from dynapoint.training.dpm_objective import DpmLoss, DpmLossParts
 from dynapoint.training.dpm_trainee import DpmTrainee
 from dynapoint.training.hardware import autocast_dtype
@@ -171,10 +171,10 @@ class PublishedTrainee:
         loss: PublishedLoss,
         config: TrainConfig,
         device: str,
-        processes: Processes,
+        share: Share,
     ) -> None:
         self.network_config, self.loss_config = network, loss
-        self.device, self.processes = device, processes
+        self.device, self.share = device, share
         self._options = training_options(config, device)
 
     def build(self) -> PublishedNetwork:
@@ -193,11 +193,11 @@ class PublishedTrainee:
         phase: Phase,
         generator: torch.Generator,
     ) -> PublishedLossParts:
-        """V-DPM's loss with target times of this process's own."""
+        """V-DPM's loss with target times of this share's own."""
         batch, frames = sample.images.shape[:2]
-        processes = self.processes
-        targets = choose_targets(batch * processes.count, frames, self.loss_config, generator)
-        own = targets[batch * processes.rank : batch * (processes.rank + 1)]
+        share = self.share
+        targets = choose_targets(batch * share.count, frames, self.loss_config, generator)
+        own = targets[batch * share.rank : batch * (share.rank + 1)]
         return published_loss(network, sample, self.loss_config, own)
 
     def read_start(self, path: Path) -> dict[str, Tensor]:
@@ -209,19 +209,23 @@ class PublishedTrainee:
         save_published(network, path, record=record)
 
 
-def trainee_of(config: TrainConfig, device: str, processes: Processes) -> Trainee:
-    """What a configuration trains; raises ConfigError where network and loss do not belong."""
+def trainee_of(config: TrainConfig, device: str, share: Share) -> Trainee:
+    """What a configuration trains, on one of the shares of each step's samples.
+
+    Raises:
+        ConfigError: Network and loss do not belong together.
+    """
     network, loss = config.network, config.loss
     if isinstance(network, PublishedConfig) and isinstance(loss, PublishedLoss):
         if network.decoder is None:
             raise ConfigError(f"{network.name} has no decoder to train; train vdpm instead")
-        return PublishedTrainee(network, loss, config, device, processes)
+        return PublishedTrainee(network, loss, config, device, share)
     if isinstance(network, Dust3rConfig) and isinstance(loss, DpmLoss):
         if network.heads_per_image < 2:
             raise ConfigError(f"{network.name} has no heads for other times; train dpm instead")
         return DpmTrainee(network, loss, config, device)
     if isinstance(network, Dept3rConfig) and isinstance(loss, Dept3rLoss):
-        return Dept3rTrainee(network, loss, config, device, processes)
+        return Dept3rTrainee(network, loss, config, device, share)
     if isinstance(network, NetworkConfig) and isinstance(loss, LossWeights):
         return NanoTrainee(network, loss, config, device)
     raise ConfigError(
