@@ -19,19 +19,26 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Processes(Share):
-    """This process among those of a run."""
+    """This process among those of a run.
+
+    `keeps_group` says that somebody else made their group, and will end it (Ray Train).
+    """
+
+    keeps_group: bool = False
 
     @staticmethod
     def start(device: str) -> "Processes":
-        """Join the processes that `torchrun` started, or be the only one."""
+        """Join the processes that `torchrun` or Ray Train started, or be the only one."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return Processes()
         if device == "cuda":
             # Each process of a machine takes a GPU of its own, which "cuda" then means.
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        return Processes(rank=distributed.get_rank(), count=count)
+        there = distributed.is_initialized()
+        if not there:
+            distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        return Processes(rank=distributed.get_rank(), count=count, keeps_group=there)
 
     def wrap(self, module: nn.Module, *, some_unused: bool = False) -> nn.Module:
         """Average gradients over processes where there are several.
@@ -75,6 +82,6 @@ class Processes(Share):
             distributed.barrier()
 
     def stop(self) -> None:
-        """Leave the group."""
-        if self.count > 1:
+        """Leave the group, if it is this run's own."""
+        if self.count > 1 and not self.keeps_group:
             distributed.destroy_process_group()

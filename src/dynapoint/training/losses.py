@@ -128,7 +128,9 @@ def match_errors(
 ) -> Float[Tensor, "batch cell"]:
     """Cross-entropy of matches: bilinear weights on four cells, or the last bin where hidden."""
     rows, columns = map_hw
-    log_probability = logits.float().log_softmax(dim=-1)
+    # Half precision would round probabilities away.
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_probability = exact.log_softmax(dim=-1)
     # An index from a NaN would end the run, where the trainer can leave a bad batch out.
     target = (target_xy / CELL_PX - 0.5).nan_to_num()
     x, y = target[..., 0].clamp(0, columns - 1), target[..., 1].clamp(0, rows - 1)
