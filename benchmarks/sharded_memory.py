@@ -42,6 +42,7 @@ class Lasting:
 
     @property
     def total(self) -> int:
+        """Parameters, gradients and moments."""
         return self.parameters + self.gradients + self.moments
 
 

@@ -34,6 +34,7 @@ def work(run: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("output", type=Path)

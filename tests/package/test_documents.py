@@ -48,6 +48,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SKIPPED = {
     "pip install": "installs; .ci/run installs the wheel in a fresh environment",
     "make": "the target is looked up instead; .ci/run runs `make test`",
+    "torchrun": "several processes; tests/training/test_many_processes.py has groups of them",
+    "docker": "there is none; the file is checked by tests/package/test_cluster_examples.py",
     "python": "the script's existence is checked; scripts and benchmarks take minutes",
 }
 """What is not run, by how the line begins, and why. A beginning that no line has fails a test."""

@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import get_args
 
 import pytest
@@ -14,7 +14,7 @@ from dynapoint.errors import ConfigError
 from dynapoint.models.tensor_files import read_safetensors
 from dynapoint.training import run
 from dynapoint.training.changes import changed, resumed
-from dynapoint.training.checkpoints import load_state
+from dynapoint.training.checkpoints import TrainingState, load_state
 from dynapoint.training.knobs import Knobs
 from dynapoint.training.options import OPTIONS, check_options
 from dynapoint.training.recipes import RECIPES, recipe
@@ -133,8 +133,30 @@ def test_a_run_says_what_was_changed_and_goes_on_so(tmp_path, monkeypatch):
     whole = resumed(toy_config(), {}, state)
     assert whole.steps == toy_config().steps
     assert whole.changed == {"learning_rate": 3e-4, "batch": 2}
-    # Runs from before there were changes go on as their recipe says.
+    # Runs from before there were changes and streams go on as their recipe says.
     old = {
-        name: value for name, value in json.loads(state.config_json).items() if name != "changed"
+        name: value
+        for name, value in json.loads(state.config_json).items()
+        if name not in ("changed", "streams")
     }
     assert resumed(toy_config(), {}, replace(state, config_json=json.dumps(old))) == toy_config()
+
+
+def test_a_run_keeps_its_streams():
+    begun = replace(toy_config(), streams=4, changed={"streams": 4})
+    state = TrainingState(
+        step=1,
+        samples=8,
+        seconds=0.0,
+        config_json=json.dumps(asdict(begun)),
+        network={},
+        ema={},
+        optimisers=[],
+    )
+    assert resumed(toy_config(), {}, state).streams == 4
+    assert resumed(toy_config(), {"streams": 4}, state).streams == 4
+    with pytest.raises(ConfigError, match="the run has 4 streams of samples, --streams says 2"):
+        resumed(toy_config(), {"streams": 2}, state)
+    # Those that nobody asked for are one for each process of the beginning.
+    unasked = replace(state, config_json=json.dumps(asdict(replace(begun, changed={}))))
+    assert resumed(toy_config(), {}, unasked).streams == 4

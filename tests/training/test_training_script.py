@@ -91,7 +91,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch):
 
     monkeypatch.setattr(script, "train", spy)
     words = "nano -o o --start-from w --bench b --real c d --max-seconds 9 --device cpu --seed 7"
-    words += " --data clips=e davis=f"
+    words += " --data clips=e davis=f --shard"
     assert script.main(words.split()) == 0
     expected = {
         "recipe": "nano",
@@ -103,6 +103,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch):
         "real": (Path("c"), Path("d")),
         "device": "cpu",
         "max_seconds": 9.0,
+        "shard": True,
         "changes": {"seed": 7},
     }
     assert calls == [expected]
@@ -120,8 +121,9 @@ def test_its_options_are_those_of_the_command(script, monkeypatch):
     for option in OPTIONS:
         if option.positional or option.name in ("output", "resume"):
             continue
-        value = values.get(option.kind) or get_args(option.kind)[-1]
-        words = ["smoke", "-o", "out", script.names_of(option)[-1], value]
+        words = ["smoke", "-o", "out", script.names_of(option)[-1]]
+        if option.kind is not bool:
+            words.append(values.get(option.kind) or get_args(option.kind)[-1])
         assert cli.main(["train", *words]) == 0
         assert asked.pop() == script.parse_arguments(words), option.name
     assert cli.main(["train", "smoke", "-o", "out", "--resume"]) == 0
