@@ -126,7 +126,8 @@ class Noting:
     """A stream in float64 that keeps the images it gave."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.seen = stream, {}
+        self.stream = stream
+        self.seen: dict[int, Tensor] = {}
 
     def phase_of(self, step):
         return self.stream.phase_of(step)
@@ -147,7 +148,8 @@ def go_on(rank: int, count: int, until: int, folder: Path, *, resume: bool) -> N
     while trainer.step < until:
         trainer.train_step()
     trainer.save()
-    seen = {number: each.seen for number, each in trainer.streams.items()}
+    streams: Any = trainer.streams
+    seen = {number: each.seen for number, each in streams.items()}
     torch.save(seen, folder / f"seen-{count}-{until}-{rank}.pt")
     if count > 1:
         distributed.destroy_process_group()
