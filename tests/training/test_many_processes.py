@@ -13,6 +13,7 @@ from dynapoint.training.checkpoints import load_state
 from dynapoint.training.distributed import Processes
 from dynapoint.training.recipes.small import smoke
 from dynapoint.training.recipes.vdpm import vdpm_miniature
+from dynapoint.training.run import train
 from dynapoint.training.samples import every
 from dynapoint.training.step_streams import with_streams
 from dynapoint.training.trainer import Trainer
@@ -251,7 +252,7 @@ def test_streams_that_processes_cannot_share():
     with pytest.raises(ConfigError, match="5 processes for a run of 4 streams"):
         with_streams(config, Processes(count=5))
     with pytest.raises(ConfigError, match="3 processes cannot share 4 streams"):
-        with_streams(config, Processes(count=3), evenly=True)
+        with_streams(config, Processes(count=3), sharded=True)
     assert with_streams(config, Processes(count=3)).streams == 4
     unsaid = dataclasses.replace(config, streams=0)
     assert with_streams(unsaid, Processes(count=3)).streams == 3
@@ -271,3 +272,9 @@ def test_runs_that_cannot_be_sharded(tmp_path):
     config = dataclasses.replace(vdpm_miniature(), optimiser="muon")
     with pytest.raises(ConfigError, match="muon needs whole matrices"):
         Trainer(config, tmp_path, processes=two, sharded=True)
+
+
+def test_a_run_that_cannot_be_sharded_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="start several by torchrun"):
+        train("vdpm-miniature", tmp_path / "run", device="cpu", shard=True)
+    assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ from dynapoint.training.distributed import Processes
 from dynapoint.training.logs import RunLog
 from dynapoint.training.options import Plain, check_places
 from dynapoint.training.recipes import recipe as find_recipe
-from dynapoint.training.step_streams import losses_of
+from dynapoint.training.step_streams import losses_of, with_streams
 from dynapoint.training.train_config import TrainConfig
 from dynapoint.training.trainees import trainee_of
 from dynapoint.training.trainer import StepReport, Trainer
@@ -116,6 +116,7 @@ def train_config(
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     processes = Processes.start(device)
+    config = with_streams(config, processes, sharded=shard)
     # A file that cannot be used fails before a network is built or a folder made.
     start = trainee_of(config, device, processes).read_start(start_from) if start_from else None
     # What is to be resumed is there already; a wrong name should not leave a folder behind.

@@ -12,23 +12,28 @@ from dataclasses import replace
 from dynapoint.errors import ConfigError
 from dynapoint.training.data_stream import HELD_OUT_SEEDS, MOST_CLIPS, SampleStream
 from dynapoint.training.distributed import Processes
+from dynapoint.training.sharding import check_sharding
 from dynapoint.training.train_config import TrainConfig
 
 
-def with_streams(config: TrainConfig, processes: Processes, *, evenly: bool = False) -> TrainConfig:
+def with_streams(
+    config: TrainConfig, processes: Processes, *, sharded: bool = False
+) -> TrainConfig:
     """The configuration with its number of streams, one for each process where none is said.
 
     Raises:
-        ConfigError: There are more processes than streams, they cannot be shared `evenly`, or the
-            run is so long that scenes would come again.
+        ConfigError: There are more processes than streams, the run cannot be `sharded` (which
+            wants as many streams for each process), or it is so long that scenes would come again.
     """
+    if sharded:
+        check_sharding(config, processes)
     streams = config.streams or processes.count
     if processes.count > streams:
         raise ConfigError(
             f"{processes.count} processes for a run of {streams} streams of samples: start "
             f"{streams} processes at most, or begin a run with more --streams"
         )
-    if evenly and streams % processes.count:
+    if sharded and streams % processes.count:
         raise ConfigError(
             f"{processes.count} processes cannot share {streams} streams of samples evenly, as "
             "--shard wants; start as many processes as divide the streams"

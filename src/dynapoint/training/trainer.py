@@ -23,7 +23,6 @@ from dynapoint.training.optimisers import (
     learning_rate_at,
 )
 from dynapoint.training.sharding import (
-    check_sharding,
     load_shared,
     load_shared_state,
     shard_module,
@@ -91,9 +90,7 @@ class Trainer:
         device: str = "cpu",
         sharded: bool = False,
     ) -> None:
-        if sharded:
-            check_sharding(config, processes)
-        config = with_streams(config, processes, evenly=sharded)
+        config = with_streams(config, processes, sharded=sharded)
         torch.manual_seed(config.seed)
         self.config = config
         self.folder = folder
