@@ -3,21 +3,21 @@
     python benchmarks/sharded_memory.py [RECIPE]
 
 What lasts (parameters, gradients, AdamW's two moments) is counted from the parts that each process
-of a pretended group gets from FSDP2; what a pass adds is followed by torch's memory tracker, with
-tensors that have shapes and no values, for one stream of each phase.
+of a pretended group gets from FSDP2; what a pass adds is followed by tensors that have shapes and
+no values, for one stream of each phase.
 """
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
 from torch import distributed, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed._tools.mem_tracker import MemTracker
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dynapoint.training.data_stream import image_size
 from dynapoint.training.distributed import Processes
@@ -103,40 +103,55 @@ def sample_of(config: TrainConfig, phase: Phase) -> TruthSample:
     )
 
 
-class FrozenToo(MemTracker):
-    """Torch's tracker, which asks for gradients of frozen parameters as well."""
+class Alive(TorchDispatchMode):
+    """Follows the memory of all tensors that operations make; every so often it sums what is left.
 
-    def _track_module_params_and_buffers(self, *arguments, **options):
-        with ExitStack() as stack:
-            for name in ("register_hook", "register_post_accumulate_grad_hook"):
-                plain = getattr(torch.Tensor, name)
-                stack.enter_context(patch.object(torch.Tensor, name, if_trained(plain)))
-            return super()._track_module_params_and_buffers(*arguments, **options)
+    Attributes:
+        peak: The most bytes that were there at once, but for peaks of less than `EVERY` operations.
+    """
+
+    EVERY = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._made: dict[StorageWeakRef, int] = {}
+        self._count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operation and note what it made."""
+        results = func(*args, **(kwargs or {}))
+        for each in tree_leaves(results):
+            if isinstance(each, torch.Tensor):
+                storage = each.untyped_storage()
+                self._made[StorageWeakRef(storage)] = storage.nbytes()
+        self._count += 1
+        if self._count % self.EVERY == 0:
+            self.now()
+        return results
+
+    def now(self) -> int:
+        """Bytes of what is still there."""
+        self._made = {ref: size for ref, size in self._made.items() if not ref.expired()}
+        found = sum(self._made.values())
+        self.peak = max(self.peak, found)
+        return found
 
 
-def if_trained(register: Callable[..., object]) -> Callable[..., object]:
-    """A function that registers hooks, of frozen tensors none."""
+def passing(config: TrainConfig, phase: Phase) -> tuple[int, int]:
+    """Bytes beside parameters: kept from the forward pass, and at the peak of both passes.
 
-    def registered(tensor: torch.Tensor, hook: Callable[..., object]) -> object:
-        trained = tensor if tensor.requires_grad else torch.zeros((), requires_grad=True)
-        return register(trained, hook)
-
-    return registered
-
-
-def peak(config: TrainConfig, phase: Phase) -> dict[str, int]:
-    """Bytes by kind at the peak of one pass, forward and backward, on one process."""
+    The second has the gradients as far as they are there by then.
+    """
     # What is left to chance has values, so that the mode ends before the pass.
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective = objective_of(config)
         sample = sample_of(config, phase)
-    tracker = FrozenToo()
-    tracker.track_external(objective, *vars(sample).values())
-    with tracker:
+    with Alive() as alive:
         parts = objective(sample, phase, torch.Generator().manual_seed(0))
+        kept = alive.now()
         parts.total.backward()
-    (found,) = tracker.get_tracker_snapshot("peak").values()
-    return {str(getattr(kind, "name", kind)): size for kind, size in found.items()}
+    return kept, alive.peak
 
 
 def main() -> None:
@@ -147,9 +162,12 @@ def main() -> None:
         numbers = (found.parameters, found.gradients, found.moments, found.total, found.gathered)
         print(f"{processes:9d}", *(f"{each / GIB:10.2f}" for each in numbers))
     for phase in dict.fromkeys(config.phases):
-        found_peak = peak(config, phase)
-        told = ", ".join(f"{kind} {size / GIB:.2f}" for kind, size in found_peak.items())
-        print(f"{phase.batch} samples of {phase.frames} frames: {told}", flush=True)
+        kept, peak = passing(config, phase)
+        print(
+            f"{phase.batch} samples of {phase.frames} frames: {kept / GIB:.2f} GiB are kept for "
+            f"the backward pass, {peak / GIB:.2f} GiB at the peak of both",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
