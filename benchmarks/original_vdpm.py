@@ -10,14 +10,19 @@ import io
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from dynapoint.models.vggt.key_maps import published_from_ours
 from dynapoint.models.vggt.published import PublishedNetwork
+
+_PATCH_EMBEDS = {1024: "dinov2_vitl14_reg", 384: "dinov2_vits14_reg"}
+"""What the official code calls the vision transformers of these widths."""
 
 
 class Original:
@@ -26,11 +31,13 @@ class Original:
     def __init__(self, folders: Sequence[Path], network: PublishedNetwork) -> None:
         config = network.config
         assert config.decoder is not None
-        model = _class_of(folders)
-        with torch.device("meta"):
-            self.model = model(
-                SimpleNamespace(model=SimpleNamespace(decoder_depth=config.decoder.depth))
-            )
+        module, width = _module_of(folders), config.aggregator.width
+        asked = SimpleNamespace(model=SimpleNamespace(decoder_depth=config.decoder.depth))
+        module.Aggregator = partial(module.Aggregator, patch_embed=_PATCH_EMBEDS[width])
+        # Its vision transformer reads numbers back that it has made, which meta tensors have not.
+        on_cpu = partial(torch.linspace, device="cpu")
+        with patch.object(torch, "linspace", on_cpu), torch.device("meta"):
+            self.model = module.VDPM(asked, embed_dim=width)
         weights = {published_from_ours(name): value for name, value in network.state_dict().items()}
         self.model.load_state_dict(weights, strict=True, assign=True)
         self.model.eval().requires_grad_(False)
@@ -65,8 +72,8 @@ class Original:
                 yield
 
 
-def _class_of(folders: Sequence[Path]) -> Any:
-    """`dpm.model.VDPM` of these folders; ends the program in one line where they do not hold it."""
+def _module_of(folders: Sequence[Path]) -> Any:
+    """`dpm.model` of these folders; ends the program in one line where they do not hold it."""
     for folder in folders:
         if not folder.is_dir():
             raise SystemExit(
@@ -74,11 +81,11 @@ def _class_of(folders: Sequence[Path]) -> Any:
             )
     sys.path[:0] = [str(folder.absolute()) for folder in folders]
     try:
-        from dpm.model import VDPM  # noqa: PLC0415
+        from dpm import model  # noqa: PLC0415
     except ImportError as error:
         raise SystemExit(
             f"--original {' '.join(map(str, folders))}: {error}; give the folder of github.com/"
             "eldar/vdpm, and behind it, unless they are installed, those that hold the packages "
             "vggt (github.com/facebookresearch/vggt) and einops"
         ) from None
-    return VDPM
+    return model

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynapoint.models.layers.compact import store_compactly
 from dynapoint.models.layers.compute import default_options
-from dynapoint.models.vggt.config import vdpm
+from dynapoint.models.vggt.config import PublishedConfig, vdpm
 from dynapoint.models.vggt.published import PublishedNetwork, TimedPointMaps
 from dynapoint.models.vggt.weights import load_published
 
@@ -159,6 +159,17 @@ def difference(theirs: object, ours: object) -> str:
     return ", ".join(said)
 
 
+def small() -> PublishedConfig:
+    """V-DPM with a smaller vision transformer, and of its width."""
+    whole = vdpm()
+    return replace(
+        whole,
+        name="vdpm-small",
+        patch_embed=replace(whole.patch_embed, depth=12, heads=6),
+        aggregator=replace(whole.aggregator, width=384),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, help="published checkpoint; random without one")
@@ -171,6 +182,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the blocks beforehand")
     parser.add_argument("--jobs", nargs="*", type=int, default=range(len(JOBS)))
     parser.add_argument("--original", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--small", action="store_true", help="of ViT-S's width, to try it out")
     parser.add_argument("--processor", action="store_true", help="the processor's seconds")
     arguments = parser.parse_args()
     device = arguments.device
@@ -179,11 +191,14 @@ def main() -> None:
     if arguments.weights:
         network = load_published(vdpm(), arguments.weights)
     else:
-        network = PublishedNetwork(vdpm())
+        network = PublishedNetwork(small() if arguments.small else vdpm())
     network = network.to(device).eval()
     original = Original(arguments.original, network) if arguments.original else None
     store_compactly(network.decoder, arguments.storage)
     options = default_options(device)
+    if original is not None and device == "cpu":
+        # What the official code computes in there.
+        options = replace(options, precision="float32")
     network.use(
         replace(
             options,
