@@ -47,13 +47,13 @@ def encode_as_the_original(network: PublishedNetwork, images: torch.Tensor) -> o
     forward = aggregator.forward
     layers = tuple(range(config.aggregator.depth))
 
-    def keep_all(patches, grid_hw, keep, **rest):
+    def keep_all(patches: torch.Tensor, grid_hw: tuple[int, int], keep: Any, **rest: Any) -> Any:
         kept = forward(patches, grid_hw, keep=layers, **rest)
         return replace(kept, layers=tuple(kept.layers[k] for k in keep))
 
     head = network._head
-    network._head = lambda part, levels, frames, hw, **rest: head(part, levels, [0], hw, **rest)
-    aggregator.forward = keep_all
+    one: Any = lambda part, levels, frames, hw, **rest: head(part, levels, [0], hw, **rest)  # noqa: E731
+    network._head, aggregator.forward = one, keep_all  # type: ignore[method-assign]
     try:
         return network.encode(images)
     finally:

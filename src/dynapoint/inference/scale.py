@@ -64,8 +64,10 @@ def told_scale(given: Any) -> tuple[ScaleSource, ScaleValue] | None:
     """
     if given == "metric":
         return "metric", METRIC_NETWORK
-    if given is None or (isinstance(given, tuple | list) and len(given) == 2):
-        return given
+    if given is None:
+        return None
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return given[0], given[1]
     raise ConfigError(
         f"scale_from is {given!r}; give (kind, value) with one of {', '.join(SCALE_SOURCES)}, or "
         "'metric' alone"
