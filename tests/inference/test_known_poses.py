@@ -108,10 +108,11 @@ def test_what_is_refused(given, message):
     ("text", "message"),
     [
         ("1 2 3\n", "1 lines of 3 numbers"),
-        ("0 1 2 3 0 0 0 0\n", "unit quaternions"),
+        ("0 1 2 3 0 0 0 1\n1 1 2 3 0 0 0 0\n", "line 1 of poses .* quaternion of length 0;"),
         ("0 1 2 nan 0 0 0 1\n", "all finite"),
         ("a b c d\n", "cannot be read"),
         ("", "0 lines"),
+        ("\x93", "cannot be read"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:loadtxt")

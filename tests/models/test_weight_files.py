@@ -165,9 +165,12 @@ def test_reconstruct_says_so_before_it_reads_anything(folder, tmp_path, capsys):
 def test_list(folder, capsys):
     place(folder / "vdpm.pt", bytes(2_500_000))
     assert cli.main(["models"]) == 0
-    nano, _, _, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
+    nano, _, _, small, base, metric, vdpm, vggt, *_ = capsys.readouterr().out.strip().split("\n\n")
     assert "nano-2 = nano: 6,367,813 parameters, 12.8 MB" in nano
     assert "Apache-2.0" in nano and str(ASSETS) in nano
+    assert "da3-small: 33,993,874 parameters, 137.2 MB" in small and "Apache-2.0" in small
+    assert "da3-base: 134,203,250 parameters, 541.5 MB" in base and "DA3-BASE" in base
+    assert "da3-metric: 334,171,394 parameters, 1.34 GB" in metric and "DA3METRIC-LARGE" in metric
     assert "1,661,508,918 parameters, 2.5 MB" in vdpm
     assert "unstated" in vdpm and "non-commercial" in vdpm and "VGGT-1B" in vdpm
     assert "huggingface.co/edgarsucar/vdpm" in vdpm and str(folder / "vdpm.pt") in vdpm
@@ -183,6 +186,13 @@ def test_nothing_is_fetched_without_consent(hub, folder, capsys):
     assert "`dynapoint models get vdpm --accept-license`" in printed.err
     assert len(printed.err.splitlines()) == 1
     assert hub.asked_from == [] and not folder.exists()
+
+
+def test_what_is_free_needs_no_consent(hub, folder, capsys):
+    assert cli.main(["models", "get", "da3-small"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("Apache-2.0") < printed.index("weights in") and "137.2 MB" in printed
+    assert (folder / "da3-small.safetensors").read_bytes() == CONTENT
 
 
 def test_download(hub, folder, capsys):

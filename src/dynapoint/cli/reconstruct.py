@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
+from dynapoint.cli.refusals import check_network, check_shared
 from dynapoint.cli.report import Report
-from dynapoint.cli.scale_option import is_of_network, with_file
+from dynapoint.cli.scale_option import with_file
 from dynapoint.errors import ConfigError, DynapointError
 from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
 from dynapoint.threads import VARIABLE, chosen_threads, settle
@@ -137,10 +138,10 @@ class Reconstruct:
         selection = self._selection()
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
 
-        self._check_model()
+        check_network(self)
         scenes = plan_scenes(self.inputs, self.output)
         if len(scenes) > 1:
-            self._check_shared(len(scenes))
+            check_shared(self, len(scenes))
         from dynapoint.inference.given import check_given  # noqa: PLC0415
 
         check_given(
@@ -167,35 +168,6 @@ class Reconstruct:
                 failures.append((scene.label, error))
         report.close(len(scenes), failures, self.model)
         return FAILED if failures else 0
-
-    def _check_shared(self, count: int) -> None:
-        """Refuse for several scenes what belongs to one."""
-        for name in ("times", "ignore_masks", "poses", "scale_from"):
-            shared = name == "scale_from" and is_of_network(self.scale_from)
-            if getattr(self, name) is not None and not shared:
-                option = name.replace("_", "-")
-                raise UsageError(f"--{option} belongs to one scene but {count} were given")
-
-    def _check_model(self) -> None:
-        """Refuse what the network of that name is known not to do; before it is loaded.
-
-        Raises:
-            ModelError: It is not for clips, is not here, or does not heed an option.
-        """
-        from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
-        from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
-
-        check_reconstructs(self.model)
-        require_weights(self.model, self.weights)
-        check_asked(
-            self.model,
-            self.weights,
-            reference=self.reference,
-            poses=self.poses is not None,
-            decoder_weights=self.decoder_weights,
-            precision=self.precision,
-            compile_blocks=self.compile,
-        )
 
     def _selection(self) -> "FrameSelection":
         """The frames asked for."""

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from dynapoint.data.frames import Frames
 from dynapoint.errors import InputError
+from dynapoint.inference.given_lengths import read_trajectory
 
 WANTED = (
     "world-from-camera matrices (pose, 4, 4) as an array or a .npy file, or lines of time x y z qx "
@@ -78,18 +79,18 @@ def read_poses(given: ArrayLike | Path | str) -> GivenPoses:
     path = Path(given)
     if not path.is_file():
         raise InputError(f"file of poses {path} does not exist or is a folder; give {WANTED}")
-    try:
-        if path.suffix.lower() == ".npy":
+    if path.suffix.lower() == ".npy":
+        try:
             values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-            return _of_matrices(values, f"{path}")
-        lines = np.loadtxt(path, dtype=np.float64, ndmin=2)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"file of poses {path} cannot be read; give {WANTED}") from error
-    length = np.linalg.norm(lines[:, 4:8], axis=1) if lines.shape[1] == 8 else np.zeros(0)
-    if not len(length) or not np.isfinite(lines).all() or not (length > 0.5).all():
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"file of poses {path} cannot be read; give {WANTED}") from error
+        return _of_matrices(values, f"{path}")
+    lines = read_trajectory(path)
+    length = np.linalg.norm(lines[:, 4:], axis=1)
+    if not (np.abs(length - 1) < _ORTHONORMAL).all():
         raise InputError(
-            f"file of poses {path} has {len(lines)} lines of {lines.shape[1]} numbers; give lines "
-            "of time x y z qx qy qz qw, all finite, of unit quaternions"
+            f"line {int(np.abs(length - 1).argmax())} of poses {path} has a quaternion of length "
+            f"{length[np.abs(length - 1).argmax()]:.3g}; give time x y z qx qy qz qw with unit ones"
         )
     matrices = np.tile(np.eye(4), (len(lines), 1, 1))
     matrices[:, :3, :3] = Rotation.from_quat(lines[:, 4:]).as_matrix()

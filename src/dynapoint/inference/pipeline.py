@@ -91,7 +91,6 @@ def reconstruct(
         InputError: The source, or a file given with it, cannot be used.
         ModelError: The network is unknown, or its weights or memory do not suffice.
     """
-    _check_model(model, device)
     given: dict[str, Any] = {"times_s": times_s, "ignore_masks": ignore_masks}
     given |= {"one_size": prepare != "published", "selection": selection_of(frames)}
     options: dict[str, Any] = {"prepare": prepare, "reference": reference, "refine": refine}
@@ -111,6 +110,7 @@ def _reconstruct(
     device: str | None,
 ) -> Reconstruction:
     """Load frames with what is given of them, and the network, and run it."""
+    _check_model(model, device)
     beside = {name: options[name] for name in ("intrinsics", "poses", "scale_from")}
     check_given(times_s=given["times_s"], ignore_masks=given["ignore_masks"], **beside)
     if isinstance(model, str):

@@ -225,16 +225,15 @@ def predict(
     """
     prepared = _prepared(frames, model, info, prepare, known)
     pixel_map, found = prepared.pixel_map, None
-    in_maps = None if known is None else pixel_map.map_from_image @ known.intrinsics
     one_lens = lens == "shared" and frames.sizes_hw is None
-    posed = known is not None and known.posed
     request = request_of(frames, pixel_map, known, info, reference=reference)
     encoded = _encode(model, prepared, replace(request, progress=progress))
-    answer = _cleaned(encoded, frames, pixel_map, in_maps, info.name, posed=posed)
+    answer = _cleaned(encoded, frames, pixel_map, known, info.name)
     if known is None:
         answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
         told: Any = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
+        posed = known is not None and known.posed
         told |= {"poses": answer.world_from_camera if posed else poses, "between": between}
         answer, pixel_map, found = agreeing_answer(answer, frames, pixel_map, **told)
     return Reconstruction(
@@ -286,10 +285,8 @@ def _cleaned(
     encoded: Any,
     frames: Frames,
     pixel_map: PixelMap,
-    known: Float64[np.ndarray, "frame 3 3"] | None,
+    known: KnownCameras | None,
     model_name: str,
-    *,
-    posed: bool,
 ) -> CleanedAnswer:
     """Cameras and own-time maps: finite, rigid, doubted where asked, for lenses that can be."""
     raw_points = _to_numpy(encoded.own_time.points)[0]
@@ -300,7 +297,9 @@ def _cleaned(
         )
     poses = clean_poses(_to_numpy(encoded.cameras.world_from_camera)[0])
     predicted = clean_intrinsics(_to_numpy(encoded.cameras.intrinsics)[0], pixel_map.map_hw)
-    map_intrinsics = predicted if known is None else known
+    map_intrinsics = predicted
+    if known is not None:
+        map_intrinsics = pixel_map.map_from_image @ known.intrinsics
     points, confidence = clean_own_time(
         raw_points,
         _to_numpy(encoded.own_time.confidence)[0],
@@ -314,8 +313,10 @@ def _cleaned(
         PlacedEncoding.of(encoded, frames.count),
         target_of_frame=torch.from_numpy(frames.target_of_frame),
     )
-    if known is not None and not posed:
-        poses, world_from_network = poses_of_known_cameras(points, confidence, known, poses)
+    if known is not None and not known.posed:
+        poses, world_from_network = poses_of_known_cameras(
+            points, confidence, map_intrinsics, poses
+        )
         placed = replace(placed, world_from_network=torch.from_numpy(world_from_network))
         points = placed.moved(points)
     return CleanedAnswer(

@@ -38,8 +38,8 @@ class ModelInfo:
             answer from their arrays alone.
         takes_reference: Whether it works in the camera of any frame that it is told.
         takes_intrinsics: Whether known intrinsics change its answers.
-        takes_queries: Whether it can be told whose time is asked for before it encodes.
         takes_poses: Whether known poses and intrinsics, both together, change its answers.
+        takes_queries: Whether it can be told whose time is asked for before it encodes.
         most_frames: How many frames it can encode together; None for any number.
         published_images: How its public code prepares images.
     """
@@ -50,8 +50,8 @@ class ModelInfo:
     source: ModelSource | None = None
     takes_reference: bool = False
     takes_intrinsics: bool = False
-    takes_queries: bool = False
     takes_poses: bool = False
+    takes_queries: bool = False
     most_frames: int | None = None
     published_images: PublishedImages = "vggt"
 
