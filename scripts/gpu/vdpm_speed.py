@@ -43,23 +43,21 @@ class Way:
 
 def encode_as_the_original(network: PublishedNetwork, images: torch.Tensor) -> object:
     """All layers are kept while the encoder runs, and no own-time maps are made."""
-    aggregator: Any = network.aggregator
-    patched: Any = network
-    config = network.config
+    aggregator, config = network.aggregator, network.config
     forward = aggregator.forward
     layers = tuple(range(config.aggregator.depth))
 
-    def keep_all(patches: Any, grid_hw: Any, keep: Any, **rest: Any) -> Any:
+    def keep_all(patches: torch.Tensor, grid_hw: tuple[int, int], keep: Any, **rest: Any) -> Any:
         kept = forward(patches, grid_hw, keep=layers, **rest)
         return replace(kept, layers=tuple(kept.layers[k] for k in keep))
 
     head = network._head
-    patched._head = lambda part, levels, frames, hw, **rest: head(part, levels, [0], hw, **rest)
-    aggregator.forward = keep_all
+    one: Any = lambda part, levels, frames, hw, **rest: head(part, levels, [0], hw, **rest)  # noqa: E731
+    network._head, aggregator.forward = one, keep_all  # type: ignore[method-assign]
     try:
         return network.encode(images)
     finally:
-        del aggregator.forward, patched._head
+        del aggregator.forward, network._head
 
 
 def _all(count: int) -> range:

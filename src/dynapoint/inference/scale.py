@@ -67,8 +67,7 @@ def told_scale(given: Any) -> tuple[ScaleSource, ScaleValue] | None:
     if given is None:
         return None
     if isinstance(given, tuple | list) and len(given) == 2:
-        kind, value = given
-        return kind, value
+        return given[0], given[1]
     raise ConfigError(
         f"scale_from is {given!r}; give (kind, value) with one of {', '.join(SCALE_SOURCES)}, or "
         "'metric' alone"
