@@ -21,8 +21,8 @@ GRID_SIDE = 128
 
 # Errors of depth are looked at in patches of so many of the grid's longer side, the size of things.
 _PATCHES = 10
-# Where depths err by more from frame to frame (logarithm) nothing is said to move: at .1, by what was
-# measured, eight frames apart as much is lost on some clips as is gained on others.
+# Where depths err by more from frame to frame (logarithm) nothing is said to move: at .1, by what
+# was measured, eight frames apart as much is lost on some clips as is gained on others.
 _TOO_NOISY = 0.12
 # A path of what stands still is sure from this weight on.
 _SURE = 0.5

@@ -137,7 +137,7 @@ def _ratios(
     """
     size = np.array(log_depth.shape[::-1])
     place = places - 0.5
-    inside: Bool[np.ndarray, " pixel"] = ((place >= -0.5) & (place <= size - 0.5)).all(axis=1)
+    inside = np.asarray(((place >= -0.5) & (place <= size - 0.5)).all(axis=1))
     place = np.clip(np.where(inside[:, None], place, 0.0), 0, size - 1)
     low = np.minimum(place.astype(np.int64), np.maximum(size - 2, 0))
     part = place - low
