@@ -338,7 +338,7 @@ def measure(case: Case, shares: list[float], tallies: dict[tuple[str, float], Ta
         print(f"{case.name}, {100 * share:.0f} %: {ratios} ({spent:.1f} s of one core)", flush=True)
 
 
-def draw(found: dict[str, dict[str, Any]], shares: list[float], path: Path) -> None:
+def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     """Motion ratio by noise, one panel for each set of clips."""
     import matplotlib  # noqa: PLC0415
 
@@ -346,8 +346,9 @@ def draw(found: dict[str, dict[str, Any]], shares: list[float], path: Path) -> N
     from matplotlib import pyplot  # noqa: PLC0415
 
     figure, axes = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 3.4), sharey=True)
-    per_cent = [100 * share for share in shares]
     for axis, (title, of_set) in zip(np.atleast_1d(axes), found.items(), strict=True):
+        shares = sorted(float(share) for share in of_set["step"])
+        per_cent = [100 * share for share in shares]
         for apart, colour in (("2", "tab:blue"), ("8", "tab:orange")):
             values = [of_set["step"][str(share)][apart][0] for share in shares]
             axis.plot(per_cent, values, "o-", color=colour, label=f"{apart} frames apart", ms=4)
@@ -393,7 +394,7 @@ def main() -> None:
         if options.output:
             options.output.write_text(json.dumps(found, indent=1))
     if options.plot:
-        draw(found, shares, options.plot)
+        draw(found, options.plot)
 
 
 if __name__ == "__main__":

@@ -137,14 +137,16 @@ def _ratios(
     """
     size = np.array(log_depth.shape[::-1])
     place = places - 0.5
-    inside = np.all((place >= -0.5) & (place <= size - 0.5), axis=1)
+    inside = np.asarray(((place >= -0.5) & (place <= size - 0.5)).all(axis=1))
     place = np.clip(np.where(inside[:, None], place, 0.0), 0, size - 1)
     low = np.minimum(place.astype(np.int64), np.maximum(size - 2, 0))
     part = place - low
     right, down = (np.minimum(low[:, axis] + 1, size[axis] - 1) for axis in (0, 1))
     corners = [(row, column) for row in (low[:, 1], down) for column in (low[:, 0], right)]
     around = np.stack([log_depth[corner] for corner in corners]) - log_near
-    good = inside & np.all(np.stack([usable[corner] for corner in corners]) > 0, axis=0)
+    good: Bool[np.ndarray, " pixel"] = inside & (
+        np.stack([usable[corner] for corner in corners]) > 0
+    ).all(axis=0)
     x, y = part[:, 0], part[:, 1]
     mean = (1 - y) * ((1 - x) * around[0] + x * around[1])
     mean += y * ((1 - x) * around[2] + x * around[3])
