@@ -328,6 +328,7 @@ def test_other_commands_pass_their_options_on(tmp_path, monkeypatch, capsys):
     assert calls[0] == ((Path("o"),), synth)
     train = dict(recipe="smoke", output=Path("d"), changes={"steps": 5}, start_from=Path("w.pt"))
     train |= dict(resume=False, data={}, bench=None, real=(), device=None, max_seconds=None)
+    train |= dict(shard=False)
     assert calls[1] == ((), train)
     assert calls[2][0][:3] == (Path("clips"), ("nano", "vdpm"), Path("scores.json"))
     weights = (Path("a.safetensors"), Path("b.pt"))
