@@ -107,6 +107,8 @@ def test_processes_end_with_the_one_they_work_for(words, tmp_path, ended_by, cod
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and all that it begins.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as run:
         first = unfinished_folder(output) / "windows" / "00000"
         until = time.monotonic() + 120
