@@ -51,7 +51,7 @@ class FlowedMaps:
         frames = sorted(asked)
         own_task = replace(task, maps=tuple((k, k) for k in frames), track_xy=(), moving=False)
         own = self._inner.answer(replace(question, task=own_task))
-        looked_up = _LookedUp(question, _Own(frames=frames, answer=own))
+        looked_up = _LookedUp(question, frames)
         answer = replace(own, points=None, confidence=None, swapped_points=None)
         if own.points is None:
             return answer
@@ -69,24 +69,17 @@ class FlowedMaps:
         return answer
 
 
-class _Own:
-    """Own-time maps of some of the frames shown."""
-
-    def __init__(self, *, frames: list[int], answer: Answer) -> None:
-        self.answer = answer
-        self._row = {frame: row for row, frame in enumerate(frames)}
-
-    def row(self, frame: int) -> int:
-        """Where the map of a frame stands."""
-        return self._row[frame]
-
-
 class _LookedUp:
-    """Places of pixels in other frames, and what other frames' maps have there."""
+    """Places of pixels in other frames, and what other frames' maps have there.
 
-    def __init__(self, question: Question, own: _Own) -> None:
+    Own-time maps, in any one camera, are those of `frames`, in this order.
+    """
+
+    def __init__(self, question: Question, frames: list[int]) -> None:
         self._task: Task = question.task
-        self._own = own
+        self._row = {frame: row for row, frame in enumerate(frames)}
+        # The last two frames and the flow there and back: mostly both ways are asked for in turn.
+        self._last: tuple[tuple[int, int], tuple[FlowField, FlowField]] | None = None
         grey = np.stack([_grey(picture) for picture in question.images])
         self._meter = FlowMeter(pictures=grey, usable=np.ones(grey.shape, np.float32))
         self._xy = question.task.grid_xy(question.image_hw)
@@ -94,17 +87,17 @@ class _LookedUp:
     def maps(
         self, points: Float32[np.ndarray, "frame row column xyz=3"]
     ) -> Float32[np.ndarray, "map row column xyz=3"]:
-        """The task's maps, from own-time maps in any one camera."""
+        """The task's maps."""
         return np.stack([self._map(points, *each) for each in self._task.maps])
 
     def _map(
         self, points: Float32[np.ndarray, "frame row column xyz=3"], source: int, time: int
     ) -> Float32[np.ndarray, "row column xyz=3"]:
-        stays = points[self._own.row(source)]
+        stays = points[self._row[source]]
         if source == time or not self._meter.possible:
             return stays
         place, sure = _followed(self._flow(source, time), self._xy)
-        there = self._at(points[self._own.row(time)], place)
+        there = self._at(points[self._row[time]], place)
         known = sure & np.isfinite(there).all(axis=-1)
         return np.where(known[..., None], there, stays)
 
@@ -117,7 +110,7 @@ class _LookedUp:
         """
         place = np.array(self._task.track_xy, np.float64)
         seen = np.ones(len(place), bool)
-        tracks = [self._at(points[self._own.row(0)], place)]
+        tracks = [self._at(points[self._row[0]], place)]
         visible = [seen]
         for frame in range(1, len(self._task.frames)):
             if self._meter.possible:
@@ -126,14 +119,18 @@ class _LookedUp:
                 place = np.where(seen[:, None], further, place)
             else:
                 seen = np.zeros_like(seen)
-            there = self._at(points[self._own.row(frame)], place)
+            there = self._at(points[self._row[frame]], place)
             known = seen & np.isfinite(there).all(axis=-1)
             tracks.append(np.where(known[:, None], there, tracks[-1]))
             visible.append(seen)
         return np.stack(tracks), np.stack(visible)
 
     def _flow(self, source: int, target: int) -> FlowField:
-        return self._meter.measure([PairToMeasure(first=source, second=target)])[0][0]
+        first, second = pair = min(source, target), max(source, target)
+        if self._last is None or self._last[0] != pair:
+            measured = self._meter.measure([PairToMeasure(first=first, second=second)])
+            self._last = pair, measured[0]
+        return self._last[1][source > target]
 
     def _at(
         self,

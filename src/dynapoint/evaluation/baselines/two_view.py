@@ -15,6 +15,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from dynapoint.evaluation.methods.method import Method, MethodInfo, Question
+from dynapoint.evaluation.methods.trivial import guessed_lens
 from dynapoint.evaluation.protocols.task import Answer
 from dynapoint.refinement.shared_features import distinct_matches, features_in
 
@@ -55,7 +56,7 @@ class TwoViewGeometry:
             return Answer()
         images, lens = question.images, question.intrinsics
         if lens is None:
-            lens = np.tile(_guess(question.image_hw), (len(images), 1, 1))
+            lens = np.tile(guessed_lens(question.image_hw), (len(images), 1, 1))
         return Answer(world_from_camera=chained_poses(images, lens), intrinsics=lens)
 
 
@@ -217,9 +218,3 @@ def _normal(
 ) -> Float64[np.ndarray, "match xy=2"]:
     rays = np.concatenate([xy, np.ones((len(xy), 1))], axis=1) @ np.linalg.inv(intrinsics).T
     return np.ascontiguousarray(rays[:, :2] / rays[:, 2:])
-
-
-def _guess(image_hw: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
-    height, width = image_hw
-    focal = float(max(height, width))
-    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])

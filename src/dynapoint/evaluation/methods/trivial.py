@@ -24,7 +24,7 @@ class FlatScene:
         task = question.task
         lenses = question.intrinsics
         if lenses is None:
-            lenses = np.tile(_guessed_lens(question.image_hw), (len(task.frames), 1, 1))
+            lenses = np.tile(guessed_lens(question.image_hw), (len(task.frames), 1, 1))
         grid_xy = task.grid_xy(question.image_hw)
         planes = [_plane(grid_xy, lens) for lens in lenses]
         grid, count = grid_xy.shape[:2], len(task.frames)
@@ -108,7 +108,8 @@ def _place(maps: tuple[tuple[int, int], ...], wanted: tuple[int, int]) -> int | 
     return maps.index(wanted) if wanted in maps else None
 
 
-def _guessed_lens(image_hw: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
+def guessed_lens(image_hw: tuple[int, int]) -> Float64[np.ndarray, "3 3"]:
+    """A lens whose focal length is the longer side of the picture, in its middle."""
     height, width = image_hw
     focal = float(max(height, width))
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
