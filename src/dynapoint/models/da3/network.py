@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dynapoint.errors import ShapeError
-from dynapoint.geometry.rigid import invert_rigid
+from dynapoint.geometry.pinhole import pixel_centres, unproject
+from dynapoint.geometry.rigid import invert_rigid, transform_points
 from dynapoint.geometry.similarity import (
     fit_similarity,
     fit_similarity_robustly,
@@ -38,6 +38,7 @@ from dynapoint.models.layers.blocks import Block, compile_block
 from dynapoint.models.layers.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.layers.pose_encoding import camera_from_world
 from dynapoint.models.layers.precision import at_least_float32
+from dynapoint.models.layers.tokens import check_sides
 from dynapoint.models.network import Network
 from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.types import Cameras, PointMaps
@@ -147,13 +148,7 @@ class Da3Parts(Network):
         Raises:
             ShapeError: Sides do not fit the patches.
         """
-        height, width = images.shape[-2:]
-        patch = self.patch_size
-        if height % patch or width % patch or min(height, width) < patch:
-            raise ShapeError(
-                f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
-                "images first"
-            )
+        check_sides(_hw(images), self.patch_size)
         with autocast(images.device, self.options.precision):
             return self.backbone(images, known, normalise=normalise)
 
@@ -291,17 +286,10 @@ def placed_pixels(
     world_from_camera: Float[Tensor, "batch view 4 4"],
 ) -> Float[Tensor, "batch view height width xyz=3"]:
     """Pixel centres at their depths, in the world."""
-    height, width = depth.shape[2:]
-    x = torch.arange(width, dtype=depth.dtype, device=depth.device) + 0.5
-    y = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None] + 0.5
-    focal_x, focal_y, centre_x, centre_y = (
-        intrinsics[..., row, column, None, None] for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
-    )
-    seen = torch.stack(
-        [(x - centre_x) / focal_x * depth, (y - centre_y) / focal_y * depth, depth], dim=-1
-    )
-    rotation = world_from_camera[..., None, :3, :3]
-    return seen @ rotation.transpose(-1, -2) + world_from_camera[..., None, None, :3, 3]
+    image_hw = _hw(depth)
+    xy = pixel_centres(image_hw, dtype=depth.dtype, device=depth.device).flatten(0, 1)
+    seen = unproject(xy.expand(*depth.shape[:2], -1, -1), depth.flatten(2), intrinsics)
+    return transform_points(world_from_camera, seen).unflatten(2, image_hw)
 
 
 class Da3Metric(Da3Parts):

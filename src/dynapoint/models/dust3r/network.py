@@ -26,6 +26,7 @@ from dynapoint.models.layers.blocks import Block, compile_block, run_block
 from dynapoint.models.layers.compute import ComputeOptions, autocast, in_parts, joined
 from dynapoint.models.layers.dino import PatchProjection
 from dynapoint.models.layers.precision import at_least_float32
+from dynapoint.models.layers.tokens import check_sides
 from dynapoint.models.network import Network
 from dynapoint.models.protocol import ModelInfo, PairMaps
 
@@ -127,12 +128,7 @@ class DpmNetwork(Network):
             ShapeError: Sides do not fit the patches.
         """
         height, width = images.shape[-2:]
-        patch = self.patch_size
-        if height % patch or width % patch or min(height, width) < patch:
-            raise ShapeError(
-                f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
-                "images first"
-            )
+        check_sides((height, width), self.patch_size)
         grid_hw = self._grid((height, width))
         at_once = max(1, self.options.decoder_tokens_at_once // (grid_hw[0] * grid_hw[1]))
         parts = in_parts(

@@ -1,11 +1,11 @@
-"""Where the special tokens of a frame sit among its tokens."""
+"""How images become tokens: which sizes fit, and where a frame's special tokens sit."""
 
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from dynapoint.errors import ConfigError
+from dynapoint.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +40,17 @@ class TokenLayout:
     ) -> Float[Tensor, "*batch patch width"]:
         """The patch tokens alone."""
         return tokens[..., self.patch_start :, :]
+
+
+def check_sides(image_hw: tuple[int, int], patch: int) -> None:
+    """Refuse images that are not of whole patches.
+
+    Raises:
+        ShapeError: They are not.
+    """
+    height, width = image_hw
+    if height % patch or width % patch or min(height, width) < patch:
+        raise ShapeError(
+            f"image sides must be multiples of {patch}, got {height} × {width}; resize the images "
+            "first"
+        )

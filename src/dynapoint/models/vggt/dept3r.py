@@ -22,6 +22,7 @@ from dynapoint.models.layers.compute import autocast
 from dynapoint.models.layers.dpt_head import DptHead, inverse_log
 from dynapoint.models.layers.pose_encoding import intrinsics_px
 from dynapoint.models.layers.query_embedding import QueryEmbedding
+from dynapoint.models.layers.tokens import check_sides
 from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig
 from dynapoint.models.vggt.parts import DepthMaps, VggtParts, point_maps, poses
@@ -101,7 +102,7 @@ class Dept3rNetwork(VggtParts):
         request.check(self.info, images.shape[1])
         batch, frames, _, height, width = images.shape
         image_hw = (height, width)
-        self._check_sides(height, width)
+        check_sides((height, width), self.patch_size)
         queries = request.queries
         time = 0 if queries is None else None
         if queries is None:

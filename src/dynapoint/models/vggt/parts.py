@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynapoint.errors import ShapeError
 from dynapoint.models.layers.aggregator import Aggregator
 from dynapoint.models.layers.blocks import Block, ConditionalBlock, compile_block
 from dynapoint.models.layers.camera_head import CameraHead
@@ -89,15 +88,6 @@ class VggtParts(Network):
     def image_side(self) -> int:
         """The longer image side that the network works best at, in pixels."""
         return self.config.image_side
-
-    def _check_sides(self, height: int, width: int) -> None:
-        """Raise ShapeError where image sides do not fit the patches."""
-        patch = self.patch_size
-        if height % patch or width % patch or min(height, width) < patch:
-            raise ShapeError(
-                f"image sides must be multiples of {patch}, got {height} × {width}; resize the "
-                "images first"
-            )
 
     def _patches(
         self, images: Float[Tensor, "batch frame rgb=3 height width"]

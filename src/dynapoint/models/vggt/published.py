@@ -20,6 +20,7 @@ from dynapoint.geometry.rigid import invert_rigid
 from dynapoint.models.layers.compute import autocast, in_parts, joined
 from dynapoint.models.layers.dpt_head import DptHead
 from dynapoint.models.layers.pose_encoding import intrinsics_px
+from dynapoint.models.layers.tokens import check_sides
 from dynapoint.models.protocol import PLAIN, EncodeRequest, ModelInfo
 from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.level_decoder import LevelDecoder
@@ -107,7 +108,7 @@ class PublishedNetwork(VggtParts):
         request.check(self.info, images.shape[1])
         reference = request.reference
         frames, _, height, width = images.shape[1:]
-        self._check_sides(height, width)
+        check_sides((height, width), self.patch_size)
         if not 0 <= reference < frames:
             raise ShapeError(f"reference is {reference} but the frames are 0 to {frames - 1}")
         with autocast(images.device, self.options.precision):
