@@ -16,10 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Bool, Int32
 from PIL import Image
 
-from dynapoint.data.images import image_size
 from dynapoint.datasets.card import DatasetCard
 from dynapoint.datasets.files import (
     damaged,
@@ -27,8 +26,8 @@ from dynapoint.datasets.files import (
     need_file,
     need_folder,
     need_pictures,
-    read_picture,
 )
+from dynapoint.datasets.listed_pictures import ListedPictures
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.errors import InputError
 
@@ -73,7 +72,7 @@ def _listed_names(root: Path, year: str, part: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class DavisSequence(TruthSequence):
+class DavisSequence(ListedPictures):
     """A sequence, whose pictures are listed when it is first asked for one."""
 
     dataset = "davis"
@@ -86,20 +85,6 @@ class DavisSequence(TruthSequence):
     def _pictures(self) -> list[Path]:
         pictures = listed(self.root / _PICTURES / self.name, "*.jpg", _LAYOUT)
         return need_pictures(pictures, self.root / _MASKS / self.name)
-
-    @cached_property
-    def frame_count(self) -> int:  # type: ignore[override]
-        """How many frames have a picture."""
-        return len(self._pictures)
-
-    @cached_property
-    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
-        """Height and width of the pictures."""
-        return image_size(self._pictures[0])
-
-    def image(self, frame: int) -> UInt8[np.ndarray, "height width rgb=3"]:
-        """The picture."""
-        return read_picture(self._pictures[frame])
 
     def moving(self, frame: int) -> Bool[np.ndarray, "height width"]:
         """Where an object is marked."""

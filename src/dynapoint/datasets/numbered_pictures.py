@@ -6,17 +6,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from dynapoint.data.images import image_size
-from dynapoint.datasets.files import damaged, numbered, read_picture
-from dynapoint.datasets.sequence import TruthSequence
+from dynapoint.datasets.files import damaged, numbered
+from dynapoint.datasets.listed_pictures import ListedPictures
 from dynapoint.errors import InputError
 
 
-class NumberedPictures(TruthSequence):
-    """A sequence of which nothing is read before it is asked for.
-
-    So what is missing in one sequence is said when that one is read, and does not hide the others.
-    """
+class NumberedPictures(ListedPictures):
+    """A sequence whose pictures are numbered without a gap, and of one size."""
 
     def __init__(
         self,
@@ -40,22 +36,10 @@ class NumberedPictures(TruthSequence):
     def _pictures(self) -> list[Path]:
         return numbered(self._folder, self._picture, self._first, self._layout)
 
-    # Attributes of the interface that are looked for when they are asked for.
-    @cached_property
-    def frame_count(self) -> int:  # type: ignore[override]
-        """How many frames have a picture."""
-        return len(self._pictures)
-
-    @cached_property
-    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
-        """Height and width of the pictures."""
-        return image_size(self._pictures[0])
-
     def image(self, frame: int) -> UInt8[np.ndarray, "height width rgb=3"]:
         """The picture in sRGB."""
-        path = self._pictures[frame]
-        picture = read_picture(path)
-        self._check_size(path, picture)
+        picture = super().image(frame)
+        self._check_size(self._pictures[frame], picture)
         return picture
 
     def _number(self, frame: int) -> int:

@@ -36,6 +36,7 @@ from dynapoint.datasets.files import (
     read_picture,
     read_png16,
 )
+from dynapoint.datasets.listed_pictures import ListedPictures
 from dynapoint.datasets.sequence import Holds, TruthSequence
 from dynapoint.datasets.told_folders import FRAMES_FILE, ToldFolder, ToldFrame, read_told
 from dynapoint.errors import InputError
@@ -66,7 +67,7 @@ def _sequence(folder: Path) -> TruthSequence | None:
     return None
 
 
-class MaskedPictures(TruthSequence):
+class MaskedPictures(ListedPictures):
     """Pictures with masks of what moves, and nothing of geometry."""
 
     dataset = "real-folders"
@@ -78,20 +79,6 @@ class MaskedPictures(TruthSequence):
     @cached_property
     def _pictures(self) -> list[Path]:
         return need_pictures(images_in_folder(self.folder), self.folder / "masks")
-
-    @cached_property
-    def frame_count(self) -> int:  # type: ignore[override]
-        """How many frames have a picture."""
-        return len(self._pictures)
-
-    @cached_property
-    def image_hw(self) -> tuple[int, int]:  # type: ignore[override]
-        """Height and width of the pictures."""
-        return image_size(self._pictures[0])
-
-    def image(self, frame: int) -> UInt8[np.ndarray, "height width rgb=3"]:
-        """The picture."""
-        return read_picture(self._pictures[frame])
 
     def moving(self, frame: int) -> Bool[np.ndarray, "height width"]:
         """Where the frame's mask is above 0."""
