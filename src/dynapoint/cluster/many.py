@@ -1,7 +1,7 @@
 """`reconstruct_many`: from many clips to scenes, on this machine or on a cluster."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dynapoint.cluster.on_ray import ClusterOptions
     from dynapoint.inference.lens import LensRule
     from dynapoint.inference.prepare import Preparation
-    from dynapoint.models.protocol import PointMapModel
 
 # Stores answer slowly and many at once.
 _ASKED_AT_ONCE = 16
@@ -34,7 +33,7 @@ def reconstruct_many(
     sources: "str | PathLike[str] | Clip | Sequence[str | PathLike[str] | Clip]",
     *,
     output: "str | PathLike[str]",
-    model: "str | PointMapModel" = "nano",
+    model: str = "nano",
     weights: Path | str | None = None,
     frames: "int | Literal['all'] | FrameSelection" = 24,
     device: str | None = None,
@@ -68,7 +67,7 @@ def reconstruct_many(
             tags; or .txt with a source in each line), a folder of videos, a glob pattern, a video,
             an address (s3://, gs://, https://), a `Clip`; or a sequence of these.
         output: The folder, or an address, where the scenes go.
-        model: The name of a network; without a cluster also a network that `load_model` returned.
+        model: The name of a network, which every worker loads once.
         weights: A weights file to use in place of the network's own.
         frames: At most so many evenly spaced ones of each clip, "all", or a `FrameSelection`.
         device: Where the network computes; None takes a GPU if there is one.
@@ -98,9 +97,8 @@ def reconstruct_many(
         ModelError: The network is unknown, or its weights are not here.
         OutputError: `output` is a scene, or its index cannot be read.
     """
-    given = not isinstance(model, str)
     options = SceneOptions(
-        model="nano" if given else str(model),
+        model=model,
         weights=None if weights is None else Path(weights),
         device=device,
         precision=precision,
@@ -115,8 +113,6 @@ def reconstruct_many(
         lean=lean,
         overwrite=overwrite,
     )
-    if given and cluster is not None:
-        raise ConfigError("workers of a cluster load the network themselves; give its name")
     if cluster is None and (workers, gpus_per_worker, threads) != (None, None, None):
         raise ConfigError("workers, gpus_per_worker and threads belong to a cluster; give cluster")
     job = Job(
@@ -124,7 +120,6 @@ def reconstruct_many(
         output=fspath(output),
         options=options,
         cluster=_cluster(cluster, workers, gpus_per_worker, threads),
-        load_model=(lambda: model) if given else None,  # type: ignore[arg-type,return-value]
     )
     return job.run(progress=progress)
 
@@ -148,14 +143,12 @@ class Job:
     Attributes:
         output: The folder of all scenes, or its address.
         cluster: Where; None is here.
-        load_model: Gives the network where it is loaded already.
     """
 
     clips: Sequence[Clip]
     output: str
     options: SceneOptions
     cluster: "ClusterOptions | None" = None
-    load_model: "Callable[[], PointMapModel] | None" = None
 
     @property
     def index(self) -> str:
@@ -170,8 +163,7 @@ class Job:
         """
         self.output = places.local(self.output)
         check_installed()
-        if self.load_model is None:
-            self.options.check_model()
+        self.options.check_model()
         self.options.check_given()
         if places.is_address(self.output):
             places.check_writable(self.output)
@@ -209,7 +201,7 @@ class Job:
 
             yield from make_on_ray(waiting, self.options, self.cluster)
             return
-        load_model = self.load_model or ModelLoader(self.options)
+        load_model = ModelLoader(self.options)
         for task in waiting:
             # In a context of its own, where no bar is shown whose stages it would go into.
             yield Context().run(make_clip, task, self.options, load_model)

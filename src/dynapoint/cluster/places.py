@@ -218,12 +218,12 @@ def check_writable(address: str) -> None:
     Raises:
         ConfigError: It is so.
     """
-    file_system(address)
     kind = address.partition("://")[0].lower()
     if kind in _READ_ONLY:
         raise ConfigError(
             f"{address} cannot be written to: {kind} is for reading; give a folder, s3:// or gs://"
         )
+    file_system(address)
 
 
 def put_whole(file: Path, address: str) -> None:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from dynapoint.data.images import images_in_folder
 from dynapoint.errors import DynapointError
@@ -36,7 +36,7 @@ def identity_of(sources: Sequence[Path]) -> str | None:
         return None
 
 
-def identity_of_streams(files: Iterable[tuple[BinaryIO, int]]) -> str:
+def identity_of_streams(files: Iterable[tuple[Any, int]]) -> str:
     """The same of open files with their sizes in bytes, each of which is closed.
 
     Raises:
@@ -49,7 +49,7 @@ def identity_of_streams(files: Iterable[tuple[BinaryIO, int]]) -> str:
     return found.hexdigest()
 
 
-def _ends(stream: BinaryIO, size: int) -> bytes:
+def _ends(stream: Any, size: int) -> bytes:
     """The hash of a file's size, its first bytes and its last."""
     found = hashlib.sha256(str(size).encode())
     found.update(stream.read(_END_BYTES))

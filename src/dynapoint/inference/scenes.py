@@ -108,7 +108,8 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         readable((path.resolve().name if path.is_dir() else path.stem) or "scene") for path in paths
     ]
     folders = [readable(path.resolve().parent.name) for path in paths]
-    if len(set(stems)) == 1 and len(set(folders)) == len(folders) and all(folders):
+    alike = len(paths) > 1 and len(set(stems)) == 1
+    if alike and len(set(folders)) == len(folders) and all(folders):
         return folders
     pairs = Counter(stem for stem, _ in set(zip(stems, folders, strict=True)))
     recurring = {stem for stem, count in pairs.items() if count > 1}
