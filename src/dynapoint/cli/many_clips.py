@@ -46,16 +46,27 @@ def run_many(
     scenes: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     skipped = 0
-    for result in job.run(progress=True):
-        told = _plain(result)
-        (scenes if result.failure is None else failures).append(told)
-        skipped += result.skipped
-        if result.failure is not None:
-            complain(f"dynapoint: {result.label}: {result.failure}")
-        if as_lines:
-            print_json(told, one_line=True)
-        elif not as_json and result.failure is None and not result.skipped:
-            say(_line(result))
+    results = job.run(progress=True)
+    try:
+        for result in results:
+            told = _plain(result)
+            (scenes if result.failure is None else failures).append(told)
+            skipped += result.skipped
+            if result.failure is not None:
+                complain(f"dynapoint: {result.label}: {result.failure}")
+            if as_lines:
+                print_json(told, one_line=True)
+            elif not as_json and result.failure is None and not result.skipped:
+                say(_line(result))
+    except KeyboardInterrupt:
+        complain(
+            f"dynapoint: interrupted; {len(scenes)} scenes are saved, and the same command goes on "
+            "from there"
+        )
+        raise
+    finally:
+        # Ends workers and writes the index.
+        results.close()
     if as_json:
         print_json(
             {"model": options.model, "index": job.index, "scenes": scenes, "failed": failures}

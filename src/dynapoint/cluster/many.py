@@ -1,7 +1,7 @@
 """`reconstruct_many`: from many clips to scenes, on this machine or on a cluster."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ class Job:
         """Where the index of results is."""
         return places.joined(places.local(self.output), INDEX_FILE)
 
-    def run(self, *, progress: bool) -> Iterator[ClipResult]:
+    def run(self, *, progress: bool) -> Generator[ClipResult, None, None]:
         """Check all that can be checked at once, and give an iterator that makes the scenes.
 
         Raises:
@@ -174,7 +174,7 @@ class Job:
 
     def _results(
         self, tasks: Sequence[Task], index: Index, *, progress: bool
-    ) -> Iterator[ClipResult]:
+    ) -> Generator[ClipResult, None, None]:
         """What becomes of each clip, as it is known."""
         with shown(progress, name="clips", total=len(tasks)) as bar:
             so_far = _SoFar(bar, len(tasks))
