@@ -14,6 +14,7 @@ from dynapoint.cluster import one_clip
 from dynapoint.errors import ConfigError, InputError, OutputError
 from dynapoint.models import catalog
 from fake_model import FakeModel
+from folders import ROOT
 from video_files import write_video
 
 
@@ -240,3 +241,15 @@ def test_options_that_make_no_sense_for_many_are_refused(videos, tmp_path, capsy
     assert "belong to --cluster" in capsys.readouterr().err
     assert cli.main([*words, "--times", "t.txt"]) == 2
     assert "--times belongs to one scene" in capsys.readouterr().err
+
+
+def test_the_documented_queries_of_the_index(videos, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("duckdb")
+    sources = [dynapoint.Clip(source=str(videos / "a.mp4"), tags="dock"), videos / "b.mp4"]
+    made(sources, tmp_path / "scenes")
+    text = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    block = next(each for each in text.split("```") if "import duckdb" in each)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.partition("\n")[2], "scale.md", "exec"), {})
+    said = capfd.readouterr().out
+    assert "dock" in said and "b.mp4" in said and "a.mp4" not in said

@@ -135,3 +135,18 @@ def test_an_interrupted_command_goes_on_where_it_stopped(videos, alone, tmp_path
     assert second.stdout.splitlines()[-1].startswith("  3.mp4: ")
     assert scenes(output) == scenes(alone)
     shutil.rmtree(output)
+
+
+def test_the_documented_step_of_a_pipeline(videos, nodes, tmp_path, monkeypatch):
+    sources = [str(videos / f"{number}.mp4") for number in (0, 1)]
+    (tmp_path / "clips.csv").write_text("\n".join(["source", *sources]))
+    text = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    block = next(each for each in text.split("```") if "map_batches" in each and "class " in each)
+    block = block.partition("\n")[2].replace('"clips.csv"', repr(str(tmp_path / "clips.csv")))
+    names = {"__name__": "documents"}
+    exec(block.replace('"poses")\n', f"{str(tmp_path / 'poses')!r})\n"), names)
+    rows = ray.data.read_parquet(str(tmp_path / "poses")).take_all()
+    poses = {row["source"]: row["poses"] for row in rows}
+    for source in sources:
+        want = dynapoint.reconstruct(source).world_from_camera
+        assert poses[source].tolist() == want.tolist()

@@ -7,14 +7,14 @@ from contextvars import Context
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from dynapoint.cluster import places
 from dynapoint.cluster.clip_list import Clip, Task, clips_of, plan_tasks
 from dynapoint.cluster.index import INDEX_FILE, Index, check_installed
 from dynapoint.cluster.one_clip import already_there, failed, make_clip
 from dynapoint.cluster.result import ClipResult
-from dynapoint.data.selection import FrameSelection, selection_of
+from dynapoint.data.selection import DEFAULT_FRAMES, FrameSelection, selection_of
 from dynapoint.errors import ConfigError, DynapointError, OutputError
 from dynapoint.inference.making import ModelLoader, SceneOptions
 from dynapoint.progress import Scope, advance, shown
@@ -22,36 +22,51 @@ from dynapoint.results.on_disk.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from dynapoint.cluster.on_ray import ClusterOptions
-    from dynapoint.inference.lens import LensRule
-    from dynapoint.inference.prepare import Preparation
 
 # Stores answer slowly and many at once.
 _ASKED_AT_ONCE = 16
+
+
+class ManyOptions(TypedDict, total=False):
+    """How all scenes of `reconstruct_many` are made, as `reconstruct` and `load_model` have it.
+
+    Attributes:
+        model: The name of a network, which every worker loads once.
+        weights: A weights file to use in place of the network's own.
+        frames: At most so many of each clip, "all", or a `FrameSelection`.
+        intrinsics: A file, or "fx,fy,cx,cy", for all clips that the list does not give their own.
+        lean: Write scenes small: without the network and what it keeps of the clip.
+        overwrite: Replace scenes that are there.
+    """
+
+    model: str
+    weights: Path | str | None
+    device: str | None
+    precision: Literal["float32", "bfloat16"] | None
+    decoder_weights: Literal["float32", "bfloat16", "int8"]
+    compile_blocks: bool
+    frames: "int | Literal['all'] | FrameSelection"
+    intrinsics: str | Path | None
+    prepare: Literal["default", "published"]
+    reference: int
+    lens: Literal["shared", "per-frame"]
+    refine: bool | None
+    window: int | None
+    overlap: int | None
+    lean: bool
+    overwrite: bool
 
 
 def reconstruct_many(
     sources: "str | PathLike[str] | Clip | Sequence[str | PathLike[str] | Clip]",
     *,
     output: "str | PathLike[str]",
-    model: str = "nano",
-    weights: Path | str | None = None,
-    frames: "int | Literal['all'] | FrameSelection" = 24,
-    device: str | None = None,
-    precision: Literal["float32", "bfloat16"] | None = None,
-    intrinsics: str | Path | None = None,
-    prepare: "Preparation" = "default",
-    reference: int = 0,
-    lens: "LensRule" = "shared",
-    refine: bool | None = None,
-    window: int | None = None,
-    overlap: int | None = None,
-    lean: bool = False,
-    overwrite: bool = False,
     cluster: str | None = None,
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     threads: int | None = None,
     progress: bool = False,
+    **options: "Unpack[ManyOptions]",
 ) -> Iterator[ClipResult]:
     """Turn many clips into a scene each, `output`/NAME.4d, and give results as they finish.
 
@@ -60,33 +75,22 @@ def reconstruct_many(
 
     A clip that fails does not stop the others. Scenes that are there already are passed over, so
     that the same call goes on where an earlier one stopped. `output`/index.parquet has a row for
-    each clip. What is not explained here is as `reconstruct` has it.
+    each clip.
 
     Args:
         sources: A list (.csv or .parquet with the columns source, start, end, intrinsics, output,
             tags; or .txt with a source in each line), a folder of videos, a glob pattern, a video,
             an address (s3://, gs://, https://), a `Clip`; or a sequence of these.
         output: The folder, or an address, where the scenes go.
-        model: The name of a network, which every worker loads once.
-        weights: A weights file to use in place of the network's own.
-        frames: At most so many evenly spaced ones of each clip, "all", or a `FrameSelection`.
-        device: Where the network computes; None takes a GPU if there is one.
-        precision: Of the large networks' blocks, as for `load_model`.
-        intrinsics: A file, or "fx,fy,cx,cy", for all clips that the list does not give their own.
-        prepare: How frames are resized for the network.
-        reference: The frame in whose camera `vdpm` and `vggt` compute.
-        lens: "shared" fits one lens to all frames of one size; "per-frame" is for a zoom.
-        refine: Refine answers by matches between the pictures; None does so for small networks.
-        window: More frames are predicted in windows of so many.
-        overlap: How many frames of a window the next one sees again.
-        lean: Write scenes small: without the network and what it keeps of the clip.
-        overwrite: Replace scenes that are there.
         cluster: None computes here, one clip after another. "auto" takes the Ray cluster that runs
             here, or else starts workers on this machine; or the address of a cluster.
         workers: How many; None is as many as the cluster has room for.
         gpus_per_worker: A share of a GPU, e.g. 0.5; None is one where the cluster has GPUs.
         threads: Cores that each worker gets; None is one.
         progress: Show a progress bar on standard error.
+        options: How scenes are made, named and meant as for `reconstruct` and `load_model`: model,
+            weights, device, precision, decoder_weights, compile_blocks, frames, intrinsics (as
+            text), prepare, reference, lens, refine, window, overlap; and lean, overwrite.
 
     Returns:
         An iterator of `ClipResult`, in the order in which clips finish.
@@ -97,31 +101,31 @@ def reconstruct_many(
         ModelError: The network is unknown, or its weights are not here.
         OutputError: `output` is a scene, or its index cannot be read.
     """
-    options = SceneOptions(
-        model=model,
-        weights=None if weights is None else Path(weights),
-        device=device,
-        precision=precision,
-        selection=selection_of(frames),
-        intrinsics=None if intrinsics is None else fspath(intrinsics),
-        prepare=prepare,
-        reference=reference,
-        lens=lens,
-        refine=refine,
-        window=window,
-        overlap=overlap,
-        lean=lean,
-        overwrite=overwrite,
-    )
     if cluster is None and (workers, gpus_per_worker, threads) != (None, None, None):
         raise ConfigError("workers, gpus_per_worker and threads belong to a cluster; give cluster")
+    chosen = _cluster(cluster, workers, gpus_per_worker, threads)
     job = Job(
-        clips=clips_of(sources),
-        output=fspath(output),
-        options=options,
-        cluster=_cluster(cluster, workers, gpus_per_worker, threads),
+        clips=clips_of(sources), output=fspath(output), options=_options(options), cluster=chosen
     )
     return job.run(progress=progress)
+
+
+def _options(given: "ManyOptions") -> SceneOptions:
+    """What was given as all scenes are made with it.
+
+    Raises:
+        TypeError: There is no such option.
+    """
+    unknown = sorted(given.keys() - ManyOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"reconstruct_many has no option {unknown[0]!r}")
+    told: dict[str, Any] = {**given, "selection": selection_of(given.get("frames", DEFAULT_FRAMES))}
+    told.pop("frames", None)
+    if told.get("weights") is not None:
+        told["weights"] = Path(told["weights"])
+    if told.get("intrinsics") is not None:
+        told["intrinsics"] = fspath(told["intrinsics"])
+    return SceneOptions(**told)
 
 
 def _cluster(
