@@ -1,11 +1,16 @@
 """Many clips with Ray against the same cores without it: clips a second, CPU, memory, stages.
 
     python benchmarks/many_clips.py [--clips 40] [--cores 2] [--frames 6] [--source VIDEO]
+    python benchmarks/many_clips.py --forecast [--clips 5] [--frames 24] [--gpus 64]
 
 One video is reconstructed many times over under different names. Without Ray, so many processes of
 their own share the clips out; with it, as many workers. What counts is from the moment when all
 of them have finished their first clip; that the network is loaded, and Ray started, comes before.
 Beside the clock stands the CPU time of all processes, Ray's own included, for busy machines.
+
+The forecast measures each stage in CPU time of one thread, which is what it takes on an idle core,
+and reckons from that what 10,000 clips take on many GPUs. How fast a GPU runs the network is no
+measurement but counted arithmetic (`models.vggt.cost`) at an assumed rate.
 """
 
 import argparse
@@ -19,11 +24,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
+import cv2
 import pyarrow.parquet as pq
 
 import dynapoint
+from dynapoint import progress
+from dynapoint.models.vggt import cost
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -37,10 +47,16 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=DEMO)
     parser.add_argument("--no-refine", action="store_true")
     parser.add_argument("--only", choices=["without", "with"], default=None)
+    parser.add_argument("--forecast", action="store_true")
+    parser.add_argument("--gpus", type=int, default=64)
+    parser.add_argument("--gpu-rate", type=float, default=4e14, help="operations a second")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     # Neither is to wait for the other's files.
     with tempfile.TemporaryDirectory() as folder:
+        if options.forecast:
+            print(json.dumps(forecast(options, Path(folder) / "out"), indent=2))
+            return
         for mode in ("without", "with"):
             if options.only in (None, mode):
                 print(json.dumps({"ray": mode, **measured(options, mode, Path(folder) / mode)}))
@@ -109,6 +125,64 @@ def summary(rows: list[dict[str, Any]], began_s: float, watch: "Watch") -> dict[
         "memory_last_tenth_to_first": growth,
         "memory_bytes": max(row["memory_bytes"] for row in rows),
     }
+
+
+def forecast(options: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """Stages of a clip on a core, and 10,000 clips on many GPUs."""
+    # Stages are timed by this clock.
+    progress.time = SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic)
+    source = str(enlarged(options.source, output.parent / "large.mp4"))
+    clips = [dynapoint.Clip(source=source, output=str(n)) for n in range(options.clips)]
+    results = list(
+        dynapoint.reconstruct_many(clips, output=output, frames=options.frames, lean=True)
+    )
+    # The first one loads the network, and what is imported only then.
+    stages = {
+        name: statistics.median(each.stages[name] for each in results[1:])
+        for name in results[0].stages
+    }
+    scene = Path(results[-1].path)
+    size = sum(file.stat().st_size for file in scene.rglob("*") if file.is_file())
+    frames = results[-1].open().frames
+    on_gpu_s = cost.cost_of(frames.count, frames.image_hw).operations / options.gpu_rate
+    # While a clip is read the one before it is computed; what follows the network holds its turn.
+    # Tracks are the network's, and counted there.
+    beside = sum(stages[name] for name in ("contact sheet", "self-check", "write"))
+    rows = {}
+    for share in (1, 2, 4):
+        each_s = max(stages["read"], on_gpu_s + beside)
+        rate = options.gpus * min(share / each_s, 1 / on_gpu_s)
+        rows[f"{share} workers a GPU"] = {
+            "hours of 10,000 clips": 10_000 / rate / 3600,
+            "GPU busy": rate * on_gpu_s / options.gpus,
+            "cores of each GPU busy": rate * (stages["read"] + beside) / options.gpus,
+            "MB written a second": rate * size / 1e6,
+        }
+    core_s = sum(seconds for name, seconds in stages.items() if name != "load model")
+    return {
+        "frames": frames.count,
+        "image_hw": frames.image_hw,
+        "cpu_s_of_stages": stages,
+        "scene_mb": size / 1e6,
+        "nano: core hours of 10,000 clips": 10_000 * core_s / 3600,
+        "vdpm on a GPU, reckoned s": on_gpu_s,
+        "vdpm": rows,
+    }
+
+
+def enlarged(source: Path, target: Path, *, frames: int = 300) -> Path:
+    """A video of ten seconds in 1280 x 720 that shows another one there and back again."""
+    with av.open(str(source)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    there_and_back = [*shown, *shown[-2:0:-1]]
+    with av.open(str(target), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for number in range(frames):
+            picture = cv2.resize(there_and_back[number % len(there_and_back)], (1280, 720))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return target
 
 
 class Watch:

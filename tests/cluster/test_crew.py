@@ -14,6 +14,11 @@ from dynapoint.inference.making import SceneOptions
 from fake_ray import FakeRay
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(on_ray, "_PAUSE_S", 0.001)
+
+
 def tasks(count: int):
     clips = [Clip(source=f"/v/{number}.mp4") for number in range(count)]
     return plan_tasks(clips, "/out", FrameSelection())
@@ -118,6 +123,18 @@ def test_one_place_without_weights_does_not_end_the_run(monkeypatch, capsys):
 
     results(monkeypatch, FakeRay(work, ready=first_cannot))
     assert "a worker could not start: no weights here" in capsys.readouterr().err
+
+
+def test_places_where_workers_die_at_once_do_not_end_a_run_that_goes_on(monkeypatch):
+    calls = []
+
+    def all_but_the_first_die():
+        calls.append(1)
+        if len(calls) > 1:
+            raise SystemExit
+        return "fake:1"
+
+    results(monkeypatch, FakeRay(work, ready=all_but_the_first_die), 30)
 
 
 def test_a_node_that_is_gone_is_counted_no_more(monkeypatch):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,7 @@ from video_files import write_video
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-OPTIONS = dict(frames=3, refine=False)
+OPTIONS: Any = dict(frames=3, refine=False)
 CLIPS = 10
 
 
@@ -112,7 +113,7 @@ def test_a_node_that_is_killed_costs_nothing(videos, alone, nodes, cluster, tmp_
     assert sum(each.skipped for each in again) == CLIPS - 1
 
 
-def test_an_interrupted_command_goes_on_where_it_stopped(videos, alone, tmp_path):
+def test_an_interrupted_command_goes_on_where_it_stopped(videos, alone, nodes, tmp_path):
     output = tmp_path / "out"
     words = ["reconstruct", str(videos), "-o", str(output), "--frames", "3", "--no-refine"]
     command = [sys.executable, "-m", "dynapoint", *words, "--cluster", "auto", "--workers", "1"]

@@ -28,8 +28,10 @@ ATTEMPTS = 3
 
 # So often one looks for what the cluster has room for, and says that nothing has started.
 _LOOK_S, _STILL_NOTHING_S = 5.0, 60.0
-# More workers than these, each in its first moments, do not die by chance.
+# More workers than these, each in its first moments, do not die by chance. After each death there is
+# a pause, twice as long as the one before.
 _DEAD_AT_START = 5
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 # Room for what workers are told and say; scenes do not go through Ray.
 _STORE_BYTES = 100 * 1024 * 1024
 
@@ -109,7 +111,7 @@ class _Crew:
         self._ray = ray
         self._cluster, self._options = cluster, options
         self._workers: list[_Worker] = []
-        self._next_look_s = 0.0
+        self._next_look_s, self._next_start_s = 0.0, 0.0
         self._dead_at_start = 0
         self._target = 1
         self._last_ready_s = time.monotonic()
@@ -139,7 +141,7 @@ class _Crew:
         wanted = min(self._target, waiting + sum(bool(each.hands) for each in self._workers))
         for worker in starting[: max(0, len(self._workers) - max(1, wanted))]:
             self._remove(worker)
-        while len(self._workers) < wanted:
+        while len(self._workers) < wanted and now_s >= self._next_start_s:
             self._workers.append(self._start_one())
 
     def _start_one(self) -> _Worker:
@@ -169,6 +171,9 @@ class _Crew:
         """What came within a second; clips of workers that died wait again, before the others."""
         owners = {ref: worker for worker in self._workers for ref in worker.hands}
         owners |= {each.starting: each for each in self._workers if not each.ready}
+        if not owners:
+            time.sleep(_PAUSE_S)
+            return
         done, _ = self._ray.wait(list(owners), num_returns=1, timeout=1.0)
         for ref in done:
             worker = owners[ref]
@@ -213,7 +218,12 @@ class _Crew:
             hopeless: Whether its place will never do; others may.
         """
         self._dead_at_start += 1
-        if self._dead_at_start >= _DEAD_AT_START or (hopeless and not self._workers):
+        # A machine that is gone takes workers until it is missed.
+        pause_s = min(_PAUSE_S * 2**self._dead_at_start, _LONGEST_PAUSE_S)
+        self._next_start_s = time.monotonic() + pause_s
+        if not any(worker.ready for worker in self._workers) and (
+            self._dead_at_start >= _DEAD_AT_START or (hopeless and not self._workers)
+        ):
             raise error
         complain(f"dynapoint: a worker could not start: {error}")
 
