@@ -28,8 +28,8 @@ ATTEMPTS = 3
 
 # So often one looks for what the cluster has room for, and says that nothing has started.
 _LOOK_S, _STILL_NOTHING_S = 5.0, 60.0
-# More workers than these, each in its first moments, do not die by chance. After each death there is
-# a pause, twice as long as the one before.
+# More workers than these, each in its first moments, do not die by chance. After each death there
+# is a pause, twice as long as the one before.
 _DEAD_AT_START = 5
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 # Room for what workers are told and say; scenes do not go through Ray.

@@ -171,7 +171,7 @@ def _plan(task: Task, sources: tuple[str, ...], output: Path, *, check: bool = F
     """The plan of a clip whose files are here; unless they are to be checked, they may be missing.
 
     Raises:
-        InputError: A file is missing, or a pattern stands for several scenes.
+        InputError: A file is missing.
     """
     try:
         found = [path for source in sources for path in expand_pattern(Path(source))]
