@@ -1,6 +1,7 @@
 """Ray itself: the same bytes as without it, workers and nodes killed, a run broken off."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -45,14 +46,20 @@ def alone(videos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def cluster():
     """A head without cores, for this process, and two nodes with a core each."""
+    # Other processes, such as the command's, are let in by a token made for these tests alone.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = dict(os.environ)
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **token}
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     ray.init(address=found.address, log_to_driver=False, logging_level="error")
     yield found
     ray.shutdown()
     found.shutdown()
+    for name in token:
+        os.environ.pop(name)
+    os.environ |= before
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def test_an_interrupted_command_goes_on_where_it_stopped(videos, alone, nodes, t
     environment.pop("RAY_ADDRESS", None)
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
-    while not list(output.glob("*.4d")) and time.monotonic() < deadline:
+    while not list(output.glob("*.4d")) and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=120) == 130

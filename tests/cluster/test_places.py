@@ -1,6 +1,9 @@
 """Files elsewhere, in fsspec's memory: scenes there whole or not at all."""
 
 import itertools
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -141,3 +144,30 @@ def test_half_a_scene_is_none(memory, tmp_path, scene):
     (tmp_path / "small").mkdir()
     assert places.scene_at(f"{memory}/a.4d", tmp_path / "small") is None
     assert places.scene_at(f"{memory}/none.4d", Path(tmp_path)) is None
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a folder that a server of this machine shows."""
+    pytest.importorskip("aiohttp")
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    (folder / "a b.mp4").write_bytes(b"video" * 40_000)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_address[1]}"
+        found.shutdown()
+
+
+def test_files_come_from_servers(server, tmp_path):
+    file = places.fetch(f"{server}/a%20b.mp4?key=1", tmp_path / "here")
+    assert file.name == "a b.mp4" and file.read_bytes() == b"video" * 40_000
+    with pytest.raises(InputError, match="it is not there"):
+        places.fetch(f"{server}/none.mp4", tmp_path / "here")
+    # This server gives whole files only; others give the ends.
+    assert places.identity_at((f"{server}/a%20b.mp4",)) in (None, identity_of([file]))

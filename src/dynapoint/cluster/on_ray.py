@@ -202,7 +202,8 @@ class _Crew:
             self._lost_at_start(
                 ModelError(
                     f"workers end while they load the network ({_line(error)}); give them more "
-                    "memory, or start fewer (--workers)"
+                    "memory, start fewer (--workers), or tell this process the cluster's token "
+                    "(RAY_AUTH_TOKEN)"
                 ),
                 hopeless=False,
             )
