@@ -17,6 +17,10 @@ import dynapoint
 from folders import ROOT
 from video_files import write_video
 
+# Other processes, such as the command's, are let in by a token made for these tests alone. Ray
+# reads it once, when it is imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
@@ -46,10 +50,6 @@ def alone(videos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def cluster():
     """A head without cores, for this process, and two nodes with a core each."""
-    # Other processes, such as the command's, are let in by a token made for these tests alone.
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = dict(os.environ)
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **token}
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -57,9 +57,6 @@ def cluster():
     yield found
     ray.shutdown()
     found.shutdown()
-    for name in token:
-        os.environ.pop(name)
-    os.environ |= before
 
 
 @pytest.fixture
