@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from ray.cluster_utils import Cluster
 
 import dynapoint
 
@@ -36,6 +35,9 @@ def main() -> None:
     # The command is let in by a token made for this cluster alone.
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **token}
+    # Ray reads the token once, when it is imported.
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
