@@ -24,7 +24,7 @@ import duckdb
 import dynapoint
 
 DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
-DAMAGED = (7, 70, 111)
+DAMAGED = (7, 17, 31)
 
 
 def main() -> None:
@@ -105,9 +105,9 @@ def _wait_for(running: Any, output: Path, count: int) -> None:
 def _a_worker(output: Path) -> int:
     """A process that has made a scene of the index."""
     index = output / "index.parquet"
-    row = duckdb.sql(f"select worker from '{index}' where frames is not null limit 1").fetchone()
-    assert row is not None
-    return int(row[0].rpartition(":")[2])
+    query = f"select worker from '{index}' where frames is not null order by finished_unix_s desc"
+    rows = duckdb.sql(f"{query} limit 1").fetchall()
+    return int(rows[0][0].rpartition(":")[2])
 
 
 if __name__ == "__main__":
