@@ -48,7 +48,7 @@ def main() -> None:
         began_s = time.monotonic()
         again = subprocess.run(command, check=False, capture_output=True, text=True)
         print(json.dumps({**first, "again_s": time.monotonic() - began_s}, indent=2))
-        said = json.loads(again.stdout)
+        said = _said(again.stdout)
         assert again.returncode == 1 and all(each["skipped"] for each in said["scenes"])
         index = Path(folder) / "out" / "index.parquet"
         query = "select count(*) as clips, count(failure) as failed, max(attempts) as attempts, "
@@ -82,7 +82,7 @@ def _first_run(
     _wait_for(running, output, options.clips // 3)
     before = len(list(output.glob("*.4d")))
     cluster.remove_node(nodes[0], allow_graceful=False)
-    said = json.loads(running.communicate()[0])
+    said = _said(running.communicate()[0])
     damaged = sorted(each["input"] for each in said["failed"])
     assert damaged == [f"{number:05d}.mp4" for number in DAMAGED], said["failed"]
     assert len(said["scenes"]) == options.clips - len(DAMAGED) and running.returncode == 1
@@ -94,6 +94,12 @@ def _first_run(
         "begun_again": sum(each["attempts"] > 1 for each in said["scenes"]),
         "first_run_s": time.monotonic() - began_s,
     }
+
+
+def _said(text: str) -> Any:
+    """The JSON object that the command printed, and nothing else beside it."""
+    assert text.startswith("{"), f"beside JSON there is {text[:300]!r}"
+    return json.loads(text)
 
 
 def _wait_for(running: Any, output: Path, count: int) -> None:
