@@ -1,6 +1,8 @@
 """`dynapoint reconstruct` of lists of clips, of files that lie elsewhere, and on clusters."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from dynapoint.cli.common import FAILED, print_json
@@ -47,17 +49,21 @@ def run_many(
     failures: list[dict[str, Any]] = []
     skipped = 0
     results = job.run(progress=True)
+    ours = sys.stdout
     try:
-        for result in results:
-            told = _plain(result)
-            (scenes if result.failure is None else failures).append(told)
-            skipped += result.skipped
-            if result.failure is not None:
-                complain(f"dynapoint: {result.label}: {result.failure}")
-            if as_lines:
-                print_json(told, one_line=True)
-            elif not as_json and result.failure is None and not result.skipped:
-                say(_line(result))
+        # Ray has a thread that prints what it thinks of workers that died, which is no JSON.
+        with redirect_stdout(sys.stderr):
+            for result in results:
+                told = _plain(result)
+                (scenes if result.failure is None else failures).append(told)
+                skipped += result.skipped
+                if result.failure is not None:
+                    complain(f"dynapoint: {result.label}: {result.failure}")
+                with redirect_stdout(ours):
+                    if as_lines:
+                        print_json(told, one_line=True)
+                    elif not as_json and result.failure is None and not result.skipped:
+                        say(_line(result))
     except KeyboardInterrupt:
         complain(
             f"dynapoint: interrupted; {len(scenes)} scenes are saved, and the same command goes on "
