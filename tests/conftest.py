@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ from dynapoint.models.nano.config import NetworkConfig, tiny
 from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.types import TruthSample
+
+# Without the extra `cluster` there is nothing of it to test.
+collect_ignore_glob = (
+    [] if all(map(find_spec, ("pyarrow", "fsspec", "aiohttp"))) else ["cluster/test_*.py"]
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from dynapoint.cluster.clip_list import Clip as Clip
+    from dynapoint.cluster.many import reconstruct_many as reconstruct_many
     from dynapoint.data.selection import FrameSelection as FrameSelection
     from dynapoint.errors import DynapointError as DynapointError
     from dynapoint.exports.one_call import export_scene as export
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from dynapoint.viewer.showing import show as view
 
 _LAZY = {
+    "Clip": ("dynapoint.cluster.clip_list", "Clip"),
     "DynapointError": ("dynapoint.errors", "DynapointError"),
     "FrameSelection": ("dynapoint.data.selection", "FrameSelection"),
     "Cameras": ("dynapoint.types", "Cameras"),
     "PointMaps": ("dynapoint.types", "PointMaps"),
     "reconstruct": ("dynapoint.inference.pipeline", "reconstruct"),
+    "reconstruct_many": ("dynapoint.cluster.many", "reconstruct_many"),
     "stream": ("dynapoint.inference.streaming", "stream"),
     "open": ("dynapoint.inference.opening", "open_scene"),
     "export": ("dynapoint.exports.one_call", "export_scene"),
@@ -37,6 +41,7 @@ _LAZY = {
 
 __all__ = [
     "Cameras",
+    "Clip",
     "DynapointError",
     "FrameSelection",
     "PointMaps",
@@ -46,6 +51,7 @@ __all__ = [
     "load_model",
     "open",
     "reconstruct",
+    "reconstruct_many",
     "stream",
     "view",
 ]

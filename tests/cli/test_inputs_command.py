@@ -295,4 +295,4 @@ def test_options_that_contradict_each_other_are_wrong_usage(tmp_path, options, c
 def test_what_belongs_to_one_scene_is_refused_for_many(tmp_path, capsys, option):
     videos = [write_video(tmp_path / f"{name}.mp4", frames=3) for name in "ab"]
     assert run(*videos, "-o", tmp_path / "out", *option.split(), "x") == 2
-    assert "belongs to one scene but 2 were given" in capsys.readouterr().err
+    assert "belongs to one scene, but 2 were given" in capsys.readouterr().err

@@ -32,6 +32,7 @@ RANKS = {
     "results": 7,
     "inference": 8,
     "exports": 8,
+    "cluster": 9,
     "viewer": 9,
     "evaluation": 9,
     "training": 10,

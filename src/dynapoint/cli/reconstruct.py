@@ -1,26 +1,23 @@
 """`dynapoint reconstruct`."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dynapoint.cli.common import FAILED, Flag, OutputOption, UsageError, optional, print_error
-from dynapoint.cli.refusals import check_network, check_shared
+from dynapoint.cli.common import FAILED, Flag, UsageError, optional, print_error
+from dynapoint.cli.refusals import check_shared
 from dynapoint.cli.report import Report
 from dynapoint.cli.scale_option import with_file
 from dynapoint.errors import ConfigError, DynapointError
-from dynapoint.progress import RECONSTRUCTING, SAVING, begin, shown
-from dynapoint.threads import VARIABLE, chosen_threads, settle
+from dynapoint.threads import VARIABLE
 
 if TYPE_CHECKING:
-    from dynapoint.data.frames import Frames
     from dynapoint.data.selection import FrameSelection
+    from dynapoint.inference.making import ModelLoader, SceneOptions
     from dynapoint.inference.scenes import ScenePlan
-    from dynapoint.models.protocol import PointMapModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +26,9 @@ class Reconstruct:
 
     Several image files, or a quoted glob pattern, are one scene; several videos or folders are one
     scene each, in OUT/NAME.4d. OUT/contact_sheet.png shows the result.
+
+    A list of clips (.csv, .parquet, .txt), a folder of videos and addresses (s3://, gs://,
+    https://) are a scene each in OUT/NAME.4d, and OUT/index.parquet says what became of them.
     """
 
     inputs: Annotated[
@@ -36,9 +36,9 @@ class Reconstruct:
         tyro.conf.Positional,
         tyro.conf.arg(name="input", metavar="INPUT...", help_behavior_hint="(required)"),
     ]
-    """Videos, folders, image files or glob patterns."""
-    output: OutputOption
-    """Folder to write."""
+    """Videos, folders, image files, glob patterns, lists of clips or addresses."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
+    """Folder to write, or its address."""
     model: str = "nano"
     """Name of the network."""
     frames: Annotated[str | None, optional("N|all")] = None
@@ -95,7 +95,7 @@ class Reconstruct:
     """Frame in whose camera vdpm and vggt compute; results are in frame 0's camera all the same."""
     threads: Annotated[int | None, optional("N")] = None
     """Compute with N threads, like DYNAPOINT_THREADS=N. By default: one thread for small networks,
-    else one for each free core."""
+    else one for each free core. With --cluster: cores of each worker, 1 by default."""
     device: Annotated[str | None, optional("DEVICE")] = None
     """Where to compute, e.g. cpu or cuda. The default is a GPU if there is one."""
     precision: Annotated[Literal["float32", "bfloat16"] | None, optional("{float32,bfloat16}")] = (
@@ -111,6 +111,15 @@ class Reconstruct:
     """For thousands of clips: a sixth as large. Leave the network, what it keeps of the clip and
     the small pictures out of the scene, which then answers for frame 0 and for frames at their own
     time alone; maps in fewer bits, frames as smaller JPEGs."""
+    cluster: Annotated[str | None, optional("auto|ADDRESS")] = None
+    """Make the scenes on a Ray cluster, all in OUT/NAME.4d: the one that runs here or else workers
+    on this machine (auto), or the one at ADDRESS. OUT has to be the same folder on all machines."""
+    workers: Annotated[int | None, optional("N")] = None
+    """With --cluster: how many clips are worked on at once. The default is as many as there is room
+    for."""
+    gpus_per_worker: Annotated[float | None, optional("SHARE")] = None
+    """With --cluster: what each worker gets of a GPU, e.g. 0.5. The default is one GPU where there
+    are any."""
     overwrite: Flag = False
     """Replace an existing scene (never anything else)."""
     json: Flag = False
@@ -135,33 +144,59 @@ class Reconstruct:
             return replace(self, scale_from=told, metric_weights=None).run()
         if self.threads is not None:
             os.environ[VARIABLE] = str(self.threads)
-        selection = self._selection()
+        options = self._options()
+        if self.cluster is None and (self.workers, self.gpus_per_worker) != (None, None):
+            raise UsageError("--workers and --gpus-per-worker belong to --cluster; add it")
+        from dynapoint.cli.many_clips import are_many  # noqa: PLC0415
+
+        if self.cluster is not None or are_many(self.inputs, self.output):
+            return self._run_many(options)
+        return self._run_here(options)
+
+    def _run_many(self, options: "SceneOptions") -> int:
+        """Reconstruct lists of clips, what lies elsewhere, and all that goes to a cluster."""
+        from dynapoint.cli.many_clips import run_many  # noqa: PLC0415
+
+        check_shared(self, "lists are many")
+        cluster = None
+        if self.cluster is not None:
+            from dynapoint.cluster.on_ray import ClusterOptions  # noqa: PLC0415
+
+            cluster = ClusterOptions(
+                address=self.cluster,
+                workers=self.workers,
+                gpus_per_worker=self.gpus_per_worker,
+                threads=self.threads,
+            )
+        return run_many(
+            self.inputs,
+            self.output,
+            options,
+            cluster,
+            as_json=self.json or self.json_full,
+            as_lines=self.json_lines,
+        )
+
+    def _run_here(self, options: "SceneOptions") -> int:
+        """Reconstruct clips of this machine one after another."""
+        from dynapoint.inference.making import ModelLoader  # noqa: PLC0415
         from dynapoint.inference.scenes import plan_scenes  # noqa: PLC0415
 
-        check_network(self)
-        scenes = plan_scenes(self.inputs, self.output)
+        options.check_model()
+        scenes = plan_scenes(self.inputs, Path(self.output))
         if len(scenes) > 1:
-            check_shared(self, len(scenes))
-        from dynapoint.inference.given import check_given  # noqa: PLC0415
-
-        check_given(
-            times_s=self.times,
-            ignore_masks=self.ignore_masks,
-            intrinsics=self.intrinsics,
-            poses=self.poses,
-            scale_from=self.scale_from,
-            weights=self.weights,
-        )
+            check_shared(self, f"{len(scenes)} were given")
+        options.check_given()
         failures: list[tuple[str, DynapointError]] = []
         report = Report(
             as_json=self.json or self.json_full, as_lines=self.json_lines, full=self.json_full
         )
         waiting = self._waiting(scenes, failures, report)
-        loader = _ModelLoader(self)
+        loader = ModelLoader(options)
         for number, scene in enumerate(waiting, 1):
             which = f"clip {number} of {len(waiting)}: " if len(scenes) > 1 else ""
             try:
-                self._run_scene(scene, selection, loader, report, name=which + scene.label)
+                self._run_scene(scene, options, loader, report, name=which + scene.label)
             except DynapointError as error:
                 print_error(error, scene.label if len(scenes) > 1 else None)
                 report.failed(scene.label, error)
@@ -188,6 +223,33 @@ class Reconstruct:
             )
         except ConfigError as error:
             raise UsageError(str(error)) from error
+
+    def _options(self) -> "SceneOptions":
+        """How scenes are made."""
+        from dynapoint.inference.making import SceneOptions  # noqa: PLC0415
+
+        return SceneOptions(
+            model=self.model,
+            weights=self.weights,
+            device=self.device,
+            precision=self.precision,
+            decoder_weights=self.decoder_weights,
+            compile_blocks=self.compile,
+            selection=self._selection(),
+            times=self.times,
+            ignore_masks=self.ignore_masks,
+            intrinsics=self.intrinsics,
+            poses=self.poses,
+            lens=self.lens,
+            scale_from=self.scale_from,
+            refine=True if self.refine else False if self.no_refine else None,
+            window=self.window,
+            overlap=self.overlap,
+            prepare=self.prepare,
+            reference=self.reference,
+            lean=self.lean,
+            overwrite=self.overwrite,
+        )
 
     def _waiting(
         self,
@@ -230,130 +292,16 @@ class Reconstruct:
     def _run_scene(
         self,
         scene: "ScenePlan",
-        selection: "FrameSelection",
-        load_model: "Callable[[], PointMapModel]",
+        options: "SceneOptions",
+        loader: "ModelLoader",
         report: Report,
         *,
         name: str,
     ) -> None:
         """Reconstruct one scene and say how long each stage took."""
-        from dynapoint.cli.long_clip import (  # noqa: PLC0415
-            Asked,
-            clip_in_windows,
-            write_long_scene,
+        from dynapoint.inference.making import make_scene  # noqa: PLC0415
+
+        made = make_scene(
+            scene, options, loader, lambda words: report.note(scene, words), name=name
         )
-        from dynapoint.inference.given import refuse_poses  # noqa: PLC0415
-        from dynapoint.models.cards import will_refine  # noqa: PLC0415
-
-        refine = True if self.refine else False if self.no_refine else None
-        from dynapoint.inference.long import STAGES  # noqa: PLC0415
-
-        asked = Asked.of(self)
-        clip = clip_in_windows(asked, scene, selection)
-        if clip is not None:
-            refuse_poses(self.poses)
-        with shown(name=name, plan=(*(STAGES if clip else RECONSTRUCTING), *SAVING)) as work:
-            begin("read")
-            if clip is not None:
-                frames = write_long_scene(asked, scene, clip, load_model, report, refine=refine)
-            else:
-                frames = self._write_scene(
-                    scene,
-                    selection,
-                    load_model,
-                    report,
-                    refine=refine,
-                    refines=will_refine(self.model, refine),
-                )
-                _say_what_is_left(scene, report)
-        report.written(scene, frames, work.seconds)
-
-    def _write_scene(
-        self,
-        scene: "ScenePlan",
-        selection: "FrameSelection",
-        load_model: "Callable[[], PointMapModel]",
-        report: Report,
-        *,
-        refine: bool | None,
-        refines: bool,
-    ) -> "Frames":
-        """Reconstruct a scene in one pass and write it; returns its frames."""
-        from dynapoint.data.between import load_between  # noqa: PLC0415
-        from dynapoint.data.frames import load_frames  # noqa: PLC0415
-        from dynapoint.data.small_pictures import SmallPictures  # noqa: PLC0415
-        from dynapoint.inference.given import check_with_frames  # noqa: PLC0415
-
-        small = SmallPictures() if refines else None
-        source = scene.given
-        frames = load_frames(
-            source,
-            selection,
-            one_size=self.prepare != "published",
-            times_s=self.times,
-            ignore_masks=self.ignore_masks,
-            small=small,
-        )
-        told: dict[str, Any] = {"intrinsics": self.intrinsics, "poses": self.poses}
-        told |= {"scale_from": self.scale_from}
-        check_with_frames(frames, reference=self.reference, **told)
-        begin("load model")
-        from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415
-        from dynapoint.models.layers.compute import is_small  # noqa: PLC0415
-        from dynapoint.results.on_disk.output_folder import whole_folder  # noqa: PLC0415
-        from dynapoint.results.on_disk.saving import write_all  # noqa: PLC0415
-
-        model = load_model()
-        settle(chosen_threads(small=is_small(model)))
-        if frames.note:
-            report.note(scene, frames.note)
-        with whole_folder(scene.output, overwrite=self.overwrite) as folder:
-            rec = reconstruct_frames(
-                frames,
-                model,
-                model_name=self.model,
-                prepare=self.prepare,
-                reference=self.reference,
-                **told,
-                lens=self.lens,
-                refine=refine,
-                between=lambda: load_between(source, frames, small),
-            )
-            write_all(rec, folder, lean=self.lean)
-        return frames
-
-
-def _say_what_is_left(scene: "ScenePlan", report: Report) -> None:
-    """Of a scene that was written in one pass, the unfinished windows that lie beside it."""
-    from dynapoint.inference.long.work_folder import unfinished_folder  # noqa: PLC0415
-
-    left = unfinished_folder(scene.output)
-    if left.is_dir():
-        report.note(
-            scene,
-            f"{left} holds windows of an unfinished run, which its command with --overwrite goes "
-            "on with; delete it if nobody wants them",
-        )
-
-
-class _ModelLoader:
-    """Loads the network when it is first needed, so that a bad input fails before torch loads."""
-
-    def __init__(self, command: Reconstruct) -> None:
-        self._command = command
-        self._model: PointMapModel | None = None
-
-    def __call__(self) -> "PointMapModel":
-        if self._model is None:
-            from dynapoint.models.catalog import load_model  # noqa: PLC0415
-
-            command = self._command
-            self._model = load_model(
-                command.model,
-                weights=command.weights,
-                device=command.device,
-                precision=command.precision,
-                decoder_weights=command.decoder_weights,
-                compile_blocks=command.compile,
-            )
-        return self._model
+        report.written(scene, made.frames, made.seconds)

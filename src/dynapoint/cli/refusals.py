@@ -6,32 +6,18 @@ from dynapoint.cli.common import UsageError
 from dynapoint.cli.scale_option import is_of_network
 
 
-def check_network(command: Any) -> None:
-    """Refuse what the network of that name is known not to do; before it is loaded.
+def check_shared(command: Any, found: str) -> None:
+    """Refuse for several scenes what belongs to one.
+
+    Args:
+        command: `reconstruct` with its options.
+        found: What was given in place of one scene.
 
     Raises:
-        ModelError: It is not for clips, is not here, or does not heed an option.
+        UsageError: An option of one scene was given.
     """
-    from dynapoint.models.cards import check_asked, check_reconstructs  # noqa: PLC0415
-    from dynapoint.models.weight_files import require_weights  # noqa: PLC0415
-
-    check_reconstructs(command.model)
-    require_weights(command.model, command.weights)
-    check_asked(
-        command.model,
-        command.weights,
-        reference=command.reference,
-        poses=command.poses is not None,
-        decoder_weights=command.decoder_weights,
-        precision=command.precision,
-        compile_blocks=command.compile,
-    )
-
-
-def check_shared(command: Any, count: int) -> None:
-    """Refuse for several scenes what belongs to one; raises UsageError."""
     for name in ("times", "ignore_masks", "poses", "scale_from"):
         shared = name == "scale_from" and is_of_network(command.scale_from)
         if getattr(command, name) is not None and not shared:
             option = name.replace("_", "-")
-            raise UsageError(f"--{option} belongs to one scene but {count} were given")
+            raise UsageError(f"--{option} belongs to one scene, but {found}")

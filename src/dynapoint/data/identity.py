@@ -5,9 +5,10 @@ of files do not.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dynapoint.data.images import images_in_folder
 from dynapoint.errors import DynapointError
@@ -24,23 +25,35 @@ def identity_of(sources: Sequence[Path]) -> str | None:
     Returns:
         64 hexadecimal digits; None where a file cannot be read.
     """
-    found = hashlib.sha256()
+    files = (
+        file
+        for source in sources
+        for file in (images_in_folder(source) if source.is_dir() else [source])
+    )
     try:
-        for source in sources:
-            for file in images_in_folder(source) if source.is_dir() else [source]:
-                found.update(_ends(file))
+        return identity_of_streams((file.open("rb"), file.stat().st_size) for file in files)
     except (OSError, DynapointError):
         return None
+
+
+def identity_of_streams(files: Iterable[tuple[Any, int]]) -> str:
+    """The same of open files with their sizes in bytes, each of which is closed.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    found = hashlib.sha256()
+    for stream, size in files:
+        with stream:
+            found.update(_ends(stream, size))
     return found.hexdigest()
 
 
-def _ends(file: Path) -> bytes:
+def _ends(stream: Any, size: int) -> bytes:
     """The hash of a file's size, its first bytes and its last."""
-    size = file.stat().st_size
     found = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
+    found.update(stream.read(_END_BYTES))
+    with suppress(OSError):
+        stream.seek(max(_END_BYTES, size - _END_BYTES))
         found.update(stream.read(_END_BYTES))
-        with suppress(OSError):
-            stream.seek(max(_END_BYTES, size - _END_BYTES))
-            found.update(stream.read(_END_BYTES))
     return found.digest()

@@ -1,6 +1,7 @@
 """Deciding which of the inputs on a command line belong to one scene, and where each scene goes."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def plan_scenes(inputs: Sequence[str], output: Path) -> list[ScenePlan]:
         return [ScenePlan(source=tuple(paths), label=label, output=output)]
     return [
         ScenePlan(source=(path,), label=label, output=output / f"{name}{SCENE_SUFFIX}")
-        for path, name, label in zip(paths, _distinct_names(paths), _labels(paths), strict=True)
+        for path, name, label in zip(paths, distinct_names(paths), labels(paths), strict=True)
     ]
 
 
@@ -96,7 +97,7 @@ def other_clip(plan: ScenePlan) -> OutputError:
     )
 
 
-def _distinct_names(paths: Sequence[Path]) -> list[str]:
+def distinct_names(paths: Sequence[Path]) -> list[str]:
     """A name for each path: its own, with that of its folder where names recur.
 
     Where all have one name (`a/images b/images`) it says nothing, and the folder's takes its place.
@@ -107,9 +108,11 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
         readable((path.resolve().name if path.is_dir() else path.stem) or "scene") for path in paths
     ]
     folders = [readable(path.resolve().parent.name) for path in paths]
-    if len(set(stems)) == 1 and len(set(folders)) == len(folders) and all(folders):
+    alike = len(paths) > 1 and len(set(stems)) == 1
+    if alike and len(set(folders)) == len(folders) and all(folders):
         return folders
-    recurring = {stem for stem in stems if len(_folders_of(stem, stems, folders)) > 1}
+    pairs = Counter(stem for stem, _ in set(zip(stems, folders, strict=True)))
+    recurring = {stem for stem, count in pairs.items() if count > 1}
     taken: set[str] = set()
     names = []
     for stem, folder in zip(stems, folders, strict=True):
@@ -123,15 +126,11 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _folders_of(stem: str, stems: Sequence[str], folders: Sequence[str]) -> set[str]:
-    """The folders in which a name is found."""
-    return {folder for other, folder in zip(stems, folders, strict=True) if other == stem}
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
+def labels(paths: Sequence[Path]) -> list[str]:
     """What to call each path: its name, with its folder's where names recur."""
     names = [readable(path.name) for path in paths]
+    counts = Counter(names)
     return [
-        f"{readable(path.resolve().parent.name)}/{name}" if names.count(name) > 1 else name
+        f"{readable(path.resolve().parent.name)}/{name}" if counts[name] > 1 else name
         for path, name in zip(paths, names, strict=True)
     ]

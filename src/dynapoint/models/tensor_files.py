@@ -1,6 +1,7 @@
 """Files of tensors that others may have written: bare or wrapped state dicts, read safely."""
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,8 +87,31 @@ def write_safetensors(
     """Write a safetensors file of any name atomically; raises OutputError where that fails."""
     with whole_file(path) as partial, _system_errors():
         save_file(dict(tensors), partial, metadata=dict(metadata))
+        order_metadata(partial)
         # safetensors makes files that only their owner may read.
         give_usual_rights(partial)
+
+
+def order_metadata(path: Path) -> None:
+    """Bring the metadata of a new safetensors file into order, which the library leaves to chance.
+
+    The same tensors and metadata are then the same bytes.
+
+    Raises:
+        OSError: The file cannot be read or written.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        told = header.get("__metadata__")
+        if told is None:
+            return
+        header["__metadata__"] = dict(sorted(told.items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        # The same words in another order; tensors behind it must not move.
+        assert len(text) <= size, "the header has grown"
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 from dynapoint.errors import SceneError
 from dynapoint.models.kept.kept_kinds import kind_of_name, name_of_kind
 from dynapoint.models.protocol import KeepsLess
+from dynapoint.models.tensor_files import order_metadata
 from dynapoint.whole_file import give_usual_rights
 
 FORMAT = "dynapoint-encoded-2"
@@ -42,6 +43,7 @@ def write_encoded(encoded: Any, path: Path) -> None:
     metadata = {"format": FORMAT, "skeleton": json.dumps(skeleton)}
     try:
         save_file(tensors, path, metadata=metadata)
+        order_metadata(path)
     except SafetensorError as error:
         # The operating system's error is hidden in one of the library's own.
         raise OSError(f"{error}".splitlines()[0]) from error
