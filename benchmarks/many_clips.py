@@ -1,12 +1,13 @@
 """Many clips with Ray against the same cores without it: clips a second, CPU, memory, stages.
 
-    python benchmarks/many_clips.py [--clips 40] [--cores 2] [--frames 6] [--source VIDEO]
+    python benchmarks/many_clips.py [--clips 40] [--cores 2] [--frames 6] [--rounds 1]
+                                    [--source VIDEO]
     python benchmarks/many_clips.py --forecast [--clips 5] [--frames 24] [--gpus 64]
 
-One video is reconstructed many times over under different names. Without Ray, so many processes of
-their own share the clips out; with it, as many workers. What counts is from the moment when all
-of them have finished their first clip; that the network is loaded, and Ray started, comes before.
-Beside the clock stands the CPU time of all processes, Ray's own included, for busy machines.
+Videos of the data engine are reconstructed, each of another scene (or, with --source, one video
+many times over). Without Ray, so many processes of their own share the clips out; with it, as many
+workers. What counts is from the moment when all of them have finished their first clip; that
+the network is loaded, and Ray started, comes before. Beside the clock stands the CPU time of all processes, Ray's own included, for busy machines.
 
 The forecast measures each stage in CPU time of one thread, which is what it takes on an idle core,
 and reckons from that what 10,000 clips take on many GPUs. How fast a GPU runs the network is no
@@ -30,6 +31,7 @@ from typing import Any
 import av
 import cv2
 import pyarrow.parquet as pq
+from engine_videos import write_engine_videos
 
 import dynapoint
 from dynapoint import progress
@@ -44,7 +46,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--source", type=Path, default=DEMO)
+    parser.add_argument("--source", type=Path, default=None)
+    parser.add_argument("--rounds", type=int, default=1, help="of both ways in turns")
     parser.add_argument("--no-refine", action="store_true")
     parser.add_argument("--only", choices=["without", "with"], default=None)
     parser.add_argument("--forecast", action="store_true")
@@ -57,23 +60,28 @@ def main() -> None:
         if options.forecast:
             print(json.dumps(forecast(options, Path(folder) / "out"), indent=2))
             return
-        for mode in ("without", "with"):
+        sources = [options.source] * options.clips
+        if options.source is None:
+            sources = write_engine_videos(Path(folder) / "videos", options.clips)
+        for mode in ("without", "with") * options.rounds:
             if options.only in (None, mode):
-                print(json.dumps({"ray": mode, **measured(options, mode, Path(folder) / mode)}))
+                made = measured(options, mode, sources, Path(folder) / mode)
+                print(json.dumps({"ray": mode, **made}), flush=True)
 
 
-def measured(options: argparse.Namespace, mode: str, folder: Path) -> dict[str, Any]:
+def measured(
+    options: argparse.Namespace, mode: str, sources: list[Path], folder: Path
+) -> dict[str, Any]:
     """What all clips took in one of the two ways."""
     folder.mkdir()
-    names = [f"{number:05d}" for number in range(options.clips)]
+    clips = [f"{source.resolve()},{number:05d}" for number, source in enumerate(sources)]
     shares = (
-        [names] if mode == "with" else [names[k :: options.cores] for k in range(options.cores)]
+        [clips] if mode == "with" else [clips[k :: options.cores] for k in range(options.cores)]
     )
     lists = []
     for number, share in enumerate(shares):
         lists.append(folder / f"{number}.csv")
-        rows = "".join(f"{options.source.resolve()},{name}\n" for name in share)
-        lists[-1].write_text(f"source,output\n{rows}")
+        lists[-1].write_text("\n".join(["source,output", *share]))
     began_s = time.time()
     cluster = ["--cluster", "auto", "--workers", str(options.cores)] if mode == "with" else []
     refine = ["--no-refine"] if options.no_refine else []
@@ -131,7 +139,7 @@ def forecast(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     """Stages of a clip on a core, and 10,000 clips on many GPUs."""
     # Stages are timed by this clock.
     progress.time = SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic)
-    source = str(enlarged(options.source, output.parent / "large.mp4"))
+    source = str(enlarged(options.source or DEMO, output.parent / "large.mp4"))
     clips = [dynapoint.Clip(source=source, output=str(n)) for n in range(options.clips)]
     results = list(
         dynapoint.reconstruct_many(clips, output=output, frames=options.frames, lean=True)

@@ -2,15 +2,15 @@
 
     python benchmarks/many_faults.py [--clips 200] [--frames 3]
 
-Three clips are damaged. When a tenth is done a worker is killed, and at a third a node. One command
-has to make all the other scenes and say three lines; run again it finds them all there.
+All clips are videos of the data engine, and three are damaged. When a tenth is done a worker is
+killed, and at a third a node. One command has to make all the other scenes and say three lines; run
+again it finds them all there.
 """
 
 import argparse
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from engine_videos import write_engine_videos
 
-import dynapoint
-
-DEMO = Path(dynapoint.__file__).parent / "assets" / "demo.mp4"
 DAMAGED = (7, 17, 31)
 
 
@@ -58,14 +56,10 @@ def main() -> None:
 
 
 def _command(folder: Path, options: argparse.Namespace) -> list[str]:
-    """The one command; its clips are copies of the demo, and three that are none."""
-    (folder / "clips").mkdir()
-    for number in range(options.clips):
-        clip = folder / "clips" / f"{number:05d}.mp4"
+    """The one command, and its clips, three of which are cut off."""
+    for number, clip in enumerate(write_engine_videos(folder / "clips", options.clips)):
         if number in DAMAGED:
-            clip.write_bytes(DEMO.read_bytes()[: 1000 * (number % 3)])
-        else:
-            shutil.copy(DEMO, clip)
+            clip.write_bytes(clip.read_bytes()[: 1000 * (number % 3)])
     words = ["reconstruct", str(folder / "clips"), "-o", str(folder / "out"), "--lean", "--json"]
     more = ["--frames", str(options.frames), "--no-refine", "--cluster", "auto"]
     return [sys.executable, "-m", "dynapoint", *words, *more]
