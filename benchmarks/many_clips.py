@@ -7,7 +7,8 @@
 Videos of the data engine are reconstructed, each of another scene (or, with --source, one video
 many times over). Without Ray, so many processes of their own share the clips out; with it, as many
 workers. What counts is from the moment when all of them have finished their first clip; that
-the network is loaded, and Ray started, comes before. Beside the clock stands the CPU time of all processes, Ray's own included, for busy machines.
+the network is loaded, and Ray started, comes before. Beside the clock stands the CPU time of all
+processes, Ray's own included, for busy machines.
 
 The forecast measures each stage in CPU time of one thread, which is what it takes on an idle core,
 and reckons from that what 10,000 clips take on many GPUs. How fast a GPU runs the network is no
