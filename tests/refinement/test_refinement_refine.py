@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dynapoint.models.kept.correction import MOVING, STILL
+from dynapoint.refinement import refine as refine_module
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
@@ -111,6 +112,16 @@ def test_depths_that_are_better_than_flow_stay_and_others_are_mended(depth):
     refined = refine(colors, answer)
     assert refined.found.depth
     assert error(refined.answer) < (1.1 if depth < 0.05 else 0.8) * error(answer)
+
+
+def test_cameras_are_better_without_ties_to_depths_that_err_alike(monkeypatch):
+    colors, truth, _ = rendered(frames=6, image_hw=HW)
+    answer = disturbed(truth, turn_deg=2.0, depth=0.3)
+    loosened = refine(colors, answer, known_lens=True)
+    monkeypatch.setattr(refine_module, "_EXPLAINED_WITHOUT_TIES", 1.1)
+    tied = refine(colors, answer, known_lens=True)
+    assert tied.found.explained > 0.9, "matches tell all of this clip"
+    assert turn_error(loosened.answer, truth) < 0.5 * turn_error(tied.answer, truth)
 
 
 @pytest.mark.parametrize(("sigma", "wanted"), [(0.02, 2500.0), (0.05, 400.0), (0.3, 100.0)])

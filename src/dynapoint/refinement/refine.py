@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from dynapoint.models.kept.correction import MOVING, STILL
-from dynapoint.refinement.adjustment import Freedom, Plan, turn_sigmas_rad
+from dynapoint.refinement.adjustment import Freedom, Plan, adjust, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
 from dynapoint.refinement.depths import solve_depths
@@ -25,6 +25,7 @@ from dynapoint.refinement.solution import (
     SPANS,
     STILL_CAMERA,
     TURNING_CAMERA,
+    UNTIED,
     Fields,
     Solution,
     begin,
@@ -44,6 +45,11 @@ from dynapoint.refinement.stillness import (
 from dynapoint.refinement.views import Views
 
 _DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
+_UNTIED = Plan(iterations=12, first_px=1.0, last_px=1.0, robust="cauchy")
+# Solved once more without the network's depths where so many of the matches are explained.
+_EXPLAINED_WITHOUT_TIES = 0.9
+# Depths that free ones differ from by less are as good as these (networks that err by 3 %).
+_GOOD_DEPTH = 0.06
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
 # So much at most, where the network's depths are better than usual; how well matches tell depths
@@ -107,6 +113,8 @@ def refine(
         attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses:
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
+    with clock.stage("loosened"):
+        attempt = work.loosened(attempt)
     with clock.stage("depth"):
         solved, parallax = _depths(setting, attempt.solution, attempt.first)
     verdict = attempt.verdict
@@ -170,6 +178,28 @@ class _Work:
             _, views = begin(setting, {"features": views}, fields, self._freedom)
         return self._solved(views, fields, start.pairs, "features")
 
+    def loosened(self, attempt: _Attempt) -> _Attempt:
+        """What was believed, solved once more without the network's depths, where that is better.
+
+        A network's depths err alike over whole surfaces, and so thousands of weak ties to them bend
+        cameras; where matches nearly all agree, cameras are better off without. Where much
+        does not fit, depths that are free would fit that.
+        """
+        setting, solution = self._setting, attempt.solution
+        fixed = attempt.found.start in (STILL_CAMERA, TURNING_CAMERA) or not self._freedom.poses
+        if fixed or attempt.found.explained < _EXPLAINED_WITHOUT_TIES:
+            return attempt
+        problem = problem_of(setting, solution.matches, depth_sigma=UNTIED)
+        if attempt.verdict.lens:
+            freed = free_lens(problem, solution.views, explained=attempt.found.explained)
+            views = freed.views
+        else:
+            views = adjust(problem, solution.views, _UNTIED, self._freedom)
+        loosened = replace(solution, views=views)
+        if _change_of_depth(setting, loosened) < _GOOD_DEPTH:
+            return attempt
+        return replace(attempt, solution=loosened)
+
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
     ) -> _Attempt:
@@ -225,6 +255,12 @@ def _turn_sigma_deg(setting: Setting, solution: Solution) -> float:
     sigmas = turn_sigmas_rad(problem, views, 1.0)[1:]
     scale = (len(setting.coarse) / 1000.0) ** 0.5
     return min(float(np.degrees(np.median(sigmas))) * scale, 180.0)
+
+
+def _change_of_depth(setting: Setting, solution: Solution) -> float:
+    """What a quarter of the logarithms of depth changed by or more, frames' scales apart."""
+    change = solution.views.log_depth - coarse_views(setting, setting.views).log_depth
+    return float(np.quantile(np.abs(change - np.median(change, axis=1, keepdims=True)), 0.75))
 
 
 def _explained(setting: Setting, solution: Solution, views: Views) -> float:
