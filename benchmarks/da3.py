@@ -1,16 +1,18 @@
 """Time, memory and arithmetic of Depth Anything 3 on one machine, part by part.
 
-    python benchmarks/da3.py [--weights FILE] [--frames 24] [--size 280 504] [--threads 2]
+    python benchmarks/da3.py [--weights FILE] [--frames 24] [--size 280 504] [--threads 2] [--avx2]
 
 Says for backbone and heads the multiplications and additions (counted on no data), the seconds of
 the fastest of `--times` runs, and their rate as a share of that of a large product, which is timed
-beside every run. Seconds are those of the processor over the threads, so that other work disturbs
-them little; how many are waited through is said beside. The peak is the process's, weights of
-`--weights` included as far as they are read. With `--bfloat16` the error of autocast is told, of
-the spread of each map.
+beside every run. Seconds are waited ones; beside them stands how much other work the processors did
+meanwhile, since a run that was not alone says little. `--avx2` keeps the libraries from wider
+instructions. The peak is the process's, weights of `--weights` included as far as they are read.
+With `--bfloat16` the error of autocast is told, of the spread of each map.
 """
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +25,12 @@ from dynapoint.models.da3.config import Da3Config, da3_base, da3_small
 from dynapoint.models.da3.network import Da3Network
 from dynapoint.models.da3.weights import load_da3
 
+# PyTorch, oneDNN and MKL read these when they are loaded. On AMD MKL takes AVX2 of itself.
+AVX2_ONLY = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 CONFIGS = {"da3-small": da3_small, "da3-base": da3_base}
 
 
@@ -33,9 +41,17 @@ def large_product_rate() -> float:
 
 
 def seconds(compute: Callable[[], object]) -> float:
-    start = time.process_time()
+    start = time.perf_counter()
     compute()
-    return (time.process_time() - start) / torch.get_num_threads()
+    return time.perf_counter() - start
+
+
+def other_work() -> float:
+    """Seconds that all processors have worked for other processes than this one."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
+    user, nice, system, _, _, interrupts, soft, stolen = ticks
+    busy = user + nice + system + interrupts + soft + stolen
+    return busy / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def reset_peak() -> None:
@@ -118,10 +134,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--size", type=int, nargs=2, default=(280, 504), metavar=("H", "W"))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--avx2", action="store_true", help="no wider instructions than AVX2")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--heads-at-once", type=int, help="frames in the heads at once")
     parser.add_argument("--bfloat16", action="store_true", help="tell its error, and no times")
     arguments = parser.parse_args()
+    if arguments.avx2 and not AVX2_ONLY.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **AVX2_ONLY})
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     config = CONFIGS[arguments.model]()
@@ -130,6 +150,7 @@ def main() -> None:
     else:
         network = Da3Network(config).eval()
     network.requires_grad_(False)
+    network.use(replace(network.options, precision=arguments.precision))
     if arguments.heads_at_once:
         network.use(replace(network.options, head_frames_at_once=arguments.heads_at_once))
     shape = (1, arguments.frames, 3, *arguments.size)
@@ -145,17 +166,22 @@ def measure(network: Da3Network, images: torch.Tensor, times: int) -> None:
     backbone, *heads = parts(network, images)
     with torch.inference_mode():
         network.encode(images[:, :1])
-        print(f"{peak_gigabytes():.2f} GB at the start; {network.options}")
+        instructions = torch.backends.cpu.get_cpu_capability()
+        print(f"{peak_gigabytes():.2f} GB at the start; {instructions}; {network.options}")
         best, rate = [float("inf")] * 3, 0.0
-        waited = float("inf")
         for _ in range(times):
-            rate = max(rate, large_product_rate())
-            begun = time.perf_counter()
+            now = large_product_rate()
+            rate = max(rate, now)
+            others = other_work()
             kept: list[object] = []
             spent = [seconds(lambda kept=kept: kept.append(backbone()))]
             spent += [seconds(lambda head=head, kept=kept: head(kept[0])) for head in heads]
             del kept
-            waited = min(waited, time.perf_counter() - begun)
+            others = other_work() - others
+            print(
+                f"large product {now / 1e9:.0f} GFLOP/s, then "
+                f"{', '.join(f'{each:.2f}' for each in spent)} s; other work {others:.1f} s"
+            )
             best = [min(pair) for pair in zip(best, spent, strict=True)]
         rate = max(rate, large_product_rate())
         reset_peak()
@@ -171,7 +197,6 @@ def measure(network: Da3Network, images: torch.Tensor, times: int) -> None:
             f"{done / spent / 1e9:5.0f} GFLOP/s = {done / spent / rate:4.0%} of the large product's"
         )
     weights = sum(each.numel() for each in network.parameters()) * 4 / 1e9
-    print(f"{waited:.1f} s were waited through for all three parts")
     print(f"large product {rate / 1e9:.0f} GFLOP/s; weights {weights:.2f} GB, peak {peak:.2f} GB")
 
 
