@@ -142,6 +142,38 @@ def test_attention_and_mlp_in_other_ways(network, images, encoded, everything, m
     assert_equal(maps.points[:, 0], everything[0][:, 1][:, [0, 2]])
 
 
+@pytest.mark.parametrize("at_once", [5, 14, 1000])
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_blocks_in_place_equal_blocks_with_gradients(monkeypatch, at_once, qk_norm, turned):
+    """Parts of a sequence, several sequences in one part; what a block is given stays as it is."""
+    monkeypatch.setattr(attention, "_TURNED_AT_ONCE", at_once)
+    monkeypatch.setattr(blocks, "MLP_TOKENS_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    made = blocks.Block(16, 2, mlp_ratio=2.0, scale_init=0.5, qk_norm=qk_norm).double()
+    for weight in made.parameters():
+        weight.copy_(torch.randn_like(weight))
+    x, context = torch.randn(3, 7, 16).double(), torch.randn(3, 4, 16).double()
+    places = attention.RotaryPositions.for_grid(
+        specials=1, grid_hw=GRID, head_width=8, base=100.0, like=x
+    )
+    others = attention.RotaryPositions(places.cosine[3:], places.sine[3:])
+    ways = (
+        {"positions": places if turned else None},
+        {
+            "context": context,
+            "positions": places if turned else None,
+            "context_positions": others if turned else None,
+        },
+    )
+    given = x.clone(), context.clone()
+    for way in ways:
+        with torch.enable_grad():
+            expected = made(x, **way).detach()
+        assert_equal(made(x, **way), expected)
+    assert torch.equal(x, given[0]) and torch.equal(context, given[1])
+
+
 def test_examples_of_a_batch_are_apart(network, images, encoded, everything):
     for example in range(BATCH):
         alone = network.encode(images[example : example + 1])

@@ -142,10 +142,13 @@ class Backbone(nn.Module):
         back: Int[Tensor, "batch view"] | None,
     ) -> tuple[Float[Tensor, "batch view patch channel"], Float[Tensor, "batch view channel"]]:
         """What the heads read of a layer: patches, and camera tokens."""
-        if back is not None:
-            local, x = _ordered(local, back), _ordered(x, back)
-        patches = torch.cat([local[:, :, 1:], self.norm(x[:, :, 1:])], dim=-1)
-        return patches, torch.cat([local[:, :, 0], x[:, :, 0]], dim=-1)
+        patches, cameras = [], []
+        for tokens in (local, x):
+            camera, patch = tokens[:, :, 0], tokens[:, :, 1:]
+            cameras.append(camera if back is None else _ordered(camera, back))
+            patches.append(patch if back is None else _ordered(patch, back))
+        patches[1] = self.norm(patches[1])
+        return torch.cat(patches, dim=-1), torch.cat(cameras, dim=-1)
 
     def _turns(
         self, grid_hw: tuple[int, int], views: int, like: Tensor

@@ -133,7 +133,7 @@ class RayHead(nn.Module):
         """Directions, origins and raw confidence."""
         x = self.output_conv(with_positions(self.output_conv1(self.chain(levels)), aspect))
         normed = self.output_norm(x.movedim(1, -1)).movedim(-1, 1)
-        return self.output_last(functional.relu(normed))
+        return self.output_last(functional.relu_(normed))
 
 
 class DenseHeads(nn.Module):
@@ -170,7 +170,9 @@ class DenseHeads(nn.Module):
 
 
 def _last(width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
+    return nn.Sequential(
+        nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, outputs, 1)
+    )
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -199,6 +199,8 @@ class Da3Network(Da3Parts):
         features = self.features(images, None if known is None else known.tokens)
         encodings = self.encodings(features)
         depth = self.depth_maps(features, image_hw)
+        # As large as all maps together.
+        del features
         intrinsics = intrinsics_of(encodings, image_hw)
         world_from_camera = camera_from_world(encodings)
         if known is not None:

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dynapoint.models.layers.attention import Attention, RotaryPositions, attend
-from dynapoint.models.layers.blocks import Mlp
+from dynapoint.models.layers.blocks import Mlp, plus_mlp
 
 NORM_EPS = 1e-6
 """Of all layer norms of these networks."""
@@ -68,4 +68,4 @@ class CrossBlock(nn.Module):
             positions=positions,
             context_positions=other_positions,
         )
-        return x + self.mlp(self.norm3(x))
+        return plus_mlp(x, self.norm3, self.mlp, nn.Identity())

@@ -14,6 +14,9 @@ from dynapoint.models.layers.compact import CompactLinear, linear_rows
 # backward pass is several times slower there. Without gradients the fused kernel always wins: on
 # two AVX2 cores 1.5-3 x at 171 to 3,132 keys and heads of 64 or 128.
 EXPLICIT_SOFTMAX_MAX_KEYS = 1024
+# Without gradients queries and keys are normalised and turned in place, so many tokens at a time,
+# which stay in the processor's cache.
+_TURNED_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,11 @@ class RotaryPositions:
         """The positions of `frames` frames' tokens in a row."""
         return RotaryPositions(self.cosine.repeat(frames, 1), self.sine.repeat(frames, 1))
 
+    def split(self, tokens: int) -> "list[RotaryPositions]":
+        """The positions of `tokens` tokens after the other, and of those that are left."""
+        pairs = zip(self.cosine.split(tokens), self.sine.split(tokens), strict=True)
+        return [RotaryPositions(*pair) for pair in pairs]
+
     def of_segments(self, segments: int, wanted: Sequence[int]) -> "RotaryPositions":
         """The positions of some of the equal segments that make up a sequence."""
         chosen = list(wanted)
@@ -107,16 +115,42 @@ class Attention(nn.Module):
         else:
             (q,) = self._heads(linear_rows(self.qkv, x, slice(None, width)), 1)
             k, v = self._heads(linear_rows(self.qkv, context, slice(width, None)), 2)
-        q, k = self.q_norm(q), self.k_norm(k)
-        if self.training:
+        if positions is None or context_positions is None:
+            positions = context_positions = None
+        q = self._prepared(q, self.q_norm, positions)
+        k = self._prepared(k, self.k_norm, context_positions)
+        attended = attend(q, k, v)
+        # Of long sequences these are large.
+        del q, k, v
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def _prepared(
+        self,
+        x: Float[Tensor, "batch heads token head"],
+        norm: nn.Module,
+        positions: RotaryPositions | None,
+    ) -> Float[Tensor, "batch heads token head"]:
+        """Queries or keys normalised and turned; without gradients in their own place."""
+
+        def prepared(part: Tensor, places: RotaryPositions | None) -> Tensor:
+            normed = norm(part)
             # On a GPU autocast leaves norms in float32, and the kernel rounds what it gets all the
             # same: turned in half precision they take half the memory traffic.
-            q, k = q.to(v.dtype), k.to(v.dtype)
-        if positions is not None and context_positions is not None:
-            # One after the other: of long sequences each is large.
-            q = positions.apply(q)
-            k = context_positions.apply(k)
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+            normed = normed.to(part.dtype) if self.training else normed
+            return normed if places is None else places.apply(normed)
+
+        # A compiler joins these steps by itself.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return prepared(x, positions)
+        if positions is None and isinstance(norm, nn.Identity):
+            return x
+        sequences = x.split(max(1, _TURNED_AT_ONCE // x.shape[2]))
+        for sequence in sequences:
+            parts = sequence.split(_TURNED_AT_ONCE, dim=2)
+            places = [None] * len(parts) if positions is None else positions.split(_TURNED_AT_ONCE)
+            for part, place in zip(parts, places, strict=True):
+                part.copy_(prepared(part, place))
+        return x
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         batch, token, _ = x.shape

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 from dynapoint.models.layers.attention import Attention, RotaryPositions
 from dynapoint.models.layers.config import LevelDecoderConfig, TimeDecoderConfig
 
-# Without gradients the MLP works on so many tokens at a time, which bounds its hidden layer.
+# Without gradients MLPs work on so many tokens at a time, which bounds their hidden layer and keeps
+# it in the processor's cache.
 MLP_TOKENS_AT_ONCE = 2048
 
 
@@ -48,6 +49,15 @@ def layer_scale(width: int, init: float | None) -> nn.Module:
     return nn.Identity() if init is None else LayerScale(width, init)
 
 
+def plus_branch(
+    x: Float[Tensor, "*batch width"],
+    branch: Float[Tensor, "*batch width"],
+    scale: nn.Module,
+) -> Float[Tensor, "*batch width"]:
+    """A residual stream and what a branch adds to it; a layer scale multiplies on the way."""
+    return torch.addcmul(x, branch, scale.gamma) if isinstance(scale, LayerScale) else x + branch
+
+
 class Mlp(nn.Module):
     """Two linear layers around an exact GELU."""
 
@@ -58,15 +68,20 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply the network to each token."""
-        tokens = x.numel() // x.shape[-1]
-        if torch.is_grad_enabled() or tokens <= MLP_TOKENS_AT_ONCE:
-            return self._part(x)
-        flat = x.flatten(0, -2)
-        parts = [self._part(part) for part in flat.split(MLP_TOKENS_AT_ONCE)]
-        return torch.cat(parts).view(*x.shape[:-1], -1)
-
-    def _part(self, x: Tensor) -> Tensor:
         return self.fc2(functional.gelu(self.fc1(x)))
+
+
+def plus_mlp(
+    x: Float[Tensor, "batch token width"], norm: nn.Module, mlp: Mlp, scale: nn.Module
+) -> Float[Tensor, "batch token width"]:
+    """A residual stream and what an MLP adds to it, which without gradients is added in place."""
+    tokens = x.numel() // x.shape[-1]
+    if torch.is_grad_enabled() or tokens <= MLP_TOKENS_AT_ONCE:
+        return plus_branch(x, mlp(norm(x)), scale)
+    flat = x.flatten(0, -2)
+    for part in flat.split(MLP_TOKENS_AT_ONCE):
+        part.copy_(plus_branch(part, mlp(norm(part)), scale))
+    return flat.view(x.shape)
 
 
 class Block(nn.Module):
@@ -114,8 +129,8 @@ class Block(nn.Module):
             attended = attend_to_both(
                 self.attn, normed, self.norm1(context), positions, context_positions
             )
-        x = x + self.ls1(attended)
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = plus_branch(x, attended, self.ls1)
+        return plus_mlp(x, self.norm2, self.mlp, self.ls2)
 
 
 def attend_from(
@@ -237,7 +252,7 @@ class ConditionalBlock(nn.Module):
                 self.attn, normed, modulated(context), positions, context_positions
             )
         x = x + (attended.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        return plus_mlp(x, self.norm2, self.mlp, self.ls2)
 
 
 def steered_block(
