@@ -25,7 +25,7 @@ _BETTER, _WORSE = 0.3, 0.3
 
 
 def depth_unit(scatter: float) -> float:
-    """What logarithms of depths of a point in two maps differ by, each of which errs by `scatter`."""
+    """What logarithms of depths of a point in two maps differ by, each of which errs."""
     return _LEAST + float(np.sqrt(2.0)) * scatter
 
 

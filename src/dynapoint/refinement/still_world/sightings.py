@@ -85,8 +85,8 @@ class Look:
         ratio_known: Whether it has one.
         off_px: How far the pixel is from where the point would be seen if it stood still.
         ahead: Whether the point was before the camera.
-        beyond: By how much (logarithm) all that the map shows around the place where the point would
-            be seen if it stood still is farther than that; 0 where it shows nothing there.
+        beyond: By how much (logarithm) all that the map shows around the pixel that would show the
+            point if it stood still is farther than the point; 0 where it shows nothing there.
     """
 
     ray: Float64[np.ndarray, "pixel xyz=3"]
