@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
@@ -130,29 +129,6 @@ def test_wrong_flow_on_a_still_wall_moves_nothing():
     found = Found(scene, evidence=evidence, paths=replace(paths, forward=flow, backward=back))
     lengths = [np.linalg.norm(found.at(0, time)[0], axis=-1).mean() for time in range(1, 6)]
     assert max(lengths) == 0
-
-
-def test_the_inside_of_a_thing_without_texture_goes_with_its_rim():
-    """Nothing is followed inside, which is thought to be still; maps show it is no more there."""
-    scene = box_scene()
-    paths, evidence = scene.paths(), np.full((6, *HW), STILL)
-    forward, backward = (weight.clone() for weight in (paths.forward_weight, paths.backward_weight))
-    inside = []
-    for frame in range(6):
-        box = (scene.own(frame)[1] == BOX).astype(np.uint8)
-        inside.append(cv2.erode(box, np.ones((7, 7), np.uint8)) > 0)
-        evidence[frame][(box > 0) & ~inside[-1]] = MOVING
-    for k in range(5):
-        forward[k][inside[k]] = 0
-        backward[k][inside[k + 1]] = 0
-    bare = replace(paths, forward_weight=forward, backward_weight=backward)
-    found = Found(scene, evidence=evidence, paths=bare)
-    for frame, time in [(0, 4), (3, 0), (5, 2)]:
-        error, length = found.off(frame, time)
-        part = inside[frame]
-        assert part.sum() > 100 and (found.known(frame, time)[part] > 0).mean() > 0.9
-        assert error[part].mean() < 0.1 * length[part].mean()
-        assert not found.at(frame, time)[0][~found.box[frame]].any()
 
 
 def test_without_evidence_paths_alone_tell_what_moves():

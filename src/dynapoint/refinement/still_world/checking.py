@@ -24,11 +24,6 @@ _MOST = 4.0
 _BETTER, _WORSE = 0.3, 0.3
 
 
-def depth_unit(scatter: float) -> float:
-    """What logarithms of depths of a point in two maps differ by, each of which errs."""
-    return _LEAST + float(np.sqrt(2.0)) * scatter
-
-
 def check(
     maps: Maps,
     log_depths: Float32[np.ndarray, "frame height width"],
@@ -46,7 +41,7 @@ def check(
         frame: Which one.
         scatter: What the logarithm of a depth errs by in one frame.
     """
-    unit = depth_unit(scatter)
+    unit = _LEAST + np.sqrt(2.0) * scatter
     gains, counts = (np.zeros(motion.known.shape, dtype=np.float32) for _ in range(2))
     for time in range(maps.frames):
         told = (motion.known[time] != LOST) & (motion.known[time] != GUESSED)

@@ -10,7 +10,7 @@ from dynapoint.models.kept.still_motion import StillWorldMotion
 from dynapoint.progress import steps
 from dynapoint.refinement.setting import Answer
 from dynapoint.refinement.still_world.carrying import carried
-from dynapoint.refinement.still_world.checking import check, depth_unit
+from dynapoint.refinement.still_world.checking import check
 from dynapoint.refinement.still_world.guessing import guess
 from dynapoint.refinement.still_world.handing import FrameMotion, hand_over
 from dynapoint.refinement.still_world.movers import moving_things
@@ -69,15 +69,12 @@ def still_world_motion(
         [np.log(np.maximum(maps.depth(frame), 1e-9)) for frame in range(maps.frames)]
     ).astype(np.float32)
     scatter = depth_scatter(maps, log_depths, evidence, depth_ratio)
-    unit = depth_unit(scatter)
     centres = np.linalg.inv(maps.camera_from_world)[:, :3, 3]
     frames = []
     for frame in steps(range(maps.frames), "motion", total=maps.frames):
         seen = sightings(maps, log_depths, frame)
         on_grid = maps.grid
-        thing = moving_things(
-            seen, evidence[frame][on_grid], log_depths[frame][on_grid], frame, unit=unit
-        )
+        thing = moving_things(seen, evidence[frame][on_grid], log_depths[frame][on_grid], frame)
         if scatter > _TOO_NOISY:
             thing = np.zeros_like(thing)
         frames.append(_of_frame(seen, centres, thing, frame, scatter))

@@ -1,7 +1,7 @@
 """Which pixels of a frame move, by their paths through the whole video, and which move as one."""
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement.still_world.sightings import Sightings
@@ -11,8 +11,6 @@ from dynapoint.refinement.still_world.sightings import Sightings
 _SURE = 0.5
 _FAR_PX, _NEAR_PX = 4.0, 2.0
 _FEWEST_TIMES = 3
-# A point is not where it was if all that a map shows there is so many units farther.
-_GONE = 3.0
 # Pixels and those around them decide together.
 _AROUND_PX = 5
 _MOST = 0.5
@@ -33,8 +31,6 @@ def moving_things(
     evidence: UInt8[np.ndarray, "rows columns"],
     log_depth: Float32[np.ndarray, "rows columns"],
     frame: int,
-    *,
-    unit: float,
 ) -> Int32[np.ndarray, "rows columns"]:
     """The pixels that move, by thing: 0 for all others, else 1 to their number.
 
@@ -43,7 +39,6 @@ def moving_things(
         evidence: What refinement found of them.
         log_depth: The logarithm of their depth.
         frame: Whose pixels.
-        unit: What logarithms of depths of one point in two maps differ by.
     """
     import cv2  # noqa: PLC0415 - slow to import.
 
@@ -55,17 +50,13 @@ def moving_things(
     enough = np.minimum(_FEWEST_TIMES, np.maximum(sure.sum(axis=0), 1)).reshape(hw)
     moves = (far >= enough) & (far > near)
     moves |= evidence == MOVING
-    # What has no texture has no paths, but maps show where it is no more.
-    gone = (seen.beyond[others] > _GONE * unit).sum(axis=0).reshape(hw)
-    moves |= (gone >= _FEWEST_TIMES) & (gone > near)
-    stays = ~moves & (((evidence == STILL) & (gone == 0)) | (near > 0))
+    stays = ~moves & ((evidence == STILL) | (near > 0))
     around = (_AROUND_PX, _AROUND_PX)
     votes, against = (
         cv2.blur(each.astype(np.float32), around, borderType=cv2.BORDER_REPLICATE)
         for each in (moves, stays)
     )
     moves &= votes > _MOST * (votes + against)
-    moves |= _enclosed(moves, ~moves & (near == 0), log_depth)
     moves = _joined_by_unknown(moves, stays, log_depth)
     return _things(moves, log_depth)
 
@@ -92,59 +83,27 @@ def _joined_by_unknown(
     return moves
 
 
-def _enclosed(
-    moves: Bool[np.ndarray, "rows columns"],
-    untold: Bool[np.ndarray, "rows columns"],
-    log_depth: Float32[np.ndarray, "rows columns"],
-) -> Bool[np.ndarray, "rows columns"]:
-    """Surfaces that no path tells of, whose like around them moves for the most part.
-
-    The inside of a thing without texture; of such a floor what is known around it stands still.
-    """
-    part = _surfaces(untold, log_depth).reshape(-1)
-    around = np.zeros((2, untold.size))
-    for start, end in _neighbours(log_depth):
-        for inner, outer in ((start, end), (end, start)):
-            edge = (part[inner] >= 0) & (part[outer] < 0)
-            moving = moves.reshape(-1)[outer[edge]].astype(np.int64)
-            np.add.at(around, (moving, part[inner[edge]]), 1)
-    still, moving = around
-    joins = (moving > 0) & (moving >= _JOINED * (still + moving))
-    return (joins[part] & (part >= 0)).reshape(moves.shape)
-
-
-def _neighbours(
-    log_depth: Float32[np.ndarray, "rows columns"],
-) -> list[tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]]:
-    """Pairs of pixels beside each other, and of those above each other, on one surface."""
-    number = np.arange(log_depth.size).reshape(log_depth.shape)
-    pairs = []
-    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        one = np.abs(log_depth[first] - log_depth[second]) < _SURFACE_STEP
-        pairs.append((number[first][one], number[second][one]))
-    return pairs
-
-
-def _surfaces(
-    some: Bool[np.ndarray, "rows columns"], log_depth: Float32[np.ndarray, "rows columns"]
-) -> Int32[np.ndarray, "rows columns"]:
-    """The connected surfaces of some pixels by number; -1 for the other pixels."""
-    from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import.
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
-
-    flat = some.reshape(-1)
-    start, end = (np.concatenate(each) for each in zip(*_neighbours(log_depth), strict=True))
-    both = flat[start] & flat[end]
-    graph = coo_array((np.ones(both.sum()), (start[both], end[both])), shape=(flat.size,) * 2)
-    part = connected_components(graph, directed=False)[1]
-    return np.where(flat, part, -1).reshape(some.shape).astype(np.int32)
-
-
 def _things(
     moves: Bool[np.ndarray, "rows columns"], log_depth: Float32[np.ndarray, "rows columns"]
 ) -> Int32[np.ndarray, "rows columns"]:
     """Parts that are one surface, large ones only."""
-    part = _with_slivers(_surfaces(moves, log_depth), log_depth).reshape(-1)
+    from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import.
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
+    number = np.arange(moves.size).reshape(moves.shape)
+    links = []
+    for first, second in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1], np.s_[1:]),
+    ):
+        one = moves[first] & moves[second]
+        one &= np.abs(log_depth[first] - log_depth[second]) < _SURFACE_STEP
+        links.append((number[first][one], number[second][one]))
+    start, end = (np.concatenate(each) for each in zip(*links, strict=True))
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(moves.size, moves.size))
+    part = connected_components(graph, directed=False)[1]
+    part = np.where(moves.reshape(-1), part, -1)
+    part = _with_slivers(part.reshape(moves.shape), log_depth).reshape(-1)
     names, index, count = np.unique(part, return_inverse=True, return_counts=True)
     kept = (names >= 0) & (count >= max(12, _LEAST_SHARE * moves.size))
     new = np.where(kept, np.cumsum(kept), 0)

@@ -85,8 +85,6 @@ class Look:
         ratio_known: Whether it has one.
         off_px: How far the pixel is from where the point would be seen if it stood still.
         ahead: Whether the point was before the camera.
-        beyond: By how much (logarithm) all that the map shows around the pixel that would show the
-            point if it stood still is farther than the point; 0 where it shows nothing there.
     """
 
     ray: Float64[np.ndarray, "pixel xyz=3"]
@@ -95,7 +93,6 @@ class Look:
     ratio_known: Bool[np.ndarray, " pixel"]
     off_px: Float64[np.ndarray, " pixel"]
     ahead: Bool[np.ndarray, " pixel"]
-    beyond: Float64[np.ndarray, " pixel"]
 
 
 def look(
@@ -124,26 +121,7 @@ def look(
         ratio_known=known,
         off_px=np.where(ahead, off, 0.0),
         ahead=good,
-        beyond=_beyond(log_depth, maps.usable[time], still, here[:, 2]),
     )
-
-
-def _beyond(
-    log_depth: Float32[np.ndarray, "height width"],
-    usable: Float32[np.ndarray, "height width"],
-    places: Float64[np.ndarray, "pixel xy=2"],
-    depth: Float64[np.ndarray, " pixel"],
-) -> Float64[np.ndarray, " pixel"]:
-    """By how much a map's nearest surface around places is farther than depths there."""
-    import cv2  # noqa: PLC0415 - slow to import.
-
-    height, width = log_depth.shape
-    nearest = cv2.erode(np.where(usable > 0, log_depth, -np.inf), np.ones((3, 3), np.uint8))
-    inside = (depth > 0) & (places >= 0).all(axis=1) & (places < [width, height]).all(axis=1)
-    column, row = np.where(inside[:, None], places, 0).astype(np.int64).T
-    there = nearest[row, column]
-    known = inside & np.isfinite(there)
-    return np.where(known, np.where(known, there, 0) - np.log(np.where(known, depth, 1)), 0.0)
 
 
 def _ratios(
@@ -196,7 +174,6 @@ class Sightings:
     ratio: Float32[np.ndarray, "time pixel"]
     ratio_known: Bool[np.ndarray, "time pixel"]
     off_px: Float32[np.ndarray, "time pixel"]
-    beyond: Float32[np.ndarray, "time pixel"]
 
 
 def sightings(
@@ -214,7 +191,6 @@ def sightings(
         ratio=np.stack([each.ratio for each in looks]).astype(np.float32),
         ratio_known=np.stack([each.ratio_known for each in looks]),
         off_px=np.stack([each.off_px for each in looks]).astype(np.float32),
-        beyond=np.stack([each.beyond for each in looks]).astype(np.float32),
     )
 
 
