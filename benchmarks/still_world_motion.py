@@ -1,12 +1,14 @@
 """How near a still world's motion comes to the truth, by how well its network knows depth.
 
-    python benchmarks/still_world_motion.py [CLIPS] [--noise 0 1 2 5 10] [--engine 3] [-o FILE.json]
-        [--plot FILE.png]
+    python benchmarks/still_world_motion.py [CLIPS] [--noise 0 1 2 5 10 20] [--engine 6]
+        [-o FILE.json] [--plot FILE.png] [--kept FOLDER]
 
 In place of a network: true cameras, and true depth times exp of smooth noise (Gaussian, smoothed
 over an eighth of the longer side, new in every frame) of so many per cent. On CLIPS, the
 rendered bench (ten frames, nothing between them), and on clips of the data engine (168 x 224): 70
-pictures, as at 24 a second, of which every third is used. Motion ratio, leak and recall of points
+pictures, as at 24 a second, of which every third is used: the first ones, from a seed on, of which
+anything moves. With --kept, what was measured of a clip lies in a folder and is not measured again;
+so a run may be broken off. Motion ratio, leak and recall of points
 that move, two and eight used frames apart (docs/scoring.md), of
 
 - nothing: "nothing moved" with the same maps;
@@ -22,7 +24,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,8 +48,8 @@ from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 
 HW = (168, 224)
-# Difficulties .5 and 1 in turn; clips of which nearly nothing moves are passed over.
-FIRST_SEED = 1_000_741_200
+# Clips of which nearly nothing moves are passed over.
+FIRST_SEED, DIFFICULTY = 1_000_741_200, 0.5
 FRAMES, STEP = 24, 3
 BETWEEN_SIDE = 256
 BENCH_PAIRS = {2: ((0, 2), (4, 6)), 8: ((0, 8), (1, 9))}
@@ -103,7 +105,7 @@ def engine(count: int) -> Iterator[Case]:
     """Clips of the data engine at full frame rate."""
     seed = FIRST_SEED
     while count:
-        config = SceneConfig(frames=(FRAMES - 1) * STEP + 1, difficulty=0.5 + 0.5 * (seed % 2))
+        config = SceneConfig(frames=(FRAMES - 1) * STEP + 1, difficulty=DIFFICULTY)
         scene = random_scene(seed, config, aspect=HW[1] / HW[0])
         if scene.face_moving.any():
             case = _of_engine(render_clips([scene], image_hw=HW, seed=seed), f"engine {seed}")
@@ -236,6 +238,13 @@ class Tally:
         apart = tuple(BENCH_PAIRS)
         return cls(dict.fromkeys(apart, PairScores()), dict.fromkeys(apart, MatchCounts()))
 
+    @classmethod
+    def of(cls, case: Case, said: Callable[[int, int], np.ndarray]) -> "Tally":
+        """What a method says of a clip's frames at times."""
+        tally = cls.empty()
+        tally.add(case, said)
+        return tally
+
     def add(self, case: Case, said: Callable[[int, int], np.ndarray]) -> None:
         """What a method says of frames at times."""
         step = 1 if len(case.grid_xy) < 10_000 else 2
@@ -281,6 +290,7 @@ class Tally:
 
 
 Said = Callable[[int, int], np.ndarray]
+Tallies = dict[tuple[str, float], Tally]
 
 
 def methods(case: Case, points: np.ndarray, known: np.ndarray, *, exact: bool) -> dict[str, Said]:
@@ -316,26 +326,64 @@ def methods(case: Case, points: np.ndarray, known: np.ndarray, *, exact: bool) -
     return said
 
 
-def measure(case: Case, shares: list[float], tallies: dict[tuple[str, float], Tally]) -> None:
-    """Add one clip to all tallies."""
+def measure(case: Case, shares: list[float], kept: Path | None) -> Tallies:
+    """All tallies of one clip, those that are kept already as they are."""
+    found: Tallies = {}
+    for share in (None, *shares):
+        file = None if kept is None else kept / f"{case.name} {share}.json"
+        if file is not None and file.is_file():
+            found |= read_tallies(file)
+            continue
+        began = time.process_time()
+        of_share = {
+            (name, share or 0.0): Tally.of(case, said) for name, said in _methods(case, share)
+        }
+        spent = time.process_time() - began
+        ratios = {name: tally.said() for (name, _), tally in of_share.items()}
+        print(f"{case.name}, noise {share}: {ratios} ({spent:.1f} s of one core)", flush=True)
+        found |= of_share
+        if file is not None:
+            write_tallies(of_share, file)
+    return found
+
+
+def _methods(case: Case, share: float | None) -> list[tuple[str, Said]]:
+    """What is measured at one noise, or, without one, what no depth enters."""
     own = case.own
+    if share is not None:
+        return list(methods(case, *with_noise(case, own, share), exact=share == 0).items())
 
     def exact(frame: int, time: int) -> np.ndarray:
         points, visible = case.truth(frame, time)
         return np.where(visible[..., None], points, own[frame])
 
-    tallies.setdefault(("seen exactly", 0.0), Tally.empty()).add(case, exact)
-    for share in shares:
-        began = time.process_time()
-        points, known = with_noise(case, own, share)
-        for name, said in methods(case, points, known, exact=share == 0).items():
-            alone = Tally.empty()
-            alone.add(case, said)
-            tallies.setdefault((name, share), Tally.empty()).join(alone)
-            if name == "step":
-                ratios = {far: f"{each.motion_ratio:.3f}" for far, each in alone.pairs.items()}
-        spent = time.process_time() - began
-        print(f"{case.name}, {100 * share:.0f} %: {ratios} ({spent:.1f} s of one core)", flush=True)
+    return [("seen exactly", exact)]
+
+
+def write_tallies(tallies: Tallies, file: Path) -> None:
+    """Sums of one clip at one noise."""
+    told = [
+        {"method": name, "share": share, "pairs": plain(each.pairs), "matches": plain(each.matches)}
+        for (name, share), each in tallies.items()
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(told))
+
+
+def plain(sums: dict[int, Any]) -> dict[int, dict[str, float]]:
+    """Sums by how far apart, as numbers."""
+    return {apart: asdict(each) for apart, each in sums.items()}
+
+
+def read_tallies(file: Path) -> Tallies:
+    """What `write_tallies` wrote."""
+    return {
+        (each["method"], each["share"]): Tally(
+            {int(apart): PairScores(**sums) for apart, sums in each["pairs"].items()},
+            {int(apart): MatchCounts(**sums) for apart, sums in each["matches"].items()},
+        )
+        for each in json.loads(file.read_text())
+    }
 
 
 def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
@@ -367,8 +415,9 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, nargs="?", help="the bench; none without")
-    parser.add_argument("--noise", type=float, nargs="+", default=[0, 1, 2, 5, 10])
-    parser.add_argument("--engine", type=int, default=3, help="how many clips of the data engine")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0, 1, 2, 5, 10, 20])
+    parser.add_argument("--engine", type=int, default=6, help="how many clips of the data engine")
+    parser.add_argument("--kept", type=Path, help="where what was measured of each clip is kept")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -382,9 +431,10 @@ def main() -> None:
     }
     found: dict[str, dict[str, Any]] = {}
     for title, cases in sets.items():
-        tallies: dict[tuple[str, float], Tally] = {}
+        tallies: Tallies = {}
         for case in cases:
-            measure(case, shares, tallies)
+            for key, of_case in measure(case, shares, options.kept).items():
+                tallies.setdefault(key, Tally.empty()).join(of_case)
         if not tallies:
             continue
         of_set = found.setdefault(title, {})

@@ -102,6 +102,7 @@ def test_the_end_says_where_files_are_how_far_to_trust_and_what_nano_is(tmp_path
     assert f"{tmp_path / 'out' / 'contact_sheet.png'}" in lines[-3]
     assert f"`dynapoint view {tmp_path / 'out'}`" in lines[-2]
     assert "not to measure" in lines[-1] and "models get vdpm" in lines[-1]
+    assert "get da3-small (0.1 GB, Apache-2.0): about " in lines[-1]
     stored = read_check(tmp_path / "out")
     assert stored["lines"] == expected and stored["signals"]["still_drift"] == 0
     assert "self_check.json" in store.read_arrays(tmp_path / "out").manifest.files

@@ -94,6 +94,7 @@ def test_cards_say_what_is_true_of_their_networks(name, monkeypatch):
         true |= set() if kind is Da3Network else {"poses"}
         assert hasattr(kind, "use")
     assert CARDS[name].cannot == true
+    assert CARDS[name].still_world is (kinds.get(name) in (Da3Network, Da3Metric) or name == "vggt")
     for option, asked in ASKED.items():
         if option not in true:
             check_asked(name, **asked)

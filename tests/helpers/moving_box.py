@@ -77,6 +77,18 @@ class BoxScene:
         seen = np.linalg.norm(there - points, axis=-1) < 1e-6
         return xy, seen & (xy >= 0).all(axis=-1) & (xy < HW[::-1]).all(axis=-1)
 
+    def picture(self, time: int, *, times: int) -> np.ndarray:
+        """What the camera sees, textured, with so many times the maps' rows and columns."""
+        fine = np.meshgrid(*(np.arange(times * side) + 0.5 for side in HW[::-1]))
+        points, what = self.seen(time, np.stack(fine, axis=-1) / times)
+        box = self.boxes[time]
+        within = (points - box[:3, 3]) @ box[:3, :3]
+        place = np.where((what == BOX)[..., None], within + 20, points)
+        rng = np.random.default_rng(7)
+        waves = rng.normal(size=(3, 24)) * rng.uniform(3, 12, size=24)
+        value = np.cos(place @ waves + rng.uniform(0, 6.3, size=24)) @ rng.normal(size=(24, 3))
+        return (128 + 18 * value).clip(0, 255).astype(np.uint8)
+
     def paths(self) -> FollowedPaths:
         def flow(frame, time):
             xy, seen = self.places(frame, time)

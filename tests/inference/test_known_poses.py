@@ -151,6 +151,8 @@ def test_refinement_leaves_known_poses_where_they_are(network):
     rec = dynapoint.reconstruct(
         picture_array(3, *HW), network, intrinsics=LENS, poses=poses, refine=True
     )
+    assert rec.refinement.known_poses and "poses" not in rec.refinement.changed
+    assert "given" in rec.refinement.lines()[0]
     assert np.allclose(rec.world_from_camera, np.linalg.inv(poses[0]) @ poses, atol=1e-6)
 
 

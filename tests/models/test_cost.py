@@ -2,7 +2,8 @@
 
 import pytest
 
-from dynapoint.models.cards import VDPM
+from dynapoint.models.cards import DA3_SMALL, VDPM
+from dynapoint.models.da3.cost import operations_of_clip
 from dynapoint.models.vggt import cost
 from dynapoint.models.vggt.cost import cost_of, cost_of_clip, duration_words, operations_a_second
 
@@ -14,6 +15,27 @@ from dynapoint.models.vggt.cost import cost_of, cost_of_clip, duration_words, op
 )
 def test_operations_are_those_counted(frames, image_hw, tera):
     assert cost_of(frames, image_hw).operations == pytest.approx(1e12 * tera, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("frames", "image_hw", "tera"),
+    # Depth and cameras of Depth Anything 3 Small by PyTorch's counter, of these images.
+    [
+        (2, (280, 504), 0.1105),
+        (8, (280, 504), 0.5951),
+        (24, (280, 504), 3.012),
+        (24, (504, 378), 5.005),
+    ],
+)
+def test_operations_of_the_small_one_are_those_counted(frames, image_hw, tera):
+    assert operations_of_clip(frames, image_hw) == pytest.approx(1e12 * tera, rel=0.02)
+
+
+def test_long_clips_of_the_small_one_cost_their_windows():
+    step = DA3_SMALL.window - DA3_SMALL.overlap
+    window = operations_of_clip(DA3_SMALL.window, (280, 504))
+    long = operations_of_clip(DA3_SMALL.overlap + 5 * step, (280, 504))
+    assert long == pytest.approx(5 * window)
 
 
 def test_memory_is_more_than_the_weights_and_grows_with_the_clip():

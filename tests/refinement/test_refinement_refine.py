@@ -282,6 +282,7 @@ def test_known_lens_and_poses_are_taken_as_given():
     colors, truth, _ = rendered(frames=3, image_hw=HW)
     answer = disturbed(truth, turn_deg=0.0, depth=0.1)
     refined = refine(colors, answer, known_lens=True, known_poses=True)
+    assert refined.found.known_poses and "poses" not in refined.found.changed
     np.testing.assert_allclose(refined.answer.intrinsics, truth.intrinsics, rtol=1e-9)
     np.testing.assert_allclose(refined.answer.world_from_camera, truth.world_from_camera, atol=1e-6)
 
@@ -380,3 +381,17 @@ def test_findings_survive_being_plain_and_refuse_what_is_not():
         with pytest.raises((KeyError, TypeError, ValueError)):
             Findings.from_plain(broken)
     assert "too uncertain" in replace(GOOD, poses=False).lines()[0]
+
+
+def test_known_poses_are_not_said_to_be_refined():
+    known = replace(GOOD, poses=True, known_poses=True, depth=True)
+    assert known.changed == ("depth",)
+    assert known.lines()[0].startswith("refined depth by the given cameras: they explain 90 %")
+    assert Findings.from_plain(known.to_plain()) == known
+    # Without them scenes say what they said before there were any.
+    assert "known_poses" not in GOOD.to_plain()
+    assert not Findings.from_plain(GOOD.to_plain()).known_poses
+    thin = replace(known, depth=False)
+    assert thin.changed == () and thin.lines()[0].startswith("cameras are the given ones and depth")
+    none = Findings(known_poses=True)
+    assert none.lines() == ["cameras are the given ones: no matches to refine depth by"]

@@ -14,7 +14,8 @@ _NANO = (
     "nano is a small network: use it to see what moves, where to, and how the camera moves, not to "
     "measure. For accuracy, run `dynapoint models get vdpm` ({gigabytes:.1f} GB, not for "
     "commercial use), then add --model vdpm: {frames} frames would take about {time} and "
-    "{memory:.1f} GB of memory here{have}"
+    "{memory:.1f} GB of memory here{have}. For any use, commercial too, get da3-small "
+    "({small_gigabytes:.1f} GB, Apache-2.0): about {small_time} and {small_memory:.1f} GB"
 )
 
 
@@ -113,21 +114,27 @@ class Report:
 
 
 def _advice(made: "list[Frames]") -> str | None:
-    """To take the large network, and what that costs here; None where its weights are here."""
-    from dynapoint.models.cards import VDPM  # noqa: PLC0415
+    """To take a larger network, and what that costs here; None where V-DPM's weights are here."""
+    from dynapoint.models.cards import DA3_SMALL, VDPM  # noqa: PLC0415
+    from dynapoint.models.da3 import cost as small_cost  # noqa: PLC0415
     from dynapoint.models.vggt import cost  # noqa: PLC0415
     from dynapoint.models.weight_files import find_weights  # noqa: PLC0415
 
     if find_weights(VDPM) is not None:
         return None
     costs = [cost.cost_of_clip(frames.count, frames.image_hw) for frames in made]
-    seconds = sum(each.operations for each in costs) / cost.operations_a_second()
+    rate = cost.operations_a_second()
+    seconds = sum(each.operations for each in costs) / rate
+    small = sum(small_cost.operations_of_clip(each.count, each.image_hw) for each in made)
     there = cost.machine_bytes()
     return _NANO.format(
         gigabytes=(VDPM.bytes or 0) / 1e9,
         frames="the same" if len(made) > 1 else f"these {made[0].count}",
         time=cost.duration_words(seconds),
         memory=max(each.memory_bytes for each in costs) / 1e9,
+        small_gigabytes=(DA3_SMALL.bytes or 0) / 1e9,
+        small_time=cost.duration_words(small / rate),
+        small_memory=small_cost.MEMORY_BYTES / 1e9,
         have="" if there is None else f" (it has {there / 1e9:.0f})",
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from dynapoint.cli.common import Flag, optional, print_json
+from dynapoint.refinement.findings import Findings
 
 if TYPE_CHECKING:
     from dynapoint.results.reconstruction import Reconstruction
@@ -103,10 +104,11 @@ def _kind(path: Path) -> str:
 
 def _refinement_words(found: dict[str, Any]) -> str:
     """What refinement changed and what it rests on."""
-    changed = [name for name in ("poses", "lens", "depth") if found[name]]
+    told = Findings.from_plain(found)
+    before = "with its depth" if told.known_poses else "by the network"
     return (
-        f"{', '.join(changed) or 'nothing'} (start: {found['start']}); matches explained "
-        f"{found['explained']:.2f} (by the network {found['explained_before']:.2f}), coverage "
+        f"{', '.join(told.changed) or 'nothing'} (start: {found['start']}); matches explained "
+        f"{found['explained']:.2f} ({before} {found['explained_before']:.2f}), coverage "
         f"{found['coverage']:.2f}, parallax {found['parallax']:.2f}, lens known to "
         f"{100 * found['lens_sigma']:.0f} %, still {found['still']:.2f}, moving "
         f"{found['moving']:.2f}"

@@ -12,6 +12,7 @@ from dynapoint.data.frames import Frames
 from dynapoint.errors import ModelError, SceneError
 from dynapoint.geometry.distortion import DistortedLens
 from dynapoint.inference.checked_files import check_file
+from dynapoint.models.cards import knows_still_world
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER, NetworkEntry
 from dynapoint.results.on_disk.store import LEFT_OUT, StoredArrays, read_arrays
@@ -24,7 +25,7 @@ from dynapoint.whole_file import hand_on, sha256_of
 if TYPE_CHECKING:
     from dynapoint.inference.long.long_decoder import LongDecoder
     from dynapoint.inference.predict import NetworkDecoder
-    from dynapoint.models.protocol import PointMapModel
+    from dynapoint.models.protocol import PointMapDecoder, PointMapModel
 
 
 def open_scene(
@@ -38,6 +39,7 @@ def open_scene(
 
     Arrays are memory-mapped and read-only; images are read on first use. The first question that
     the arrays do not answer loads the network, which then answers as the fresh reconstruction did.
+    For scenes of a network of a still world nothing is loaded: what it kept answers.
 
     Args:
         scene: A folder that `dynapoint reconstruct` or `rec.save` wrote.
@@ -155,7 +157,10 @@ def _pictures(
 
 
 class StoredDecoder:
-    """Answers from the scene what it holds, and loads the network for the rest."""
+    """Answers from the scene what it holds, and loads the network for the rest.
+
+    A network of a still world is not loaded: its maps, and what moves in them, are in the scene.
+    """
 
     def __init__(
         self,
@@ -223,6 +228,8 @@ class StoredDecoder:
         entry = self._stored.manifest.network
         if entry is None:
             return False, f"no: {_why_without(self._stored)}"
+        if knows_still_world(entry.name):
+            return True, "yes: its network knows a still world, and what it said is in the scene"
         if self._weights is not None or entry.weights_file is not None:
             return True, f"yes: {self._weights or 'the network is in the scene'}"
         from dynapoint.models.weight_files import require_weights  # noqa: PLC0415 - rarely needed.
@@ -262,14 +269,10 @@ class StoredDecoder:
                 self._stored,
                 self._folder,
                 self._target_of_frame,
-                lambda: load_stored_network(
-                    self._folder, self._stored, weights=self._weights, device=self._device
-                ),
+                lambda: self._model(entry.name),
             )
         check_file(self._folder / ENCODED_FILE, entry.encoded_sha256)
-        model = load_stored_network(
-            self._folder, self._stored, weights=self._weights, device=self._device
-        )
+        model = self._model(entry.name)
         # Loading torch takes longer than all that the scene answers itself.
         from dynapoint.inference.predict import NetworkDecoder, device_of  # noqa: PLC0415
         from dynapoint.models.kept.encoded_files import read_encoded  # noqa: PLC0415
@@ -279,6 +282,16 @@ class StoredDecoder:
             read_encoded(self._folder / ENCODED_FILE, device_of(model)),
             self._stored.arrays["own_time_points"],
             self._stored.arrays["own_time_confidence"],
+        )
+
+    def _model(self, name: str) -> "PointMapDecoder":
+        """The network, or what answers in its place."""
+        if knows_still_world(name):
+            from dynapoint.models.kept.own_time import OwnTimeDecoder  # noqa: PLC0415
+
+            return OwnTimeDecoder()
+        return load_stored_network(
+            self._folder, self._stored, weights=self._weights, device=self._device
         )
 
 

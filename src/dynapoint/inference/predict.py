@@ -40,7 +40,14 @@ from dynapoint.inference.storing import store_network
 from dynapoint.models.kept.finer_maps import doubted
 from dynapoint.models.kept.placed_encoding import PlacedEncoding
 from dynapoint.models.layers.compute import is_out_of_memory, is_small
-from dynapoint.models.protocol import EncodeRequest, ModelInfo, PointMapModel, encode, info_of
+from dynapoint.models.protocol import (
+    EncodeRequest,
+    ModelInfo,
+    PointMapDecoder,
+    PointMapModel,
+    encode,
+    info_of,
+)
 from dynapoint.progress import begin
 from dynapoint.results.on_disk.manifest import NetworkEntry
 from dynapoint.results.pixel_map import PixelMap
@@ -61,7 +68,7 @@ class NetworkDecoder:
 
     def __init__(
         self,
-        model: PointMapModel,
+        model: PointMapDecoder,
         encoded: Any,
         own_time_points: Float32[np.ndarray, "frame height width xyz=3"],
         own_time_confidence: Float32[np.ndarray, "frame height width"],

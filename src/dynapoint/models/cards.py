@@ -41,6 +41,8 @@ class ModelCard:
         instead: Where no weights exist, what to do.
         other_use: What its network is for, where that is not to reconstruct clips.
         cannot: Those of `CANNOT` that are true of its network.
+        still_world: Whether its network knows a still world only, so that scenes answer from what
+            it kept and need no weights (`kept.own_time`).
         refine: Whether what it says is refined by what the pictures say, unless told otherwise.
         at_once: How many frames it sees in one pass at most; longer clips are cut into windows.
         window: How many frames these have.
@@ -65,10 +67,17 @@ class ModelCard:
     instead: str | None = None
     other_use: str | None = None
     cannot: frozenset[str] = frozenset()
+    still_world: bool = False
     refine: bool = False
     at_once: int = 24
     window: int = 24
     overlap: int = 8
+
+    def passes(self, frames: int) -> tuple[int, int]:
+        """In how many passes its network sees so many frames, and how many frames each has."""
+        if frames <= self.at_once:
+            return 1, frames
+        return -(-(frames - self.overlap) // (self.window - self.overlap)), self.window
 
 
 NANO_2 = ModelCard(
@@ -142,6 +151,7 @@ VGGT = ModelCard(
     bytes=4 * 1_256_537_516,
     free=False,
     remark="the 2D track head is not built; its tensors in the file are left out",
+    still_world=True,
 )
 DPM = ModelCard(
     name="dpm",
@@ -206,6 +216,7 @@ DA3_SMALL = ModelCard(
     # The file also holds what has no effect of its ray head: 305,589 parameters.
     bytes=4 * 34_299_463,
     remark="knows a still world; known poses and intrinsics go in together",
+    still_world=True,
     refine=True,
 )
 DA3_BASE = replace(
@@ -285,6 +296,12 @@ def find_card(name: str) -> ModelCard:
     if version not in CARDS:
         raise ModelError(f"unknown model {name!r}; known models are {', '.join(known_models())}")
     return CARDS[version]
+
+
+def knows_still_world(name: str) -> bool:
+    """Whether the network of that name is known to know a still world only."""
+    card = CARDS.get(NEWEST.get(name, name))
+    return card is not None and card.still_world
 
 
 def will_refine(name: str, refine: bool | None) -> bool:

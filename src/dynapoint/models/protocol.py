@@ -150,6 +150,15 @@ class KeepsLess(Protocol):
 
 
 @runtime_checkable
+class PointMapDecoder(Protocol):
+    """What is left of a model once a clip is encoded."""
+
+    def decode(self, encoded: Any, *, time: int, frames: Sequence[int]) -> PointMaps:
+        """As `PointMapModel.decode`."""
+        ...
+
+
+@runtime_checkable
 class PointMapModel(Protocol):
     """The least that a model is: images have sides of multiples of `patch_size`, RGB in [0, 1].
 

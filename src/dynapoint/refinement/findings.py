@@ -11,7 +11,8 @@ class Findings:
     """What was found, and what came of it.
 
     Attributes:
-        poses: Whether the cameras' poses are the refined ones.
+        poses: Whether the cameras' poses are the refined ones, or known to be right.
+        known_poses: Whether they are those that were given, which stay.
         lens: Whether the focal length is.
         depth: Whether the own-time maps are.
         start: What the solution grew from: "flow", "network" (its cameras), "features" or "none";
@@ -32,6 +33,7 @@ class Findings:
     """
 
     poses: bool = False
+    known_poses: bool = False
     lens: bool = False
     depth: bool = False
     start: str = "none"
@@ -50,18 +52,23 @@ class Findings:
     @property
     def changed(self) -> tuple[str, ...]:
         """What is refined, in words."""
-        parts = {"poses": self.poses, "lens": self.lens, "depth": self.depth}
+        poses = self.poses and not self.known_poses
+        parts = {"poses": poses, "lens": self.lens, "depth": self.depth}
         return tuple(name for name, is_refined in parts.items() if is_refined)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values by their names, numbers rounded to what they are worth."""
         plain = {name: _rounded(value) for name, value in asdict(self).items()}
+        if not self.known_poses:
+            # Scenes from before poses could be known do not say it.
+            del plain["known_poses"]
         plain["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Findings":
         """What `to_plain` gave; raises KeyError, TypeError or ValueError for anything else."""
+        plain = {"known_poses": False, **plain}
         if plain.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("its entries have other names")
         kept: dict[str, Any] = {}
@@ -79,9 +86,11 @@ class Findings:
 
     def lines(self) -> list[str]:
         """What was found, in plain words."""
+        share = f"{100 * self.explained:.0f} % of the matches"
+        if self.known_poses:
+            return [self._line_of_known_poses(share)]
         if self.start == "none":
             return ["cameras are the network's own: no matches to refine them by"]
-        share = f"{100 * self.explained:.0f} % of the matches"
         before = f"the network's own {100 * self.explained_before:.0f} %"
         if not self.poses:
             return [
@@ -92,6 +101,14 @@ class Findings:
         # Given intrinsics are certain.
         kept = "" if self.lens or self.lens_sigma < 0.005 else uncertain
         return [f"refined {', '.join(self.changed)}: cameras explain {share}, {before}{kept}"]
+
+    def _line_of_known_poses(self, share: str) -> str:
+        if self.start == "none":
+            return "cameras are the given ones: no matches to refine depth by"
+        if not self.depth:
+            return f"cameras are the given ones and depth the network's: they explain {share}"
+        before = f"{100 * self.explained_before:.0f} % with the network's depth"
+        return f"refined depth by the given cameras: they explain {share}, {before}"
 
 
 def _rounded(value: Any) -> Any:

@@ -99,7 +99,7 @@ def refine(
     """
     setting = prepare(colors, answer, one_lens=one_lens and not known_lens)
     if setting.frames < 2 or not setting.meter.possible or not setting.usable.any():
-        return unchanged(answer, Findings())
+        return unchanged(answer, Findings(known_poses=known_poses))
     clock = Clock()
     work = _Work(setting, clock, Freedom(poses=not known_poses), known_lens=known_lens)
     attempt = work.from_flow(neighbours)
@@ -218,6 +218,7 @@ class _Work:
                 if lens_sigma <= MOST_LENS_SIGMA:
                     solution = with_views(solution, freed.views)
         found = Findings(
+            known_poses=not self._freedom.poses,
             start=TURNING_CAMERA if solution.turns else name,
             explained=_explained(setting, solution, solution.views),
             explained_before=_explained(setting, solution, coarse_views(setting, setting.views)),

@@ -14,7 +14,7 @@ from dynapoint.inference.predict import NetworkDecoder, device_of
 from dynapoint.inference.storing import copy_weights
 from dynapoint.inference.windowed_decoder import ClipMaps, WindowCameras, WindowedDecoder
 from dynapoint.models.kept.encoded_files import read_encoded
-from dynapoint.models.protocol import PointMapModel, info_of
+from dynapoint.models.protocol import PointMapDecoder, info_of
 from dynapoint.results.on_disk.manifest import ENCODED_FILE, WINDOWS_FOLDER, NetworkEntry
 from dynapoint.results.on_disk.store import StoredArrays
 from dynapoint.results.scene_points import FrameMaps, PointDecoder
@@ -41,7 +41,7 @@ class LongDecoder:
         segments: Sequence[Segment],
         folder: WorkFolder | Path,
         window_count: int,
-        load: Callable[[], PointMapModel],
+        load: Callable[[], PointMapDecoder],
     ) -> None:
         """Read what is small of every window.
 
@@ -56,7 +56,7 @@ class LongDecoder:
         self._folder = folder.path if isinstance(folder, WorkFolder) else folder
         self._count = window_count
         self._load = load
-        self._model: PointMapModel | None = None
+        self._model: PointMapDecoder | None = None
         cameras = []
         for index in range(window_count):
             known = read_window(self._folder / window_folder(index))
@@ -99,7 +99,7 @@ class LongDecoder:
             encoded_bytes=0,
         )
 
-    def _network(self) -> PointMapModel:
+    def _network(self) -> PointMapDecoder:
         if self._model is None:
             self._model = self._load()
         return self._model
@@ -141,7 +141,7 @@ def long_decoder_of(
     stored: StoredArrays,
     folder: Path,
     target_of_frame: Int64[np.ndarray, " frame"],
-    load: Callable[[], PointMapModel],
+    load: Callable[[], PointMapDecoder],
 ) -> LongDecoder:
     """The decoder of a stored clip.
 
@@ -149,7 +149,7 @@ def long_decoder_of(
         stored: Its arrays.
         folder: Where they are.
         target_of_frame: `Frames.target_of_frame`.
-        load: Gives its network.
+        load: Gives its network, or what answers in its place.
     """
     arrays = stored.arrays
     return LongDecoder(

@@ -51,10 +51,8 @@ def cost_of_clip(frames: int, picture_hw: tuple[int, int]) -> Cost:
 
     Without windows that are predicted again and those that close loops.
     """
-    if frames <= VDPM.at_once:
-        return cost_of(frames, picture_hw)
-    each = cost_of(VDPM.window, picture_hw)
-    windows = -(-(frames - VDPM.overlap) // (VDPM.window - VDPM.overlap))
+    windows, at_once = VDPM.passes(frames)
+    each = cost_of(at_once, picture_hw)
     return Cost(operations=windows * each.operations, memory_bytes=each.memory_bytes)
 
 
