@@ -142,6 +142,19 @@ def test_attention_and_mlp_in_other_ways(network, images, encoded, everything, m
     assert_equal(maps.points[:, 0], everything[0][:, 1][:, [0, 2]])
 
 
+@pytest.mark.parametrize("at_once", [1000, 4])
+def test_mlp_without_gradients_equals_its_definition(at_once, monkeypatch):
+    """In place and in parts of 4 + 4 + 3 tokens; its input is left as it was."""
+    monkeypatch.setattr(blocks, "MLP_TOKENS_AT_ONCE", at_once)
+    mlp = blocks.Mlp(5, 12).double()
+    x = torch.randn(11, 5, dtype=torch.float64)
+    given = x.clone()
+    hidden = given @ mlp.fc1.weight.T + mlp.fc1.bias
+    activated = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    assert_equal(mlp(x), activated @ mlp.fc2.weight.T + mlp.fc2.bias)
+    assert torch.equal(x, given)
+
+
 def test_examples_of_a_batch_are_apart(network, images, encoded, everything):
     for example in range(BATCH):
         alone = network.encode(images[example : example + 1])

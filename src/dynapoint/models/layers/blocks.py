@@ -14,7 +14,7 @@ from dynapoint.models.layers.attention import Attention, RotaryPositions
 from dynapoint.models.layers.config import LevelDecoderConfig, TimeDecoderConfig
 
 # Without gradients the MLP works on so many tokens at a time, which bounds its hidden layer.
-MLP_TOKENS_AT_ONCE = 2048
+MLP_TOKENS_AT_ONCE = 4096
 
 
 def run_block(block: nn.Module, *args: Any, checkpoint: bool = False, **kwargs: Any) -> Tensor:
@@ -61,12 +61,17 @@ class Mlp(nn.Module):
         tokens = x.numel() // x.shape[-1]
         if torch.is_grad_enabled() or tokens <= MLP_TOKENS_AT_ONCE:
             return self._part(x)
-        flat = x.flatten(0, -2)
-        parts = [self._part(part) for part in flat.split(MLP_TOKENS_AT_ONCE)]
+        # Equal parts: each reads all weights, which is too much for a few tokens left over.
+        equal = -(-tokens // -(-tokens // MLP_TOKENS_AT_ONCE))
+        parts = [self._part(part) for part in x.flatten(0, -2).split(equal)]
         return torch.cat(parts).view(*x.shape[:-1], -1)
 
     def _part(self, x: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(x)))
+        hidden = self.fc1(x)
+        if torch.is_grad_enabled():
+            return self.fc2(functional.gelu(hidden))
+        # In place: a second hidden layer would be the largest array of all, in fresh memory.
+        return self.fc2(torch.ops.aten.gelu_(hidden))
 
 
 class Block(nn.Module):
