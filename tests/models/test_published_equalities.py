@@ -174,6 +174,17 @@ def test_blocks_in_place_equal_blocks_with_gradients(monkeypatch, at_once, qk_no
     assert torch.equal(x, given[0]) and torch.equal(context, given[1])
 
 
+def test_mlp_without_gradients_equals_its_definition():
+    """In place; its input is left as it was."""
+    mlp = blocks.Mlp(5, 12).double()
+    x = torch.randn(11, 5, dtype=torch.float64)
+    given = x.clone()
+    hidden = given @ mlp.fc1.weight.T + mlp.fc1.bias
+    activated = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+    assert_equal(mlp(x), activated @ mlp.fc2.weight.T + mlp.fc2.bias)
+    assert torch.equal(x, given)
+
+
 def test_examples_of_a_batch_are_apart(network, images, encoded, everything):
     for example in range(BATCH):
         alone = network.encode(images[example : example + 1])

@@ -13,9 +13,8 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 from dynapoint.models.layers.attention import Attention, RotaryPositions
 from dynapoint.models.layers.config import LevelDecoderConfig, TimeDecoderConfig
 
-# Without gradients MLPs work on so many tokens at a time, which bounds their hidden layer and keeps
-# it in the processor's cache.
-MLP_TOKENS_AT_ONCE = 2048
+# Without gradients MLPs work on so many tokens at a time, which bounds their hidden layer.
+MLP_TOKENS_AT_ONCE = 4096
 
 
 def run_block(block: nn.Module, *args: Any, checkpoint: bool = False, **kwargs: Any) -> Tensor:
@@ -68,7 +67,11 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
         """Apply the network to each token."""
-        return self.fc2(functional.gelu(self.fc1(x)))
+        hidden = self.fc1(x)
+        if torch.is_grad_enabled():
+            return self.fc2(functional.gelu(hidden))
+        # In place: a second hidden layer would be the largest array of all, in fresh memory.
+        return self.fc2(torch.ops.aten.gelu_(hidden))
 
 
 def plus_mlp(
@@ -79,7 +82,9 @@ def plus_mlp(
     if torch.is_grad_enabled() or tokens <= MLP_TOKENS_AT_ONCE:
         return plus_branch(x, mlp(norm(x)), scale)
     flat = x.flatten(0, -2)
-    for part in flat.split(MLP_TOKENS_AT_ONCE):
+    # Equal parts: each reads all weights, which is too much for a few tokens left over.
+    equal = -(-tokens // -(-tokens // MLP_TOKENS_AT_ONCE))
+    for part in flat.split(equal):
         part.copy_(plus_branch(part, mlp(norm(part)), scale))
     return flat.view(x.shape)
 
