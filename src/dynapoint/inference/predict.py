@@ -261,6 +261,7 @@ def predict(
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
         settings=settings_of(model, info, known, prepare, lens) | {"reference": reference},
+        calibration=info.calibration,
     )
 
 
