@@ -47,10 +47,10 @@ def test_networks_that_are_not_calibrated_say_so(plain, tmp_path):
         assert set(file) == {"source_xy", "points", "xy", "visible", "confidence"}
 
 
-@pytest.mark.parametrize("refined", [False, True])
-def test_maps_are_by_the_curve_of_their_kind(told, refined):
-    rec = replace(told, refinement=Findings() if refined else None)
-    curves = TOLD.refined if refined else TOLD.network
+@pytest.mark.parametrize("found", [None, Findings(poses=True), Findings(depth=True)])
+def test_maps_are_by_the_curve_of_their_kind(told, found):
+    rec = replace(told, refinement=found)
+    curves = TOLD.refined if found == Findings(depth=True) else TOLD.network
     for frame, time in ((1, None), (1, 1), (1, 3), (0, 2)):
         own = time in (None, frame)
         confidence = rec.maps(frame=frame, time=frame if own else time)[1]

@@ -76,7 +76,7 @@ class AnswerCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The curves of a network's own answer, and of the answer that is refined by pictures."""
+    """The curves of a network's own answer, and of answers with depths refined by pictures."""
 
     network: AnswerCurves
     refined: AnswerCurves

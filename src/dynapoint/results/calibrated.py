@@ -7,11 +7,16 @@ from dynapoint.models.calibration import AnswerCurves, Calibration
 from dynapoint.refinement.findings import Findings
 
 
+def is_refined(found: Findings | None) -> bool:
+    """Whether refinement, if there was any, changed the depths, on which errors depend most."""
+    return found is not None and found.depth
+
+
 def curves_of(calibration: Calibration | None, found: Findings | None) -> AnswerCurves | None:
     """The curves of a scene that refinement found this of, or that is not refined."""
     if calibration is None:
         return None
-    return calibration.network if found is None else calibration.refined
+    return calibration.refined if is_refined(found) else calibration.network
 
 
 def expected_errors(
