@@ -38,7 +38,7 @@ def errors_of(curve, confidence):
 
 
 def test_networks_that_are_not_calibrated_say_so(plain, tmp_path):
-    assert plain.calibration is None and plain.curves is None
+    assert plain.calibration is None
     assert plain.expected_error(frame=1, time=2) is None
     assert plain.query(frame=0, xy=XY).expected_error is None
     tracks = plain.track(frame=0, every=4)
@@ -63,7 +63,7 @@ def test_maps_are_by_the_curve_of_their_kind(told, found):
 def test_frames_of_one_time_share_their_own_time(told):
     times = np.array([0.0, 1.0, 1.0, 2.0])
     rec = replace(told, frames=replace(told.frames, timestamps_s=times))
-    assert rec.own_times(1).tolist() == [False, True, True, False]
+    assert rec.frames.own_times(1).tolist() == [False, True, True, False]
     confidence = rec.maps(frame=1, time=2)[1]
     wanted = errors_of(TOLD.network.own_time, confidence)
     np.testing.assert_allclose(rec.expected_error(frame=1, time=2), wanted, rtol=1e-6)
@@ -107,7 +107,7 @@ def test_saved_scenes_keep_it_whole_and_lean(told, plain, tmp_path):
         fresh = told.expected_error(frame=0, time=time)
         np.testing.assert_array_equal(whole.expected_error(frame=0, time=time), fresh)
         # Confidence is stored in 8 bits there.
-        own = whole.own_times(0)[time]
+        own = whole.frames.own_times(0)[time]
         confidence = lean.maps(frame=0, time=time)[1]
         curve = TOLD.network.own_time if own else TOLD.network.other_times
         wanted = errors_of(curve, confidence)

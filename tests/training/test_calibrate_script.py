@@ -57,7 +57,7 @@ def test_a_known_law_is_recovered(script):
     told = np.linspace(0.05, 0.95, 50)
     np.testing.assert_allclose(curves.visible(told), 0.2 + 0.7 * told**2, atol=0.03)
     other = made_up(script, 1, share=1.0, refined=False)
-    for rows in script.tenths(curves, other).values():
+    for rows in script.tenths([(curves, other)]).values():
         np.testing.assert_allclose(rows["predicted"], rows["measured"], rtol=0.1)
 
 
@@ -77,7 +77,7 @@ def test_means_that_break_the_order_are_pooled(script, monkeypatch):
 def test_tenths_are_means_of_tenths(script):
     points = made_up(script, 5, share=1.0, refined=False, count=2_000)
     curves = script.fit(points)
-    rows = script.tenths(curves, points)["own_time"]
+    rows = script.tenths([(curves, points)])["own_time"]
     own = np.flatnonzero(points.own_time)
     order = own[np.argsort(points.confidence[own], kind="stable")]
     tenth = np.array_split(order, 10)[3]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both, span_of
-from dynapoint.results.calibrated import calibrated_visibility, expected_errors
+from dynapoint.results.calibrated import calibrated_visibility, curves_of, expected_errors
 from dynapoint.results.checked import checked_index, checked_mask, checked_xy
 from dynapoint.results.scene_maps import SceneMaps, seen_surface, times_with_bar
 from dynapoint.results.seen_places import matches_along_flow, seen_flow, seen_places
@@ -80,11 +80,12 @@ def expected_error(
     """
     source = checked_index(frame, "frame", scene.frame_count)
     moment = source if time is None else checked_index(time, "time", scene.frame_count)
-    if scene.curves is None:
+    curves = curves_of(scene.calibration, scene.refinement)
+    if curves is None:
         return None
     confidence = scene.maps(frame=source, time=moment)[1]
-    own = bool(scene.own_times(source)[moment])
-    return scene.curves.expected_error(confidence, own_time=own)
+    own = bool(scene.frames.own_times(source)[moment])
+    return curves.expected_error(confidence, own_time=own)
 
 
 def match(
@@ -160,7 +161,7 @@ def _tracks_of_pixels(
         confidence=np.empty(shape, dtype=np.float32),
     )
     tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
-    curves = scene.curves
+    curves = curves_of(scene.calibration, scene.refinement)
     for time, now in zip(times_with_bar(scene), tracked, strict=True):
         visible = now.visible.numpy().astype(np.float32)
         tracks.points[time] = now.points
@@ -172,7 +173,7 @@ def _tracks_of_pixels(
             seen = np.where(shown, starts + flow.flow_px[marked], seen)
         tracks.xy[time] = scene.pixel_map.to_picture(time, seen)
         tracks.confidence[time] = now.confidence
-    own = scene.own_times(source)
+    own = scene.frames.own_times(source)
     return replace(tracks, expected_error=expected_errors(curves, tracks.confidence, own))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from dynapoint.data.frames import Frames
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.geometry.distortion import Distortion
-from dynapoint.models.calibration import AnswerCurves, Calibration
+from dynapoint.models.calibration import Calibration
 from dynapoint.progress import steps
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.calibrated import calibrated_visibility, curves_of, expected_errors
@@ -121,16 +121,6 @@ class SceneMaps:
         lenses = self.pixel_map.lenses
         return None if lenses is None else tuple(lens.distortion for lens in lenses)
 
-    @property
-    def curves(self) -> AnswerCurves | None:
-        """What confidence and visibility have meant for answers like this scene's, if known."""
-        return curves_of(self.calibration, self.refinement)
-
-    def own_times(self, frame: int) -> Bool[np.ndarray, " frame"]:
-        """Which times are a frame's own: that of the frame, and those of frames of equal time."""
-        target = self.frames.target_of_frame
-        return np.asarray(target == target[frame])
-
     @cached_property
     def map_intrinsics(self) -> Float64[np.ndarray, "frame 3 3"]:
         """Intrinsics in pixels of the maps."""
@@ -189,7 +179,11 @@ class SceneMaps:
         points, visible, confidence = (np.stack(each) for each in zip(*at_times, strict=True))
         valid = np.broadcast_to(inside, visible.shape).copy()
         confidence = np.where(valid, confidence, np.float32(0))
-        error = expected_errors(self.curves, confidence, self.own_times(source)[times])
+        error = expected_errors(
+            curves_of(self.calibration, self.refinement),
+            confidence,
+            self.frames.own_times(source)[times],
+        )
         first = slice(None) if time is None else 0
         return QueryResult(
             points=points[first],
@@ -340,7 +334,7 @@ class SceneMaps:
         if frame == time:
             return np.ones(points.shape[:-1], dtype=np.float32)
         visible = seen_probability(seen_surface(self, time), points, point_map, confidence_map)
-        return calibrated_visibility(self.curves, visible)
+        return calibrated_visibility(curves_of(self.calibration, self.refinement), visible)
 
 
 def maps_of_frames(
