@@ -9,7 +9,7 @@ beside the weights (the same name, `.json`) then holds
 
     calibration          the curves, which `dynapoint.load_model` reads
     calibration_checked  for each tenth of the points: what curves of three quarters of the clips
-                         say of the fourth, and what is true
+                         say of the fourth, what is true, and how far the two are off each other
     clips16              scores of 16 clips by the network alone, which a test makes again
 
 Five minutes of one core; `--clips 36` halves that, and curves are then a quarter less certain.
@@ -54,7 +54,7 @@ IMAGE_HW, SCORED_HW, STRIDE = (144, 192), (84, 112), 4
 
 
 Table: TypeAlias = dict[str, dict[str, list[float]]]
-"""For each curve of an answer, means predicted and measured for tenths of the points."""
+"""For each curve of an answer, rows of numbers for tenths of the points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,37 +172,40 @@ def fit(points: Measured) -> AnswerCurves:
     return AnswerCurves(**curves)
 
 
-def tenths(asked: Sequence[tuple[AnswerCurves, Measured]]) -> Table:
-    """Means of what curves say and of what is true, for tenths of all points by what was said.
-
-    Args:
-        asked: Curves, and the points that they are asked of.
-    """
+def tenths(curves: AnswerCurves, points: Measured) -> Table:
+    """Means of what curves say and of what is true, for tenths of the points by what was said."""
     table = {}
-    for name in AnswerCurves.__dataclass_fields__:
-        parts = []
-        for curves, points in asked:
-            said, true, _ = parts_of(points)[name]
-            curve: Curve = getattr(curves, name)
-            parts.append((said, true, curve(said)))
-        said, true, told = (np.concatenate(each) for each in zip(*parts, strict=True))
+    for name, (said, true, _) in parts_of(points).items():
+        curve: Curve = getattr(curves, name)
         groups = np.array_split(np.argsort(said, kind="stable"), TENTHS)
-        rows = {"predicted": told, "measured": true}
+        rows = {"predicted": curve(said), "measured": true}
         table[name] = {
-            row: [round(float(values[group].mean(dtype=np.float64)), 4) for group in groups]
+            row: [float(values[group].mean(dtype=np.float64)) for group in groups]
             for row, values in rows.items()
         }
     return table
 
 
 def checked_on_others(parts: Sequence[Measured]) -> Table:
-    """`tenths` of each fold of the clips, by curves that were fitted to the other folds."""
+    """`tenths` of each fold of the clips, by curves that were fitted to the other folds.
+
+    Means over the folds, which hide what differs from fold to fold, and `off`: the root of the mean
+    square of predicted / measured - 1 over the folds.
+    """
     folds = min(FOLDS, len(parts))
-    asked = []
+    found = []
     for fold in range(folds):
         others = [part for k, part in enumerate(parts) if k % folds != fold]
-        asked.append((fit(pooled(others)), pooled(parts[fold::folds])))
-    return tenths(asked)
+        found.append(tenths(fit(pooled(others)), pooled(parts[fold::folds])))
+    table = {}
+    for name in AnswerCurves.__dataclass_fields__:
+        predicted, measured = (
+            np.array([each[name][row] for each in found]) for row in ("predicted", "measured")
+        )
+        off = np.sqrt(np.mean((predicted / np.maximum(measured, 1e-6) - 1) ** 2, axis=0))
+        rows = {"predicted": predicted.mean(axis=0), "measured": measured.mean(axis=0), "off": off}
+        table[name] = {row: np.round(values, 4).tolist() for row, values in rows.items()}
+    return table
 
 
 def calibrate(clips: Iterable[TruthClip], network: Any) -> tuple[Calibration, dict[str, Table]]:

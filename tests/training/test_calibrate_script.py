@@ -57,7 +57,7 @@ def test_a_known_law_is_recovered(script):
     told = np.linspace(0.05, 0.95, 50)
     np.testing.assert_allclose(curves.visible(told), 0.2 + 0.7 * told**2, atol=0.03)
     other = made_up(script, 1, share=1.0, refined=False)
-    for rows in script.tenths([(curves, other)]).values():
+    for rows in script.tenths(curves, other).values():
         np.testing.assert_allclose(rows["predicted"], rows["measured"], rtol=0.1)
 
 
@@ -77,13 +77,26 @@ def test_means_that_break_the_order_are_pooled(script, monkeypatch):
 def test_tenths_are_means_of_tenths(script):
     points = made_up(script, 5, share=1.0, refined=False, count=2_000)
     curves = script.fit(points)
-    rows = script.tenths([(curves, points)])["own_time"]
+    rows = script.tenths(curves, points)["own_time"]
     own = np.flatnonzero(points.own_time)
     order = own[np.argsort(points.confidence[own], kind="stable")]
     tenth = np.array_split(order, 10)[3]
     wanted = np.mean([on_curve(curves.own_time, float(points.confidence[k])) for k in tenth])
     assert rows["predicted"][3] == pytest.approx(wanted, abs=1e-4)
     assert rows["measured"][3] == pytest.approx(points.error[tenth].mean(), abs=1e-4)
+
+
+def test_how_far_folds_are_off_is_not_averaged_away(script):
+    """Clips whose errors are once half, once double: means over folds agree, `off` tells."""
+    parts = [
+        made_up(script, k, share=(0.5, 2.0)[k % 2], refined=False, count=4_000) for k in range(2)
+    ]
+    rows = script.checked_on_others(parts)["own_time"]
+    np.testing.assert_allclose(rows["predicted"], rows["measured"], rtol=0.2)
+    # Predicted over measured is 4 in one fold and 1 / 4 in the other.
+    np.testing.assert_allclose(rows["off"], np.sqrt((3**2 + 0.75**2) / 2), rtol=0.3)
+    same = [made_up(script, k, share=1.0, refined=False, count=40_000) for k in range(4)]
+    assert max(script.checked_on_others(same)["other_times"]["off"]) < 0.1
 
 
 def test_errors_are_of_points_under_one_scale(script):
