@@ -12,7 +12,7 @@ beside the weights (the same name, `.json`) then holds
                          say of the fourth, what is true, and how far the two are off each other
     clips16              scores of 16 clips by the network alone, which a test makes again
 
-Five minutes of one core; `--clips 36` halves that, and curves are then a quarter less certain.
+Five minutes of one core; `--clips 36` halves that, for curves less certain.
 """
 
 import argparse
