@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -93,11 +93,9 @@ def engine_clip(number: int, first: int, image_hw: tuple[int, int]) -> TruthClip
 
 
 def measure(clip: TruthClip, network: Any, *, refine: bool) -> Measured:
-    """Reconstruct a clip, and compare its points with the truth under one scale for the clip.
-
-    `network` must not be calibrated: what is wanted is what it says of itself.
-    """
-    rec = reconstruct(clip.images, model=network, refine=refine)
+    """Reconstruct a clip, and compare its points with the truth under one scale for the clip."""
+    # What an earlier run wrote must not act on this one.
+    rec = replace(reconstruct(clip.images, model=network, refine=refine), calibration=None)
     truth = clip.points.reshape(FRAMES, FRAMES, -1, 3).astype(np.float64)
     visible = clip.visible.reshape(FRAMES, FRAMES, -1)
     asked = [(i, i) for i in range(FRAMES)]
@@ -261,16 +259,11 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     path = options.weights.with_suffix(".json")
     try:
-        sha256 = sha256_of(options.weights)
         record = json.loads(path.read_text()) if path.is_file() else {}
-        # What an earlier run wrote must not act on this one.
-        old = [name for name in record if name.startswith(("calibration", "clips16"))]
-        record = {name: record[name] for name in record if name not in old} | {"sha256": sha256}
-        if old:
-            path.write_text(json.dumps(record, indent=1) + "\n")
         network = load_model(options.name, weights=options.weights)
         clips = (engine_clip(k, FIRST_FITTED, IMAGE_HW) for k in range(options.clips))
         calibration, checked = calibrate(clips, network)
+        record["sha256"] = sha256_of(options.weights)
         record["calibration"] = asdict(calibration)
         record["calibration_checked"] = checked
         record["clips16"] = {name: round(v, 5) for name, v in scores_of_16(network).items()}

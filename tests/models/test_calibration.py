@@ -120,5 +120,7 @@ def test_record_beside_weights_tells(tmp_path: Path):
     record.write_text(json.dumps({"sha256": sha256, "calibration": asdict(told)}))
     assert load_model("nano", weights=weights).info.calibration == told
     record.write_text(json.dumps({"sha256": sha256, "calibration": {"network": 3}}))
-    with pytest.raises(ModelError, match=r"nano-5\.json garbles the calibration.*calibrate\.py"):
+    with pytest.raises(
+        ModelError, match=r"nano-5\.json garbles the calibration.*remove that entry"
+    ):
         load_model("nano", weights=weights)

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +15,7 @@ from dynapoint.models.catalog import load_model
 from dynapoint.whole_file import sha256_of
 from fake_model import FakeModel, picture_array
 from folders import ROOT
-from test_calibration import on_curve
+from test_calibration import on_curve, random_calibration
 from test_open import weights_of
 
 
@@ -99,7 +99,7 @@ def test_how_far_folds_are_off_is_not_averaged_away(script):
     assert max(script.checked_on_others(same)["other_times"]["off"]) < 0.1
 
 
-def test_errors_are_of_points_under_one_scale(script):
+def test_errors_are_of_points_under_one_scale(script, monkeypatch):
     """Truth that is the answer at three times its size, but for one point moved by known ways."""
     images = picture_array(10, 40, 64)
     rec = dynapoint.reconstruct(images, FakeModel(64))
@@ -133,17 +133,22 @@ def test_errors_are_of_points_under_one_scale(script):
     # Points come by frame and time: own times, then frame 0 at times 1 ..., then frame 6.
     assert large[0] == 1599 + 9 * 160 + 4 * 160 + 2 * 16 + 3
     np.testing.assert_array_equal(found.seen[1599 : 1599 + 160], visible[1, 0].ravel())
+    # What an earlier run found does not act on this one.
+    calibrated = replace(rec, calibration=random_calibration())
+    monkeypatch.setattr(script, "reconstruct", lambda *_, **__: calibrated)
+    again = script.measure(replace(clip, points=truth), None, refine=False)
+    assert not np.array_equal(calibrated.tracks().visible, rec.tracks().visible)
+    np.testing.assert_array_equal(np.delete(again.visible, 5 * 160), found.visible)
 
 
 def test_record_beside_weights_is_written_and_read(script, tmp_path, monkeypatch, capsys):
     weights = weights_of("nano", tmp_path)
     record = weights.with_suffix(".json")
-    record.write_text(json.dumps({"licence": "Apache-2.0", "calibration": {"broken": 1}}))
+    old = {"sha256": sha256_of(weights), "calibration": asdict(random_calibration())}
+    record.write_text(json.dumps({"licence": "Apache-2.0"} | old))
     shares = iter([1.0, 0.5] * 4)
 
     def measured(clip, network, *, refine):
-        # What an earlier run wrote does not act on this one.
-        assert network.info.calibration is None
         return made_up(script, clip.seed, share=next(shares), refined=refine)
 
     monkeypatch.setattr(script, "measure", measured)
@@ -158,7 +163,7 @@ def test_record_beside_weights_is_written_and_read(script, tmp_path, monkeypatch
     assert said["licence"] == "Apache-2.0" and said["sha256"] == sha256_of(weights)
     assert said["clips16"] == {"leak_m8": 0.01235}
     told = load_model("nano", weights=weights).info.calibration
-    assert told == Calibration.from_plain(said["calibration"])
+    assert told == Calibration.from_plain(said["calibration"]) != random_calibration()
     ratio = told.refined.own_time(np.array([2.0, 3.0])) / told.network.own_time(np.array([2.0, 3]))
     np.testing.assert_allclose(ratio, 0.5, rtol=0.06)
     assert "refined  visible      measured" in capsys.readouterr().out

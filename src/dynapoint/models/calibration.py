@@ -110,8 +110,8 @@ def calibration_beside(weights: Path, sha256: str) -> Calibration | None:
         return Calibration.from_plain(record["calibration"])
     except ValueError as error:
         raise ModelError(
-            f"{path} garbles the calibration of confidence ({error}); make it anew with "
-            "scripts/calibrate.py, or remove the file"
+            f"{path} garbles the calibration of confidence ({error}); remove that entry, and "
+            "make it anew with scripts/calibrate.py"
         ) from error
 
 
