@@ -354,8 +354,8 @@ class _FakeReconstruction:
 def fake_pipeline(monkeypatch):
     calls = []
 
-    def reconstruct(source, *, model):
-        calls.append((source.shape, model))
+    def reconstruct(source, *, model, refine):
+        calls.append((source.shape, model, refine))
         return _FakeReconstruction(source)
 
     module = types.ModuleType("dynapoint.inference.pipeline")
@@ -382,7 +382,9 @@ class _FakeNetwork:
 
 def test_a_model_is_asked_for_the_frames_of_the_pair_alone(fake_pipeline):
     prediction = ModelPredictor("nano").predict(make_clip(), (1, 9), source_frames=[0])
-    assert fake_pipeline == [((2, 48, 64, 3), "nano")]
+    ModelPredictor("nano", refine=False).predict(make_clip(), (1, 9), source_frames=[0])
+    asked = (2, 48, 64, 3), "nano"
+    assert fake_pipeline == [(*asked, None), (*asked, False)]
     assert prediction.points.shape == (2, 1, 192, 3)
     assert prediction.confidence.shape == (2, 1, 192)
 
@@ -392,7 +394,7 @@ def test_evaluate_paths_shows_the_model_beside_the_trivial_answers(fake_pipeline
     text = to_tables(evaluate_paths(tmp_path / "clips", ["nano"], tmp_path / "scores.json"))
     for name in ("nano ", "nano, nothing moved", "flat scene", "truth", "margin 8", "margin 2"):
         assert name in text
-    assert len({id(model) for _, model in fake_pipeline}) == 1  # Loaded once.
+    assert len({id(model) for _, model, _ in fake_pipeline}) == 1  # Loaded once.
     rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
     assert rows["nano"]["pooled"]["focal_error_percent"] == pytest.approx(10.0)
     assert rows["nano"]["pooled"]["confidence_spearman_own_time_m8"] is not None

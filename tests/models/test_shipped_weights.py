@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from dynapoint.models import cards
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.catalog import load_model
 from dynapoint.whole_file import sha256_of
+from folders import ROOT
 
 SHIPPED = [name for name, card in CARDS.items() if card.hub is None and card.weights_file]
 LARGEST_BYTES = 24_000_000
@@ -44,6 +46,28 @@ def test_shipped_network_loads_and_answers(name: str) -> None:
     assert torch.isfinite(maps.points).all()
     # Trained weights move something: a network whose Q is exactly P was never trained.
     assert (maps.points - encoded.own_time.points[:, [0, 1]]).abs().max() > 1e-4
+
+
+def test_confidence_of_the_shipped_network_is_calibrated() -> None:
+    told = load_model("nano").info.calibration
+    assert told is not None
+    for curves in (told.network, told.refined):
+        for curve in (curves.own_time, curves.other_times):
+            # The least sure points are at least twice as far off as the surest.
+            assert curve.gives[0] > 2 * curve.gives[-1] > 0
+        assert 0 <= curves.visible.gives[0] < 0.6 and 0.9 < curves.visible.gives[-1] <= 1
+
+
+@pytest.mark.slow
+def test_shipped_network_scores_what_its_record_says() -> None:
+    spec = importlib.util.spec_from_file_location("calibrate", ROOT / "scripts" / "calibrate.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    record = json.loads((ASSETS / "nano-2.json").read_text())
+    found = script.scores_of_16(load_model("nano"))
+    # Sums of float32 differ a little between processors.
+    assert found == pytest.approx(record["clips16"], rel=0.02)
 
 
 def test_shipped_pair_network_moves_pairs_and_aligns_clips() -> None:

@@ -41,20 +41,21 @@ RANKS = {
 }
 # The same within `models`: what all families rest on, the families, and what loads them by name.
 MODEL_RANKS = {
-    "source": 0,
-    "cards": 0,
-    "tensor_files": 0,
-    "protocol": 1,
-    "weight_files": 1,
-    "layers": 1,
-    "network": 2,
-    "nano": 3,
-    "vggt": 3,
-    "da3": 3,
-    "dust3r": 4,
-    "pairwise": 4,
-    "kept": 5,
-    "catalog": 6,
+    "calibration": 0,
+    "source": 1,
+    "cards": 1,
+    "tensor_files": 1,
+    "protocol": 2,
+    "weight_files": 2,
+    "layers": 2,
+    "network": 3,
+    "nano": 4,
+    "vggt": 4,
+    "da3": 4,
+    "dust3r": 5,
+    "pairwise": 5,
+    "kept": 6,
+    "catalog": 7,
 }
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 

@@ -109,7 +109,8 @@ def test_answers_hold_what_they_say():
         }
         answer = getattr(rec, name)(**needed)
         kinds = {type(getattr(answer, field.name)) for field in dataclasses.fields(answer)}
-        assert np.ndarray in kinds and kinds <= {np.ndarray, float}, name
+        # What only calibrated networks know is None.
+        assert np.ndarray in kinds and kinds <= {np.ndarray, float, type(None)}, name
     assert len(promised) == 16
 
 

@@ -79,7 +79,8 @@ class _AnswerCommand(SceneCommand):
 class Tracks(_AnswerCommand):
     """Track pixels of one frame through the clip, in 3D and in the images, with visibility.
 
-    NPZ: points (time, track, 3) in the world, xy in the original images, visible, confidence.
+    NPZ: points (time, track, 3) in the world, xy in the original images, visible, confidence,
+    and expected_error where the network's confidence is calibrated.
     """
 
     frame: _Index = 0

@@ -118,6 +118,11 @@ class Frames:
         """
         return first_of_equal(self.timestamps_s)
 
+    def own_times(self, frame: int) -> Bool[np.ndarray, " frame"]:
+        """Which times are a frame's own: that of the frame, and those of frames of equal time."""
+        target = self.target_of_frame
+        return np.asarray(target == target[frame])
+
 
 def load_frames(
     source: Any,

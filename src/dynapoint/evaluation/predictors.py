@@ -140,10 +140,11 @@ class TrueGeometryNothingMoved(OwnGeometryNothingMoved):
 class ModelPredictor:
     """Answers what `dynapoint.reconstruct` makes of the images of the frames.
 
-    `model` is a model's name, or a loaded model.
+    `model` is a model's name, or a loaded model; `refine` as of `dynapoint.reconstruct`.
     """
 
     model: Any
+    refine: bool | None = None
 
     def predict(
         self,
@@ -161,7 +162,7 @@ class ModelPredictor:
         from dynapoint.inference.pipeline import reconstruct  # noqa: PLC0415
 
         times, source_frames = _positions(frames, times), _positions(frames, source_frames)
-        rec = reconstruct(clip.images[list(frames)], model=self.model)
+        rec = reconstruct(clip.images[list(frames)], model=self.model, refine=self.refine)
         grid_xy = clip.grid_xy
         answers = [
             [rec.query(frame=frame, xy=grid_xy, time=time) for frame in source_frames]

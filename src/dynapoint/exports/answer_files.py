@@ -21,13 +21,16 @@ _EDGE = np.dtype([("vertex1", "<i4"), ("vertex2", "<i4")])
 def write_arrays(result: Any, path: Path, *, overwrite: bool) -> Path:
     """Write the fields of a result, a dataclass of arrays and numbers, as a compressed NPZ.
 
+    What is None is left out.
+
     Returns:
         The file written: `path`, with `.npz` where its name does not end so.
 
     Raises:
         OutputError: `path` exists or cannot be written.
     """
-    arrays = {field.name: np.asarray(getattr(result, field.name)) for field in fields(result)}
+    found = {field.name: getattr(result, field.name) for field in fields(result)}
+    arrays = {name: np.asarray(value) for name, value in found.items() if value is not None}
     with export_file(path, ".npz", overwrite=overwrite) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return with_suffix(path, ".npz")

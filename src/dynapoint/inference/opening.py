@@ -86,6 +86,7 @@ def open_scene(
         folder=folder,
         segments=manifest.segments,
         joining=manifest.joining,
+        calibration=manifest.calibration,
     )
 
 

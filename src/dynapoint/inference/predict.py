@@ -242,10 +242,9 @@ def predict(
     if known is None:
         answer = with_square_lens(answer, pixel_map, shared=one_lens, focal_px=focal_px)
     if refine:
-        told: Any = {"known_lens": (known, focal_px) != (None, None), "one_lens": one_lens}
-        posed = known is not None and known.posed
-        told |= {"poses": answer.world_from_camera if posed else poses, "between": between}
-        told |= {"still_world": info.still_world}
+        posed = answer.world_from_camera if known is not None and known.posed else poses
+        told: Any = {"known_lens": (known, focal_px) != (None, None), "poses": posed}
+        told |= {"one_lens": one_lens, "between": between, "still_world": info.still_world}
         answer, pixel_map, found = agreeing_answer(answer, frames, pixel_map, **told)
     return Reconstruction(
         frames=frames,
@@ -261,6 +260,7 @@ def predict(
         refinement=found,
         pictures=pictures_to_measure(frames, pixel_map) if refine and frames.count > 1 else None,
         settings=settings_of(model, info, known, prepare, lens) | {"reference": reference},
+        calibration=info.calibration,
     )
 
 

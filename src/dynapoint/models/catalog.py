@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dynapoint.errors import ModelError
+from dynapoint.models.calibration import calibration_beside
 from dynapoint.models.cards import CANNOT, ModelCard, check_asked, find_card
 from dynapoint.models.layers.compact import WeightStorage, store_compactly
 from dynapoint.models.layers.compute import Precision, default_options
@@ -54,13 +55,14 @@ def load_model(
     """
     path = require_weights(name, weights)
     check_asked(name, weights, decoder_weights=decoder_weights, precision=precision)
-    card, place = find_card(name), _device(device)
+    card, place, sha256 = find_card(name), _device(device), _hash_of(path)
     source = ModelSource(
         name=name,
         weights=path,
-        weights_sha256=_hash_of(path),
+        weights_sha256=sha256,
         decoder_weights=decoder_weights,
         precision=precision,
+        calibration=calibration_beside(path, sha256),
     )
     network = _loader_of(card)(source)
     if isinstance(network, ComputesByOptions):

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dynapoint.errors import ModelError
+from dynapoint.models.calibration import Calibration
 from dynapoint.models.cards import CANNOT
 from dynapoint.models.source import ModelSource
 from dynapoint.types import Cameras, PointMaps
@@ -43,6 +44,7 @@ class ModelInfo:
         takes_queries: Whether it can be told whose time is asked for before it encodes.
         most_frames: How many frames it can encode together; None for any number.
         published_images: How its public code prepares images.
+        calibration: What its confidence has meant; that of `source` unless given, None if unknown.
     """
 
     name: str
@@ -56,10 +58,13 @@ class ModelInfo:
     takes_queries: bool = False
     most_frames: int | None = None
     published_images: PublishedImages = "vggt"
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.weights_sha256 is None and self.source is not None:
             object.__setattr__(self, "weights_sha256", self.source.weights_sha256)
+        if self.calibration is None and self.source is not None:
+            object.__setattr__(self, "calibration", self.source.calibration)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynapoint.models.calibration import Calibration
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
@@ -16,6 +18,8 @@ class ModelSource:
         weights_sha256: Its hash when it was read.
         decoder_weights: How the time decoder keeps its weights.
         precision: As it was asked for; None for what suits the device.
+        calibration: What its confidence has meant, by the record beside the file; None where there
+            is no such.
     """
 
     name: str
@@ -23,3 +27,4 @@ class ModelSource:
     weights_sha256: str
     decoder_weights: str
     precision: str | None
+    calibration: Calibration | None = None

@@ -31,6 +31,9 @@ class PixelTracks(Generic[Array]):
         visible: Probability in [0, 1] that the camera of that time sees the point; 0 where
             unusable.
         confidence: Not negative, larger is better; 0 where unusable.
+        expected_error: The mean error of points of such confidence, as a share of the scene's mean
+            distance (`rec.expected_error`); NaN where unusable. None where the network's confidence
+            is not calibrated, and of `track_pixels`.
     """
 
     source_xy: Float[Array, "point xy=2"]
@@ -38,6 +41,7 @@ class PixelTracks(Generic[Array]):
     xy: Float[Array, "time point xy=2"]
     visible: Float[Array, "time point"]
     confidence: Float[Array, "time point"]
+    expected_error: Float[Array, "time point"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

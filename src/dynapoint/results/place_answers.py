@@ -4,11 +4,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from numpy.typing import ArrayLike
 
 from dynapoint.geometry.arrays import points_in_camera, project
 from dynapoint.results.asking import as_numpy, as_tensor, maps_of_both, span_of
+from dynapoint.results.calibrated import calibrated_visibility, curves_of, expected_errors
 from dynapoint.results.checked import checked_index, checked_mask, checked_xy
 from dynapoint.results.scene_maps import SceneMaps, seen_surface, times_with_bar
 from dynapoint.results.seen_places import matches_along_flow, seen_flow, seen_places
@@ -53,6 +54,38 @@ def track(
     if mask is not None:
         marked &= checked_mask(mask, scene.map_hw)
     return _tracks_of_pixels(scene, source, marked)
+
+
+def expected_error(
+    scene: SceneMaps, *, frame: SupportsIndex, time: SupportsIndex | None = None
+) -> Float32[np.ndarray, "map_height map_width"] | None:
+    """How large the error of a frame's points is expected to be, by their confidence.
+
+    The mean error that points of such confidence had on clips with truth which the network was not
+    trained on: a share of the scene's mean distance, i.e. of the mean distance of all own-time
+    points from the camera of frame 0. That one scale is fitted to the truth first. Scenes that are
+    refined have curves of their own, and so have points at their own time and at others.
+
+    Args:
+        scene: The scene.
+        frame: Whose pixels.
+        time: When their points are asked for; None for the frame's own time.
+
+    Returns:
+        One number for each pixel of the map, NaN where the confidence is 0. None where the
+        network's confidence is not calibrated (`rec.calibration`): only `nano`'s is.
+
+    Raises:
+        InputError: `frame` or `time` is not the index of a frame used.
+    """
+    source = checked_index(frame, "frame", scene.frame_count)
+    moment = source if time is None else checked_index(time, "time", scene.frame_count)
+    curves = curves_of(scene.calibration, scene.refinement)
+    if curves is None:
+        return None
+    confidence = scene.maps(frame=source, time=moment)[1]
+    own = bool(scene.frames.own_times(source)[moment])
+    return curves.expected_error(confidence, own_time=own)
 
 
 def match(
@@ -128,8 +161,11 @@ def _tracks_of_pixels(
         confidence=np.empty(shape, dtype=np.float32),
     )
     tracked = tracked_times(times, own_time=source, mask=as_tensor(marked))
+    curves = curves_of(scene.calibration, scene.refinement)
     for time, now in zip(times_with_bar(scene), tracked, strict=True):
-        tracks.points[time], tracks.visible[time] = now.points, now.visible
+        visible = now.visible.numpy().astype(np.float32)
+        tracks.points[time] = now.points
+        tracks.visible[time] = visible if time == source else calibrated_visibility(curves, visible)
         seen = now.xy.numpy()
         if scene.pictures is not None:
             flow = seen_flow(scene, source, time)
@@ -137,7 +173,8 @@ def _tracks_of_pixels(
             seen = np.where(shown, starts + flow.flow_px[marked], seen)
         tracks.xy[time] = scene.pixel_map.to_picture(time, seen)
         tracks.confidence[time] = now.confidence
-    return tracks
+    own = scene.frames.own_times(source)
+    return replace(tracks, expected_error=expected_errors(curves, tracks.confidence, own))
 
 
 def _tracks_of_places(
@@ -164,6 +201,7 @@ def _tracks_of_places(
         xy=np.stack(places).astype(np.float32),
         visible=np.where(known, found.visible, np.float32(0)),
         confidence=found.confidence,
+        expected_error=found.expected_error,
     )
 
 

@@ -92,6 +92,7 @@ class Reconstruction(SceneMaps):
 
     track = place_answers.track
     match = place_answers.match
+    expected_error = place_answers.expected_error
     object_flow = flow_answers.object_flow
     scene_flow = flow_answers.scene_flow
     optical_flow = flow_answers.optical_flow

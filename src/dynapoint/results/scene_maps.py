@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 from dynapoint.data.frames import Frames
 from dynapoint.geometry.arrays import points_in_camera
 from dynapoint.geometry.distortion import Distortion
+from dynapoint.models.calibration import Calibration
 from dynapoint.progress import steps
 from dynapoint.refinement.findings import Findings
+from dynapoint.results.calibrated import calibrated_visibility, curves_of, expected_errors
 from dynapoint.results.checked import checked_index, checked_xy
 from dynapoint.results.pixel_map import PixelMap
 from dynapoint.results.sampling import PixelSampler, pixel_sampler, surface_cells
@@ -24,6 +26,7 @@ from dynapoint.results.scene_points import (
     MeasuredPictures,
     PointDecoder,
     QueryResult,
+    TrackedMaps,
 )
 from dynapoint.results.seen_surfaces import seen_probability, surface_of
 from dynapoint.windows.joining import Joining
@@ -64,6 +67,8 @@ class SceneMaps:
         segments: The parts of a long clip that are worlds of their own, in order; `()` where all
             frames share one. `world_from_camera` of each one's first frame is the identity.
         joining: How windows became the scene; None where the network saw all frames at once.
+        calibration: What the network's confidence and visibility have meant on clips with truth
+            (docs/scoring.md); None where that was not measured.
     """
 
     frames: Frames
@@ -83,6 +88,7 @@ class SceneMaps:
     folder: Path | None = None
     segments: tuple[Segment, ...] = ()
     joining: Joining | None = None
+    calibration: Calibration | None = None
 
     @property
     def images(self) -> UInt8[np.ndarray, "frame height width rgb=3"]:
@@ -164,22 +170,27 @@ class SceneMaps:
         """
         source = checked_index(frame, "frame", self.frame_count)
         count = self.frame_count
-        times = range(count) if time is None else [checked_index(time, "time", count)]
+        times = list(range(count)) if time is None else [checked_index(time, "time", count)]
         target = None if camera is None else checked_index(camera, "camera", count)
         places = checked_xy(xy, self.frames.picture_hw[source])
         inside = self.pixel_map.shows(source, places)
         sampler = pixel_sampler(self._surface_cells(source), self.pixel_map.to_map(source, places))
         at_times = [self._at_time(sampler, source, moment, target) for moment in times]
-        points = np.stack([at_time[0] for at_time in at_times])
-        visible = np.stack([at_time[1] for at_time in at_times])
-        confidence = np.stack([at_time[2] for at_time in at_times])
+        points, visible, confidence = (np.stack(each) for each in zip(*at_times, strict=True))
         valid = np.broadcast_to(inside, visible.shape).copy()
+        confidence = np.where(valid, confidence, np.float32(0))
+        error = expected_errors(
+            curves_of(self.calibration, self.refinement),
+            confidence,
+            self.frames.own_times(source)[times],
+        )
         first = slice(None) if time is None else 0
         return QueryResult(
             points=points[first],
             valid=valid[first],
             visible=np.where(valid, visible, np.float32(0))[first],
-            confidence=np.where(valid, confidence, np.float32(0))[first],
+            confidence=confidence[first],
+            expected_error=None if error is None else error[first],
         )
 
     def maps(self, *, frame: SupportsIndex, time: SupportsIndex) -> FrameMaps:
@@ -210,23 +221,29 @@ class SceneMaps:
         points, confidence = maps_of_frames(self, everyone, moment, from_tracks=False)
         return np.stack(points), confidence
 
-    def tracks(self, *, frame: SupportsIndex = 0) -> FrameTracks:
+    def tracks(self, *, frame: SupportsIndex = 0, keep: bool = True) -> FrameTracks:
         """Track all map pixels of one frame, without their places in the images (`track`).
+
+        Args:
+            frame: The frame whose pixels are tracked.
+            keep: Keep the decoded maps for later questions.
 
         Raises:
             InputError: `frame` is not the index of a frame used.
         """
-        return gathered_tracks(self, frame=frame, keep=True)
+        if self.kept_tracks is not None and checked_index(frame, "frame", self.frame_count) == 0:
+            return self.kept_tracks
+        shape = (self.frame_count, *self.map_hw)
+        tracks = FrameTracks(
+            points=np.empty((*shape, 3), dtype=np.float32),
+            visible=np.empty(shape, dtype=np.float32),
+            confidence=np.empty(shape, dtype=np.float32),
+        )
+        for time, now in enumerate(self.track_times(frame=frame, keep=keep)):
+            tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
+        return tracks
 
-    def track_times(
-        self, *, frame: SupportsIndex = 0, keep: bool = False
-    ) -> Iterator[
-        tuple[
-            Float32[np.ndarray, "map_height map_width xyz=3"],
-            Float32[np.ndarray, "map_height map_width"],
-            Float32[np.ndarray, "map_height map_width"],
-        ]
-    ]:
+    def track_times(self, *, frame: SupportsIndex = 0, keep: bool = False) -> Iterator[TrackedMaps]:
         """Yield points, visibility and confidence of `tracks`, one time after another.
 
         Args:
@@ -316,7 +333,8 @@ class SceneMaps:
         """
         if frame == time:
             return np.ones(points.shape[:-1], dtype=np.float32)
-        return seen_probability(seen_surface(self, time), points, point_map, confidence_map)
+        visible = seen_probability(seen_surface(self, time), points, point_map, confidence_map)
+        return calibrated_visibility(curves_of(self.calibration, self.refinement), visible)
 
 
 def maps_of_frames(
@@ -348,27 +366,6 @@ def maps_of_frames(
     if others:
         maps.update(zip(others, scene.decoder.decode(others, time, keep=keep), strict=True))
     return [maps[frame][0] for frame in frames], np.stack([maps[frame][1] for frame in frames])
-
-
-def gathered_tracks(
-    scene: SceneMaps, *, frame: SupportsIndex = 0, keep: bool = False
-) -> FrameTracks:
-    """All that `track_times` gives, in memory; those of frame 0 at hand as they are.
-
-    Raises:
-        InputError: `frame` is no index of a frame used.
-    """
-    if scene.kept_tracks is not None and checked_index(frame, "frame", scene.frame_count) == 0:
-        return scene.kept_tracks
-    shape = (scene.frame_count, *scene.map_hw)
-    tracks = FrameTracks(
-        points=np.empty((*shape, 3), dtype=np.float32),
-        visible=np.empty(shape, dtype=np.float32),
-        confidence=np.empty(shape, dtype=np.float32),
-    )
-    for time, now in enumerate(scene.track_times(frame=frame, keep=keep)):
-        tracks.points[time], tracks.visible[time], tracks.confidence[time] = now
-    return tracks
 
 
 def times_with_bar(scene: SceneMaps) -> Iterator[int]:

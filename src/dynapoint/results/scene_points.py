@@ -13,6 +13,14 @@ FrameMaps: TypeAlias = tuple[
 """Points (world, scene units) and confidence of all pixels of one frame's map, at one time."""
 
 
+TrackedMaps: TypeAlias = tuple[
+    Float32[np.ndarray, "map_height map_width xyz=3"],
+    Float32[np.ndarray, "map_height map_width"],
+    Float32[np.ndarray, "map_height map_width"],
+]
+"""The same with visibility before confidence."""
+
+
 @runtime_checkable
 class PointDecoder(Protocol):
     """What a reconstruction asks for points that it does not hold yet."""
@@ -55,12 +63,16 @@ class QueryResult:
         visible: Probability in [0, 1] that the camera of that time sees the point, by a depth test
             against that frame's own-time depth; 0 where not valid.
         confidence: Not negative, larger is better; 0 where not valid.
+        expected_error: The mean error of points of such confidence, as a share of the scene's mean
+            distance (`rec.expected_error`); NaN where the confidence is 0. None where that of the
+            network is not calibrated.
     """
 
     points: Float32[np.ndarray, "*time points xyz=3"]
     valid: Bool[np.ndarray, "*time points"]
     visible: Float32[np.ndarray, "*time points"]
     confidence: Float32[np.ndarray, "*time points"]
+    expected_error: Float32[np.ndarray, "*time points"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

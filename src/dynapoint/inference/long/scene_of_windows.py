@@ -79,6 +79,7 @@ def scene_of(clip: FinishedClip, placements: Placements) -> Reconstruction:
         pictures=arrays.pictures,
         segments=clip.segments if len(clip.segments) > 1 else (),
         joining=clip.joining,
+        calibration=predictor.info.calibration,
     )
 
 

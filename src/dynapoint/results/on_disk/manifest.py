@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from dynapoint.errors import SceneError
 from dynapoint.geometry.distortion import COEFFICIENTS, Distortion
+from dynapoint.models.calibration import Calibration
 from dynapoint.refinement.findings import Findings
 from dynapoint.results.on_disk.fewer_bits import Scale
 from dynapoint.results.on_disk.json_values import (
@@ -121,6 +122,7 @@ class Manifest:
         windows: How many windows the clip was predicted in, each in a folder of its own; 0 for one
             pass.
         joining: How the windows became one scene.
+        calibration: What the network's confidence has meant; None where that was not known.
         arrays: Each array's name (file `NAME.npy`) and its entry.
         files: All files of the scene, relative to it.
     """
@@ -143,6 +145,7 @@ class Manifest:
     segments: tuple[Segment, ...] = ()
     windows: int = 0
     joining: Joining | None = None
+    calibration: Calibration | None = None
 
     @property
     def lean(self) -> bool:
@@ -240,6 +243,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         segments=_segments(content, frame_count),
         windows=whole({"windows": 0, **content}, "windows"),
         joining=_joining(content),
+        calibration=_calibration(content),
     )
 
 
@@ -324,6 +328,12 @@ def _joining(content: dict[str, Any]) -> Joining | None:
         return Joining.from_plain(entry)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise wrong("joining", entry, "how windows became a scene") from error
+
+
+def _calibration(content: dict[str, Any]) -> Calibration | None:
+    """What a network's confidence has meant; scenes of earlier versions have none."""
+    entry = content.get("calibration")
+    return None if entry is None else Calibration.from_plain(entry)
 
 
 def _network_entry(content: dict[str, Any], name: str) -> NetworkEntry:

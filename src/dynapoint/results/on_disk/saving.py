@@ -7,7 +7,7 @@ from dynapoint.progress import SAVING, begin, shown
 from dynapoint.results import checks, contact_sheet
 from dynapoint.results.on_disk.output_folder import whole_folder
 from dynapoint.results.on_disk.store import write_scene, write_tracks
-from dynapoint.results.scene_maps import SceneMaps, gathered_tracks
+from dynapoint.results.scene_maps import SceneMaps
 
 
 def save(
@@ -52,7 +52,7 @@ def write_all(scene: SceneMaps, folder: Path, *, lean: bool = False) -> None:
         OSError: `folder` cannot be written to.
     """
     begin("tracks")
-    tracks = gathered_tracks(scene) if lean else write_tracks(scene, folder)
+    tracks = scene.tracks(keep=False) if lean else write_tracks(scene, folder)
     # Asked of these tracks, not of the network again.
     followed = replace(scene, kept_tracks=tracks)
     begin("contact sheet")

@@ -177,7 +177,6 @@ def _manifest(
     files: list[str],
 ) -> Manifest:
     """What is said of a scene whose arrays and files are written."""
-    found = scene.refinement
     return Manifest(
         name=scene.frames.name,
         model=scene.model_name,
@@ -189,7 +188,7 @@ def _manifest(
         note=scene.frames.note,
         source=source_facts(scene.frames),
         settings=settings,
-        refinement=None if found is None else found.to_plain(),
+        refinement=None if scene.refinement is None else scene.refinement.to_plain(),
         network=network,
         arrays=entries,
         files=tuple(files),
@@ -197,6 +196,7 @@ def _manifest(
         segments=scene.segments,
         windows=0 if scene.joining is None else scene.joining.windows,
         joining=scene.joining,
+        calibration=scene.calibration,
     )
 
 
