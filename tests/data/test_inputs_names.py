@@ -94,12 +94,18 @@ def test_a_name_is_never_an_address(tmp_path, monkeypatch, name):
         "file:///a.mp4",
     ],
 )
-def test_an_address_is_not_fetched(tmp_path, capsys, address):
+def test_an_address_is_not_read_as_frames(address):
     with pytest.raises(InputError, match="nothing is fetched") as raised:
         load_frames(address)
     assert "\n" not in str(raised.value)
-    assert main(["reconstruct", address, "-o", str(tmp_path / "out.4d")]) == 1
-    assert "nothing is fetched" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["rtsp://10.0.0.1/live?x=1", "dyna://bucket/[a].jpg"])
+def test_an_address_that_nothing_reads_is_refused_by_the_command(tmp_path, capsys, address):
+    assert main(["reconstruct", address, "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert address in error and "give a path, or an address such as" in error
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("raw", [b"clip-\xff", b"two\nlines", b"tab\t", "é語".encode()])

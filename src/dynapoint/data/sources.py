@@ -129,7 +129,10 @@ def expand_pattern(path: Path) -> list[Path]:
     if os.path.exists(path):
         return [path]
     if _ADDRESS.match(str(path)):
-        raise InputError(f"{path} is an address, and nothing is fetched; download the file first")
+        raise InputError(
+            f"{path} is an address, and nothing is fetched here; download the file first, or give "
+            "the address to reconstruct_many or the command"
+        )
     if not glob.has_magic(str(path)):
         raise InputError(f"{path} does not exist; give a video, a folder or image files")
     matches = natural_order([Path(match) for match in glob.glob(str(path))]).paths
