@@ -7,10 +7,10 @@ import av
 
 from dynapoint.synthetic.held_out import SUBSETS, held_out_clip
 
-_HW = (192, 256)
+_HW = (120, 160)
 
 
-def write_engine_videos(folder: Path, count: int, *, frames: int = 12) -> list[Path]:
+def write_engine_videos(folder: Path, count: int, *, frames: int = 8) -> list[Path]:
     """Write `count` videos of `frames` pictures, FOLDER/00000.mp4 and so on, of all subsets."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}.mp4" for number in range(count)]
