@@ -1,10 +1,12 @@
 """One clip of many: fetched, reconstructed, written where it belongs; whatever fails is a line."""
 
+import ctypes
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +55,7 @@ def make_clip(
             made = make_scene(plan, own, load_model, notes.append, tell=_unheard)
             stages |= made.seconds
             grades = Grades.of(plan.output)
+            give_back_memory()
             if places.is_address(task.output):
                 began = {"upload": time.perf_counter()}
                 places.upload(plan.output, task.output)
@@ -185,6 +188,12 @@ def _plan(task: Task, sources: tuple[str, ...], output: Path, *, check: bool = F
 def worker_name() -> str:
     """Which process this is."""
     return f"{platform.node()}:{os.getpid()}"
+
+
+def give_back_memory() -> None:
+    """Hand freed memory back to the system, which glibc keeps in ever more pieces otherwise."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_bytes() -> int | None:
