@@ -207,8 +207,11 @@ def _write_in_one_pass(
         ignore_masks=options.ignore_masks,
         small=small,
     )
-    told: dict[str, Any] = {"intrinsics": options.intrinsics, "poses": options.poses}
-    told |= {"scale_from": options.scale_from}
+    told: dict[str, Any] = {
+        "intrinsics": options.intrinsics,
+        "poses": options.poses,
+        "scale_from": options.scale_from,
+    }
     check_with_frames(frames, reference=options.reference, **told)
     begin("load model")
     from dynapoint.inference.pipeline import reconstruct_frames  # noqa: PLC0415

@@ -43,6 +43,27 @@ VIDEO_DEPTH_FIT = (
     "scale and shift of least absolute errors, one for all frames of a sequence, by the search of "
     "MonST3R's code (Adam)"
 )
+SINTEL_VIDEO_DEPTH = {
+    "Marigold": (0.532, 51.5),
+    "Depth Anything V2": (0.367, 55.4),
+    "NVDS": (0.408, 48.3),
+    "ChronoDepth": (0.687, 48.6),
+    "DepthCrafter": (0.292, 69.7),
+    "Robust-CVD": (0.703, 47.8),
+    "CasualSAM": (0.387, 54.7),
+    "MonST3R": (0.335, 58.5),
+}
+BONN_VIDEO_DEPTH = {
+    "Marigold": (0.091, 93.1),
+    "Depth Anything V2": (0.106, 92.1),
+    "NVDS": (0.167, 76.6),
+    "ChronoDepth": (0.1, 91.1),
+    "DepthCrafter": (0.075, 97.1),
+    "CasualSAM": (0.169, 73.7),
+    "MonST3R": (0.063, 96.4),
+}
+"""What both papers print of others: AbsRel, and the share within 1.25 in percent."""
+
 VIDEO_DEPTH_CHOICES = (
     "Neither paper says how depth is fitted: MonST3R's default is taken, whose rows both print. "
     "Its search ends within about .1 of a shift of 0 and of the scale of medians; the exact "
@@ -88,14 +109,7 @@ VIDEO_DEPTH = Protocol(
             "Sintel",
             ("abs_rel_line_adam", "delta_line_adam"),
             {
-                "Marigold": (0.532, 51.5),
-                "Depth Anything V2": (0.367, 55.4),
-                "NVDS": (0.408, 48.3),
-                "ChronoDepth": (0.687, 48.6),
-                "DepthCrafter": (0.292, 69.7),
-                "Robust-CVD": (0.703, 47.8),
-                "CasualSAM": (0.387, 54.7),
-                "MonST3R": (0.335, 58.5),
+                **SINTEL_VIDEO_DEPTH,
                 "DPM": (0.311, 58.0),
                 "π³": (0.21, 72.6),
                 "V-DPM": (0.247, 69.4),
@@ -105,13 +119,7 @@ VIDEO_DEPTH = Protocol(
             "Bonn",
             ("abs_rel_line_adam", "delta_line_adam"),
             {
-                "Marigold": (0.091, 93.1),
-                "Depth Anything V2": (0.106, 92.1),
-                "NVDS": (0.167, 76.6),
-                "ChronoDepth": (0.1, 91.1),
-                "DepthCrafter": (0.075, 97.1),
-                "CasualSAM": (0.169, 73.7),
-                "MonST3R": (0.063, 96.4),
+                **BONN_VIDEO_DEPTH,
                 "DPM": (0.064, 94.8),
                 "π³": (0.043, 97.5),
                 "V-DPM": (0.057, 97.3),
