@@ -9,6 +9,10 @@ from .motion import ease, smooth_wander
 
 _STEEPEST_RAD = np.radians(80.0)
 
+LONG_LENSES = 0.28
+MOST_LONG_LENSES = 0.83
+"""Shares of lenses that see 38 to 60° across: what scenes have, and the most they may have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPath:
@@ -45,16 +49,18 @@ def look_at(
     return pose
 
 
-def random_focal(rng: np.random.Generator, *, difficulty: float, aspect: float) -> float:
+def random_focal(
+    rng: np.random.Generator, *, difficulty: float, aspect: float, long_lens: float = LONG_LENSES
+) -> float:
     """A focal length over the image's height, as the cameras have that people film with.
 
-    The field of view of the longer side is mostly that of phones, webcams and depth cameras, often
-    that of longer lenses, seldom wide or extreme.
+    The field of view of the longer side is that of phones, webcams and depth cameras, that of
+    longer lenses (a share of `long_lens`), or seldom wide or extreme.
     """
     chance = rng.random()
-    if chance < 0.55:
+    if chance < MOST_LONG_LENSES - long_lens:
         fov_deg = float(np.clip(rng.normal(64.5, 4.0), 54.0, 76.0))
-    elif chance < 0.83:
+    elif chance < MOST_LONG_LENSES:
         fov_deg = rng.uniform(38.0, 60.0)
     elif chance < 0.95 or difficulty == 0.0:
         fov_deg = rng.uniform(58.0, 84.0)
@@ -64,10 +70,16 @@ def random_focal(rng: np.random.Generator, *, difficulty: float, aspect: float) 
 
 
 def random_camera_path(
-    rng: np.random.Generator, *, tau: np.ndarray, difficulty: float, aspect: float, moving: bool
+    rng: np.random.Generator,
+    *,
+    tau: np.ndarray,
+    difficulty: float,
+    aspect: float,
+    moving: bool,
+    long_lens: float = LONG_LENSES,
 ) -> CameraPath:
     """A camera that looks along +y of the stage, level or down at the ground, still or moving."""
-    focal_per_height = random_focal(rng, difficulty=difficulty, aspect=aspect)
+    focal_per_height = random_focal(rng, difficulty=difficulty, aspect=aspect, long_lens=long_lens)
     distance = float(np.exp(rng.uniform(np.log(2.2), np.log(5.0))))
     height = float(np.exp(rng.uniform(np.log(0.5), np.log(2.0))))
     if rng.random() < 0.12 * difficulty:

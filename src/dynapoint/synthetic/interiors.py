@@ -8,7 +8,6 @@ from jaxtyping import Float
 from .actors import Actor
 from .articulated import random_person
 from .bodies import Body, bounded_body, random_body
-from .cameras import random_focal
 from .furniture import random_furniture, random_stack, random_thin_furniture
 from .hands import random_arm
 from .settings import ENDLESS, Cast, Draw, Setting, aimed, lamp_lit_stage, stays_before
@@ -18,7 +17,7 @@ from .stage import Stage, slab
 def random_shelf(draw: Draw) -> Setting:
     """Boards full of things, seen from before them; an arm or something in the air moves."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     front, deep = rng.uniform(1.5, 2.6), rng.uniform(0.25, 0.55)
     half_high, half_wide = 0.5 * front / focal, 0.5 * draw.aspect * front / focal
     spacing = half_high * rng.uniform(0.45, 0.9)
@@ -127,7 +126,7 @@ def _add_reaching(
 def random_corner(draw: Draw) -> Setting:
     """Two walls that meet before the camera, with furniture and things in the corner."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     depth = rng.uniform(2.2, 4.0)
     heart = depth * rng.uniform(0.75, 0.95)
     height = depth * rng.uniform(0.3, 0.8)

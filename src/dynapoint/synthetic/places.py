@@ -6,7 +6,6 @@ from . import shapes
 from .actors import Actor, random_actors
 from .articulated import random_person
 from .bodies import Body, bounded_body
-from .cameras import random_focal
 from .lettering import lettered_sheet
 from .settings import ENDLESS, Cast, Draw, Setting, aimed
 from .shapes import Mesh
@@ -21,7 +20,7 @@ _FROM_RIGHT = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 def random_corridor(draw: Draw) -> Setting:
     """A passage with doors, frames and notices, seen along its length."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     height = rng.uniform(0.7, 1.5)
     distance = rng.uniform(2.5, 5.0)
     aim = height * rng.uniform(0.3, 1.1)
@@ -69,7 +68,7 @@ def random_corridor(draw: Draw) -> Setting:
 def random_street(draw: Draw) -> Setting:
     """Rows of houses along a road on which cars stand and drive and people walk."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     height, distance = rng.uniform(0.8, 1.6), rng.uniform(5.0, 9.0)
     camera = aimed(
         draw, focal=focal, height=height, aim=height * rng.uniform(0.2, 1.1), distance=distance

@@ -14,7 +14,7 @@ from dynapoint.errors import ConfigError
 from . import shapes
 from .actors import random_actors
 from .bodies import Body
-from .cameras import CameraPath, random_camera_path
+from .cameras import LONG_LENSES, MOST_LONG_LENSES, CameraPath, random_camera_path
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
 from .places import random_corridor, random_street
@@ -38,6 +38,8 @@ class SceneConfig:
     # Share of scenes of little depth, as most are that people film indoors; about half as many
     # at difficulty 0.
     shallow: float = 0.28
+    # Share of lenses longer than those of phones and depth cameras (38 to 60° across).
+    long_lens: float = LONG_LENSES
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -46,6 +48,10 @@ class SceneConfig:
             raise ConfigError(f"difficulty is {self.difficulty}; choose a value from 0 to 1.")
         if not 0.0 <= self.shallow <= 1.0:
             raise ConfigError(f"shallow is {self.shallow}, a share; choose a value from 0 to 1.")
+        if not 0.0 <= self.long_lens <= MOST_LONG_LENSES:
+            raise ConfigError(
+                f"long_lens is {self.long_lens}; choose a share from 0 to {MOST_LONG_LENSES}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,7 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
         aspect=aspect,
         camera_moves=camera_moves,
         movers=has_movers,
+        long_lens=config.long_lens,
     )
     shallow = config.shallow if difficulty > 0.0 else config.shallow**1.5
     setting = random_shallow_setting(draw) if rng.random() < shallow else _open_setting(draw)
@@ -110,7 +117,7 @@ def _open_setting(draw: Draw) -> Setting:
     crowd = int(rng.integers(6, 14)) if chance < 0.28 else 0
     camera = random_camera_path(
         rng, tau=draw.tau, difficulty=draw.difficulty, aspect=draw.aspect,
-        moving=draw.camera_moves,
+        moving=draw.camera_moves, long_lens=draw.long_lens,
     )  # fmt: skip
     stage = random_stage(rng, camera, difficulty=draw.difficulty, times=times)
     actors = random_actors(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from .actors import Actor, Company
 from .bodies import Body
-from .cameras import CameraPath, aimed_path
+from .cameras import LONG_LENSES, CameraPath, aimed_path, random_focal
 from .lettering import lettered_sheet
 from .stage import Stage, slab
 
@@ -27,6 +27,13 @@ class Draw:
     aspect: float
     camera_moves: bool
     movers: bool
+    long_lens: float = LONG_LENSES
+
+    def focal(self) -> float:
+        """A focal length over the image's height."""
+        return random_focal(
+            self.rng, difficulty=self.difficulty, aspect=self.aspect, long_lens=self.long_lens
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from . import motion, shapes
 from .actors import Actor
 from .articulated import random_animal, random_person
 from .bodies import Body, bounded_body, random_body
-from .cameras import random_focal
 from .furniture import random_flag, random_furniture, random_stack, random_thin_furniture
 from .hands import random_arm
 from .interiors import random_corner, random_shelf
@@ -36,7 +35,7 @@ def random_shallow_setting(draw: Draw) -> Setting:
 def random_desk(draw: Draw) -> Setting:
     """A table or a piece of floor seen obliquely from above, with clutter, movers, hands."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     slant, pitch = rng.uniform(1.6, 3.0), np.radians(rng.uniform(28.0, 70.0))
     height, distance = slant * float(np.sin(pitch)), slant * float(np.cos(pitch))
     camera = aimed(draw, focal=focal, height=height, aim=0.0, distance=distance, travel=0.8)
@@ -152,7 +151,7 @@ def _thing(
 def random_portrait(draw: Draw) -> Setting:
     """A person, an animal, a cloth or some bodies that fill much of the image before a wall."""
     rng, times = draw.rng, len(draw.tau)
-    focal = random_focal(rng, difficulty=draw.difficulty, aspect=draw.aspect)
+    focal = draw.focal()
     distance = rng.uniform(1.6, 3.2)
     chance = rng.random() if draw.difficulty > 0.0 else 1.0
     half_high, half_wide = 0.5 * distance / focal, 0.5 * draw.aspect * distance / focal

@@ -84,11 +84,18 @@ class GroupPlan:
 
 
 def plan_group(
-    config: TrainConfig, phase: Phase, *, rng: np.random.Generator, first_seed: int
+    config: TrainConfig,
+    phase: Phase,
+    *,
+    rng: np.random.Generator,
+    first_seed: int,
+    sizes: np.random.Generator | None = None,
 ) -> GroupPlan:
-    """Draw size, difficulties and data sets of a group of `phase.batch` clips."""
-    aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
-    image_hw = image_size(aspect, phase.pixels, config.patch_size)
+    """Draw size, difficulties and data sets of a group of `phase.batch` clips.
+
+    The size comes from `sizes` where these are given.
+    """
+    image_hw = _group_size(config, phase, sizes or rng)
     levels = [difficulty for difficulty, _ in phase.difficulties]
     level_shares = [share for _, share in phase.difficulties]
     choices = config.sets_of(phase)
@@ -108,11 +115,20 @@ def plan_group(
             difficulty=difficulty,
             # Without any motion a scene would show nothing.
             still_camera=0.0 if still else phase.still_camera,
+            long_lens=phase.long_lens,
         )
         seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS
         aspect = image_hw[1] / image_hw[0]
         scenes.append(SceneRequest(seed=seed, config=scene, aspect=aspect, still=still))
     return GroupPlan(image_hw=image_hw, scenes=tuple(scenes), sets=tuple(sets), read=tuple(read))
+
+
+def _group_size(config: TrainConfig, phase: Phase, rng: np.random.Generator) -> tuple[int, int]:
+    aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
+    pixels = phase.pixels
+    if phase.largest_pixels is not None:
+        pixels = round(pixels * (phase.largest_pixels / pixels) ** rng.random())
+    return image_size(aspect, pixels, config.patch_size)
 
 
 def sampling_of(config: TrainConfig, phase: Phase) -> SamplingConfig:
@@ -220,9 +236,14 @@ class SampleStream:
         return samples
 
     def _plan(self, index: int, phase: Phase) -> GroupPlan:
-        rng = np.random.Generator(np.random.PCG64([self.config.seed, self.rank, 0, index]))
+        rng = self._group_rng(index, self.rank)
         first = (index * self.world_size + self.rank) * MOST_CLIPS
-        return plan_group(self.config, phase, rng=rng, first_seed=first)
+        # Images of one size in all streams: a step lasts as long as its slowest process.
+        sizes = self._group_rng(index, 0) if self.rank else rng
+        return plan_group(self.config, phase, rng=rng, first_seed=first, sizes=sizes)
+
+    def _group_rng(self, index: int, rank: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.config.seed, rank, 0, index]))
 
     def _render(self, index: int, phase: Phase) -> _Group:
         plan = self._plan(index, phase)

@@ -71,6 +71,8 @@ class LeasePlan:
                 replace(
                     phase,
                     pixels=stage.pixels,
+                    # Each size of images costs the plan's minutes kernels of its own.
+                    largest_pixels=None,
                     batch=max(1, round(self.batch * stage.batch_share)),
                     difficulties=stage.difficulties or phase.difficulties,
                 )

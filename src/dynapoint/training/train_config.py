@@ -8,6 +8,7 @@ from dynapoint.models.dust3r.config import Dust3rConfig
 from dynapoint.models.nano.config import NetworkConfig
 from dynapoint.models.vggt.config import PublishedConfig
 from dynapoint.models.vggt.dept3r_config import Dept3rConfig
+from dynapoint.synthetic.cameras import LONG_LENSES
 from dynapoint.training.dept3r_objective import Dept3rLoss
 from dynapoint.training.dpm_objective import DpmLoss
 from dynapoint.training.knobs import Knobs
@@ -28,10 +29,14 @@ class Phase:
     until_samples: int = 0
     frames: int = 2
     pixels: int = 5632
+    # Areas are drawn up to this one, every factor as often; None keeps `pixels`.
+    largest_pixels: int | None = None
     difficulties: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     largest_span: int = 8
     # Share of clips before a still camera.
     still_camera: float = 0.4
+    # Share of clips filmed with a lens longer than a phone's.
+    long_lens: float = LONG_LENSES
     # Ordered (source, target) pairs decoded per sample of nano's.
     pairs: int = 2
     batch: int = 32
