@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dynapoint.errors import ConfigError
 from dynapoint.synthetic import scene as scenes_module
 from dynapoint.synthetic.cameras import CameraPath, random_camera_path, random_focal
 from dynapoint.synthetic.hands import random_arm
@@ -155,6 +156,25 @@ def test_lenses_are_those_of_cameras_people_use() -> None:
     assert np.mean((np.array(fields) > 35.0) & (np.array(fields) < 85.0)) > 0.9
     assert min(fields) < 40.0
     assert max(fields) > 85.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.42, 0.83])
+def test_long_lenses_are_as_many_as_asked_for(share: float) -> None:
+    fields = []
+    for seed in range(300):
+        # What a scene shows does not matter here, and shallow ones are made quickly.
+        scene = random_scene(
+            seed, SceneConfig(frames=1, difficulty=0.1, long_lens=share), aspect=4 / 3
+        )
+        fields.append(np.degrees(2.0 * np.arctan(0.5 * (4 / 3) / scene.focal_per_height)))
+    # Other lenses have less than 54° hardly ever, and long ones in 16 of 22 cases.
+    assert np.mean(np.array(fields) < 54.0) == pytest.approx(share * 16 / 22, abs=0.08)
+
+
+def test_shares_of_long_lenses_are_checked() -> None:
+    for share in (-0.1, 0.9):
+        with pytest.raises(ConfigError, match="long_lens"):
+            SceneConfig(long_lens=share)
 
 
 def _pitch_and_roll_deg(path: CameraPath) -> tuple[np.ndarray, np.ndarray]:

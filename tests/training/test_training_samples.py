@@ -345,6 +345,28 @@ def test_stream_is_a_function_of_seed_rank_and_step():
             assert a.images.shape != b.images.shape or not torch.equal(a.images, b.images)
 
 
+def test_streams_of_a_step_have_images_of_one_size_and_other_scenes():
+    phase = Phase(until_samples=10**6, pixels=1024, largest_pixels=4096, batch=1)
+    config = config_for_stream(phases=(phase,), draws_per_clip=1, groups_held=1, clip_frames=3)
+    streams = [SampleStream(config, rank=rank, world_size=3) for rank in range(3)]
+    areas = []
+    for step in range(12):
+        first, *others = (stream.sample(step).images for stream in streams)
+        for other in others:
+            assert other.shape == first.shape
+            assert not torch.equal(other, first)
+        areas.append(first.shape[-1] * first.shape[-2])
+    # Every factor as often: half of the areas lie below twice the smallest.
+    assert max(areas) <= 4096
+    assert max(areas) > 2500
+    assert min(areas) < 1500
+
+
+def test_largest_images_are_not_smaller_than_the_smallest():
+    with pytest.raises(ConfigError, match="largest_pixels"):
+        Phase(pixels=2048, largest_pixels=1024)
+
+
 def test_stream_follows_the_curriculum():
     easy = Phase(until_samples=16, pixels=1024, batch=2)
     later = Phase(until_samples=10**6, frames=3, pixels=2048, batch=1, largest_span=4)

@@ -47,6 +47,11 @@ class Phase:
         shares = sum(share for _, share in self.difficulties)
         if abs(shares - 1) > 1e-6:
             raise ConfigError(f"shares of difficulties must add up to 1, got {shares:g}")
+        if self.largest_pixels is not None and self.largest_pixels < self.pixels:
+            raise ConfigError(
+                f"largest_pixels is {self.largest_pixels}, less than pixels, {self.pixels}; "
+                "give as many or more"
+            )
         if self.frames < 2 or self.frames - 1 > self.largest_span:
             raise ConfigError(
                 f"{self.frames} frames within a span of {self.largest_span}: a sample needs at "
