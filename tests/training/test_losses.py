@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import toy_truth
 
+from dynapoint.models.nano.matching import CELL_PX
 from dynapoint.models.vggt.config import vdpm_miniature
 from dynapoint.models.vggt.published import PublishedNetwork
 from dynapoint.training import objective
@@ -526,9 +527,9 @@ def test_at_most_six_pairs_of_a_sample_teach_matches(shaken, monkeypatch):
     network, asked = shaken(), []
     plain = objective.match_loss
 
-    def spy(*arguments, sources, targets):
+    def spy(*arguments, sources, targets, cells):
         asked.append(list(zip(sources, targets, strict=True)))
-        return plain(*arguments, sources=sources, targets=targets)
+        return plain(*arguments, sources=sources, targets=targets, cells=cells)
 
     monkeypatch.setattr(objective, "match_loss", spy)
     for frames, seed in ((3, 0), (4, 0), (4, 0), (4, 1)):
@@ -546,3 +547,35 @@ def test_at_most_six_pairs_of_a_sample_teach_matches(shaken, monkeypatch):
     assert [len(set(pairs)) for pairs in asked] == [6, 6, 6, 6]
     assert asked[0] == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
     assert asked[1] == asked[2] != asked[3]
+
+
+def test_the_loss_of_matches_is_the_mean_of_that_of_its_cells(shaken):
+    network, sample = shaken(), toy_truth(batch=2, frames=2)
+    with torch.no_grad():
+        encoded = network.encode(sample.images)
+    count = (encoded.image_hw[0] // CELL_PX) * (encoded.image_hw[1] // CELL_PX)
+    # Without movers the loss is half a mean over valid cells, which parts of the cells add up to.
+    still = dataclasses.replace(sample, moving=torch.zeros_like(sample.moving))
+
+    def summed(cells):
+        inner = slice(CELL_PX // 2, None, CELL_PX)
+        valid = still.valid[:, [0, 1]][..., inner, inner].flatten(2)[..., cells].sum()
+        loss = objective.match_loss(
+            network, encoded, still, sources=[0, 1], targets=[1, 0], cells=cells
+        )
+        return loss.detach() * valid, valid
+
+    whole, parts = summed(list(range(count))), [summed(list(range(k, count, 3))) for k in range(3)]
+    torch.testing.assert_close(sum(each[0] for each in parts), whole[0])
+    assert sum(each[1] for each in parts) == whole[1]
+
+
+def test_cells_that_teach_matches_are_some_of_large_images():
+    generator = torch.Generator().manual_seed(0)
+    assert objective.choose_cells((16, 24), 24, generator) == list(range(24))
+    drawn = [objective.choose_cells((64, 88), 100, generator) for _ in range(2)]
+    for cells in drawn:
+        assert len(set(cells)) == 100
+        assert cells == sorted(cells)
+        assert 0 <= cells[0] and cells[-1] < 16 * 22
+    assert drawn[0] != drawn[1]

@@ -27,6 +27,8 @@ MOVING_ABOVE = 0.01
 """A pixel counts as moving where its displacement exceeds this share of the mean distance."""
 MOST_MATCHED_PAIRS = 6
 """Ordered pairs of a sample's frames that teach matches: all of three frames, some of more."""
+MOST_MATCHED_CELLS = 256
+"""Cells of a source frame that teach matches: all of small images, some of larger ones."""
 
 
 def all_pairs(frames: int) -> tuple[list[int], list[int]]:
@@ -42,6 +44,14 @@ def choose_pairs(frames: int, most: int, generator: torch.Generator) -> tuple[li
     return [sources[k] for k in order], [targets[k] for k in order]
 
 
+def choose_cells(image_hw: tuple[int, int], most: int, generator: torch.Generator) -> list[int]:
+    """Up to `most` different cells of the matching map, row-major, in order."""
+    count = (image_hw[0] // CELL_PX) * (image_hw[1] // CELL_PX)
+    if count <= most:
+        return list(range(count))
+    return sorted(torch.randperm(count, generator=generator)[:most].tolist())
+
+
 def sample_loss(
     network: VideoPointMapNetwork,
     encoded: VideoEncoding,
@@ -55,7 +65,8 @@ def sample_loss(
     """Decode the given pairs of an encoded sample, and compare everything with the truth.
 
     Without pairs motion is not trained. `generator` chooses the pairs that teach matches where
-    there are more than `MOST_MATCHED_PAIRS`.
+    there are more than `MOST_MATCHED_PAIRS`, and their cells where there are more than
+    `MOST_MATCHED_CELLS`.
     """
     own_truth = own_time_truth(sample)
     own_known = torch.diagonal(sample.supervised, dim1=1, dim2=2)
@@ -67,9 +78,10 @@ def sample_loss(
     lead = (slice(None), None, None, None, None)
     camera = camera_term(encoded.encodings, camera_truth(sample, unit))
     # Matches are cheap beside decoding, so other pairs teach them as well; but their memory grows
-    # with the square of the frames.
+    # with the squares of the frames and of the pixels.
     pairs = choose_pairs(sample.images.shape[1], MOST_MATCHED_PAIRS, generator)
-    match = match_loss(network, encoded, sample, sources=pairs[0], targets=pairs[1])
+    cells = choose_cells(encoded.image_hw, MOST_MATCHED_CELLS, generator)
+    match = match_loss(network, encoded, sample, sources=pairs[0], targets=pairs[1], cells=cells)
     own_error = norm(predicted / own_unit[lead] - own_truth / unit[lead])
     confidence = _confidence(encoded.log_confidence, own_error, sample.valid, own_known, weights)
     motion = own.new_zeros(())
@@ -152,20 +164,25 @@ def match_loss(
     *,
     sources: list[int],
     targets: list[int],
+    cells: list[int],
 ) -> Float[Tensor, ""]:
     """Cross-entropy of matches with the true ones, half over moving bodies and half over the rest.
 
-    Bodies that move are few and hard to find again; a plain mean hardly sees them.
+    Bodies that move are few and hard to find again; a plain mean hardly sees them. `cells` of the
+    sources teach; the others are not compared with anything.
     """
-    source, target = (frame_index(each, sample.images.device) for each in (sources, targets))
+    source, target, chosen = (
+        frame_index(each, sample.images.device) for each in (sources, targets, cells)
+    )
     height, width = encoded.image_hw
     map_hw = (height // CELL_PX, width // CELL_PX)
     logits = network.matcher.logits(
-        encoded.descriptors[:, source].flatten(0, 1), encoded.descriptors[:, target].flatten(0, 1)
+        encoded.descriptors[:, source].flatten(0, 1)[:, chosen],
+        encoded.descriptors[:, target].flatten(0, 1),
     )
-    target_xy, visible, valid = true_matches(sample, source, target)
     inner = slice(CELL_PX // 2, None, CELL_PX)
-    moving = sample.moving[:, source][..., inner, inner].flatten(0, 1).flatten(1, 2)
+    moving = sample.moving[:, source][..., inner, inner].flatten(0, 1).flatten(1, 2)[:, chosen]
+    target_xy, visible, valid = (every[:, chosen] for every in true_matches(sample, source, target))
     errors = match_errors(logits, target_xy, visible, map_hw)
     return 0.5 * (masked_mean(errors, valid & moving) + masked_mean(errors, valid & ~moving))
 
