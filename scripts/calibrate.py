@@ -39,7 +39,7 @@ from dynapoint.models.calibration import AnswerCurves, Calibration, Curve
 from dynapoint.models.catalog import load_model
 from dynapoint.results.calibrated import is_refined
 from dynapoint.synthetic.held_out import SUBSETS, held_out_clip
-from dynapoint.whole_file import sha256_of
+from dynapoint.whole_file import sha256_of, whole_file
 
 FRAMES = 10
 FEWEST = 2
@@ -267,7 +267,8 @@ def main(words: list[str] | None = None) -> int:
         record["calibration"] = asdict(calibration)
         record["calibration_checked"] = checked
         record["clips16"] = {name: round(v, 5) for name, v in scores_of_16(network).items()}
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(record, indent=1) + "\n")
     except (DynapointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

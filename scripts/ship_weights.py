@@ -26,7 +26,7 @@ from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.checkpoints import load_state
 from dynapoint.training.run import data_of
-from dynapoint.whole_file import sha256_of
+from dynapoint.whole_file import sha256_of, whole_file
 
 NETWORKS: dict[str, Callable[[], NetworkConfig]] = {
     "nano-2": nano_2,
@@ -120,7 +120,8 @@ def ship(options: argparse.Namespace) -> Path:
         "parameters": sum(p.numel() for p in network.parameters()),
         "training": json.loads(trained.config_json),
     }
-    path.with_suffix(".json").write_text(json.dumps(described, indent=1) + "\n")
+    with whole_file(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(described, indent=1) + "\n")
     print(f"{path}: {trained.samples} samples, {path.stat().st_size / 1e6:.1f} MB")
     print(f"next: python scripts/calibrate.py {path} --name {options.name}")
     return path
