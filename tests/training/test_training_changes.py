@@ -8,9 +8,10 @@ from dataclasses import asdict, fields, replace
 from typing import get_args
 
 import pytest
+from PIL import Image
 
 from dynapoint import cli
-from dynapoint.errors import ConfigError
+from dynapoint.errors import ConfigError, InputError
 from dynapoint.models.tensor_files import read_safetensors
 from dynapoint.training import run
 from dynapoint.training.changes import changed, resumed
@@ -140,6 +141,29 @@ def test_a_run_says_what_was_changed_and_goes_on_so(tmp_path, monkeypatch):
         if name not in ("changed", "streams")
     }
     assert resumed(toy_config(), {}, replace(state, config_json=json.dumps(old))) == toy_config()
+
+
+def test_a_run_with_photographs_says_so_and_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "find_recipe", lambda name: toy_config(validation_clips=0))
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    with pytest.raises(InputError, match="holds no pictures"):
+        run.train("smoke", tmp_path / "run", changes={"steps": 1}, textures=folder)
+    assert not (tmp_path / "run").exists()
+    for number in range(2):
+        Image.new("RGB", (20, 30), (200 * number, 90, 40)).save(folder / f"{number}.png")
+    weights = run.train("smoke", tmp_path / "run", changes={"steps": 1}, textures=folder)
+    run.train("smoke", tmp_path / "plain", changes={"steps": 1})
+    again = run.train("smoke", tmp_path / "run", changes={"steps": 2}, resume=True)
+    for path in (weights, again):
+        record = read_safetensors(path)[1]
+        assert "photographs (shots)" in record["data"]
+        # Where on this machine they lay is not part of it.
+        assert json.loads(record["config"])["textures"] == "shots"
+    assert load_state(tmp_path / "run").step == 2
+    assert (
+        "photographs" not in read_safetensors(tmp_path / "plain" / "weights.safetensors")[1]["data"]
+    )
 
 
 def test_a_run_keeps_its_streams():

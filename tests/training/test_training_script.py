@@ -91,7 +91,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch):
 
     monkeypatch.setattr(script, "train", spy)
     words = "nano -o o --start-from w --bench b --real c d --max-seconds 9 --device cpu --seed 7"
-    words += " --data clips=e davis=f --shard"
+    words += " --data clips=e davis=f --textures t --shard"
     assert script.main(words.split()) == 0
     expected = {
         "recipe": "nano",
@@ -99,6 +99,7 @@ def test_all_arguments_reach_the_run(script, monkeypatch):
         "resume": False,
         "start_from": Path("w"),
         "data": {"clips": Path("e"), "davis": Path("f")},
+        "textures": Path("t"),
         "bench": Path("b"),
         "real": (Path("c"), Path("d")),
         "device": "cpu",

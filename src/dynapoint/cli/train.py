@@ -121,7 +121,12 @@ class _Train:
         except ConfigError as error:
             raise UsageError(str(error)) from error
         check_name(given["recipe"])
-        check_places(bench=given["bench"], real=given["real"], data=given["data"])
+        check_places(
+            bench=given["bench"],
+            real=given["real"],
+            data=given["data"],
+            textures=given["textures"],
+        )
         # What loads torch comes after all that can be refused without it.
         from dynapoint.training.run import train  # noqa: PLC0415
 

@@ -39,7 +39,10 @@ class Column(IntEnum):
     GRAIN = 28  # relative brightness modulation by blotches
     WEIGHT_JOINT = 29
     MIRROR = 30  # share of light reflected as by a mirror when looked at straight
-    COUNT = 31
+    PHOTO = 31  # 0, or the number of the photograph that takes the pattern's place, from 1
+    PHOTO_RATE = 32  # photographs per texture unit
+    PHOTO_GAIN = 33  # of the photograph's brightness
+    COUNT = 34
 
 
 def random_colour(rng: np.random.Generator, *, vivid: float = 0.5) -> Float64[np.ndarray, " rgb=3"]:

@@ -11,6 +11,7 @@ from .clip import ClipBatch, homogeneous_pixels
 from .contact import contact_maps, ground_view
 from .develop import develop
 from .motion_blur import blur_motion, image_motion, motion_tables
+from .photographs import Photographs, texture_axis
 from .raster import (
     TriangleSetup,
     centre_grid,
@@ -36,19 +37,28 @@ def render_clips(
     image_hw: tuple[int, int],
     seed: int,
     device: torch.device | str = "cpu",
+    photographs: Photographs | None = None,
 ) -> ClipBatch:
     """Render all frames of all scenes; truth belongs to pixel centres, colours are antialiased.
 
-    `seed` drives image noise only. Raises ConfigError if the scenes differ in their frame counts.
+    `seed` drives image noise only. `photographs` are those that the scenes were drawn with; without
+    them materials keep their patterns. Raises ConfigError if the scenes differ in their frame
+    counts.
     """
     batch = stack_scenes(scenes, image_hw=image_hw, device=device)
-    return render_batch(batch, image_hw=image_hw, seed=seed)
+    return render_batch(batch, image_hw=image_hw, seed=seed, photographs=photographs)
 
 
 @torch.no_grad()
-def render_batch(batch: SceneBatch, *, image_hw: tuple[int, int], seed: int) -> ClipBatch:
+def render_batch(
+    batch: SceneBatch,
+    *,
+    image_hw: tuple[int, int],
+    seed: int,
+    photographs: Photographs | None = None,
+) -> ClipBatch:
     """`render_clips` of scenes that were stacked for images of this size, on their device."""
-    linear, face = render_light(batch, image_hw=image_hw)
+    linear, face = render_light(batch, image_hw=image_hw, photographs=photographs)
     return ClipBatch(
         images=develop(linear, batch.look, seed=seed),
         face=face,
@@ -63,13 +73,13 @@ def render_batch(batch: SceneBatch, *, image_hw: tuple[int, int], seed: int) -> 
 
 @torch.no_grad()
 def render_light(
-    batch: SceneBatch, *, image_hw: tuple[int, int]
+    batch: SceneBatch, *, image_hw: tuple[int, int], photographs: Photographs | None = None
 ) -> tuple[Float[Tensor, "clip time height width rgb=3"], Int[Tensor, "clip time height width"]]:
     """The light that reaches each pixel, linear, and the face at its centre (-1 at sky)."""
     height, width = image_hw
     clips, times = batch.vertices.shape[:2]
     pixels = homogeneous_pixels(batch.vertices.double(), batch.world_from_camera, batch.intrinsics)
-    triangles, tables, origin = _prepare(batch, pixels, image_hw)
+    triangles, tables, origin = _prepare(batch, pixels, image_hw, photographs)
     keys = rasterize(triangles, quincunx_grid(height, width), images=clips * times)
     hit = keys != 0
     triangle = keys & 0xFFFFFFFF
@@ -170,7 +180,10 @@ def _visible_triangles(
 
 
 def _prepare(
-    batch: SceneBatch, pixels: Float[Tensor, "clip time vertex 3"], image_hw: tuple[int, int]
+    batch: SceneBatch,
+    pixels: Float[Tensor, "clip time vertex 3"],
+    image_hw: tuple[int, int],
+    photographs: Photographs | None,
 ) -> tuple[TriangleSetup, ShadingTables, _Origin]:
     """Cull all triangles of all images in float64, and build the shading tables."""
     vertices = batch.vertices.shape[2]
@@ -179,6 +192,9 @@ def _prepare(
     ground = ground_view(batch)
     view = sun_view(batch, ground.casts, map_size=_shadow_map_size(image_hw))
     corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
+    axis = None
+    if photographs is not None:
+        axis = texture_axis(batch.texture, batch.faces).flatten().index_select(0, clip_face)
     tables = ShadingTables(
         planes=planes.view(9, -1).float(),
         corners=corner_rows + (image * vertices)[:, None],
@@ -190,6 +206,8 @@ def _prepare(
         contact=contact_maps(batch, ground),
         screens=screen_tables(batch),
         foggy=bool((batch.look.fog_density > 0).any()),
+        photographs=photographs,
+        photo_axis=axis,
     )
     return setup, tables, origin
 

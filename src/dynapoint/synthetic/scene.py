@@ -4,7 +4,7 @@ Everything is drawn from one `Generator(PCG64(seed))`, so a seed names a scene. 
 a stage (z up) and handed over in the world of the package: the camera of frame 0, OpenCV axes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -17,6 +17,7 @@ from .bodies import Body
 from .cameras import LONG_LENSES, MOST_LONG_LENSES, CameraPath, random_camera_path
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
+from .photographs import lay_on
 from .places import random_corridor, random_street
 from .settings import Draw, Setting
 from .shallow import random_shallow_setting
@@ -40,6 +41,8 @@ class SceneConfig:
     shallow: float = 0.28
     # Share of lenses longer than those of phones and depth cameras (38 to 60° across).
     long_lens: float = LONG_LENSES
+    # How many photographs there are for materials to be made of (synthetic.photographs).
+    photographs: int = 0
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -96,7 +99,11 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
     )
     shallow = config.shallow if difficulty > 0.0 else config.shallow**1.5
     setting = random_shallow_setting(draw) if rng.random() < shallow else _open_setting(draw)
-    return assemble(rng, setting, difficulty=difficulty)
+    scene = assemble(rng, setting, difficulty=difficulty)
+    if config.photographs:
+        materials = lay_on(scene.materials, count=config.photographs, seed=seed)
+        return replace(scene, materials=materials)
+    return scene
 
 
 def _pace(rng: np.random.Generator, difficulty: float) -> float:

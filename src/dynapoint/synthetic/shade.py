@@ -10,6 +10,7 @@ from .batch import SceneBatch, spread_over_samples
 from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
+from .photographs import Photographs, photographed
 from .raster import corner_values
 from .screens import ScreenTables, screened_light
 from .shadow import SunView, lit_fraction
@@ -37,6 +38,9 @@ class ShadingTables:
     contact: Float[Tensor, "image contact_row contact_column"]
     screens: ScreenTables
     foggy: bool  # whether any clip has fog
+    # Photographs that materials are made of, and the axis along which they lie on each triangle.
+    photographs: Photographs | None = None
+    photo_axis: Int[Tensor, " triangle"] | None = None
 
 
 _FRAME_ROWS = (
@@ -150,6 +154,17 @@ def surface_colours(
     facing = -(normal[0] * ray[0] + normal[1] * ray[1] + normal[2]) / length
     footprint = depth * lens[0] / facing.abs().clamp_min(0.15)
     albedo = _texture(material, (a[3], a[4], a[5]), footprint)
+    if tables.photographs is not None and tables.photo_axis is not None:
+        own = material[Column.PHOTO].nonzero()[:, 0]
+        if len(own):
+            shown = photographed(
+                tables.photographs,
+                material.index_select(1, own),
+                (a[3][own], a[4][own], a[5][own]),
+                tables.photo_axis[triangle[own]],
+                footprint[own],
+            )
+            albedo.index_copy_(1, own, shown)
     bias = frame[_FRAME_START["bias"]]
     lit = lit_fraction(tables.shadow, image, a[6], a[7], a[8] + bias)
     passed = screened_light(tables.screens, image, corners, weights)

@@ -104,4 +104,4 @@ def resumed(
             f"the run has {streams} streams of samples, --streams says {made.streams}; what it has "
             "seen so far depends on them: leave it out, or begin a new run from its weights"
         )
-    return replace(made, streams=streams)
+    return replace(made, streams=streams, textures=begun.get("textures", ""))

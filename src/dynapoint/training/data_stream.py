@@ -1,6 +1,7 @@
 """An endless stream of training samples that is a pure function of (seed, rank, step)."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from dynapoint.errors import ConfigError
 from dynapoint.models.layers.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
+from dynapoint.synthetic.photographs import Photographs, read_photographs
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.training.data_sets import DataSets
@@ -90,10 +92,11 @@ def plan_group(
     rng: np.random.Generator,
     first_seed: int,
     sizes: np.random.Generator | None = None,
+    photographs: int = 0,
 ) -> GroupPlan:
     """Draw size, difficulties and data sets of a group of `phase.batch` clips.
 
-    The size comes from `sizes` where these are given.
+    The size comes from `sizes` where these are given; scenes may use so many `photographs`.
     """
     image_hw = _group_size(config, phase, sizes or rng)
     levels = [difficulty for difficulty, _ in phase.difficulties]
@@ -116,6 +119,7 @@ def plan_group(
             # Without any motion a scene would show nothing.
             still_camera=0.0 if still else phase.still_camera,
             long_lens=phase.long_lens,
+            photographs=photographs,
         )
         seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS
         aspect = image_hw[1] / image_hw[0]
@@ -161,6 +165,10 @@ def check_batch(config: TrainConfig) -> None:
         )
 
 
+def _photographs_of(config: TrainConfig, device: str) -> Photographs | None:
+    return read_photographs(Path(config.textures), device=device) if config.textures else None
+
+
 class SampleStream:
     """Renders groups of clips as they are needed and draws each step's sample from them.
 
@@ -180,6 +188,7 @@ class SampleStream:
         self.device = device
         self._groups: dict[int, _Group] = {}
         self.data = DataSets(config.data, seed=config.seed, rank=rank, world_size=world_size)
+        self._photographs = _photographs_of(config, device)
         # On a CPU the network has need of all cores itself.
         ahead = torch.device(device).type != "cpu"
         self._read = ReadingAhead(self._read_of).of if ahead else self._read_of
@@ -240,7 +249,15 @@ class SampleStream:
         first = (index * self.world_size + self.rank) * MOST_CLIPS
         # Images of one size in all streams: a step lasts as long as its slowest process.
         sizes = self._group_rng(index, 0) if self.rank else rng
-        return plan_group(self.config, phase, rng=rng, first_seed=first, sizes=sizes)
+        photographs = 0 if self._photographs is None else self._photographs.count
+        return plan_group(
+            self.config,
+            phase,
+            rng=rng,
+            first_seed=first,
+            sizes=sizes,
+            photographs=photographs,
+        )
 
     def _group_rng(self, index: int, rank: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.config.seed, rank, 0, index]))
@@ -250,5 +267,11 @@ class SampleStream:
         scenes = [each.build() for each in plan.scenes]
         clips = None
         if scenes:
-            clips = render_clips(scenes, image_hw=plan.image_hw, seed=index, device=self.device)
+            clips = render_clips(
+                scenes,
+                image_hw=plan.image_hw,
+                seed=index,
+                device=self.device,
+                photographs=self._photographs,
+            )
         return _Group(clips=clips, plan=plan)

@@ -84,6 +84,12 @@ _RUN = (
         "sets of the recipe's mixture.",
     ),
     Option(
+        name="textures",
+        kind=Path,
+        value="FOLDER",
+        words="Folder of photographs, of which the data engine makes some of its materials.",
+    ),
+    Option(
         name="bench",
         kind=Path,
         value="FOLDER",
@@ -160,14 +166,18 @@ def check_options(given: Mapping[str, Any]) -> dict[str, Plain]:
 
 
 def check_places(
-    *, bench: Path | None, real: tuple[Path, ...], data: Mapping[str, Path] | None = None
+    *,
+    bench: Path | None,
+    real: tuple[Path, ...],
+    data: Mapping[str, Path] | None = None,
+    textures: Path | None = None,
 ) -> None:
     """Refuse folders that hold nothing of what they are to hold; no picture is read.
 
     Raises:
         ConfigError: There is no such data set.
-        InputError: A folder of real pictures lacks its list of frames or all of these, or a folder
-            of a data set is not what its layout says.
+        InputError: A folder of real pictures lacks its list of frames or all of these, a folder of
+            a data set is not what its layout says, or there are no photographs.
         SceneError: There are no rendered clips.
     """
     # All of these need Pillow, which a machine that only trains may lack.
@@ -177,6 +187,10 @@ def check_places(
 
         for key, place in data.items():
             open_dataset(key, place, training_split(key))
+    if textures is not None:
+        from dynapoint.synthetic.photographs import photograph_paths  # noqa: PLC0415
+
+        photograph_paths(textures)
     if bench is not None:
         from dynapoint.evaluation.clips import find_clips  # noqa: PLC0415
 

@@ -40,6 +40,7 @@ def train(
     resume: bool = False,
     start_from: Path | None = None,
     data: Mapping[str, Path] | None = None,
+    textures: Path | None = None,
     bench: Path | None = None,
     real: tuple[Path, ...] = (),
     device: str | None = None,
@@ -49,7 +50,8 @@ def train(
     """Run a recipe, with some of its numbers changed, into a folder.
 
     `data` has folders of data sets by their keys, which take their sets' places in the mixture
-    (`changes.with_data`). With `shard` the processes share out parameters, gradients and optimiser
+    (`changes.with_data`); `textures` has photographs that the engine's scenes take materials from.
+    With `shard` the processes share out parameters, gradients and optimiser
     state.
 
     Returns:
@@ -64,13 +66,15 @@ def train(
             on in `real` or `bench`.
     """
     config = find_recipe(recipe)
-    check_places(bench=bench, real=real, data=data)
+    check_places(bench=bench, real=real, data=data, textures=textures)
     places = {key: str(place) for key, place in (data or {}).items()}
     if resume:
         config = resumed(config, changes or {}, load_state(output), places)
     else:
         config = with_data(changed(config, changes or {}), places)
         refuse_existing_run(output)
+    if textures is not None:
+        config = dataclasses.replace(config, textures=str(textures))
     return train_config(
         config,
         output,
@@ -163,7 +167,9 @@ def training_record(trainer: Trainer) -> dict[str, str]:
     """What a reader of weights should know of how they came about."""
     # Where on this machine the sets lay is not part of it.
     without_places = dataclasses.replace(
-        trainer.config, data=dict.fromkeys(trainer.config.data, "")
+        trainer.config,
+        data=dict.fromkeys(trainer.config.data, ""),
+        textures=Path(trainer.config.textures).name,
     )
     return {
         "recipe": trainer.config.name,
@@ -179,6 +185,8 @@ def training_record(trainer: Trainer) -> dict[str, str]:
 def data_of(network: object, config: TrainConfig | None = None) -> str:
     """What a network has seen by its configuration, for those who ask where weights come from."""
     seen = "dynapoint.synthetic, procedural textures only"
+    if config is not None and config.textures:
+        seen = f"dynapoint.synthetic, procedural textures and photographs ({Path(config.textures).name})"
     if config is not None and config.data:
         read = [each.name for each in config.sets if each.key in config.data]
         rest = len(read) < len(config.sets)

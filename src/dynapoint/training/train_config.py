@@ -103,6 +103,8 @@ class TrainConfig(Knobs):
     validation_pixels: int = 6144
     # Folders of the sets that are read, by their keys; the data engine stands in for all others.
     data: Mapping[str, str] = field(default_factory=dict)
+    # Folder of photographs that scenes take materials from; "" is none.
+    textures: str = ""
     # What options changed of the recipe: their values by name (`training.changes`).
     changed: Mapping[str, int | float | str] = field(default_factory=dict)
 
