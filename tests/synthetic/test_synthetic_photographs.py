@@ -18,12 +18,12 @@ from dynapoint.synthetic.photographs import (
     Photographs,
     lay_on,
     photographed,
-    read_photographs,
     stacked_levels,
     texture_axis,
 )
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import SceneConfig, random_scene
+from dynapoint.training.photographs import read_photographs
 
 COUNT = 3
 

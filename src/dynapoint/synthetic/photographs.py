@@ -1,11 +1,10 @@
-"""Photographs as textures: pictures of a folder, laid on the surfaces of scenes.
+"""Photographs as textures, laid on the surfaces of scenes.
 
 Procedural patterns lack what pictures of real surfaces have. A scene takes some of its materials
 from them where its configuration says how many there are.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,17 +12,12 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn import functional
 
-from dynapoint.errors import InputError
-
 from .materials import Column
 
 SIDE = 128
 """Of the finest level of a photograph, in texels; each next level has half of it, the last four."""
 LEVELS = 6
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-# Display values become linear light by a power of 2.2, as those of materials do.
-_GAMMA = 2.2
 _SCENES_WITH, _MATERIALS_WITH = 0.7, 0.7
 
 
@@ -33,39 +27,6 @@ class Photographs:
 
     texels: Float[Tensor, "row rgb=3"]
     count: int
-
-
-def photograph_paths(folder: Path) -> list[Path]:
-    """All pictures below a folder, in the order of their names; raises InputError without any."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise InputError(
-            f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give a folder of photographs"
-        )
-    return paths
-
-
-def read_photographs(folder: Path, *, device: torch.device | str = "cpu") -> Photographs:
-    """Read all pictures below a folder onto a device; of each its square middle is used.
-
-    Raises:
-        InputError: There is none, or one cannot be read.
-    """
-    # A machine that only trains may lack Pillow.
-    from dynapoint.datasets.files import read_picture  # noqa: PLC0415
-
-    pictures = []
-    for path in photograph_paths(folder):
-        picture = torch.from_numpy(read_picture(path))
-        height, width = picture.shape[:2]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = picture[top : top + side, left : left + side].permute(2, 0, 1).float() / 255
-        linear = square[None] ** _GAMMA
-        pictures.append(
-            functional.interpolate(linear, size=(SIDE, SIDE), mode="bilinear", antialias=True)
-        )
-    return stacked_levels(torch.cat(pictures).to(device))
 
 
 def stacked_levels(pictures: Float[Tensor, "picture rgb=3 side side"]) -> Photographs:

@@ -9,11 +9,12 @@ import torch
 from dynapoint.errors import ConfigError
 from dynapoint.models.layers.frame_index import on_device
 from dynapoint.synthetic.clip import ClipBatch
-from dynapoint.synthetic.photographs import Photographs, read_photographs
+from dynapoint.synthetic.photographs import Photographs
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
 from dynapoint.training.data_sets import DataSets
 from dynapoint.training.mixture import DataSet, held_still, shares
+from dynapoint.training.photographs import read_photographs
 from dynapoint.training.reading_ahead import ReadingAhead
 from dynapoint.training.samples import SamplingConfig, augmented, draw_sample, every, stacked
 from dynapoint.training.train_config import Phase, TrainConfig

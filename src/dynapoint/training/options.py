@@ -188,7 +188,7 @@ def check_places(
         for key, place in data.items():
             open_dataset(key, place, training_split(key))
     if textures is not None:
-        from dynapoint.synthetic.photographs import photograph_paths  # noqa: PLC0415
+        from dynapoint.training.photographs import photograph_paths  # noqa: PLC0415
 
         photograph_paths(textures)
     if bench is not None:

@@ -186,7 +186,8 @@ def data_of(network: object, config: TrainConfig | None = None) -> str:
     """What a network has seen by its configuration, for those who ask where weights come from."""
     seen = "dynapoint.synthetic, procedural textures only"
     if config is not None and config.textures:
-        seen = f"dynapoint.synthetic, procedural textures and photographs ({Path(config.textures).name})"
+        folder = Path(config.textures).name
+        seen = f"dynapoint.synthetic, procedural textures and photographs ({folder})"
     if config is not None and config.data:
         read = [each.name for each in config.sets if each.key in config.data]
         rest = len(read) < len(config.sets)
