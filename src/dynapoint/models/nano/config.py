@@ -130,7 +130,7 @@ def nano_2() -> NetworkConfig:
     """The second small network: smaller, with an encoder that has seen real pictures."""
     return NetworkConfig(
         name="nano-2",
-        image_side=112,
+        image_side=128,
         stem=StemConfig(half_width=32, quarter_width=64, encoder="efficientnet-lite0"),
         aggregator=AggregatorConfig(width=128, depth=4, heads=2),
         # Where the encoder's own maps match best before any training.
