@@ -183,7 +183,7 @@ def _prepare(
     batch: SceneBatch,
     pixels: Float[Tensor, "clip time vertex 3"],
     image_hw: tuple[int, int],
-    photographs: Photographs | None,
+    photographs: Photographs | None = None,
 ) -> tuple[TriangleSetup, ShadingTables, _Origin]:
     """Cull all triangles of all images in float64, and build the shading tables."""
     vertices = batch.vertices.shape[2]
