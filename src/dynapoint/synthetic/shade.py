@@ -154,17 +154,7 @@ def surface_colours(
     facing = -(normal[0] * ray[0] + normal[1] * ray[1] + normal[2]) / length
     footprint = depth * lens[0] / facing.abs().clamp_min(0.15)
     albedo = _texture(material, (a[3], a[4], a[5]), footprint)
-    if tables.photographs is not None and tables.photo_axis is not None:
-        own = material[Column.PHOTO].nonzero()[:, 0]
-        if len(own):
-            shown = photographed(
-                tables.photographs,
-                material.index_select(1, own),
-                (a[3][own], a[4][own], a[5][own]),
-                tables.photo_axis[triangle[own]],
-                footprint[own],
-            )
-            albedo.index_copy_(1, own, shown)
+    _lay_photographs(albedo, tables, triangle, (material, a[3:6], footprint))
     bias = frame[_FRAME_START["bias"]]
     lit = lit_fraction(tables.shadow, image, a[6], a[7], a[8] + bias)
     passed = screened_light(tables.screens, image, corners, weights)
@@ -190,6 +180,32 @@ def surface_colours(
     clear = (-depth * length * frame[_FRAME_START["fog_density"]]).exp()
     horizon = _FRAME_START["horizon"]
     return torch.lerp(frame[horizon : horizon + 3], colours, clear)
+
+
+def _lay_photographs(
+    albedo: Float[Tensor, "rgb=3 sample"],
+    tables: ShadingTables,
+    triangle: Int[Tensor, " sample"],
+    surface: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Photographs in place of the patterns of samples whose material is one.
+
+    `surface` holds material, texture coordinates and footprint.
+    """
+    if tables.photographs is None or tables.photo_axis is None:
+        return
+    material, at, footprint = surface
+    own = material[Column.PHOTO].nonzero()[:, 0]
+    if len(own):
+        x, y, z = at.index_select(1, own).unbind(0)
+        shown = photographed(
+            tables.photographs,
+            material.index_select(1, own),
+            (x, y, z),
+            tables.photo_axis[triangle[own]],
+            footprint[own],
+        )
+        albedo.index_copy_(1, own, shown)
 
 
 def _dot(frame: Tensor, name: str, vector: tuple[Tensor, ...]) -> Tensor:
