@@ -18,6 +18,7 @@ from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge, judge_depth
 from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within, spanning_pairs
+from dynapoint.refinement.occlusion import put_behind
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
 from dynapoint.refinement.solution import (
@@ -282,7 +283,9 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     weight = (solved.information / (solved.information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
-    affinity = affinity_of(_colors_on_grid(setting), setting.views.log_depth.reshape(shape))
+    before = setting.views.log_depth.reshape(shape)
+    weight = np.where(put_behind(before, change), 0.0, weight)
+    affinity = affinity_of(_colors_on_grid(setting), before)
     pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity, pull=pull
