@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 import dynapoint
 from dynapoint.results.panels import depth_panels, image_panel, motion_panels, track_panel
 
-TIMES = (0, 2, 5)
+TIMES = (0, 4, 8)
 PANEL_WIDTH = 288
 MARGIN, LABEL = 8, 30
 PAPER, INK = (255, 255, 255), (40, 40, 48)
