@@ -1,5 +1,6 @@
 """The command line: scenes written, one line per error, exit codes, nothing left behind."""
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -37,6 +38,9 @@ def loads(monkeypatch) -> list[str]:
         return FakeModel(32)
 
     monkeypatch.setattr(catalog, "load_model", load_model)
+    # Commands show progress after three seconds, which the first import of these may take alone.
+    for slow in ("torch", "cv2", "dynapoint.inference.pipeline"):
+        importlib.import_module(slow)
     return loaded
 
 
@@ -60,9 +64,7 @@ def test_a_video_becomes_a_scene(tmp_path, loads, capsys):
     video = write_video(tmp_path / "walk.mp4", frames=30)
     assert run("reconstruct", video, "-o", tmp_path / "out.any", "--frames", 5) == 0
     printed = capsys.readouterr()
-    assert "5 of 30 frames used" in printed.out
-    # Who waits for more than three seconds is told what for: the first to load PyTorch may.
-    assert all("(" in line and line.endswith(" s)") for line in printed.err.splitlines())
+    assert "5 of 30 frames used" in printed.out and printed.err == ""
     for stage in ("read", "load model", "network", "contact sheet", "write"):
         assert f"{stage} " in printed.out
     assert str(tmp_path / "out.any" / "contact_sheet.png") in printed.out

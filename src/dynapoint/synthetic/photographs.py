@@ -29,6 +29,14 @@ class Photographs:
     count: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaidPhotographs:
+    """Photographs, and for each triangle the axis of the texture's space along which they lie."""
+
+    photographs: Photographs
+    axis: Int[Tensor, " triangle"]
+
+
 def stacked_levels(pictures: Float[Tensor, "picture rgb=3 side side"]) -> Photographs:
     """Photographs of linear RGB of `SIDE` texels; coarser levels are means of the finer ones."""
     levels, level = [], pictures

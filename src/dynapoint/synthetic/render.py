@@ -11,7 +11,7 @@ from .clip import ClipBatch, homogeneous_pixels
 from .contact import contact_maps, ground_view
 from .develop import develop
 from .motion_blur import blur_motion, image_motion, motion_tables
-from .photographs import Photographs, texture_axis
+from .photographs import LaidPhotographs, Photographs, texture_axis
 from .raster import (
     TriangleSetup,
     centre_grid,
@@ -192,9 +192,10 @@ def _prepare(
     ground = ground_view(batch)
     view = sun_view(batch, ground.casts, map_size=_shadow_map_size(image_hw))
     corner_rows = batch.faces.view(-1, 3).index_select(0, clip_face).long()
-    axis = None
+    laid = None
     if photographs is not None:
         axis = texture_axis(batch.texture, batch.faces).flatten().index_select(0, clip_face)
+        laid = LaidPhotographs(photographs=photographs, axis=axis)
     tables = ShadingTables(
         planes=planes.view(9, -1).float(),
         corners=corner_rows + (image * vertices)[:, None],
@@ -206,8 +207,7 @@ def _prepare(
         contact=contact_maps(batch, ground),
         screens=screen_tables(batch),
         foggy=bool((batch.look.fog_density > 0).any()),
-        photographs=photographs,
-        photo_axis=axis,
+        laid=laid,
     )
     return setup, tables, origin
 

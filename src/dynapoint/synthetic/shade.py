@@ -10,7 +10,7 @@ from .batch import SceneBatch, spread_over_samples
 from .contact import GroundView, darkening
 from .materials import Column
 from .noise import BLOTCH, CLOUD, LEAF, SECOND_LEAF, sample_noise
-from .photographs import Photographs, photographed
+from .photographs import LaidPhotographs, photographed
 from .raster import corner_values
 from .screens import ScreenTables, screened_light
 from .shadow import SunView, lit_fraction
@@ -38,9 +38,7 @@ class ShadingTables:
     contact: Float[Tensor, "image contact_row contact_column"]
     screens: ScreenTables
     foggy: bool  # whether any clip has fog
-    # Photographs that materials are made of, and the axis along which they lie on each triangle.
-    photographs: Photographs | None = None
-    photo_axis: Int[Tensor, " triangle"] | None = None
+    laid: LaidPhotographs | None = None  # None where no material is a photograph
 
 
 _FRAME_ROWS = (
@@ -192,17 +190,18 @@ def _lay_photographs(
 
     `surface` holds material, texture coordinates and footprint.
     """
-    if tables.photographs is None or tables.photo_axis is None:
+    laid = tables.laid
+    if laid is None:
         return
     material, at, footprint = surface
     own = material[Column.PHOTO].nonzero()[:, 0]
     if len(own):
         x, y, z = at.index_select(1, own).unbind(0)
         shown = photographed(
-            tables.photographs,
+            laid.photographs,
             material.index_select(1, own),
             (x, y, z),
-            tables.photo_axis[triangle[own]],
+            laid.axis[triangle[own]],
             footprint[own],
         )
         albedo.index_copy_(1, own, shown)
