@@ -13,7 +13,7 @@ from dynapoint.synthetic.batch import spread_over_samples
 from dynapoint.synthetic.materials import Column
 from dynapoint.synthetic.render import render_clips
 from dynapoint.synthetic.scene import Scene, SceneConfig, random_scene
-from dynapoint.synthetic.stage import _fittings
+from dynapoint.synthetic.stage import fittings
 
 # If this hash changes, seeds name other scenes than before; say so in docs/notes/nano.md.
 _SCENE_SHA256 = "4bd1d074ccbf7516812128eba69e0fe7e5556fed941eccbfffa9995fa7ffad81"
@@ -120,7 +120,7 @@ def test_what_hangs_on_a_narrow_high_wall_fits_it():
     rng = np.random.default_rng(4)
     for _ in range(50):
         across = (-0.3, 0.3)
-        for body in _fittings(rng, "back", across=across, along=(0.0, 2.0), height=4.0, times=1):
+        for body in fittings(rng, "back", across=across, along=(0.0, 2.0), height=4.0, times=1):
             x = body.positions[..., 0]
             assert x.min() >= across[0] - 1e-9
             assert x.max() <= across[1] + 1e-9

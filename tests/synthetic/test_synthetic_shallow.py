@@ -7,11 +7,13 @@ import torch
 from dynapoint.errors import ConfigError
 from dynapoint.synthetic import scene as scenes_module
 from dynapoint.synthetic.cameras import CameraPath, random_camera_path, random_focal
+from dynapoint.synthetic.driving import random_drive
 from dynapoint.synthetic.hands import random_arm
 from dynapoint.synthetic.interiors import random_corner, random_shelf
 from dynapoint.synthetic.lettering import lettered_sheet
 from dynapoint.synthetic.places import _windows, random_corridor, random_street
 from dynapoint.synthetic.render import render_clips
+from dynapoint.synthetic.rooms import random_room
 from dynapoint.synthetic.scene import SceneConfig, random_scene
 from dynapoint.synthetic.settings import Draw, Setting
 from dynapoint.synthetic.shallow import random_desk, random_portrait
@@ -20,6 +22,7 @@ from dynapoint.synthetic.vehicles import random_car
 
 _MAKERS = (
     random_desk, random_portrait, random_shelf, random_corner, random_corridor, random_street,
+    random_drive, random_room,
 )  # fmt: skip
 _TAU = np.linspace(0.0, 1.0, 6)
 

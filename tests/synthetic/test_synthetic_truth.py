@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from dynapoint.synthetic.clip import ClipBatch
+from dynapoint.synthetic.driving import random_drive
 from dynapoint.synthetic.interiors import random_corner, random_shelf
 from dynapoint.synthetic.places import random_corridor, random_street
 from dynapoint.synthetic.render import render_clips
+from dynapoint.synthetic.rooms import random_room
 from dynapoint.synthetic.scene import Scene, SceneConfig, assemble, random_scene
 from dynapoint.synthetic.settings import Draw, Setting
 from dynapoint.synthetic.shallow import random_desk, random_portrait
@@ -19,6 +21,7 @@ _FRAMES = 5
 _HW = (60, 80)
 _MAKERS = (
     random_desk, random_corridor, random_portrait, random_street, random_shelf, random_corner,
+    random_drive, random_room,
 )  # fmt: skip
 
 

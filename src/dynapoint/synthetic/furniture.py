@@ -144,6 +144,20 @@ def random_furniture(
     return [_still(mesh, place=place, turn=turn, times=times, size=size)]
 
 
+def chair(
+    rng: np.random.Generator,
+    *,
+    times: int,
+    place: tuple[float, float],
+    size: float,
+    turn_rad: float,
+) -> list[Body]:
+    """A chair whose seat is about half of `size` high; its back is towards +y before it turns."""
+    mesh = shapes.placed(_chair(rng), scale=size)
+    turn = motion.turn_about_z(turn_rad)
+    return [_still(mesh, place=place, turn=turn, times=times, size=size)]
+
+
 def _pile(
     rng: np.random.Generator,
     *,

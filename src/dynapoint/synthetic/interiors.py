@@ -47,7 +47,7 @@ def random_shelf(draw: Draw) -> Setting:
                 shrink: float, x: float = x, y: float = y, z: float = float(z), level: int = level
             ) -> Actor:
                 room = shrink * min(1.6 * deep, 0.9 * spacing)
-                return _lifted(_stored(draw, place=(x, y), room=room), z + 1e-3 * (level + 1))
+                return lifted(random_stored(draw, place=(x, y), room=room), z + 1e-3 * (level + 1))
 
             cast.offer(stored, attempts=3)
     if draw.movers:
@@ -55,14 +55,14 @@ def random_shelf(draw: Draw) -> Setting:
     return Setting(camera=camera, stage=lamp_lit_stage(bodies, back=back), actors=cast.actors)
 
 
-def _lifted(actor: Actor, height: float) -> Actor:
+def lifted(actor: Actor, height: float) -> Actor:
     """The actor raised by `height`."""
     shift = np.zeros_like(actor[0].centre)
     shift[:, 2] = height
     return [body.shifted(shift) for body in actor]
 
 
-def _stored(draw: Draw, *, place: tuple[float, float], room: float) -> Actor:
+def random_stored(draw: Draw, *, place: tuple[float, float], room: float) -> Actor:
     """A thing, a row of books or a stack on a board with `room` above and behind it."""
     rng, times = draw.rng, len(draw.tau)
     kind = rng.random()
@@ -118,7 +118,7 @@ def _add_reaching(
                 difficulty=draw.difficulty, detail=6,
             )  # fmt: skip
             lift = max(aim + rng.uniform(-0.8, 0.5) * half[1] - float(body.centre[0, 2]), 0.0)
-            return _lifted([body], lift)
+            return lifted([body], lift)
 
         cast.offer(flying)
 

@@ -84,7 +84,7 @@ def random_street(draw: Draw) -> Setting:
     walls = {}
     for name, x, out in (("left", left, -1.0), ("right", right, 1.0)):
         if rng.random() < 0.85:
-            houses = _houses(rng, x, out, front=front, back=back, times=times)
+            houses = houses_along(rng, x, out, front=front, back=back, times=times)
             bodies += houses
             walls[name] = (
                 np.array([min(x, x + out * 0.1), front, 0.0]),
@@ -127,7 +127,7 @@ def _traffic(draw: Draw, shrink: float, *, road: float, sides: tuple[float, floa
     )
 
 
-def _houses(
+def houses_along(
     rng: np.random.Generator, x: float, out: float, *, front: float, back: float, times: int
 ) -> list[Body]:
     """House after house along one side of a street, with their windows."""

@@ -15,10 +15,12 @@ from . import shapes
 from .actors import random_actors
 from .bodies import Body
 from .cameras import LONG_LENSES, MOST_LONG_LENSES, CameraPath, random_camera_path
+from .driving import random_drive
 from .lights import Look, random_look
 from .materials import mean_colour, random_material
 from .photographs import lay_on
 from .places import random_corridor, random_street
+from .rooms import random_room
 from .settings import Draw, Setting
 from .shallow import random_shallow_setting
 from .stage import Stage, random_screens, random_stage
@@ -41,6 +43,9 @@ class SceneConfig:
     shallow: float = 0.28
     # Share of lenses longer than those of phones and depth cameras (38 to 60° across).
     long_lens: float = LONG_LENSES
+    # Shares of deep scenes that are roads seen from a car, and furnished rooms.
+    driving: float = 0.0
+    rooms: float = 0.0
     # How many photographs there are for materials to be made of (synthetic.photographs).
     photographs: int = 0
 
@@ -51,6 +56,11 @@ class SceneConfig:
             raise ConfigError(f"difficulty is {self.difficulty}; choose a value from 0 to 1.")
         if not 0.0 <= self.shallow <= 1.0:
             raise ConfigError(f"shallow is {self.shallow}, a share; choose a value from 0 to 1.")
+        if min(self.driving, self.rooms) < 0.0 or self.driving + self.rooms > 1.0:
+            raise ConfigError(
+                f"driving is {self.driving} and rooms {self.rooms}; choose shares from 0 to 1 that "
+                "add up to no more than 1."
+            )
         if not 0.0 <= self.long_lens <= MOST_LONG_LENSES:
             raise ConfigError(
                 f"long_lens is {self.long_lens}; choose a share from 0 to {MOST_LONG_LENSES}."
@@ -96,6 +106,8 @@ def random_scene(seed: int, config: SceneConfig, *, aspect: float) -> Scene:
         camera_moves=camera_moves,
         movers=has_movers,
         long_lens=config.long_lens,
+        driving=config.driving,
+        rooms=config.rooms,
     )
     shallow = config.shallow if difficulty > 0.0 else config.shallow**1.5
     setting = random_shallow_setting(draw) if rng.random() < shallow else _open_setting(draw)
@@ -114,8 +126,15 @@ def _pace(rng: np.random.Generator, difficulty: float) -> float:
 
 
 def _open_setting(draw: Draw) -> Setting:
-    """Ground, often walls, and all kinds of actors at all distances; corridors and streets."""
+    """Ground, often walls, and all kinds of actors at all distances; corridors, streets, roads."""
     rng, times = draw.rng, len(draw.tau)
+    # Without shares nothing is drawn for them: seeds go on naming the scenes they named.
+    if draw.driving + draw.rooms > 0.0:
+        place = rng.random()
+        if place < draw.driving:
+            return random_drive(draw)
+        if place < draw.driving + draw.rooms:
+            return random_room(draw)
     chance = rng.random() if draw.difficulty > 0.0 else 1.0
     if chance < 0.08:
         return random_corridor(draw)

@@ -28,6 +28,9 @@ class Draw:
     camera_moves: bool
     movers: bool
     long_lens: float = LONG_LENSES
+    # Shares of roads and of furnished rooms among deep scenes.
+    driving: float = 0.0
+    rooms: float = 0.0
 
     def focal(self) -> float:
         """A focal length over the image's height."""

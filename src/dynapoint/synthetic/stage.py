@@ -89,7 +89,7 @@ def random_stage(
     stage += [slab(*box, times=times, size=2.0) for box in boxes.values()]
     if rng.random() < 0.6 * difficulty:
         for wall in boxes:
-            stage += _fittings(
+            stage += fittings(
                 rng, wall, across=(left, right), along=(front, back), height=height, times=times
             )
     if rng.random() < 0.15 * difficulty:
@@ -149,7 +149,7 @@ def random_screens(
     return screens
 
 
-def _fittings(
+def fittings(
     rng: np.random.Generator,
     wall: str,
     *,

@@ -120,6 +120,8 @@ def plan_group(
             # Without any motion a scene would show nothing.
             still_camera=0.0 if still else phase.still_camera,
             long_lens=phase.long_lens,
+            driving=phase.driving,
+            rooms=phase.rooms,
             photographs=photographs,
         )
         seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS

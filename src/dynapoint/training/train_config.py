@@ -37,6 +37,9 @@ class Phase:
     still_camera: float = 0.4
     # Share of clips filmed with a lens longer than a phone's.
     long_lens: float = LONG_LENSES
+    # Shares of deep scenes that are roads seen from a car, and furnished rooms.
+    driving: float = 0.0
+    rooms: float = 0.0
     # Ordered (source, target) pairs decoded per sample of nano's.
     pairs: int = 2
     batch: int = 32

@@ -17,7 +17,9 @@ def nano() -> TrainConfig:
     it comes with.
     """
     first = Phase(until_samples=6_000, pixels=3072, batch=32, difficulties=((0.0, 0.5), (0.5, 0.5)))
-    mixed = replace(first, difficulties=MIXED, still_camera=0.2, long_lens=0.42)
+    mixed = replace(
+        first, difficulties=MIXED, still_camera=0.2, long_lens=0.42, driving=0.14, rooms=0.14
+    )
     # A network that has seen one size answers another lens and another depth at each other size.
     three = replace(mixed, frames=3, pairs=3, pixels=5632, largest_pixels=12_288, batch=16)
     four = replace(mixed, frames=4, pairs=4, pixels=12_288, batch=12)
