@@ -103,7 +103,7 @@ def ship(options: argparse.Namespace) -> Path:
         "name": options.name,
         "licence": card.licence,
         "data": data_of(config),
-        "samples": trained.samples,
+        "samples": str(int(trained.samples) + options.before),
         "steps": trained.steps,
         "seconds": trained.seconds,
         "hardware": options.hardware,
@@ -122,7 +122,7 @@ def ship(options: argparse.Namespace) -> Path:
     }
     with whole_file(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(described, indent=1) + "\n")
-    print(f"{path}: {trained.samples} samples, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{path}: {record['samples']} samples, {path.stat().st_size / 1e6:.1f} MB")
     print(f"next: python scripts/calibrate.py {path} --name {options.name}")
     return path
 
@@ -134,6 +134,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="a run's folder or a weights file")
     parser.add_argument("--name", choices=sorted(NETWORKS), default="nano-2")
     parser.add_argument("--hardware", required=True)
+    parser.add_argument(
+        "--before", type=int, default=0, help="samples that the weights it began from had seen"
+    )
     parser.add_argument("--blend", type=Path, help="a run or weights file that joins in")
     parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="where to; the package")

@@ -69,6 +69,14 @@ def test_folder_and_file_ship_the_same(script, run, tmp_path):
         assert written.metadata()["hardware"] == "h"
 
 
+def test_samples_of_the_weights_it_began_from_are_counted(script, run, tmp_path):
+    _, file = run
+    _, said, path = shipped(script, file, tmp_path / "a", "--before", "1000")
+    assert said["samples"] == "1004"
+    with safe_open(path, framework="pt") as written:
+        assert written.metadata()["samples"] == "1004"
+
+
 def test_blend_of_two_files(script, run, tmp_path):
     trainer, file = run
     other = shake(build_network(tiny()), seed=3)
