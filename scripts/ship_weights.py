@@ -84,6 +84,24 @@ def read_trained(path: Path, network: NetworkConfig) -> Trained:
     )
 
 
+def read_weights(path: Path, network: NetworkConfig) -> dict[str, Tensor]:
+    """The weights alone, of a run's folder or a file, such as a shipped one, that says no more.
+
+    Raises:
+        ModelError: there are none, they are damaged or of another network.
+    """
+    if path.is_dir():
+        return read_trained(path, network).weights
+    loaded = load_network(path)
+    if loaded.config != network:
+        raise ModelError(
+            f"{path} holds weights of the network {loaded.config.name}, which differs from "
+            f"{network.name}; blend weights of one network"
+        )
+    weights: dict[str, Tensor] = loaded.state_dict()
+    return weights
+
+
 def ship(options: argparse.Namespace) -> Path:
     """Write the weights and their record; returns the path of the weights."""
     config = NETWORKS[options.name]()
@@ -91,7 +109,7 @@ def ship(options: argparse.Namespace) -> Path:
     weights, blend = trained.weights, "none"
     if options.blend is not None:
         blend = f"{options.share:g} of this run's averaged weights, the rest of an earlier one's"
-        other = read_trained(options.blend, config).weights
+        other = read_weights(options.blend, config)
         weights = {
             k: torch.lerp(other[k], v, options.share) if v.is_floating_point() else v
             for k, v in weights.items()
@@ -137,7 +155,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument(
         "--before", type=int, default=0, help="samples that the weights it began from had seen"
     )
-    parser.add_argument("--blend", type=Path, help="a run or weights file that joins in")
+    parser.add_argument("--blend", type=Path, help="a run or weights file, e.g. the shipped one, that joins in")
     parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="where to; the package")
     try:

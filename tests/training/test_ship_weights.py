@@ -81,7 +81,8 @@ def test_blend_of_two_files(script, run, tmp_path):
     trainer, file = run
     other = shake(build_network(tiny()), seed=3)
     second = tmp_path / "second.safetensors"
-    save_network(other, second, record=training_record(trainer), dtype=torch.float32)
+    # What joins in need not say how it came about: files that ship do not.
+    save_network(other, second, record={}, dtype=torch.float32)
     blended, said, _ = shipped(
         script, file, tmp_path / "a", "--blend", str(second), "--share", "0.25"
     )
@@ -90,6 +91,15 @@ def test_blend_of_two_files(script, run, tmp_path):
         wanted = 0.75 * value + 0.25 * own[key]
         torch.testing.assert_close(blended[key], wanted, rtol=2**-7, atol=1e-6)
     assert said["blend"].startswith("0.25 of this run's")
+
+
+def test_blends_are_of_one_network(script, run, tmp_path, capsys):
+    second = tmp_path / "second.safetensors"
+    save_network(build_network(dataclasses.replace(tiny(), image_side=56)), second, record={})
+    words = ["--hardware", "h", "--assets", str(tmp_path / "a"), "--blend", str(second)]
+    assert script.main([str(run[1]), *words]) == 1
+    assert "blend weights of one network" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 def test_what_cannot_be_shipped(script, run, tmp_path, capsys, monkeypatch):
