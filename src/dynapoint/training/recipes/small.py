@@ -16,7 +16,14 @@ def nano() -> TrainConfig:
     Small pairs first, since samples count for more than pixels; the image encoder keeps the weights
     it comes with.
     """
-    first = Phase(until_samples=6_000, pixels=3072, batch=32, difficulties=((0.0, 0.5), (0.5, 0.5)))
+    first = Phase(
+        until_samples=6_000,
+        pixels=3072,
+        batch=32,
+        difficulties=((0.0, 0.5), (0.5, 0.5)),
+        # Of clips of six frames, which show as much motion as longer ones.
+        largest_span=5,
+    )
     mixed = replace(
         first, difficulties=MIXED, still_camera=0.2, long_lens=0.42, driving=0.14, rooms=0.14
     )
