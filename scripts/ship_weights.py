@@ -155,7 +155,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument(
         "--before", type=int, default=0, help="samples that the weights it began from had seen"
     )
-    parser.add_argument("--blend", type=Path, help="a run or weights file, e.g. the shipped one, that joins in")
+    parser.add_argument(
+        "--blend", type=Path, help="a run or weights file that joins in, e.g. the shipped one"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="RUN's share of the blend")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="where to; the package")
     try:

@@ -78,7 +78,7 @@ def test_samples_of_the_weights_it_began_from_are_counted(script, run, tmp_path)
 
 
 def test_blend_of_two_files(script, run, tmp_path):
-    trainer, file = run
+    _, file = run
     other = shake(build_network(tiny()), seed=3)
     second = tmp_path / "second.safetensors"
     # What joins in need not say how it came about: files that ship do not.
