@@ -9,7 +9,7 @@ from .bodies import Body, bounded_body
 from .lettering import lettered_sheet
 from .settings import ENDLESS, Cast, Draw, Setting, aimed
 from .shapes import Mesh
-from .stage import Stage, slab
+from .stage import Stage, closed_room, slab
 from .vehicles import random_car
 
 _FROM_LEFT = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -30,13 +30,7 @@ def random_corridor(draw: Draw) -> Setting:
     right = max(rng.uniform(0.8, 1.8), eyes[:, 0].max() + 0.4)
     front, back = eyes[:, 1].min() - 1.5, max(rng.uniform(5.0, 15.0), eyes[:, 1].max() + 2.0)
     high = max(height * rng.uniform(1.4, 2.0), eyes[:, 2].max() + 0.3)
-    boxes = {
-        "left": ((left - 0.1, front, 0.0), (left, back, high)),
-        "right": ((right, front, 0.0), (right + 0.1, back, high)),
-        "back": ((left, back, 0.0), (right, back + 0.1, high)),
-        "front": ((left, front - 0.1, 0.0), (right, front, high)),
-        "ceiling": ((left, front, high), (right, back, high + 0.1)),
-    }
+    boxes = closed_room(left=left, right=right, front=front, back=back, high=high)
     bodies = [slab((-60.0, -60.0, -0.5), (60.0, 60.0, 0.0), times=times, size=1.0)]
     bodies += [slab(*box, times=times, size=1.5) for box in boxes.values()]
     for x, out, axes in ((left, 1.0, _FROM_LEFT), (right, -1.0, _FROM_RIGHT)):

@@ -16,7 +16,7 @@ from .interiors import lifted, random_stored
 from .lettering import lettered_sheet
 from .settings import FACING_CAMERA, Cast, Draw, Setting, aimed
 from .shapes import Mesh
-from .stage import Stage, fittings, slab
+from .stage import Stage, closed_room, fittings, slab
 
 
 def random_room(draw: Draw) -> Setting:
@@ -35,13 +35,7 @@ def random_room(draw: Draw) -> Setting:
     right = max(rng.uniform(1.0, 3.5), eyes[:, 0].max() + 0.8)
     front, back = eyes[:, 1].min() - 1.2, max(rng.uniform(2.0, 5.5), eyes[:, 1].max() + 1.2)
     high = max(rng.uniform(2.2, 3.0), eyes[:, 2].max() + 0.3)
-    boxes = {
-        "left": ((left - 0.1, front, 0.0), (left, back, high)),
-        "right": ((right, front, 0.0), (right + 0.1, back, high)),
-        "back": ((left, back, 0.0), (right, back + 0.1, high)),
-        "front": ((left, front - 0.1, 0.0), (right, front, high)),
-        "ceiling": ((left, front, high), (right, back, high + 0.1)),
-    }
+    boxes = closed_room(left=left, right=right, front=front, back=back, high=high)
     bodies = [slab((-30.0, -30.0, -0.5), (30.0, 30.0, 0.0), times=times, size=1.0)]
     bodies += [slab(*box, times=times, size=1.5) for box in boxes.values()]
     stage = Stage(
@@ -170,21 +164,17 @@ def _add_table(draw: Draw, cast: Cast, *, reach: float) -> None:
             things.append(_cup(rng, spot, base=top, times=times, dress=20 + k))
     cast.admit(things)
     for _ in range(int(rng.integers(0, 4))):
-
-        def seat(_: float) -> Actor:
-            angle = rng.uniform(0.0, 2.0 * np.pi)
-            away = np.array([half + 0.25, deep + 0.25]) * [np.cos(angle), np.sin(angle)]
-            spot = np.array([x, y]) + turn[:2, :2] @ away
-            return chair(
-                rng,
-                times=times,
-                place=(float(spot[0]), float(spot[1])),
-                size=rng.uniform(0.75, 1.0),
-                turn_rad=angle - 0.5 * np.pi + 0.4 * rng.normal(),
-            )
-
-        actor = seat(1.0)
-        cast.admit(actor)
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        away = np.array([half + 0.25, deep + 0.25]) * [np.cos(angle), np.sin(angle)]
+        spot = np.array([x, y]) + turn[:2, :2] @ away
+        seat = chair(
+            rng,
+            times=times,
+            place=(float(spot[0]), float(spot[1])),
+            size=rng.uniform(0.75, 1.0),
+            turn_rad=angle - 0.5 * np.pi + 0.4 * rng.normal(),
+        )
+        cast.admit(seat)
 
 
 def _cup(

@@ -56,6 +56,23 @@ def slab(
     )
 
 
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Two corners of an axis-aligned box: low, high."""
+
+
+def closed_room(
+    *, left: float, right: float, front: float, back: float, high: float
+) -> dict[str, Box]:
+    """Four walls and a ceiling by name, a tenth thick, around a space that stands on the ground."""
+    return {
+        "left": ((left - 0.1, front, 0.0), (left, back, high)),
+        "right": ((right, front, 0.0), (right + 0.1, back, high)),
+        "back": ((left, back, 0.0), (right, back + 0.1, high)),
+        "front": ((left, front - 0.1, 0.0), (right, front, high)),
+        "ceiling": ((left, front, high), (right, back, high + 0.1)),
+    }
+
+
 def random_stage(
     rng: np.random.Generator, camera: CameraPath, *, difficulty: float, times: int
 ) -> Stage:
