@@ -22,6 +22,7 @@ from torch import Tensor
 from dynapoint.errors import DynapointError, ModelError
 from dynapoint.models.cards import ASSETS, CARDS
 from dynapoint.models.nano.config import NetworkConfig, comparison_dept3r, comparison_dpm, nano_2
+from dynapoint.models.nano.network import VideoPointMapNetwork
 from dynapoint.models.nano.small_networks import build_network
 from dynapoint.models.nano.weights import load_network, save_network
 from dynapoint.training.checkpoints import load_state
@@ -61,12 +62,7 @@ def read_trained(path: Path, network: NetworkConfig) -> Trained:
             seconds=f"{state.seconds:.0f}",
             config_json=state.config_json,
         )
-    loaded = load_network(path)
-    if loaded.config != network:
-        raise ModelError(
-            f"{path} holds weights of the network {loaded.config.name}, which differs from "
-            f"{network.name}; ship them under the name of their own"
-        )
+    loaded = load_of(path, network, advice="ship them under the name of their own")
     with safe_open(path, framework="pt") as file:
         said = file.metadata()
     lacking = sorted({"samples", "steps", "seconds", "config"} - said.keys())
@@ -91,15 +87,21 @@ def read_weights(path: Path, network: NetworkConfig) -> dict[str, Tensor]:
         ModelError: there are none, they are damaged or of another network.
     """
     if path.is_dir():
-        return read_trained(path, network).weights
+        return load_state(path).ema
+    loaded = load_of(path, network, advice="blend weights of one network")
+    weights: dict[str, Tensor] = loaded.state_dict()
+    return weights
+
+
+def load_of(path: Path, network: NetworkConfig, *, advice: str) -> VideoPointMapNetwork:
+    """The network of a file; raises ModelError, with advice, where it is another one."""
     loaded = load_network(path)
     if loaded.config != network:
         raise ModelError(
             f"{path} holds weights of the network {loaded.config.name}, which differs from "
-            f"{network.name}; blend weights of one network"
+            f"{network.name}; {advice}"
         )
-    weights: dict[str, Tensor] = loaded.state_dict()
-    return weights
+    return loaded
 
 
 def ship(options: argparse.Namespace) -> Path:

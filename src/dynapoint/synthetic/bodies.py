@@ -57,6 +57,26 @@ def bounded_body(
     )
 
 
+def still_body(
+    mesh: Mesh,
+    vertices: Float[np.ndarray, "vertex xyz=3"] | None = None,
+    *,
+    times: int,
+    size: float,
+    dress: int = 0,
+) -> Body:
+    """A body that never moves: a mesh where its `vertices` are, which are its own or are given."""
+    placed = mesh.vertices if vertices is None else vertices
+    return bounded_body(
+        positions=np.broadcast_to(placed, (times, *placed.shape)),
+        texture=mesh.vertices,
+        mesh=mesh,
+        size=size,
+        moving=False,
+        dress=dress,
+    )
+
+
 def random_shape(
     rng: np.random.Generator, *, difficulty: float, detail: int, supple: bool = False
 ) -> Mesh:

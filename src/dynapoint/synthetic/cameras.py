@@ -66,6 +66,11 @@ def random_focal(
         fov_deg = rng.uniform(58.0, 84.0)
     else:
         fov_deg = rng.uniform(27.0, 38.0) if rng.random() < 0.4 else rng.uniform(84.0, 105.0)
+    return focal_of_view(fov_deg, aspect)
+
+
+def focal_of_view(fov_deg: float, aspect: float) -> float:
+    """The focal length over the image's height of a lens that sees `fov_deg` of its longer side."""
     return float(0.5 * max(aspect, 1.0) / np.tan(np.radians(fov_deg) / 2.0))
 
 

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from . import shapes
 from .actors import Actor
 from .articulated import random_person
-from .bodies import Body, bounded_body
-from .cameras import CameraPath, look_at
+from .bodies import Body, still_body
+from .cameras import CameraPath, focal_of_view, look_at
 from .motion import ease, smooth_wander
 from .places import houses_along
 from .settings import ENDLESS, Cast, Draw, Setting
@@ -71,8 +71,7 @@ def _camera(draw: Draw) -> CameraPath:
     """A level camera on a car: it looks ahead, back or aside, and drives straight or in a bend."""
     rng, tau = draw.rng, draw.tau
     # Evenly over all lenses: what stands along a road tells them apart.
-    fov = np.radians(rng.uniform(36.0, 90.0))
-    focal = 0.5 * max(draw.aspect, 1.0) / np.tan(0.5 * fov)
+    focal = focal_of_view(rng.uniform(36.0, 90.0), draw.aspect)
     height, distance = METRE * rng.uniform(1.1, 2.3), METRE * rng.uniform(10.0, 25.0)
     heading = np.zeros(len(tau))
     position = np.tile(np.array([0.0, 0.0, height]), (len(tau), 1))
@@ -97,7 +96,7 @@ def _camera(draw: Draw) -> CameraPath:
     roll = np.full(len(tau), np.radians(1.0) * rng.normal()) + sway[:, 2]
     return CameraPath(
         stage_from_camera=look_at(position, position + ray, roll),
-        focal_per_height=float(focal),
+        focal_per_height=focal,
         half_width=float(0.5 * draw.aspect / focal),
         distance=float(distance),
     )
@@ -117,7 +116,7 @@ def _markings(
             stop = ends[1] if whole else y + dash
             parts.append(_sheet((x - half, y), (x + half, stop), z=0.012))
             y = stop + gap
-    return _still(shapes.join_meshes(parts), times=times, size=4.0)
+    return still_body(shapes.join_meshes(parts), times=times, size=4.0)
 
 
 def _sheet(low: tuple[float, float], high: tuple[float, float], *, z: float) -> Mesh:
@@ -175,7 +174,7 @@ def _lamps(
             parts.append(shapes.placed(shapes.box_mesh(1), scale=scale, centre=(x, y, high)))
     if not parts:
         parts.append(_upright(x, ends[1], high=high, thick=thick))
-    return _still(shapes.join_meshes(parts), times=times, size=high)
+    return still_body(shapes.join_meshes(parts), times=times, size=high)
 
 
 def _upright(x: float, y: float, *, high: float, thick: float) -> Mesh:
@@ -215,8 +214,8 @@ def _trees(
     if not trunks:
         return []
     return [
-        _still(shapes.join_meshes(trunks), times=times, size=1.0),
-        _still(shapes.join_meshes(crowns), times=times, size=1.0),
+        still_body(shapes.join_meshes(trunks), times=times, size=1.0),
+        still_body(shapes.join_meshes(crowns), times=times, size=1.0),
     ]
 
 
@@ -235,7 +234,7 @@ def _far_things(rng: np.random.Generator, *, times: int) -> list[Body]:
                 scale=np.array([2.0 * wide, wide, high]),
                 centre=(x, y + wide, -0.1 * high),
             )
-            bodies.append(_still(mesh, times=times, size=high))
+            bodies.append(still_body(mesh, times=times, size=high))
         else:
             box = ((x - wide, y, 0.0), (x + wide, y + wide, high))
             bodies.append(slab(*box, times=times, size=high))
@@ -282,15 +281,3 @@ def _walker(draw: Draw, *, middle: float, half: float) -> Actor:
     reach = METRE * rng.uniform(0.5, 4.0) if moves else 0.0
     height = METRE * rng.uniform(1.2, 1.9)
     return random_person(rng, tau=draw.tau, place=(x, y), height=height, reach=reach)
-
-
-def _still(mesh: Mesh, *, times: int, size: float) -> Body:
-    """A body of the surroundings."""
-    vertices: Float[np.ndarray, "vertex xyz=3"] = mesh.vertices
-    return bounded_body(
-        positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-        texture=vertices,
-        mesh=mesh,
-        size=size,
-        moving=False,
-    )

@@ -3,26 +3,19 @@
 import numpy as np
 
 from . import motion, shapes
-from .bodies import Body, bounded_body
-from .shapes import Mesh
+from .bodies import Body, bounded_body, still_body
+from .shapes import Mesh, block_mesh
 from .thin_things import random_thin_thing
-
-
-def _block(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
-    lower, upper = np.array(low), np.array(high)
-    return shapes.placed(
-        shapes.box_mesh(1), scale=0.5 * (upper - lower), centre=0.5 * (upper + lower)
-    )
 
 
 def _table(rng: np.random.Generator) -> tuple[Mesh, float]:
     """A table of unit height over [-a, a] × [-b, b]; returns it with the height of its top."""
     a, b = rng.uniform(0.6, 1.2), rng.uniform(0.4, 0.8)
     leg, thick = rng.uniform(0.04, 0.1), rng.uniform(0.04, 0.12)
-    parts = [_block((-a, -b, 1.0 - thick), (a, b, 1.0))]
+    parts = [block_mesh((-a, -b, 1.0 - thick), (a, b, 1.0))]
     for x in (-a, a - leg):
         for y in (-b, b - leg):
-            parts.append(_block((x, y, 0.0), (x + leg, y + leg, 1.0 - thick)))
+            parts.append(block_mesh((x, y, 0.0), (x + leg, y + leg, 1.0 - thick)))
     return shapes.join_meshes(parts), 1.0
 
 
@@ -30,12 +23,12 @@ def _chair(rng: np.random.Generator) -> Mesh:
     w, seat = rng.uniform(0.35, 0.5), rng.uniform(0.4, 0.55)
     leg = 0.05
     parts = [
-        _block((-w, -w, seat), (w, w, seat + 0.07)),
-        _block((-w, w - 0.07, seat + 0.07), (w, w, rng.uniform(0.9, 1.3))),
+        block_mesh((-w, -w, seat), (w, w, seat + 0.07)),
+        block_mesh((-w, w - 0.07, seat + 0.07), (w, w, rng.uniform(0.9, 1.3))),
     ]
     for x in (-w, w - leg):
         for y in (-w, w - leg):
-            parts.append(_block((x, y, 0.0), (x + leg, y + leg, seat)))
+            parts.append(block_mesh((x, y, 0.0), (x + leg, y + leg, seat)))
     return shapes.join_meshes(parts)
 
 
@@ -43,10 +36,10 @@ def _sofa(rng: np.random.Generator) -> Mesh:
     w, d = rng.uniform(0.8, 1.4), 0.5
     return shapes.join_meshes(
         [
-            _block((-w, -d, 0.0), (w, d, 0.45)),
-            _block((-w, d - 0.2, 0.45), (w, d, 1.0)),
-            _block((-w - 0.18, -d, 0.0), (-w, d, 0.7)),
-            _block((w, -d, 0.0), (w + 0.18, d, 0.7)),
+            block_mesh((-w, -d, 0.0), (w, d, 0.45)),
+            block_mesh((-w, d - 0.2, 0.45), (w, d, 1.0)),
+            block_mesh((-w - 0.18, -d, 0.0), (-w, d, 0.7)),
+            block_mesh((w, -d, 0.0), (w + 0.18, d, 0.7)),
         ]
     )
 
@@ -55,12 +48,12 @@ def _shelf(rng: np.random.Generator) -> Mesh:
     w, d, high = rng.uniform(0.5, 0.9), rng.uniform(0.15, 0.3), rng.uniform(1.2, 2.2)
     boards = int(rng.integers(3, 6))
     parts = [
-        _block((-w, -d, 0.0), (-w + 0.05, d, high)),
-        _block((w - 0.05, -d, 0.0), (w, d, high)),
-        _block((-w + 0.05, d - 0.03, 0.0), (w - 0.05, d, high)),
+        block_mesh((-w, -d, 0.0), (-w + 0.05, d, high)),
+        block_mesh((w - 0.05, -d, 0.0), (w, d, high)),
+        block_mesh((-w + 0.05, d - 0.03, 0.0), (w - 0.05, d, high)),
     ]
     for z in np.linspace(0.03, high - 0.05, boards):
-        parts.append(_block((-w + 0.05, -d, float(z)), (w - 0.05, d - 0.03, float(z) + 0.04)))
+        parts.append(block_mesh((-w + 0.05, -d, float(z)), (w - 0.05, d - 0.03, float(z) + 0.04)))
     return shapes.join_meshes(parts)
 
 
@@ -106,14 +99,7 @@ def _still(
 ) -> Body:  # fmt: skip
     """A mesh that stands still, its z = 0 at height `base`."""
     vertices = mesh.vertices @ turn.T + np.array([*place, base])
-    return bounded_body(
-        positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-        texture=mesh.vertices,
-        mesh=mesh,
-        size=size,
-        moving=False,
-        dress=dress,
-    )
+    return still_body(mesh, vertices, times=times, size=size, dress=dress)
 
 
 def random_furniture(

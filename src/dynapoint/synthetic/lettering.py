@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from . import shapes
-from .bodies import Body, bounded_body
+from .bodies import Body, still_body
 from .shapes import Mesh
 
 
@@ -61,14 +61,6 @@ def lettered_sheet(
     bodies = []
     for k, mesh in enumerate((sheet, letters)):
         vertices = mesh.vertices @ axes.T + np.asarray(centre)
-        bodies.append(
-            bounded_body(
-                positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-                texture=mesh.vertices,
-                mesh=mesh,
-                size=2.0 * max(half) if k == 0 else 20.0 * max(half),
-                moving=False,
-                dress=dress + k,
-            )
-        )
+        size = 2.0 * max(half) if k == 0 else 20.0 * max(half)
+        bodies.append(still_body(mesh, vertices, times=times, size=size, dress=dress + k))
     return bodies

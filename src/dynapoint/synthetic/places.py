@@ -5,7 +5,7 @@ import numpy as np
 from . import shapes
 from .actors import Actor, random_actors
 from .articulated import random_person
-from .bodies import Body, bounded_body
+from .bodies import Body, still_body
 from .lettering import lettered_sheet
 from .settings import ENDLESS, Cast, Draw, Setting, aimed
 from .shapes import Mesh
@@ -135,15 +135,7 @@ def houses_along(
         axes = _FROM_LEFT if out < 0 else _FROM_RIGHT
         origin = np.array([x - 0.012 * out, y + 0.5 * wide, 0.0])
         vertices = mesh.vertices @ axes.T + origin
-        bodies.append(
-            bounded_body(
-                positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-                texture=mesh.vertices,
-                mesh=mesh,
-                size=wide,
-                moving=False,
-            )
-        )
+        bodies.append(still_body(mesh, vertices, times=times, size=wide))
         y += wide + (rng.uniform(0.2, 2.0) if rng.random() < 0.3 else 0.0)
     return bodies
 

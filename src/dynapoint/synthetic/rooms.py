@@ -10,12 +10,13 @@ import numpy as np
 from . import motion, shapes
 from .actors import Actor
 from .articulated import random_person
-from .bodies import Body, bounded_body, random_body
+from .bodies import Body, random_body, still_body
+from .cameras import focal_of_view
 from .furniture import chair, random_furniture
 from .interiors import lifted, random_stored
 from .lettering import lettered_sheet
-from .settings import FACING_CAMERA, Cast, Draw, Setting, aimed
-from .shapes import Mesh
+from .settings import ENDLESS, FACING_CAMERA, Cast, Draw, Setting, aimed
+from .shapes import Mesh, block_mesh
 from .stage import Stage, closed_room, fittings, slab
 
 
@@ -23,11 +24,11 @@ def random_room(draw: Draw) -> Setting:
     """A room as somebody sees it who stands in it and films by hand."""
     rng, times = draw.rng, len(draw.tau)
     # Evenly over all lenses: what stands in a room tells them apart.
-    focal = 0.5 * max(draw.aspect, 1.0) / np.tan(0.5 * np.radians(rng.uniform(42.0, 80.0)))
+    focal = focal_of_view(rng.uniform(42.0, 80.0), draw.aspect)
     height, distance = rng.uniform(0.9, 1.8), rng.uniform(1.4, 3.2)
     drop = distance * np.tan(np.radians(rng.uniform(-4.0, 32.0)))
     camera = aimed(
-        draw, focal=float(focal), height=height, aim=height - float(drop), distance=distance,
+        draw, focal=focal, height=height, aim=height - float(drop), distance=distance,
         travel=0.8,
     )  # fmt: skip
     eyes = camera.stage_from_camera[:, :3, 3]
@@ -42,7 +43,7 @@ def random_room(draw: Draw) -> Setting:
         bodies=bodies,
         walls={name: (np.array(low), np.array(up)) for name, (low, up) in boxes.items()},
         ceiling=high,
-        low=np.array([left, front, -1e9]),
+        low=np.array([left, front, -ENDLESS]),
         high=np.array([right, back, high]),
     )
     cast = Cast(camera, stage.holds)
@@ -85,18 +86,18 @@ def _cabinets(
     # In the row's own axes it stands along x with its back at y = 0 and its doors towards −y.
     rows = [
         _doors(rng, ends, deep=deep, low=0.08, high=top - 0.04),
-        _box((ends[0], -deep - 0.03, top - 0.04), (ends[1], 0.0, top)),
+        block_mesh((ends[0], -deep - 0.03, top - 0.04), (ends[1], 0.0, top)),
     ]
     if rng.random() < 0.6:
         under = top + rng.uniform(0.4, 0.7)
         if rng.random() < 0.6:
             rows.append(_doors(rng, ends, deep=0.35, low=under, high=under + rng.uniform(0.4, 0.8)))
         else:
-            rows.append(_box((ends[0], -0.25, under), (ends[1], 0.0, under + 0.03)))
+            rows.append(block_mesh((ends[0], -0.25, under), (ends[1], 0.0, under + 0.03)))
     bodies = []
     for mesh in rows:
         vertices = mesh.vertices @ axes.T + origin
-        bodies.append(_still(vertices, mesh, times=times, size=1.0))
+        bodies.append(still_body(mesh, vertices, times=times, size=1.0))
     for k in range(int(rng.integers(2, 10))):
         x = rng.uniform(*ends)
         spot = axes @ np.array([x, -deep * rng.uniform(0.3, 0.7), 0.0]) + origin
@@ -120,15 +121,19 @@ def _doors(
     rng: np.random.Generator, ends: tuple[float, float], *, deep: float, low: float, high: float
 ) -> Mesh:
     """A row of closed doors with gaps between them and handles, before one carcass."""
-    parts = [_box((ends[0], -deep + 0.02, low), (ends[1], 0.0, high))]
+    parts = [block_mesh((ends[0], -deep + 0.02, low), (ends[1], 0.0, high))]
     count = max(1, int((ends[1] - ends[0]) / rng.uniform(0.35, 0.7)))
     edges = np.linspace(*ends, count + 1)
     handles = rng.random() < 0.7
     for a, b in pairwise(edges):
-        parts.append(_box((a + 0.006, -deep, low + 0.01), (b - 0.006, -deep + 0.02, high - 0.01)))
+        parts.append(
+            block_mesh((a + 0.006, -deep, low + 0.01), (b - 0.006, -deep + 0.02, high - 0.01))
+        )
         if handles:
             x, z = 0.5 * (a + b), high - 0.06
-            parts.append(_box((x - 0.07, -deep - 0.03, z - 0.01), (x + 0.07, -deep, z + 0.01)))
+            parts.append(
+                block_mesh((x - 0.07, -deep - 0.03, z - 0.01), (x + 0.07, -deep, z + 0.01))
+            )
     return shapes.join_meshes(parts)
 
 
@@ -142,13 +147,15 @@ def _add_table(draw: Draw, cast: Cast, *, reach: float) -> None:
     y = max(rng.uniform(0.7, 2.4), 0.5 + deep)
     x, y = rng.uniform(-0.8, 0.8), min(y, max(reach, 0.5 + deep))
     turn = motion.turn_about_z(rng.uniform(-0.5, 0.5))
-    parts = [_box((-half, -deep, top - thick), (half, deep, top))]
+    parts = [block_mesh((-half, -deep, top - thick), (half, deep, top))]
     for sx in (-half + 0.05, half - 0.05):
         for sy in (-deep + 0.05, deep - 0.05):
-            parts.append(_box((sx - 0.03, sy - 0.03, 0.0), (sx + 0.03, sy + 0.03, top - thick)))
+            parts.append(
+                block_mesh((sx - 0.03, sy - 0.03, 0.0), (sx + 0.03, sy + 0.03, top - thick))
+            )
     mesh = shapes.join_meshes(parts)
     vertices = mesh.vertices @ turn.T + np.array([x, y, 0.0])
-    things: Actor = [_still(vertices, mesh, times=times, size=1.0)]
+    things: Actor = [still_body(mesh, vertices, times=times, size=1.0)]
     for k in range(int(rng.integers(0, 7))):
         spot = turn[:2, :2] @ (np.array([half, deep]) * rng.uniform(-0.8, 0.8, 2))
         spot += np.array([x, y])
@@ -186,7 +193,7 @@ def _cup(
     mesh = kinds[rng.integers(len(kinds))]
     scale, centre = np.array([wide, wide, high]), (float(spot[0]), float(spot[1]), base + high)
     mesh = shapes.placed(mesh, scale=scale, centre=centre)
-    return _still(mesh.vertices, mesh, times=times, size=2 * wide, dress=dress)
+    return still_body(mesh, times=times, size=2 * wide, dress=dress)
 
 
 def _add_people_and_things(
@@ -223,22 +230,3 @@ def _add_people_and_things(
             ]  # fmt: skip
 
         cast.offer(mover, attempts=7)
-
-
-def _box(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
-    lower, upper = np.array(low), np.array(high)
-    return shapes.placed(
-        shapes.box_mesh(1), scale=0.5 * (upper - lower), centre=0.5 * (upper + lower)
-    )
-
-
-def _still(vertices: np.ndarray, mesh: Mesh, *, times: int, size: float, dress: int = 0) -> Body:
-    """A body that stands still."""
-    return bounded_body(
-        positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-        texture=mesh.vertices,
-        mesh=mesh,
-        size=size,
-        moving=False,
-        dress=dress,
-    )

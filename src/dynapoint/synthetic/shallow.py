@@ -11,7 +11,7 @@ import numpy as np
 from . import motion, shapes
 from .actors import Actor
 from .articulated import random_animal, random_person
-from .bodies import Body, bounded_body, random_body
+from .bodies import Body, random_body, still_body
 from .furniture import random_flag, random_furniture, random_stack, random_thin_furniture
 from .hands import random_arm
 from .interiors import random_corner, random_shelf
@@ -137,15 +137,7 @@ def _thing(
     turn = motion.turn_about_z(rng.normal() * 0.5)
     mesh = shapes.placed(shapes.box_mesh(1), scale=half, centre=(0.0, 0.0, float(half[2])))
     vertices = mesh.vertices @ turn.T + np.array([*place, 0.0])
-    return [
-        bounded_body(
-            positions=np.broadcast_to(vertices, (times, *vertices.shape)),
-            texture=mesh.vertices,
-            mesh=mesh,
-            size=2.0 * size,
-            moving=False,
-        )
-    ]
+    return [still_body(mesh, vertices, times=times, size=2.0 * size)]
 
 
 def random_portrait(draw: Draw) -> Setting:

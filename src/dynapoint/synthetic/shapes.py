@@ -93,6 +93,12 @@ def box_mesh(cells: int = 1) -> Mesh:
     return join_meshes(sides)
 
 
+def block_mesh(low: tuple[float, float, float], high: tuple[float, float, float]) -> Mesh:
+    """The axis-aligned box between two corners."""
+    lower, upper = np.array(low), np.array(high)
+    return placed(box_mesh(1), scale=0.5 * (upper - lower), centre=0.5 * (upper + lower))
+
+
 @lru_cache(maxsize=64)
 def sphere_mesh(cells: int = 6) -> Mesh:
     """The unit sphere as an inflated cube of 12·cells² triangles, smooth."""

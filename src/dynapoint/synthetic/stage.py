@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from . import shapes
-from .bodies import Body, bounded_body
+from .bodies import Body, still_body
 from .cameras import CameraPath
 
 SCREENS = 2  # in a scene: no more than two walls stand between it and the sun
@@ -44,16 +44,7 @@ def slab(
     dress: int = 0,
 ) -> Body:
     """A still axis-aligned box of the stage, such as a wall."""
-    lower, upper = np.array(low), np.array(high)
-    mesh = shapes.placed(shapes.box_mesh(1), scale=(upper - lower) / 2, centre=(upper + lower) / 2)
-    return bounded_body(
-        positions=np.broadcast_to(mesh.vertices, (times, *mesh.vertices.shape)),
-        texture=mesh.vertices,
-        mesh=mesh,
-        size=size,
-        moving=False,
-        dress=dress,
-    )
+    return still_body(shapes.block_mesh(low, high), times=times, size=size, dress=dress)
 
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -225,14 +216,5 @@ def _skyline(rng: np.random.Generator, camera: CameraPath, *, times: int) -> lis
             scale=np.array([2.0 * wide, wide, high]),
             centre=(x, distance + 1.5 * wide, -0.1 * high),
         )
-        bodies.append(
-            bounded_body(
-                positions=np.broadcast_to(mesh.vertices, (times, *mesh.vertices.shape)),
-                texture=mesh.vertices,
-                mesh=mesh,
-                size=high,
-                moving=False,
-                dress=0,
-            )
-        )
+        bodies.append(still_body(mesh, times=times, size=high))
     return bodies
