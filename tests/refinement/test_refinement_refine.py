@@ -176,6 +176,8 @@ def test_few_frames(frames):
 
 
 def test_a_camera_that_stands_still_is_found_to_stand_still():
+    import cv2
+
     colors, truth, _ = rendered(frames=3, image_hw=HW)
     colors = np.repeat(colors[:1], 3, axis=0)
     # Something passes through the picture.
@@ -194,7 +196,18 @@ def test_a_camera_that_stands_still_is_found_to_stand_still():
     assert_sound(refined, answer)
     assert refined.found.start == "still"
     assert np.array_equal(refined.answer.world_from_camera, np.tile(np.eye(4), (3, 1, 1)))
-    np.testing.assert_allclose(refined.answer.depth, answer.depth, rtol=1e-4)
+    stood = refined.evidence == STILL
+    found, before = refined.answer.depth, answer.depth
+    # Maps are twice as fine as the grid, so that pixels beside still ones follow these.
+    beside = np.stack([cv2.dilate(each.astype(np.uint8), np.ones((5, 5))) for each in stood]) > 0
+    np.testing.assert_allclose(found[~beside], before[~beside], rtol=1e-4)
+    # Frames that show the same place have the mean of their depths there.
+    always = stood.all(axis=0) & (truth.confidence[0] > 0)
+    spread, spread_before = (np.ptp(np.log(each[:, always]), axis=0) for each in (found, before))
+    assert spread.mean() < 0.3 * spread_before.mean()
+    right = still.depth[:, always]
+    off, off_before = (np.abs(np.log(each[:, always] / right)) for each in (found, before))
+    assert off.mean() < 0.75 * off_before.mean()
     passed = refined.evidence[1, 72:102, 105:135]
     assert (passed == MOVING).mean() > 0.7 and (refined.evidence[1, :50] != MOVING).all()
     assert (refined.evidence == STILL).mean() > 0.2

@@ -8,7 +8,6 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from dynapoint.geometry.arrays import points_on_rays
 from dynapoint.models.kept.correction import UNKNOWN
 from dynapoint.refinement.findings import Findings
-from dynapoint.refinement.gate import Verdict
 from dynapoint.refinement.setting import Answer, Setting
 from dynapoint.refinement.views import Views
 
@@ -56,14 +55,12 @@ def unchanged(answer: Answer, found: Findings) -> Refined:
     )
 
 
-def brought_back(
-    setting: Setting, answer: Answer, solved: OnGrid, verdict: Verdict, found: Findings
-) -> Refined:
-    """What the verdict takes of a solution, the rest as the network has it."""
+def brought_back(setting: Setting, answer: Answer, solved: OnGrid, found: Findings) -> Refined:
+    """A solution on the maps of the answer."""
     change, evidence = solved.change, solved.evidence
     if evidence.shape != answer.confidence.shape:
         change, evidence = _resized(change, answer.map_hw), _resized(evidence, answer.map_hw)
-    ratio = np.exp(change) if verdict.depth else np.ones_like(change)
+    ratio = np.exp(change)
     poses = np.linalg.inv(solved.views.camera_from_world)
     poses[0] = np.eye(4)
     intrinsics = _map_intrinsics(setting, solved.views.log_lens, answer.map_hw)

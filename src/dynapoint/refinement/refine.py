@@ -10,6 +10,7 @@ from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement.adjustment import Freedom, Plan, adjust, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
+from dynapoint.refinement.consensus import agreed_change
 from dynapoint.refinement.depths import solve_depths
 from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import affinity_of, correction_field
@@ -116,9 +117,11 @@ def refine(
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
     with clock.stage("loosened"):
         attempt = work.loosened(attempt)
+    verdict = attempt.verdict
     with clock.stage("depth"):
         solved, parallax = _depths(setting, attempt.solution, attempt.first)
-    verdict = attempt.verdict
+    with clock.stage("consensus"):
+        solved = _agreeing(setting, solved, take_change=verdict.depth)
     found = replace(
         attempt.found,
         poses=verdict.poses,
@@ -129,7 +132,7 @@ def refine(
         moving=float((solved.evidence == MOVING).mean()),
         seconds=clock.seconds,
     )
-    return brought_back(setting, answer, solved, verdict, found)
+    return brought_back(setting, answer, solved, found)
 
 
 class _Work:
@@ -295,6 +298,19 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())
+
+
+def _agreeing(setting: Setting, solved: OnGrid, *, take_change: bool) -> OnGrid:
+    """The same with depths on which frames agree; the change before that is taken or dropped."""
+    change = solved.change if take_change else np.zeros_like(solved.change)
+    taken = setting.views.log_depth + change.reshape(setting.frames, -1)
+    agreed = agreed_change(setting, solved.views.with_depth(taken), solved.evidence == STILL)
+    change = change + agreed
+    return replace(
+        solved,
+        views=solved.views.with_depth(setting.views.log_depth + change.reshape(setting.frames, -1)),
+        change=change,
+    )
 
 
 def _half_trusted(

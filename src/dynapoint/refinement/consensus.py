@@ -1,0 +1,116 @@
+"""Depths of still pixels that agree with what the other frames say of the same places.
+
+A network sees every frame a little differently, and one wall comes out at as many depths as there
+are frames. Known cameras carry the still points of each frame into every other frame. What lies
+near a pixel's own depth there is the same surface, and the mean of all is nearer to the truth.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from dynapoint.refinement.setting import Setting
+from dynapoint.refinement.views import Views
+
+# Logarithms of depth that differ by more are those of different surfaces: this many times what two
+# frames usually differ by, and at most so much.
+_TIMES_USUAL, _SAME_SURFACE = 5.0, 0.35
+# Differences are averaged over a square of so many pixels of the grid.
+_AROUND = 5
+_NEAREST = 1e-9
+_THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """Still points of one frame as another one sees them: its pixels and the logarithms there."""
+
+    pixel: Int64[np.ndarray, " point"]
+    log_depth: Float64[np.ndarray, " point"]
+
+
+def agreed_change(
+    setting: Setting, views: Views, still: Bool[np.ndarray, "frame rows columns"]
+) -> Float64[np.ndarray, "frame rows columns"]:
+    """By how much the logarithms of depth change so that frames agree; 0 where nothing is still.
+
+    Every frame that shows a place counts as much as the pixel's own.
+
+    Args:
+        setting: The grid.
+        views: Cameras, and depths of all of the grid's pixels.
+        still: Pixels that were found to be still; no others take part.
+    """
+    frames, count = setting.frames, setting.grid.count
+    flat = still.reshape(frames, count) & (setting.usable > 0)
+
+    def of_target(
+        target: int,
+    ) -> tuple[Float64[np.ndarray, " pixel"], Float64[np.ndarray, " pixel"]]:
+        change, seen_by = np.zeros(count), np.zeros(count)
+        for source in range(frames):
+            if source == target:
+                continue
+            seen = _carried(setting, views, np.flatnonzero(flat[source]), source, target)
+            off = seen.log_depth - views.log_depth[target, seen.pixel]
+            near = np.abs(off) < _same_surface(off)
+            points = np.bincount(seen.pixel[near], minlength=count)
+            total = np.bincount(seen.pixel[near], off[near], minlength=count)
+            change += total / np.maximum(points, 1)
+            seen_by += points > 0
+        return change * flat[target], seen_by * flat[target]
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(of_target, range(frames)))
+    changes = [
+        _mean_around(*each, own, setting.grid.hw) for each, own in zip(found, flat, strict=True)
+    ]
+    return np.stack(changes)
+
+
+def _same_surface(off: Float64[np.ndarray, " point"]) -> float:
+    """How far apart two frames may put one place: what is good stays apart from what is near it."""
+    usual = float(np.median(np.abs(off))) if len(off) else 0.0
+    return min(_TIMES_USUAL * usual, _SAME_SURFACE)
+
+
+def _carried(
+    setting: Setting, views: Views, pixels: Int64[np.ndarray, " some"], source: int, target: int
+) -> _Seen:
+    """Points of pixels of one frame that another frame has before it and in its picture."""
+    target_from_source = views.camera_from_world[target] @ np.linalg.inv(
+        views.camera_from_world[source]
+    )
+    zoom = np.exp(views.log_lens)
+    depth = np.exp(views.log_depth[source, pixels])
+    along = setting.normal[source, pixels] / zoom * depth[:, None]
+    points = np.column_stack([along, depth]) @ target_from_source[:3, :3].T
+    points = points + target_from_source[:3, 3]
+    ahead = points[:, 2] > _NEAREST
+    points = points[ahead]
+    place = points[:, :2] / points[:, 2:] * (setting.lens.focal_px[target] * zoom)
+    rows_columns = np.array(setting.grid.hw)
+    size_wh = np.array(setting.grid.picture_hw[::-1])
+    cell = (place + setting.lens.centre_px[target]) * (rows_columns[::-1] / size_wh)
+    inside = ((cell >= 0) & (cell < rows_columns[::-1])).all(axis=1)
+    column, row = np.floor(cell[inside]).astype(np.int64).T
+    return _Seen(pixel=row * rows_columns[1] + column, log_depth=np.log(points[inside, 2]))
+
+
+def _mean_around(
+    change: Float64[np.ndarray, " pixel"],
+    seen_by: Float64[np.ndarray, " pixel"],
+    own: Bool[np.ndarray, " pixel"],
+    hw: tuple[int, int],
+) -> Float64[np.ndarray, "rows columns"]:
+    """The mean over pixels, their surroundings and the frames that see them, itself among them."""
+    import cv2  # noqa: PLC0415 - slow to import.
+
+    square = (_AROUND, _AROUND)
+    total, votes = (
+        cv2.blur(each.reshape(hw), square, borderType=cv2.BORDER_CONSTANT)
+        for each in (change, seen_by + own)
+    )
+    return np.where(own.reshape(hw), total / np.maximum(votes, _NEAREST), 0.0)
