@@ -45,6 +45,7 @@ def agreed_change(
     """
     frames, count = setting.frames, setting.grid.count
     flat = still.reshape(frames, count) & (setting.usable > 0)
+    points = [_in_the_world(setting, views, frame, own) for frame, own in enumerate(flat)]
 
     def of_target(
         target: int,
@@ -53,13 +54,13 @@ def agreed_change(
         for source in range(frames):
             if source == target:
                 continue
-            seen = _carried(setting, views, np.flatnonzero(flat[source]), source, target)
+            seen = _seen(setting, views, points[source], target)
             off = seen.log_depth - views.log_depth[target, seen.pixel]
             near = np.abs(off) < _same_surface(off)
-            points = np.bincount(seen.pixel[near], minlength=count)
+            votes = np.bincount(seen.pixel[near], minlength=count)
             total = np.bincount(seen.pixel[near], off[near], minlength=count)
-            change += total / np.maximum(points, 1)
-            seen_by += points > 0
+            change += total / np.maximum(votes, 1)
+            seen_by += votes > 0
         return change * flat[target], seen_by * flat[target]
 
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -76,27 +77,31 @@ def _same_surface(off: Float64[np.ndarray, " point"]) -> float:
     return min(_TIMES_USUAL * usual, _SAME_SURFACE)
 
 
-def _carried(
-    setting: Setting, views: Views, pixels: Int64[np.ndarray, " some"], source: int, target: int
+def _in_the_world(
+    setting: Setting, views: Views, frame: int, own: Bool[np.ndarray, " pixel"]
+) -> Float64[np.ndarray, "point xyz=3"]:
+    """Points of some pixels of a frame."""
+    depth = np.exp(views.log_depth[frame, own])[:, None]
+    ray = setting.normal[frame, own] / np.exp(views.log_lens)
+    world_from_camera = np.linalg.inv(views.camera_from_world[frame])
+    points = np.column_stack([ray * depth, depth]) @ world_from_camera[:3, :3].T
+    return np.asarray(points + world_from_camera[:3, 3])
+
+
+def _seen(
+    setting: Setting, views: Views, points: Float64[np.ndarray, "point xyz=3"], frame: int
 ) -> _Seen:
-    """Points of pixels of one frame that another frame has before it and in its picture."""
-    target_from_source = views.camera_from_world[target] @ np.linalg.inv(
-        views.camera_from_world[source]
-    )
-    zoom = np.exp(views.log_lens)
-    depth = np.exp(views.log_depth[source, pixels])
-    along = setting.normal[source, pixels] / zoom * depth[:, None]
-    points = np.column_stack([along, depth]) @ target_from_source[:3, :3].T
-    points = points + target_from_source[:3, 3]
-    ahead = points[:, 2] > _NEAREST
-    points = points[ahead]
-    place = points[:, :2] / points[:, 2:] * (setting.lens.focal_px[target] * zoom)
-    rows_columns = np.array(setting.grid.hw)
-    size_wh = np.array(setting.grid.picture_hw[::-1])
-    cell = (place + setting.lens.centre_px[target]) * (rows_columns[::-1] / size_wh)
-    inside = ((cell >= 0) & (cell < rows_columns[::-1])).all(axis=1)
-    column, row = np.floor(cell[inside]).astype(np.int64).T
-    return _Seen(pixel=row * rows_columns[1] + column, log_depth=np.log(points[inside, 2]))
+    """Those of points that a frame has before it and in its picture."""
+    camera_from_world = views.camera_from_world[frame]
+    there = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    there = there[there[:, 2] > _NEAREST]
+    columns_rows = np.array(setting.grid.hw[::-1])
+    focal_px = setting.lens.focal_px[frame] * np.exp(views.log_lens)
+    place_px = there[:, :2] / there[:, 2:] * focal_px + setting.lens.centre_px[frame]
+    cell = place_px * (columns_rows / np.array(setting.grid.picture_hw[::-1]))
+    inside = ((cell >= 0) & (cell < columns_rows)).all(axis=1)
+    column, row = cell[inside].astype(np.int64).T
+    return _Seen(pixel=row * columns_rows[0] + column, log_depth=np.log(there[inside, 2]))
 
 
 def _mean_around(
