@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dynapoint.refinement.consensus import agreed_change
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN
+from dynapoint.refinement.consensus import agreed_change, spread_change
+from dynapoint.refinement.field import affinity_of
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.views import rotation_from_vector
 
@@ -114,3 +116,25 @@ def test_nothing_still_changes_nothing():
     poses = moved(3, rng)
     setting = setting_of(np.exp(rng.uniform(0, 1, size=(3, *HW))), poses)
     assert (agreed_change(setting, setting.views, np.zeros((3, *HW), dtype=bool)) == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_unknown_changes_as_what_is_around_it(seed):
+    rng = np.random.default_rng(seed)
+    evidence = np.full((2, *HW), STILL, dtype=np.uint8)
+    evidence[0, 8:14, 10:20] = UNKNOWN
+    evidence[1, :, 16:] = MOVING
+    evidence[1, 8:14, 24:30] = UNKNOWN
+    constant = rng.uniform(-0.2, 0.2)
+    change = np.where(evidence == STILL, constant, 0.0)
+    alike = affinity_of(np.zeros((2, *HW, 3)), np.zeros((2, *HW)))
+    spread = spread_change(change, evidence, alike)
+    known = evidence != UNKNOWN
+    assert np.array_equal(spread[known], change[known])
+    np.testing.assert_allclose(spread[0], constant, rtol=0.1)
+    assert np.abs(spread[1, 8:14, 24:30]).max() < 0.1 * abs(constant)
+    # At an edge of the pictures the change stops.
+    colors = np.zeros((2, *HW, 3))
+    colors[0, 8:14, 10:20] = 255
+    apart = spread_change(change, evidence, affinity_of(colors, np.zeros((2, *HW))))
+    assert np.abs(apart[0, 8:14, 10:20]).max() < 0.8 * abs(constant)

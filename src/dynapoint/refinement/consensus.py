@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, UInt8
 
+from dynapoint.models.kept.correction import UNKNOWN
+from dynapoint.refinement.field import Affinity, solve_field
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Views
 
@@ -69,6 +71,20 @@ def agreed_change(
         _mean_around(*each, own, setting.grid.hw) for each, own in zip(found, flat, strict=True)
     ]
     return np.stack(changes)
+
+
+def spread_change(
+    change: Float64[np.ndarray, "frame rows columns"],
+    evidence: UInt8[np.ndarray, "frame rows columns"],
+    affinity: Affinity,
+) -> Float64[np.ndarray, "frame rows columns"]:
+    """The same, and pixels of which nothing is known change as what is known around them does.
+
+    Otherwise a wall would have a step where its stillness is no longer sure.
+    """
+    known = evidence != UNKNOWN
+    filled = solve_field(change, known.astype(np.float32), affinity)
+    return np.where(known, change, filled)
 
 
 def _same_surface(off: Float64[np.ndarray, " point"]) -> float:

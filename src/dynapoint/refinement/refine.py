@@ -10,10 +10,10 @@ from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement.adjustment import Freedom, Plan, adjust, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
-from dynapoint.refinement.consensus import agreed_change
+from dynapoint.refinement.consensus import agreed_change, spread_change
 from dynapoint.refinement.depths import solve_depths
 from dynapoint.refinement.features import start_from_features
-from dynapoint.refinement.field import affinity_of, correction_field
+from dynapoint.refinement.field import Affinity, affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge, judge_depth
@@ -119,9 +119,10 @@ def refine(
         attempt = work.loosened(attempt)
     verdict = attempt.verdict
     with clock.stage("depth"):
-        solved, parallax = _depths(setting, attempt.solution, attempt.first)
+        affinity = affinity_of(_colors_on_grid(setting), setting.log_depth_on_grid)
+        solved, parallax = _depths(setting, attempt.solution, attempt.first, affinity)
     with clock.stage("consensus"):
-        solved = _agreeing(setting, solved, take_change=verdict.depth)
+        solved = _agreeing(setting, solved, affinity, take_change=verdict.depth)
     found = replace(
         attempt.found,
         poses=verdict.poses,
@@ -275,7 +276,9 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
     return share_within(off, matches.weight, EXPLAINED_PX)
 
 
-def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid, float]:
+def _depths(
+    setting: Setting, solution: Solution, first: Fields, affinity: Affinity
+) -> tuple[OnGrid, float]:
     """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
     problem = problem_of(setting, solution.matches, depth_sigma=FREE, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
@@ -286,9 +289,7 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     weight = (solved.information / (solved.information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
-    before = setting.views.log_depth.reshape(shape)
-    weight = np.where(put_behind(before, change), 0.0, weight)
-    affinity = affinity_of(_colors_on_grid(setting), before)
+    weight = np.where(put_behind(setting.log_depth_on_grid, change), 0.0, weight)
     pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity, pull=pull
@@ -300,12 +301,12 @@ def _depths(setting: Setting, solution: Solution, first: Fields) -> tuple[OnGrid
     return on, float((weight > 0.5).mean())
 
 
-def _agreeing(setting: Setting, solved: OnGrid, *, take_change: bool) -> OnGrid:
+def _agreeing(setting: Setting, solved: OnGrid, affinity: Affinity, *, take_change: bool) -> OnGrid:
     """The same with depths on which frames agree; the change before that is taken or dropped."""
     change = solved.change if take_change else np.zeros_like(solved.change)
     taken = setting.views.log_depth + change.reshape(setting.frames, -1)
     agreed = agreed_change(setting, solved.views.with_depth(taken), solved.evidence == STILL)
-    change = change + agreed
+    change = change + spread_change(agreed, solved.evidence, affinity)
     return replace(
         solved,
         views=solved.views.with_depth(setting.views.log_depth + change.reshape(setting.frames, -1)),

@@ -76,6 +76,11 @@ class Setting:
         """How many frames there are."""
         return len(self.colors)
 
+    @property
+    def log_depth_on_grid(self) -> Float64[np.ndarray, "frame rows columns"]:
+        """The network's logarithms of depth."""
+        return self.views.log_depth.reshape(self.frames, *self.grid.hw)
+
     @cached_property
     def normal(self) -> Float64[np.ndarray, "frame pixel xy=2"]:
         """The grid's pixels in units of the focal length."""
