@@ -14,7 +14,8 @@ class Findings:
         poses: Whether the cameras' poses are the refined ones, or known to be right.
         known_poses: Whether they are those that were given, which stay.
         lens: Whether the focal length is.
-        depth: Whether the own-time maps are.
+        depth: Whether the own-time maps follow what matches tell. Where they do not, they are the
+            network's, as far as frames agree on what stands still.
         start: What the solution grew from: "flow", "network" (its cameras), "features" or "none";
             or what it is: "still" (one camera for all frames) or "turning" (in one place).
         explained: Share of reliable matches within 3 pixels (of pictures of 256) of where still
