@@ -53,6 +53,24 @@ def exact_problem(
     )
 
 
+def placed(depth, poses, intrinsics, confidence):
+    """An answer with these depths on the rays of its pixels."""
+    height, width = depth.shape[1:]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    points = np.empty((*depth.shape, 3))
+    for frame, (pose, lens) in enumerate(zip(poses, intrinsics, strict=True)):
+        ray = np.stack(
+            [(x - lens[0, 2]) / lens[0, 0], (y - lens[1, 2]) / lens[1, 1], 0 * x + 1], -1
+        )
+        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
+    return Answer(
+        world_from_camera=poses,
+        intrinsics=intrinsics,
+        points=points.astype(np.float32),
+        confidence=confidence,
+    )
+
+
 @lru_cache
 def rendered(
     seed: int = 1_000_600_040,

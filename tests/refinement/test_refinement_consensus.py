@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from dynapoint.geometry.arrays import points_on_rays
 from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.consensus import agreed_change, spread_change
 from dynapoint.refinement.field import affinity_of
-from dynapoint.refinement.setting import Answer, prepare
+from dynapoint.refinement.setting import prepare
 from dynapoint.refinement.views import rotation_from_vector
+from refinement_cases import placed
 
 HW = (24, 32)
 LENS = np.array([[40.0, 0, 16], [0, 40.0, 12], [0, 0, 1]])
@@ -16,15 +18,9 @@ LENS = np.array([[40.0, 0, 16], [0, 40.0, 12], [0, 0, 1]])
 def setting_of(depth, poses, confidence=None):
     """Maps with these depths along the axes of these cameras (world-from-camera)."""
     frames = len(depth)
-    x, y = np.meshgrid((np.arange(32) + 0.5 - 16) / 40, (np.arange(24) + 0.5 - 12) / 40)
-    ray = np.stack([x, y, np.ones(HW)], -1) * depth[..., None]
-    points = np.einsum("fij,fhwj->fhwi", poses[:, :3, :3], ray) + poses[:, None, None, :3, 3]
-    answer = Answer(
-        world_from_camera=poses,
-        intrinsics=np.tile(LENS, (frames, 1, 1)),
-        points=points.astype(np.float32),
-        confidence=np.ones((frames, *HW), dtype=np.float32) if confidence is None else confidence,
-    )
+    if confidence is None:
+        confidence = np.ones((frames, *HW), dtype=np.float32)
+    answer = placed(depth, poses, np.tile(LENS, (frames, 1, 1)), confidence)
     return prepare(np.zeros((frames, 96, 128, 3), dtype=np.uint8), answer, one_lens=True)
 
 
@@ -41,8 +37,7 @@ def moved(frames, rng, *, turn=0.1, shift=0.3):
 
 def plane_depth(poses, normal, distance):
     """Depths of the plane n·x = d along the axes of cameras."""
-    x, y = np.meshgrid((np.arange(32) + 0.5 - 16) / 40, (np.arange(24) + 0.5 - 12) / 40)
-    ray = np.stack([x, y, np.ones(HW)], -1)
+    ray = points_on_rays(np.ones(HW), LENS, np.eye(4))
     along = np.einsum("fij,hwj->fhwi", poses[:, :3, :3], ray) @ normal
     return (distance - poses[:, :3, 3] @ normal)[:, None, None] / along
 

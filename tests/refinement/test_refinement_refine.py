@@ -13,7 +13,7 @@ from dynapoint.refinement.gate import Verdict, judge
 from dynapoint.refinement.refine import _half_trusted, refine
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.views import rotation_from_vector
-from refinement_cases import angle_deg, rendered
+from refinement_cases import angle_deg, placed, rendered
 
 HW = (192, 256)
 
@@ -34,24 +34,6 @@ def disturbed(truth, *, turn_deg=1.0, depth=0.01, lens=0.0, seed=0):
     poses = truth.world_from_camera.copy()
     poses[1:, :3, :3] = poses[1:, :3, :3] @ rotation_from_vector(axes[1:])
     return placed(truth.depth * np.exp(noise), poses, intrinsics, truth.confidence)
-
-
-def placed(depth, poses, intrinsics, confidence):
-    """An answer with these depths on the rays of its pixels."""
-    height, width = depth.shape[1:]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    points = np.empty((*depth.shape, 3))
-    for frame, (pose, lens) in enumerate(zip(poses, intrinsics, strict=True)):
-        ray = np.stack(
-            [(x - lens[0, 2]) / lens[0, 0], (y - lens[1, 2]) / lens[1, 1], 0 * x + 1], -1
-        )
-        points[frame] = (ray * depth[frame][..., None]) @ pose[:3, :3].T + pose[:3, 3]
-    return Answer(
-        world_from_camera=poses,
-        intrinsics=intrinsics,
-        points=points.astype(np.float32),
-        confidence=confidence,
-    )
 
 
 def turn_error(answer, truth):

@@ -6,11 +6,11 @@ near a pixel's own depth there is the same surface, and the mean of all is neare
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
+from dynapoint.geometry.arrays import points_on_rays, project, transform_points
 from dynapoint.models.kept.correction import UNKNOWN
 from dynapoint.refinement.field import Affinity, solve_field
 from dynapoint.refinement.setting import Setting
@@ -21,16 +21,7 @@ from dynapoint.refinement.views import Views
 _TIMES_USUAL, _SAME_SURFACE = 5.0, 0.35
 # Differences are averaged over a square of so many pixels of the grid.
 _AROUND = 5
-_NEAREST = 1e-9
 _THREADS = 2
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Seen:
-    """Still points of one frame as another one sees them: its pixels and the logarithms there."""
-
-    pixel: Int64[np.ndarray, " point"]
-    log_depth: Float64[np.ndarray, " point"]
 
 
 def agreed_change(
@@ -45,32 +36,32 @@ def agreed_change(
         views: Cameras, and depths of all of the grid's pixels.
         still: Pixels that were found to be still; no others take part.
     """
-    frames, count = setting.frames, setting.grid.count
-    flat = still.reshape(frames, count) & (setting.usable > 0)
-    points = [_in_the_world(setting, views, frame, own) for frame, own in enumerate(flat)]
+    hw, count = setting.grid.hw, setting.grid.count
+    intrinsics = setting.intrinsics_of(hw, views.log_lens)
+    own = still & (setting.usable > 0).reshape(still.shape)
+    depth = np.exp(views.log_depth).reshape(still.shape)
+    poses = np.linalg.inv(views.camera_from_world)
+    points = [
+        points_on_rays(*given)[chosen]
+        for *given, chosen in zip(depth, intrinsics, poses, own, strict=True)
+    ]
 
-    def of_target(
-        target: int,
-    ) -> tuple[Float64[np.ndarray, " pixel"], Float64[np.ndarray, " pixel"]]:
-        change, seen_by = np.zeros(count), np.zeros(count)
-        for source in range(frames):
-            if source == target:
+    def of_frame(frame: int) -> Float64[np.ndarray, "rows columns"]:
+        change, votes = np.zeros(count), np.ones(count)
+        for source, others in enumerate(points):
+            if source == frame:
                 continue
-            seen = _seen(setting, views, points[source], target)
-            off = seen.log_depth - views.log_depth[target, seen.pixel]
+            there = transform_points(views.camera_from_world[frame], others)
+            pixel, inside = _pixels(there, intrinsics[frame], hw)
+            off = np.log(there[inside, 2]) - views.log_depth[frame, pixel]
             near = np.abs(off) < _same_surface(off)
-            votes = np.bincount(seen.pixel[near], minlength=count)
-            total = np.bincount(seen.pixel[near], off[near], minlength=count)
-            change += total / np.maximum(votes, 1)
-            seen_by += votes > 0
-        return change * flat[target], seen_by * flat[target]
+            found = np.bincount(pixel[near], minlength=count)
+            change += np.bincount(pixel[near], off[near], minlength=count) / np.maximum(found, 1)
+            votes += found > 0
+        return _mean_around(change.reshape(hw), votes.reshape(hw), own[frame])
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(of_target, range(frames)))
-    changes = [
-        _mean_around(*each, own, setting.grid.hw) for each, own in zip(found, flat, strict=True)
-    ]
-    return np.stack(changes)
+        return np.stack(list(threads.map(of_frame, range(setting.frames))))
 
 
 def spread_change(
@@ -93,45 +84,28 @@ def _same_surface(off: Float64[np.ndarray, " point"]) -> float:
     return min(_TIMES_USUAL * usual, _SAME_SURFACE)
 
 
-def _in_the_world(
-    setting: Setting, views: Views, frame: int, own: Bool[np.ndarray, " pixel"]
-) -> Float64[np.ndarray, "point xyz=3"]:
-    """Points of some pixels of a frame."""
-    depth = np.exp(views.log_depth[frame, own])[:, None]
-    ray = setting.normal[frame, own] / np.exp(views.log_lens)
-    world_from_camera = np.linalg.inv(views.camera_from_world[frame])
-    points = np.column_stack([ray * depth, depth]) @ world_from_camera[:3, :3].T
-    return np.asarray(points + world_from_camera[:3, 3])
-
-
-def _seen(
-    setting: Setting, views: Views, points: Float64[np.ndarray, "point xyz=3"], frame: int
-) -> _Seen:
-    """Those of points that a frame has before it and in its picture."""
-    camera_from_world = views.camera_from_world[frame]
-    there = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    there = there[there[:, 2] > _NEAREST]
-    columns_rows = np.array(setting.grid.hw[::-1])
-    focal_px = setting.lens.focal_px[frame] * np.exp(views.log_lens)
-    place_px = there[:, :2] / there[:, 2:] * focal_px + setting.lens.centre_px[frame]
-    cell = place_px * (columns_rows / np.array(setting.grid.picture_hw[::-1]))
-    inside = ((cell >= 0) & (cell < columns_rows)).all(axis=1)
+def _pixels(
+    points: Float64[np.ndarray, "point xyz=3"],
+    intrinsics: Float64[np.ndarray, "3 3"],
+    hw: tuple[int, int],
+) -> tuple[Int64[np.ndarray, " inside"], Bool[np.ndarray, " point"]]:
+    """Pixels, row by row, that show what lies in a camera's picture; and which points do."""
+    cell = project(points, intrinsics)
+    inside = np.asarray(((cell >= 0) & (cell < hw[::-1])).all(axis=1))
     column, row = cell[inside].astype(np.int64).T
-    return _Seen(pixel=row * columns_rows[0] + column, log_depth=np.log(there[inside, 2]))
+    return row * hw[1] + column, inside
 
 
 def _mean_around(
-    change: Float64[np.ndarray, " pixel"],
-    seen_by: Float64[np.ndarray, " pixel"],
-    own: Bool[np.ndarray, " pixel"],
-    hw: tuple[int, int],
+    change: Float64[np.ndarray, "rows columns"],
+    votes: Float64[np.ndarray, "rows columns"],
+    own: Bool[np.ndarray, "rows columns"],
 ) -> Float64[np.ndarray, "rows columns"]:
-    """The mean over pixels, their surroundings and the frames that see them, itself among them."""
+    """Sums of changes over votes, of pixels and those around them; no others than `own` count."""
     import cv2  # noqa: PLC0415 - slow to import.
 
-    square = (_AROUND, _AROUND)
-    total, votes = (
-        cv2.blur(each.reshape(hw), square, borderType=cv2.BORDER_CONSTANT)
-        for each in (change, seen_by + own)
+    total, cast = (
+        cv2.blur(each * own, (_AROUND, _AROUND), borderType=cv2.BORDER_CONSTANT)
+        for each in (change, votes)
     )
-    return np.where(own.reshape(hw), total / np.maximum(votes, _NEAREST), 0.0)
+    return np.divide(total, cast, out=np.zeros_like(total), where=own)

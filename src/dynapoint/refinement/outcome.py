@@ -63,7 +63,7 @@ def brought_back(setting: Setting, answer: Answer, solved: OnGrid, found: Findin
     ratio = np.exp(change)
     poses = np.linalg.inv(solved.views.camera_from_world)
     poses[0] = np.eye(4)
-    intrinsics = _map_intrinsics(setting, solved.views.log_lens, answer.map_hw)
+    intrinsics = setting.intrinsics_of(answer.map_hw, solved.views.log_lens)
     depth = answer.depth
     # What is behind its camera was never seen by it, and is best left alone.
     ahead = depth > 0
@@ -87,16 +87,6 @@ def _resized(
 
     way = cv2.INTER_NEAREST if maps.dtype == np.uint8 else cv2.INTER_LINEAR
     return np.stack([cv2.resize(each, hw[::-1], interpolation=way) for each in maps])
-
-
-def _map_intrinsics(
-    setting: Setting, log_lens: float, map_hw: tuple[int, int]
-) -> Float64[np.ndarray, "frame 3 3"]:
-    to_map = np.array(map_hw[::-1]) / np.array(setting.grid.picture_hw[::-1])
-    intrinsics = np.tile(np.eye(3), (setting.frames, 1, 1))
-    intrinsics[:, [0, 1], [0, 1]] = setting.lens.focal_px * np.exp(log_lens) * to_map
-    intrinsics[:, :2, 2] = setting.lens.centre_px * to_map
-    return intrinsics
 
 
 def _points(

@@ -294,7 +294,7 @@ def _depths(
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity, pull=pull
     ).astype(np.float64)
-    views = start.with_depth(setting.views.log_depth + field.reshape(setting.frames, -1))
+    views = _changed(setting, start, field)
     without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
@@ -304,14 +304,18 @@ def _depths(
 def _agreeing(setting: Setting, solved: OnGrid, affinity: Affinity, *, take_change: bool) -> OnGrid:
     """The same with depths on which frames agree; the change before that is taken or dropped."""
     change = solved.change if take_change else np.zeros_like(solved.change)
-    taken = setting.views.log_depth + change.reshape(setting.frames, -1)
-    agreed = agreed_change(setting, solved.views.with_depth(taken), solved.evidence == STILL)
-    change = change + spread_change(agreed, solved.evidence, affinity)
-    return replace(
-        solved,
-        views=solved.views.with_depth(setting.views.log_depth + change.reshape(setting.frames, -1)),
-        change=change,
+    agreed = agreed_change(
+        setting, _changed(setting, solved.views, change), solved.evidence == STILL
     )
+    change = change + spread_change(agreed, solved.evidence, affinity)
+    return replace(solved, views=_changed(setting, solved.views, change), change=change)
+
+
+def _changed(
+    setting: Setting, views: Views, change: Float64[np.ndarray, "frame rows columns"]
+) -> Views:
+    """The same cameras, with the network's depths of the grid's pixels changed so much."""
+    return views.with_depth(setting.views.log_depth + change.reshape(setting.frames, -1))
 
 
 def _half_trusted(

@@ -81,6 +81,16 @@ class Setting:
         """The network's logarithms of depth."""
         return self.views.log_depth.reshape(self.frames, *self.grid.hw)
 
+    def intrinsics_of(
+        self, hw: tuple[int, int], log_lens: float
+    ) -> Float64[np.ndarray, "frame 3 3"]:
+        """Of maps of what the pictures show; focal lengths are multiplied by e^`log_lens`."""
+        ratio = np.array(hw[::-1]) / np.array(self.grid.picture_hw[::-1])
+        intrinsics = np.tile(np.eye(3), (self.frames, 1, 1))
+        intrinsics[:, [0, 1], [0, 1]] = self.lens.focal_px * np.exp(log_lens) * ratio
+        intrinsics[:, :2, 2] = self.lens.centre_px * ratio
+        return intrinsics
+
     @cached_property
     def normal(self) -> Float64[np.ndarray, "frame pixel xy=2"]:
         """The grid's pixels in units of the focal length."""
