@@ -8,6 +8,8 @@ from jaxtyping import Float
 from .motion import ease, smooth_wander
 
 _STEEPEST_RAD = np.radians(80.0)
+_FARTHEST = 0.6
+"""Of the way to what a camera looks at, the most that it goes."""
 
 LONG_LENSES = 0.28
 MOST_LONG_LENSES = 0.83
@@ -82,6 +84,7 @@ def random_camera_path(
     aspect: float,
     moving: bool,
     long_lens: float = LONG_LENSES,
+    briskness: float = 1.0,
 ) -> CameraPath:
     """A camera that looks along +y of the stage, level or down at the ground, still or moving."""
     focal_per_height = random_focal(rng, difficulty=difficulty, aspect=aspect, long_lens=long_lens)
@@ -104,6 +107,7 @@ def random_camera_path(
         difficulty=difficulty,
         aspect=aspect,
         moving=moving,
+        briskness=briskness,
     )
 
 
@@ -118,10 +122,12 @@ def aimed_path(
     aspect: float,
     moving: bool,
     travel: float = 1.0,
+    briskness: float = 1.0,
 ) -> CameraPath:
     """A camera that begins at `start` and looks at `target`, which lies along +y, still or moving.
 
-    `travel` is a factor on how far it goes, for scenes that begin right before it.
+    `travel` is a factor on how far it goes, for scenes that begin right before it; `briskness` one
+    on how far it goes and turns.
     """
     half_width = 0.5 * aspect / focal_per_height
     roll_deg = rng.normal() * (1.0 + 3.0 * difficulty)
@@ -138,7 +144,8 @@ def aimed_path(
     if moving:
         _move(
             rng, position, aims, roll, tau=tau, distance=slant, difficulty=difficulty,
-            travel=travel, widest_turn_rad=2.0 * float(np.arctan(half_width)),
+            travel=travel, briskness=briskness,
+            widest_turn_rad=2.0 * float(np.arctan(half_width)),
         )  # fmt: skip
     position[:, 2] = np.maximum(position[:, 2], 0.2 * start[2])
     return CameraPath(
@@ -159,13 +166,15 @@ def _move(
     distance: float,
     difficulty: float,
     travel: float,
+    briskness: float,
     widest_turn_rad: float,
 ) -> None:
     """Move positions and targets in place: an even move, a turn, a hand that sways and shakes."""
     strength = 0.25 + 0.75 * difficulty
     kind = rng.integers(6) if rng.random() > 0.2 * difficulty else 6
     progress = ease(rng, tau) if rng.random() < 0.4 else tau
-    travel *= distance * rng.uniform(0.08, 0.5) * strength
+    strength *= briskness
+    travel *= distance * min(rng.uniform(0.08, 0.5) * strength, _FARTHEST)
     # A turn beyond the field of view would leave nothing in common between the frames.
     turn = min(np.radians(rng.uniform(4.0, 38.0)) * strength, 0.75 * widest_turn_rad)
     turn *= rng.choice([-1.0, 1.0])

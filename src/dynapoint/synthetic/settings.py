@@ -31,6 +31,8 @@ class Draw:
     # Shares of roads and of furnished rooms among deep scenes.
     driving: float = 0.0
     rooms: float = 0.0
+    # A factor on how far the camera goes and turns.
+    briskness: float = 1.0
 
     def focal(self) -> float:
         """A focal length over the image's height."""
@@ -92,6 +94,7 @@ def aimed(
         aspect=draw.aspect,
         moving=draw.camera_moves,
         travel=travel,
+        briskness=draw.briskness,
     )
 
 

@@ -122,6 +122,7 @@ def plan_group(
             long_lens=phase.long_lens,
             driving=phase.driving,
             rooms=phase.rooms,
+            brisk=phase.brisk,
             photographs=photographs,
         )
         seed = (config.seed * 100_000_007 + first_seed + k) % HELD_OUT_SEEDS

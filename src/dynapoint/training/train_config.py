@@ -40,6 +40,8 @@ class Phase:
     # Shares of deep scenes that are roads seen from a car, and furnished rooms.
     driving: float = 0.0
     rooms: float = 0.0
+    # Share of clips whose camera goes and turns farther than others do.
+    brisk: float = 0.0
     # Ordered (source, target) pairs decoded per sample of nano's.
     pairs: int = 2
     batch: int = 32
