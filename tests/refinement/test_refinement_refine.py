@@ -96,14 +96,14 @@ def test_depths_that_are_better_than_flow_stay_and_others_are_mended(depth):
     assert error(refined.answer) < (1.1 if depth < 0.05 else 0.8) * error(answer)
 
 
-def test_cameras_are_better_without_ties_to_depths_that_err_alike(monkeypatch):
+def test_cameras_are_better_at_the_scale_of_what_their_matches_err_by(monkeypatch):
     colors, truth, _ = rendered(frames=6, image_hw=HW)
     answer = disturbed(truth, turn_deg=2.0, depth=0.3)
-    loosened = refine(colors, answer, known_lens=True)
-    monkeypatch.setattr(refine_module, "_EXPLAINED_WITHOUT_TIES", 1.1)
-    tied = refine(colors, answer, known_lens=True)
-    assert tied.found.explained > 0.9, "matches tell all of this clip"
-    assert turn_error(loosened.answer, truth) < 0.5 * turn_error(tied.answer, truth)
+    sharp = refine(colors, answer, known_lens=True)
+    monkeypatch.setattr(refine_module._Work, "sharpened", lambda _, attempt: attempt)
+    blunt = refine(colors, answer, known_lens=True)
+    assert blunt.found.explained > 0.9, "matches tell all of this clip"
+    assert turn_error(sharp.answer, truth) < 0.5 * turn_error(blunt.answer, truth)
 
 
 @pytest.mark.parametrize(("sigma", "wanted"), [(0.02, 2500.0), (0.05, 400.0), (0.3, 100.0)])

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from dynapoint.models.kept.correction import MOVING, STILL
-from dynapoint.refinement.adjustment import Freedom, Plan, adjust, turn_sigmas_rad
+from dynapoint.refinement.adjustment import Freedom, Plan, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
 from dynapoint.refinement.consensus import agreed_change, spread_change
@@ -22,12 +22,12 @@ from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within,
 from dynapoint.refinement.occlusion import put_behind
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
+from dynapoint.refinement.sharpened import Sharpened, robust_scale_px, sharpen
 from dynapoint.refinement.solution import (
     FREE,
     SPANS,
     STILL_CAMERA,
     TURNING_CAMERA,
-    UNTIED,
     Fields,
     Solution,
     begin,
@@ -46,12 +46,7 @@ from dynapoint.refinement.stillness import (
 )
 from dynapoint.refinement.views import Views
 
-_DEPTHS = Plan(iterations=10, first_px=6.0, last_px=1.0)
-_UNTIED = Plan(iterations=12, first_px=1.0, last_px=1.0, robust="cauchy")
-# Solved once more without the network's depths where so many of the matches are explained.
-_EXPLAINED_WITHOUT_TIES = 0.9
-# Depths that free ones differ from by less are as good as these (networks that err by 3 %).
-_GOOD_DEPTH = 0.06
+_DEPTHS = Plan(iterations=12, first_px=6.0, last_px=1.0)
 # A depth whose logarithm its matches tell with this information counts half as much as it could.
 _HALF_TRUSTED = 100.0
 # So much at most, where the network's depths are better than usual; how well matches tell depths
@@ -68,12 +63,13 @@ _LENS_SIGMA = 0.025
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Attempt:
-    """What one start led to."""
+    """What one start led to, and what its right matches are off by."""
 
     solution: Solution
     first: Fields
     found: Findings
     verdict: Verdict
+    noise_px: float = 1.0
 
 
 def refine(
@@ -115,12 +111,12 @@ def refine(
         attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses:
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
-    with clock.stage("loosened"):
-        attempt = work.loosened(attempt)
+    with clock.stage("sharpen"):
+        attempt = work.sharpened(attempt)
     verdict = attempt.verdict
     with clock.stage("depth"):
         affinity = affinity_of(_colors_on_grid(setting), setting.log_depth_on_grid)
-        solved, parallax = _depths(setting, attempt.solution, attempt.first, affinity)
+        solved, parallax = _depths(setting, attempt, affinity)
     with clock.stage("consensus"):
         solved = _agreeing(setting, solved, affinity, take_change=verdict.depth)
     found = replace(
@@ -183,27 +179,28 @@ class _Work:
             _, views = begin(setting, {"features": views}, fields, self._freedom)
         return self._solved(views, fields, start.pairs, "features")
 
-    def loosened(self, attempt: _Attempt) -> _Attempt:
-        """What was believed, solved once more without the network's depths, where that is better.
+    def sharpened(self, attempt: _Attempt) -> _Attempt:
+        """What was believed, solved once more at the scale of its matches' own errors."""
+        if attempt.found.start == STILL_CAMERA or not self._freedom.poses:
+            return attempt
+        solution, found = attempt.solution, attempt.found
 
-        A network's depths err alike over whole surfaces, and so thousands of weak ties to them bend
-        cameras; where matches nearly all agree, cameras are better off without. Where much
-        does not fit, depths that are free would fit that.
-        """
-        setting, solution = self._setting, attempt.solution
-        fixed = attempt.found.start in (STILL_CAMERA, TURNING_CAMERA) or not self._freedom.poses
-        if fixed or attempt.found.explained < _EXPLAINED_WITHOUT_TIES:
+        def solved(*, free_lens: bool) -> Sharpened:
+            last = last_problem(self._setting, solution)
+            return sharpen(solution, *last, explained=found.explained, free_lens=free_lens)
+
+        sharp = solved(free_lens=not self._known_lens)
+        told = sharp.lens_freed and sharp.lens_sigma <= MOST_LENS_SIGMA
+        if sharp.lens_freed and not told:
+            sharp = solved(free_lens=False)
+        attempt = replace(attempt, solution=sharp.solution, noise_px=sharp.noise_px)
+        if not told:
             return attempt
-        problem = problem_of(setting, solution.matches, depth_sigma=UNTIED)
-        if attempt.verdict.lens:
-            freed = free_lens(problem, solution.views, explained=attempt.found.explained)
-            views = freed.views
-        else:
-            views = adjust(problem, solution.views, _UNTIED, self._freedom)
-        loosened = replace(solution, views=views)
-        if _change_of_depth(setting, loosened) < _GOOD_DEPTH:
-            return attempt
-        return replace(attempt, solution=loosened)
+        return replace(
+            attempt,
+            found=replace(found, lens_sigma=sharp.lens_sigma),
+            verdict=replace(attempt.verdict, lens=True),
+        )
 
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
@@ -263,12 +260,6 @@ def _turn_sigma_deg(setting: Setting, solution: Solution) -> float:
     return min(float(np.degrees(np.median(sigmas))) * scale, 180.0)
 
 
-def _change_of_depth(setting: Setting, solution: Solution) -> float:
-    """What a quarter of the logarithms of depth changed by or more, frames' scales apart."""
-    change = solution.views.log_depth - coarse_views(setting, setting.views).log_depth
-    return float(np.quantile(np.abs(change - np.median(change, axis=1, keepdims=True)), 0.75))
-
-
 def _explained(setting: Setting, solution: Solution, views: Views) -> float:
     """Share of reliable matches of coarse pixels that views explain."""
     matches = solution.matches.at(setting.coarse)
@@ -276,17 +267,19 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
     return share_within(off, matches.weight, EXPLAINED_PX)
 
 
-def _depths(
-    setting: Setting, solution: Solution, first: Fields, affinity: Affinity
-) -> tuple[OnGrid, float]:
+def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[OnGrid, float]:
     """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
-    problem = problem_of(setting, solution.matches, depth_sigma=FREE, coarse=False)
+    solution, noise_px = attempt.solution, attempt.noise_px
+    problem = problem_of(setting, solution.matches, depth_sigma=FREE / noise_px, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
-    solved = solve_depths(problem, start, _DEPTHS)
+    plan = replace(_DEPTHS, last_px=min(robust_scale_px(noise_px), _DEPTHS.last_px))
+    solved = solve_depths(problem, start, plan)
+    # Exact matches tell more, but less than by the square: what they still err by, they share.
+    information = solved.information / noise_px
     shape = (setting.frames, *setting.grid.hw)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
-    trusted = _half_trusted(change.reshape(-1), solved.information.reshape(-1))
-    weight = (solved.information / (solved.information + trusted)).reshape(shape)
+    trusted = _half_trusted(change.reshape(-1), information.reshape(-1))
+    weight = (information / (information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
     weight = np.where(put_behind(setting.log_depth_on_grid, change), 0.0, weight)
@@ -295,7 +288,7 @@ def _depths(
         change, weight, affinity, pull=pull
     ).astype(np.float64)
     views = _changed(setting, start, field)
-    without_guide = match_grid(first, setting.frames, setting.grid, setting.usable)
+    without_guide = match_grid(attempt.first, setting.frames, setting.grid, setting.usable)
     evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())

@@ -27,9 +27,9 @@ from dynapoint.refinement.views import Lens, Views, rigid_places
 SPANS = (1, 2, 4)
 """How far apart in order the frames of the last matches are."""
 
-# How far the logarithm of depth may be off the network's: at first, then, in the end, when
-# cameras are known, and where matches are trusted to tell everything.
-TIGHT, LOOSER, LOOSE, FREE, UNTIED = 0.05, 0.15, 0.4, 0.6, 4.0
+# How far the logarithm of depth may be off the network's: at first, then, in the end, and when
+# cameras are known.
+TIGHT, LOOSER, LOOSE, FREE = 0.05, 0.15, 0.4, 0.6
 _FIRST = Plan(iterations=12, first_px=6.0, last_px=2.0)
 _LAST = Plan(iterations=12, first_px=4.0, last_px=1.0, robust="cauchy")
 _TURNS = Plan(iterations=8, first_px=6.0, last_px=1.0)
