@@ -289,7 +289,8 @@ def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[On
     ).astype(np.float64)
     views = _changed(setting, start, field)
     without_guide = match_grid(attempt.first, setting.frames, setting.grid, setting.usable)
-    evidence = evidence_of_motion(setting, views, [solution.matches, without_guide])
+    matches = [solution.matches, without_guide]
+    evidence = evidence_of_motion(setting, views, matches, noise_px=noise_px)
     on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
     return on, float((weight > 0.5).mean())
 

@@ -25,9 +25,8 @@ from dynapoint.refinement.solution import LOOSE, Solution, with_views
 from dynapoint.refinement.views import Views
 
 _ROUNDS, _ITERATIONS = 6, 8
-# A quarter of all residuals is three tenths of the right ones' where one match in six is wrong, and
-# a Rayleigh distribution has three tenths below .845.
-_LOW, _OF_SIGMA, _FEWEST = 0.25, 0.845, 200
+# A quarter of all residuals is this share of the right ones' where three matches in ten are wrong.
+_LOW, _LOW_OF_RIGHT, _FEWEST = 0.25, 0.36, 200
 _LEAST_NOISE_PX, _MOST_NOISE_PX = 0.06, 1.0
 # Where a Cauchy cost is as exact as least squares to 5 % on normal errors.
 _SCALE_OF_NOISE = 2.385
@@ -56,12 +55,21 @@ def robust_scale_px(noise_px: float) -> float:
 
 
 def noise_of(problem: Problem, views: Views) -> float:
-    """What right matches are off by along an axis, in pixels; 1 where there are few."""
+    """What right matches are off by along an axis, in pixels; 1 where there are few.
+
+    Every pixel's depth follows its own matches: of the two directions that each may be off in, it
+    takes one from all of them together. Residuals have a chi distribution of so many less.
+    """
+    from scipy.stats import chi  # noqa: PLC0415 - slow to import.
+
     residual = residuals_px(problem, views)
-    told = residual[(problem.weight > RELIABLE) & np.isfinite(residual)]
+    reliable = problem.weight > RELIABLE
+    told = residual[reliable & np.isfinite(residual)]
     if len(told) < _FEWEST:
         return _MOST_NOISE_PX
-    low = float(np.quantile(told, _LOW)) / _OF_SIGMA
+    of_pixel = reliable.sum(axis=1)
+    directions = 2 - 1 / float(of_pixel[of_pixel > 0].mean())
+    low = float(np.quantile(told, _LOW)) / float(chi.ppf(_LOW_OF_RIGHT, directions))
     return min(max(low, _LEAST_NOISE_PX), _MOST_NOISE_PX)
 
 

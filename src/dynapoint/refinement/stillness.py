@@ -11,7 +11,9 @@ from dynapoint.refinement.matches import RELIABLE, Matches
 from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Views, rigid_places
 
-_STILL_PX, _MOVING_PX = 2.0, 4.0
+# How far from the place of a still point matches lie that say so, in terms of what right ones err
+# by and at most; those that lie twice as far say that it moved.
+_STILL_NOISES, _LEAST_STILL_PX, _MOST_STILL_PX = 6.0, 1.0, 2.0
 # Of a field that is 1 at pixels that are still and -1 at those that move.
 _STILL_ABOVE = 0.4
 
@@ -30,20 +32,22 @@ def offsets_px(
 
 
 def evidence_of_motion(
-    setting: Setting, views: Views, matches: Sequence[Matches]
+    setting: Setting, views: Views, matches: Sequence[Matches], *, noise_px: float = 1.0
 ) -> UInt8[np.ndarray, "frame rows columns"]:
     """What reliable matches tell of every pixel of the grid; views hold all of its depths.
 
     Flow that had no guide should be among the matches: what a guide of still points leads astray
-    agrees with it. Neighbouring pixels vote together, so that a mover has no holes.
+    agrees with it. Neighbouring pixels vote together, so that a mover has no holes. `noise_px` is
+    what right matches are off by.
     """
+    still_px = min(max(_STILL_NOISES * noise_px, _LEAST_STILL_PX), _MOST_STILL_PX)
     shape = (setting.frames, *setting.grid.hw)
     still, moving = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for some in matches:
         off = offsets_px(setting, views, some)
         reliable = some.weight > RELIABLE
-        still += (reliable & (off < _STILL_PX)).sum(axis=1).reshape(shape)
-        moving += (reliable & (off > _MOVING_PX)).sum(axis=1).reshape(shape)
+        still += (reliable & (off < still_px)).sum(axis=1).reshape(shape)
+        moving += (reliable & (off > 2 * still_px)).sum(axis=1).reshape(shape)
     around_still, around_moving = (_summed_around(each) for each in (still, moving))
     told = np.where(
         (moving > 0) & (around_moving > around_still),
