@@ -278,7 +278,7 @@ def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[On
     information = solved.information / noise_px
     shape = (setting.frames, *setting.grid.hw)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
-    trusted = _half_trusted(change.reshape(-1), information.reshape(-1))
+    trusted = _half_trusted(change.reshape(-1), solved.information.reshape(-1))
     weight = (information / (information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
     weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
