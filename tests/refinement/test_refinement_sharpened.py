@@ -50,16 +50,25 @@ def test_what_right_matches_err_by_is_read_off_whatever_the_others_do(
     noise_px: float, wrong: float
 ) -> None:
     truth, exact = exact_problem(4, 400)
-    found = noise_of(_noisy(exact, noise_px, wrong=wrong), truth)
+    found = noise_of(_noisy(exact, noise_px, wrong=wrong), truth, free_depths=False)
     assert found == pytest.approx(noise_px, rel=0.3)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 6])
+def test_depths_that_follow_their_matches_do_not_make_these_look_exact(frames: int) -> None:
+    truth, exact = exact_problem(frames, 400)
+    problem = replace(_noisy(exact, 0.2, wrong=0.3), depth_sigma=4.0)
+    plan = Plan(iterations=15, first_px=1.0, last_px=0.5, robust="cauchy")
+    fitted = adjust(problem, truth, plan, Freedom(poses=False))
+    assert noise_of(problem, fitted, free_depths=True) == pytest.approx(0.2, rel=0.3)
 
 
 def test_errors_of_matches_have_bounds() -> None:
     truth, exact = exact_problem(4, 400)
-    assert noise_of(exact, truth) == 0.06
-    assert noise_of(_noisy(exact, 5.0, wrong=0.0), truth) == 1.0
+    assert noise_of(exact, truth, free_depths=True) == 0.06
+    assert noise_of(_noisy(exact, 9.0, wrong=0.0), truth, free_depths=True) == 1.0
     few = replace(exact, weight=np.where(np.arange(400) < 10, exact.weight, 0.0))
-    assert noise_of(few, truth) == 1.0
+    assert noise_of(few, truth, free_depths=True) == 1.0
 
 
 def test_lens_and_cameras_come_from_right_matches_and_not_from_movers() -> None:

@@ -22,7 +22,7 @@ from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within,
 from dynapoint.refinement.occlusion import put_behind
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
 from dynapoint.refinement.setting import Answer, Setting, on_grid, prepare
-from dynapoint.refinement.sharpened import Sharpened, robust_scale_px, sharpen
+from dynapoint.refinement.sharpened import Sharpened, noise_of, robust_scale_px, sharpen
 from dynapoint.refinement.solution import (
     FREE,
     SPANS,
@@ -181,12 +181,13 @@ class _Work:
 
     def sharpened(self, attempt: _Attempt) -> _Attempt:
         """What was believed, solved once more at the scale of its matches' own errors."""
-        if attempt.found.start == STILL_CAMERA or not self._freedom.poses:
-            return attempt
         solution, found = attempt.solution, attempt.found
+        last = last_problem(self._setting, solution)
+        stands = found.start == STILL_CAMERA
+        if stands or not self._freedom.poses:
+            return replace(attempt, noise_px=noise_of(*last, free_depths=not stands))
 
         def solved(*, free_lens: bool) -> Sharpened:
-            last = last_problem(self._setting, solution)
             return sharpen(solution, *last, explained=found.explained, free_lens=free_lens)
 
         sharp = solved(free_lens=not self._known_lens)

@@ -54,11 +54,11 @@ def robust_scale_px(noise_px: float) -> float:
     return _SCALE_OF_NOISE * noise_px
 
 
-def noise_of(problem: Problem, views: Views) -> float:
+def noise_of(problem: Problem, views: Views, *, free_depths: bool) -> float:
     """What right matches are off by along an axis, in pixels; 1 where there are few.
 
-    Every pixel's depth follows its own matches: of the two directions that each may be off in, it
-    takes one from all of them together. Residuals have a chi distribution of so many less.
+    A depth that is free follows its pixel's matches: of the two directions that each may be off in,
+    it takes one from all of them together. Residuals have a chi distribution of so many less.
     """
     from scipy.stats import chi  # noqa: PLC0415 - slow to import.
 
@@ -68,8 +68,8 @@ def noise_of(problem: Problem, views: Views) -> float:
     if len(told) < _FEWEST:
         return _MOST_NOISE_PX
     of_pixel = reliable.sum(axis=1)
-    directions = 2 - 1 / float(of_pixel[of_pixel > 0].mean())
-    low = float(np.quantile(told, _LOW)) / float(chi.ppf(_LOW_OF_RIGHT, directions))
+    taken = 1 / float(of_pixel[of_pixel > 0].mean()) if free_depths else 0.0
+    low = float(np.quantile(told, _LOW)) / float(chi.ppf(_LOW_OF_RIGHT, 2 - taken))
     return min(max(low, _LEAST_NOISE_PX), _MOST_NOISE_PX)
 
 
@@ -90,7 +90,7 @@ def sharpen(
     views, noise_px, scale_px = start, _MOST_NOISE_PX, _MOST_NOISE_PX
     last = problem
     for _ in range(_ROUNDS):
-        noise_px = noise_of(problem, views)
+        noise_px = noise_of(problem, views, free_depths=not solution.turns)
         before = scale_px
         scale_px = min(max(robust_scale_px(noise_px), scale_px / 2), _MOST_NOISE_PX)
         last = _weighed(problem, noise_px, share, turns=solution.turns)
@@ -101,7 +101,7 @@ def sharpen(
             robust="cauchy",
         )
         views = adjust(last, views, plan, Freedom(lens=share > 0))
-    noise_px = noise_of(problem, views)
+    noise_px = noise_of(problem, views, free_depths=not solution.turns)
     told = share * lens_information(last, views, scale_px) / noise_px**2 if share > 0 else 0.0
     return Sharpened(
         solution=with_views(solution, views),
