@@ -100,7 +100,7 @@ def test_cameras_are_better_at_the_scale_of_what_their_matches_err_by(monkeypatc
     colors, truth, _ = rendered(frames=6, image_hw=HW)
     answer = disturbed(truth, turn_deg=2.0, depth=0.3)
     sharp = refine(colors, answer, known_lens=True)
-    monkeypatch.setattr(refine_module._Work, "sharpened", lambda _, attempt: attempt)
+    monkeypatch.setattr(refine_module._Work, "_sharpened", lambda _, attempt: attempt)
     blunt = refine(colors, answer, known_lens=True)
     assert blunt.found.explained > 0.9, "matches tell all of this clip"
     assert turn_error(sharp.answer, truth) < 0.5 * turn_error(blunt.answer, truth)

@@ -29,9 +29,10 @@ _KNOWN_EXPLAINED = 0.3
 # network's do; the second and third where the network's explain less than `_NEED`.
 _TURN_DEG, _GAIN = (0.2, 0.32, 0.6), (0.01, 0.1, 0.4)
 _NEED = 0.2
-# What a network's cameras explain that may as well be wrong: next to nothing; or little, where
-# others explain so much with its depths and matches hold them firmly.
-_NEXT_TO_NOTHING, _LITTLE, _MUCH_PLAINLY = 0.14, 0.25, 0.5
+# What a network's cameras explain that may as well be wrong: next to nothing, or such a share of
+# what others explain with its depths; or little, where others explain so much so and matches hold
+# them firmly.
+_NEXT_TO_NOTHING, _OF_PLAINLY, _LITTLE, _MUCH_PLAINLY = 0.14, 0.4, 0.25, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,9 @@ def judge(found: Findings) -> Verdict:
     # Matches that do not tell the lens tell turning from going sideways badly: cameras that explain
     # something stay.
     told = found.lens_sigma <= MOST_LENS_SIGMA
-    most = _LITTLE if firm and found.explained_plainly >= _MUCH_PLAINLY else _NEXT_TO_NOTHING
+    most = max(_NEXT_TO_NOTHING, _OF_PLAINLY * found.explained_plainly)
+    if firm and found.explained_plainly >= _MUCH_PLAINLY:
+        most = max(most, _LITTLE)
     believed = believed and (told or agreed or found.explained_before <= most)
     # Of a given lens the deviation is 0.
     lens = believed and told and found.lens_sigma > 0

@@ -111,8 +111,6 @@ def refine(
         attempt = work.from_flow(neighbours, may_stand=False)
     if not attempt.verdict.poses:
         return unchanged(answer, replace(attempt.found, seconds=clock.seconds))
-    with clock.stage("sharpen"):
-        attempt = work.sharpened(attempt)
     verdict = attempt.verdict
     with clock.stage("depth"):
         affinity = affinity_of(_colors_on_grid(setting), setting.log_depth_on_grid)
@@ -179,8 +177,11 @@ class _Work:
             _, views = begin(setting, {"features": views}, fields, self._freedom)
         return self._solved(views, fields, start.pairs, "features")
 
-    def sharpened(self, attempt: _Attempt) -> _Attempt:
-        """What was believed, solved once more at the scale of its matches' own errors."""
+    def _sharpened(self, attempt: _Attempt) -> _Attempt:
+        """The same, solved once more at the scale of its matches' own errors.
+
+        What these tell of the lens then may turn the verdict.
+        """
         solution, found = attempt.solution, attempt.found
         last = last_problem(self._setting, solution)
         stands = found.start == STILL_CAMERA
@@ -197,11 +198,8 @@ class _Work:
         attempt = replace(attempt, solution=sharp.solution, noise_px=sharp.noise_px)
         if not told:
             return attempt
-        return replace(
-            attempt,
-            found=replace(found, lens_sigma=sharp.lens_sigma),
-            verdict=replace(attempt.verdict, lens=True),
-        )
+        found = replace(found, lens_sigma=sharp.lens_sigma)
+        return replace(attempt, found=found, verdict=judge(found))
 
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
@@ -235,7 +233,9 @@ class _Work:
             turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
         verdict = judge(found) if self._freedom.poses else judge_depth(found)
-        return _Attempt(solution=solution, first=fields, found=found, verdict=verdict)
+        attempt = _Attempt(solution=solution, first=fields, found=found, verdict=verdict)
+        with self._clock.stage("sharpen"):
+            return self._sharpened(attempt)
 
 
 def _first_flow(
