@@ -12,8 +12,10 @@ from dynapoint.refinement.setting import Setting
 from dynapoint.refinement.views import Views, rigid_places
 
 # How far from the place of a still point matches lie that say so, in terms of what right ones err
-# by and at most; those that lie twice as far say that it moved.
+# by, at least and at most; and those that say that it moved. Lenses bend pictures by a pixel or two
+# near their borders, which is no motion.
 _STILL_NOISES, _LEAST_STILL_PX, _MOST_STILL_PX = 6.0, 1.0, 2.0
+_MOVING_PX = 4.0
 # Of a field that is 1 at pixels that are still and -1 at those that move.
 _STILL_ABOVE = 0.4
 
@@ -47,7 +49,7 @@ def evidence_of_motion(
         off = offsets_px(setting, views, some)
         reliable = some.weight > RELIABLE
         still += (reliable & (off < still_px)).sum(axis=1).reshape(shape)
-        moving += (reliable & (off > 2 * still_px)).sum(axis=1).reshape(shape)
+        moving += (reliable & (off > _MOVING_PX)).sum(axis=1).reshape(shape)
     around_still, around_moving = (_summed_around(each) for each in (still, moving))
     told = np.where(
         (moving > 0) & (around_moving > around_still),
