@@ -12,6 +12,7 @@ from dynapoint.refinement.flow import FlowField
 from dynapoint.refinement.gate import Verdict, judge
 from dynapoint.refinement.refine import _half_trusted, refine
 from dynapoint.refinement.setting import Answer, prepare
+from dynapoint.refinement.sharpened import Sharpened
 from dynapoint.refinement.views import rotation_from_vector
 from refinement_cases import angle_deg, placed, rendered
 
@@ -100,7 +101,13 @@ def test_cameras_are_better_at_the_scale_of_what_their_matches_err_by(monkeypatc
     colors, truth, _ = rendered(frames=6, image_hw=HW)
     answer = disturbed(truth, turn_deg=2.0, depth=0.3)
     sharp = refine(colors, answer, known_lens=True)
-    monkeypatch.setattr(refine_module._Work, "_sharpened", lambda _, attempt: attempt)
+    monkeypatch.setattr(
+        refine_module,
+        "sharpen",
+        lambda solution, *_, **__: Sharpened(
+            solution=solution, noise_px=1.0, lens_sigma=1.0, lens_freed=False
+        ),
+    )
     blunt = refine(colors, answer, known_lens=True)
     assert blunt.found.explained > 0.9, "matches tell all of this clip"
     assert turn_error(sharp.answer, truth) < 0.5 * turn_error(blunt.answer, truth)

@@ -38,11 +38,23 @@ def free_lens(problem: Problem, views: Views, *, explained: float) -> FreedLens:
         views: Its solution with the lens as it was.
         explained: The share of reliable matches that this explains.
     """
-    quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0) ** _POWER
-    share = quality / _MATCHES_PER_FINDING
+    share = how_well(explained) ** _POWER / _MATCHES_PER_FINDING
     if share <= 0:
         return FreedLens(views=views, sigma=LENS_SIGMA)
     joined = replace(problem, lens_sigma=LENS_SIGMA * share**0.5)
     freed = adjust(joined, views, _FREED, Freedom(lens=True))
     told = share * lens_information(joined, freed, _FREED.last_px)
-    return FreedLens(views=freed, sigma=(told + LENS_SIGMA**-2) ** -0.5)
+    return FreedLens(views=freed, sigma=joined_sigma(told))
+
+
+def how_well(explained: float) -> float:
+    """From 0, where too little is explained for matches to tell of the lens, to 1, where all is."""
+    return min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0)
+
+
+def joined_sigma(told: float) -> float:
+    """How far the logarithm of the focal length may be off, of which matches tell so much.
+
+    `told` is an inverse variance; the network's word is joined with it.
+    """
+    return float((told + LENS_SIGMA**-2) ** -0.5)

@@ -69,7 +69,7 @@ class _Attempt:
     first: Fields
     found: Findings
     verdict: Verdict
-    noise_px: float = 1.0
+    noise_px: float
 
 
 def refine(
@@ -177,29 +177,25 @@ class _Work:
             _, views = begin(setting, {"features": views}, fields, self._freedom)
         return self._solved(views, fields, start.pairs, "features")
 
-    def _sharpened(self, attempt: _Attempt) -> _Attempt:
-        """The same, solved once more at the scale of its matches' own errors.
-
-        What these tell of the lens then may turn the verdict.
-        """
-        solution, found = attempt.solution, attempt.found
+    def _sharpened(self, solution: Solution, found: Findings) -> Sharpened:
+        """A solution at the scale of its matches' errors; a lens that they do not tell stays."""
         last = last_problem(self._setting, solution)
         stands = found.start == STILL_CAMERA
         if stands or not self._freedom.poses:
-            return replace(attempt, noise_px=noise_of(*last, free_depths=not stands))
+            return Sharpened(
+                solution=solution,
+                noise_px=noise_of(*last, free_depths=not stands),
+                lens_sigma=found.lens_sigma,
+                lens_freed=False,
+            )
 
         def solved(*, free_lens: bool) -> Sharpened:
             return sharpen(solution, *last, explained=found.explained, free_lens=free_lens)
 
         sharp = solved(free_lens=not self._known_lens)
-        told = sharp.lens_freed and sharp.lens_sigma <= MOST_LENS_SIGMA
-        if sharp.lens_freed and not told:
-            sharp = solved(free_lens=False)
-        attempt = replace(attempt, solution=sharp.solution, noise_px=sharp.noise_px)
-        if not told:
-            return attempt
-        found = replace(found, lens_sigma=sharp.lens_sigma)
-        return replace(attempt, found=found, verdict=judge(found))
+        if not sharp.lens_freed or sharp.lens_sigma <= MOST_LENS_SIGMA:
+            return sharp
+        return solved(free_lens=False)
 
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
@@ -232,10 +228,17 @@ class _Work:
             lens_sigma=lens_sigma,
             turn_sigma_deg=_turn_sigma_deg(setting, solution),
         )
-        verdict = judge(found) if self._freedom.poses else judge_depth(found)
-        attempt = _Attempt(solution=solution, first=fields, found=found, verdict=verdict)
         with self._clock.stage("sharpen"):
-            return self._sharpened(attempt)
+            sharp = self._sharpened(solution, found)
+        if sharp.lens_freed:
+            found = replace(found, lens_sigma=sharp.lens_sigma)
+        return _Attempt(
+            solution=sharp.solution,
+            first=fields,
+            found=found,
+            verdict=judge(found) if self._freedom.poses else judge_depth(found),
+            noise_px=sharp.noise_px,
+        )
 
 
 def _first_flow(

@@ -19,7 +19,7 @@ from dynapoint.refinement.adjustment import (
     lens_information,
     residuals_px,
 )
-from dynapoint.refinement.lens import LENS_SIGMA
+from dynapoint.refinement.lens import LENS_SIGMA, how_well, joined_sigma
 from dynapoint.refinement.matches import RELIABLE
 from dynapoint.refinement.solution import LOOSE, Solution, with_views
 from dynapoint.refinement.views import Views
@@ -30,9 +30,8 @@ _LOW, _LOW_OF_RIGHT, _FEWEST = 0.25, 0.36, 200
 _LEAST_NOISE_PX, _MOST_NOISE_PX = 0.06, 1.0
 # Where a Cauchy cost is as exact as least squares to 5 % on normal errors.
 _SCALE_OF_NOISE = 2.385
-# Exact matches still err together: one in so many is a finding of its own where all is explained;
-# where only `_LEAST_EXPLAINED` is, none.
-_MATCHES_PER_FINDING, _LEAST_EXPLAINED = 400.0, 0.6
+# Exact matches still err together: one in so many is a finding of its own where all is explained.
+_MATCHES_PER_FINDING = 400.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,8 +84,7 @@ def sharpen(
         explained: The share of reliable matches that it explains.
         free_lens: Whether the lens may change, which it does not where matches explain little.
     """
-    quality = min(max((explained - _LEAST_EXPLAINED) / (1 - _LEAST_EXPLAINED), 0.0), 1.0)
-    share = quality / _MATCHES_PER_FINDING if free_lens else 0.0
+    share = how_well(explained) / _MATCHES_PER_FINDING if free_lens else 0.0
     views, noise_px, scale_px = start, _MOST_NOISE_PX, _MOST_NOISE_PX
     last = problem
     for _ in range(_ROUNDS):
@@ -106,7 +104,7 @@ def sharpen(
     return Sharpened(
         solution=with_views(solution, views),
         noise_px=noise_px,
-        lens_sigma=(told + LENS_SIGMA**-2) ** -0.5,
+        lens_sigma=joined_sigma(told),
         lens_freed=share > 0,
     )
 

@@ -34,7 +34,7 @@ def offsets_px(
 
 
 def evidence_of_motion(
-    setting: Setting, views: Views, matches: Sequence[Matches], *, noise_px: float = 1.0
+    setting: Setting, views: Views, matches: Sequence[Matches], *, noise_px: float
 ) -> UInt8[np.ndarray, "frame rows columns"]:
     """What reliable matches tell of every pixel of the grid; views hold all of its depths.
 
