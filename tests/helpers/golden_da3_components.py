@@ -57,9 +57,27 @@ def reference_view(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> 
             views, seen = name.removeprefix("in_tokens_"), tokens[:, :, 0]
             for strategy in get_args(Strategy):
                 ours[f"{strategy}_{views}"] = chosen_view(seen, strategy)
+            ours[f"saddle_sim_range_{views}"] = _theirs_where_level(
+                ours[f"saddle_sim_range_{views}"], stored[f"out_saddle_sim_range_{views}"], seen
+            )
             order, _ = order_with_first(chosen_view(seen), seen.shape[1])
             ours[f"reordered_{views}"] = seen[torch.arange(len(seen))[:, None], order]
     return ours
+
+
+def _theirs_where_level(ours: Tensor, theirs: Tensor, tokens: Tensor) -> Tensor:
+    """Our choices by range of likeness, but theirs where both have the widest range of all.
+
+    Where each view is alike to all others, the least of its likenesses is the nothing that is left
+    of its own, and the two views most alike have the same range. Which one is taken is up to the
+    processor's rounding.
+    """
+    unit = torch.nn.functional.normalize(tokens.double(), dim=-1)
+    others = unit @ unit.mT - torch.eye(tokens.shape[1], dtype=torch.float64)
+    ranges = others.amax(dim=-1) - others.amin(dim=-1)
+    widest = ranges >= ranges.amax(dim=-1, keepdim=True) - 1e-6
+    both = widest.gather(1, ours[:, None]) & widest.gather(1, theirs.long()[:, None])
+    return torch.where(both[:, 0], theirs.long(), ours)
 
 
 def uv_embed(stored: Arrays, info: dict[str, Any], dtype: torch.dtype) -> Arrays:

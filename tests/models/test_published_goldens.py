@@ -81,7 +81,8 @@ def test_script(small_case, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "vdpm_small/s2_dino64_C: PASS" in said and "1 of 1 passed" in said
     off = stored["P"].copy()
-    off[0, 0, 1, 2, 0] += 2e-4 * off.std()
+    # Half a digit more than what is asked for below, since rounding differs among processors.
+    off[0, 0, 1, 2, 0] += 2.5e-4 * off.std()
     change(P=off)
     assert exit_code(monkeypatch, folder) == 1
     said = capsys.readouterr().out
