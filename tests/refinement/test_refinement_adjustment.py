@@ -176,6 +176,21 @@ def test_a_lens_is_joined_with_its_prior_by_variances():
     assert sure.sigma < doubtful.sigma < LENS_SIGMA
 
 
+@pytest.mark.parametrize(
+    ("pixels", "log_lens", "taken"), [(40, 0.5, True), (40, 0.9, False), (400, 0.9, True)]
+)
+def test_a_lens_far_from_its_prior_has_to_be_told_firmly(pixels, log_lens, taken):
+    truth, problem = exact_problem(5, pixels, log_lens=log_lens)
+    problem = replace(problem, depth_sigma=0.6)
+    start = replace(truth, log_lens=0.0)
+    start = adjust(problem, start, Plan(iterations=10, first_px=4.0, last_px=1.0), Freedom())
+    freed = free_lens(problem, start, explained=1.0)
+    if taken:
+        assert abs(freed.views.log_lens - log_lens) < 0.1 * log_lens and freed.sigma < 0.1
+    else:
+        assert freed.views is start and freed.sigma == LENS_SIGMA
+
+
 def test_points_behind_a_camera_are_not_seen():
     truth, problem = exact_problem(2, 10)
     poses = truth.camera_from_world.copy()

@@ -9,7 +9,6 @@ from dynapoint.models.kept.correction import MOVING, STILL
 from dynapoint.refinement import refine as refine_module
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
-from dynapoint.refinement.gate import Verdict, judge
 from dynapoint.refinement.refine import _half_trusted, refine
 from dynapoint.refinement.setting import Answer, prepare
 from dynapoint.refinement.sharpened import Sharpened
@@ -95,6 +94,21 @@ def test_depths_that_are_better_than_flow_stay_and_others_are_mended(depth):
     refined = refine(colors, answer)
     assert refined.found.depth
     assert error(refined.answer) < (1.1 if depth < 0.05 else 0.8) * error(answer)
+
+
+def test_depths_that_too_few_matches_tell_stay(monkeypatch):
+    colors, truth, _ = rendered(frames=4, image_hw=HW)
+    answer = disturbed(truth, turn_deg=2.0, depth=0.2)
+    told = refine(colors, answer)
+    assert told.found.depth and told.found.parallax > 0.02
+    monkeypatch.setattr(refine_module, "LEAST_PARALLAX", told.found.parallax + 0.01)
+    untold = refine(colors, answer)
+    assert_sound(untold, answer)
+    assert untold.found.poses and not untold.found.depth
+    assert np.array_equal(untold.answer.world_from_camera, told.answer.world_from_camera)
+    # Frames still agree on what stands still.
+    changes = [np.abs(np.log(each.depth_ratio)).mean() for each in (untold, told)]
+    assert 0 < changes[0] < 0.7 * changes[1]
 
 
 def test_cameras_are_better_at_the_scale_of_what_their_matches_err_by(monkeypatch):
@@ -315,91 +329,3 @@ def test_flow_may_come_from_elsewhere():
     larger = [tuple(field.resized(384, 512) for field in pair) for pair in given]
     assert isinstance(larger[0][0], FlowField)
     assert_sound(refine(colors, answer, neighbours=larger), answer)
-
-
-GOOD = Findings(
-    start="flow",
-    explained=0.9,
-    explained_before=0.4,
-    explained_plainly=0.8,
-    coverage=0.5,
-    turn_sigma_deg=0.05,
-    lens_sigma=0.1,
-)
-
-
-@pytest.mark.parametrize(
-    ("changes", "believed"),
-    [
-        ({}, True),
-        ({"turn_sigma_deg": 0.25}, False),
-        ({"turn_sigma_deg": 0.25, "explained_before": 0.1}, True),
-        ({"turn_sigma_deg": 0.4, "explained_before": 0.1}, True),
-        ({"turn_sigma_deg": 0.4, "explained_before": 0.1, "explained_plainly": 0.45}, False),
-        ({"turn_sigma_deg": 0.7, "explained_before": 0.1}, False),
-        ({"explained_plainly": 0.3}, False),
-        ({"explained_plainly": 0.3, "explained": 0.96}, True),
-        ({"explained_plainly": 0.3, "explained": 0.96, "coverage": 0.2}, False),
-        ({"explained_plainly": 0.3, "explained": 0.96, "turn_sigma_deg": 0.15}, False),
-        ({"explained": 0.45}, False),
-        ({"coverage": 0.02}, False),
-        ({"start": "still", "turn_sigma_deg": 180.0, "explained_plainly": 0.0}, True),
-        ({"start": "still", "explained": 0.3}, False),
-        ({"start": "turning"}, True),
-        ({"start": "turning", "turn_sigma_deg": 0.25}, False),
-    ],
-)
-def test_the_gate(changes, believed):
-    verdict = judge(replace(GOOD, **changes))
-    assert verdict.poses == believed
-    if changes.get("start") == "still":
-        assert not verdict.lens and not verdict.depth
-    else:
-        depth = believed and changes.get("start") != "turning"
-        assert verdict == Verdict(poses=believed, lens=believed, depth=depth)
-
-
-@pytest.mark.parametrize(("sigma", "taken"), [(0.0, False), (0.1, True), (0.22, False)])
-def test_the_lens_is_judged_apart(sigma, taken):
-    verdict = judge(replace(GOOD, lens_sigma=sigma, explained=0.96))
-    assert verdict == Verdict(poses=True, lens=taken, depth=True)
-
-
-def test_cameras_under_an_unknown_lens_need_nearly_all_matches():
-    doubtful = replace(GOOD, lens_sigma=0.22, explained=0.94)
-    assert not judge(doubtful).poses
-    # Unless the network's explain next to nothing, or two fifths of what others do with its depths,
-    little = replace(doubtful, explained_before=0.16)
-    assert judge(replace(little, explained_plainly=0.41)).poses
-    assert not judge(replace(little, explained_plainly=0.39)).poses
-    # or little where others hold with its depths.
-    more = replace(doubtful, explained_before=0.22)
-    assert judge(replace(more, explained_plainly=0.52)).poses
-    assert not judge(replace(more, explained_plainly=0.49)).poses
-    assert not judge(replace(more, explained_plainly=0.52, turn_sigma_deg=0.25)).poses
-    assert judge(replace(doubtful, explained_before=0.12, explained_plainly=0.45)).poses
-
-
-def test_findings_survive_being_plain_and_refuse_what_is_not():
-    found = replace(GOOD, poses=True, seconds={"flow": 1.25})
-    plain = found.to_plain()
-    assert Findings.from_plain(plain) == found and plain["seconds"] == {"flow": 1.25}
-    assert found.changed == ("poses",) and "90 %" in found.lines()[0]
-    for broken in ({}, plain | {"more": 1}, plain | {"poses": 1}, plain | {"explained": "all"}):
-        with pytest.raises((KeyError, TypeError, ValueError)):
-            Findings.from_plain(broken)
-    assert "too uncertain" in replace(GOOD, poses=False).lines()[0]
-
-
-def test_known_poses_are_not_said_to_be_refined():
-    known = replace(GOOD, poses=True, known_poses=True, depth=True)
-    assert known.changed == ("depth",)
-    assert known.lines()[0].startswith("refined depth by the given cameras: they explain 90 %")
-    assert Findings.from_plain(known.to_plain()) == known
-    # Without them scenes say what they said before there were any.
-    assert "known_poses" not in GOOD.to_plain()
-    assert not Findings.from_plain(GOOD.to_plain()).known_poses
-    thin = replace(known, depth=False)
-    assert thin.changed == () and thin.lines()[0].startswith("cameras are the given ones and depth")
-    none = Findings(known_poses=True)
-    assert none.lines() == ["cameras are the given ones: no matches to refine depth by"]

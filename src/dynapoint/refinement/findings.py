@@ -28,6 +28,7 @@ class Findings:
             was known before together.
         turn_sigma_deg: How far cameras may be turned from where they are, if all matches had
             errors of a pixel, none of which knew of another.
+        noise_px: What right matches err by along an axis, in pixels of those pictures.
         still: Share of pixels that were found to be still.
         moving: Share of pixels that were found to move.
         seconds: Wall-clock seconds by stage.
@@ -45,6 +46,7 @@ class Findings:
     parallax: float = 0.0
     lens_sigma: float = 1.0
     turn_sigma_deg: float = 180.0
+    noise_px: float = 1.0
     still: float = 0.0
     moving: float = 0.0
     # Two runs that find the same are the same, however long they took.
@@ -69,7 +71,8 @@ class Findings:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Findings":
         """What `to_plain` gave; raises KeyError, TypeError or ValueError for anything else."""
-        plain = {"known_poses": False, **plain}
+        # Scenes from before either was said do not have it.
+        plain = {"known_poses": False, "noise_px": cls.noise_px, **plain}
         if plain.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("its entries have other names")
         kept: dict[str, Any] = {}

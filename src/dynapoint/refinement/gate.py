@@ -5,7 +5,8 @@ another (`benchmarks/refinement_gate.py`, docs/notes/refinement.md). What tells 
 cameras may be turned before matches complain, and whether they explain more than the network's do
 when depths are the network's: depths that are free explain nearly anything. But a network whose
 cameras agree with its own wrong depths explains much by them; where matches hold cameras firmly and
-nearly all agree, that is no objection.
+nearly all agree, that is no objection. Nor is it where matches as exact as these are hold them to
+next to nothing (240 questions about 60 more clips of the engine, two or ten frames each).
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,17 @@ MOST_LENS_SIGMA = 0.2
 
 # What cameras explain that nearly all matches agree on, and how firmly these hold them.
 _AGREED, _AGREED_TURN_DEG, _AGREED_COVERAGE = 0.95, 0.1, 0.25
+
+# How far cameras may be turned before matches that err by what these do complain, and what they
+# must explain: where matches tell the lens too; and where they do not, with what they must explain
+# beyond what the network's do.
+_EXACT_COVERAGE = 0.1
+_EXACT_TURN_DEG, _EXACT_EXPLAINED = 0.15, 0.88
+_GAINED = ((0.06, 0.6, 0.2), (0.12, 0.85, 0.3))
+
+# The share of pixels whose matches have to tell their depth. Where there are fewer, what errors of
+# cameras and lens look like is all that depths would follow.
+LEAST_PARALLAX = 0.02
 
 # What cameras that are known have to explain.
 _KNOWN_EXPLAINED = 0.3
@@ -68,10 +80,26 @@ def judge(found: Findings) -> Verdict:
     if firm and found.explained_plainly >= _MUCH_PLAINLY:
         most = max(most, _LITTLE)
     believed = believed and (told or agreed or found.explained_before <= most)
+    believed = believed or _held_exactly(found, gain)
     # Of a given lens the deviation is 0.
     lens = believed and told and found.lens_sigma > 0
     # Turning in one place tells nothing of depth.
     return Verdict(poses=believed, lens=lens, depth=believed and found.start != TURNING_CAMERA)
+
+
+def _held_exactly(found: Findings, gain: float) -> bool:
+    """Whether cameras may turn by next to nothing before matches as exact as these complain."""
+    turn_deg = found.turn_sigma_deg * found.noise_px
+    told = (
+        found.lens_sigma <= MOST_LENS_SIGMA
+        and turn_deg <= _EXACT_TURN_DEG
+        and found.explained >= _EXACT_EXPLAINED
+    )
+    gained = any(
+        turn_deg <= turn and found.explained >= explained and gain >= least
+        for turn, explained, least in _GAINED
+    )
+    return found.coverage >= _EXACT_COVERAGE and (told or gained)
 
 
 def judge_depth(found: Findings) -> Verdict:

@@ -3,7 +3,8 @@
 Neighbouring pixels err together, so that matches tell less than their number says: one in so many
 counts as a finding of its own, fewer the less the rigid scene explains. The prior, whose own error
 is what networks are usually off by, holds where matches tell little: without turning, with few
-matches, or where movers spoil them.
+matches, or where movers spoil them. A lens far from the network's is believed only where matches
+tell it firmly: where hardly anything moves, a wrong one explains what little there is.
 """
 
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ _MATCHES_PER_FINDING = 30.0
 # Below this share of explained matches the lens stays as it is; at 1 matches count in full, and
 # between them they count by this power of the way.
 _LEAST_EXPLAINED, _POWER = 0.6, 4
+# A logarithm this far from the network's has to be known to so much.
+_FAR, _FIRM_SIGMA = 0.6, 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,8 +46,20 @@ def free_lens(problem: Problem, views: Views, *, explained: float) -> FreedLens:
         return FreedLens(views=views, sigma=LENS_SIGMA)
     joined = replace(problem, lens_sigma=LENS_SIGMA * share**0.5)
     freed = adjust(joined, views, _FREED, Freedom(lens=True))
-    told = share * lens_information(joined, freed, _FREED.last_px)
-    return FreedLens(views=freed, sigma=joined_sigma(told))
+    sigma = joined_sigma(share * lens_information(joined, freed, _FREED.last_px))
+    if strays(freed.log_lens, sigma):
+        return FreedLens(views=views, sigma=LENS_SIGMA)
+    return FreedLens(views=freed, sigma=sigma)
+
+
+def strays(log_change: float, sigma: float) -> bool:
+    """Whether a focal length is too far from the network's to be believed.
+
+    Args:
+        log_change: How far its logarithm is from the network's.
+        sigma: How far the logarithm may still be off.
+    """
+    return abs(log_change) > _FAR and sigma > _FIRM_SIGMA
 
 
 def how_well(explained: float) -> float:

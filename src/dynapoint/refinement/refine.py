@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from dynapoint.models.kept.correction import MOVING, STILL
+from dynapoint.models.kept.correction import MOVING, STILL, UNKNOWN
 from dynapoint.refinement.adjustment import Freedom, Plan, turn_sigmas_rad
 from dynapoint.refinement.chain import chain_of_poses
 from dynapoint.refinement.clock import Clock
@@ -16,8 +16,14 @@ from dynapoint.refinement.features import start_from_features
 from dynapoint.refinement.field import Affinity, affinity_of, correction_field
 from dynapoint.refinement.findings import Findings
 from dynapoint.refinement.flow import FlowField
-from dynapoint.refinement.gate import MOST_LENS_SIGMA, Verdict, judge, judge_depth
-from dynapoint.refinement.lens import LENS_SIGMA, free_lens
+from dynapoint.refinement.gate import (
+    LEAST_PARALLAX,
+    MOST_LENS_SIGMA,
+    Verdict,
+    judge,
+    judge_depth,
+)
+from dynapoint.refinement.lens import LENS_SIGMA, free_lens, strays
 from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within, spanning_pairs
 from dynapoint.refinement.occlusion import put_behind
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
@@ -115,13 +121,14 @@ def refine(
     with clock.stage("depth"):
         affinity = affinity_of(_colors_on_grid(setting), setting.log_depth_on_grid)
         solved, parallax = _depths(setting, attempt, affinity)
+    takes_depth = verdict.depth and parallax >= LEAST_PARALLAX
     with clock.stage("consensus"):
-        solved = _agreeing(setting, solved, affinity, take_change=verdict.depth)
+        solved = _agreeing(setting, solved, affinity, take_change=takes_depth)
     found = replace(
         attempt.found,
         poses=verdict.poses,
         lens=verdict.lens,
-        depth=verdict.depth,
+        depth=takes_depth,
         parallax=parallax,
         still=float((solved.evidence == STILL).mean()),
         moving=float((solved.evidence == MOVING).mean()),
@@ -193,9 +200,10 @@ class _Work:
             return sharpen(solution, *last, explained=found.explained, free_lens=free_lens)
 
         sharp = solved(free_lens=not self._known_lens)
-        if not sharp.lens_freed or sharp.lens_sigma <= MOST_LENS_SIGMA:
-            return sharp
-        return solved(free_lens=False)
+        told = sharp.lens_sigma <= MOST_LENS_SIGMA and not strays(
+            sharp.solution.views.log_lens, sharp.lens_sigma
+        )
+        return sharp if told or not sharp.lens_freed else solved(free_lens=False)
 
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
@@ -230,6 +238,7 @@ class _Work:
         )
         with self._clock.stage("sharpen"):
             sharp = self._sharpened(solution, found)
+        found = replace(found, noise_px=sharp.noise_px)
         if sharp.lens_freed:
             found = replace(found, lens_sigma=sharp.lens_sigma)
         return _Attempt(
@@ -283,10 +292,11 @@ def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[On
     shape = (setting.frames, *setting.grid.hw)
     change = (solved.log_depth - setting.views.log_depth).reshape(shape)
     trusted = _half_trusted(change.reshape(-1), solved.information.reshape(-1))
-    weight = (information / (information + trusted)).reshape(shape)
     # What follows the camera looks still and much nearer or farther than it is.
-    weight = weight / (1 + (change / _LARGE_CHANGE) ** 4)
-    weight = np.where(put_behind(setting.log_depth_on_grid, change), 0.0, weight)
+    likely = 1 / (1 + (change / _LARGE_CHANGE) ** 4)
+    likely = np.where(put_behind(setting.log_depth_on_grid, change), 0.0, likely)
+    weight = (information / (information + trusted)).reshape(shape) * likely
+    parallax = (information / (information + _HALF_TRUSTED)).reshape(shape) * likely
     pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity, pull=pull
@@ -295,8 +305,11 @@ def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[On
     without_guide = match_grid(attempt.first, setting.frames, setting.grid, setting.usable)
     matches = [solution.matches, without_guide]
     evidence = evidence_of_motion(setting, views, matches, noise_px=noise_px)
-    on = OnGrid(views=views, change=field, evidence=spread_stillness(evidence, affinity))
-    return on, float((weight > 0.5).mean())
+    # Nothing is said of pixels that are to be ignored, which stillness may spread to.
+    used = setting.usable.reshape(shape) > 0
+    evidence = np.where(used, spread_stillness(evidence, affinity), np.uint8(UNKNOWN))
+    on = OnGrid(views=views, change=field, evidence=evidence)
+    return on, float((parallax > 0.5).mean())
 
 
 def _agreeing(setting: Setting, solved: OnGrid, affinity: Affinity, *, take_change: bool) -> OnGrid:
