@@ -23,7 +23,7 @@ from dynapoint.refinement.gate import (
     judge,
     judge_depth,
 )
-from dynapoint.refinement.lens import LENS_SIGMA, free_lens, strays
+from dynapoint.refinement.lens import LENS_SIGMA, free_lens
 from dynapoint.refinement.matches import EXPLAINED_PX, match_grid, share_within, spanning_pairs
 from dynapoint.refinement.occlusion import put_behind
 from dynapoint.refinement.outcome import OnGrid, Refined, brought_back, unchanged
@@ -69,13 +69,12 @@ _LENS_SIGMA = 0.025
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Attempt:
-    """What one start led to, and what its right matches are off by."""
+    """What one start led to."""
 
     solution: Solution
     first: Fields
     found: Findings
     verdict: Verdict
-    noise_px: float
 
 
 def refine(
@@ -200,10 +199,9 @@ class _Work:
             return sharpen(solution, *last, explained=found.explained, free_lens=free_lens)
 
         sharp = solved(free_lens=not self._known_lens)
-        told = sharp.lens_sigma <= MOST_LENS_SIGMA and not strays(
-            sharp.solution.views.log_lens, sharp.lens_sigma
-        )
-        return sharp if told or not sharp.lens_freed else solved(free_lens=False)
+        if not sharp.lens_freed or sharp.lens_sigma <= MOST_LENS_SIGMA:
+            return sharp
+        return solved(free_lens=False)
 
     def _solved(
         self, start: Views, fields: Fields, pairs: Sequence[tuple[int, int]], name: str
@@ -246,7 +244,6 @@ class _Work:
             first=fields,
             found=found,
             verdict=judge(found) if self._freedom.poses else judge_depth(found),
-            noise_px=sharp.noise_px,
         )
 
 
@@ -282,7 +279,7 @@ def _explained(setting: Setting, solution: Solution, views: Views) -> float:
 
 def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[OnGrid, float]:
     """Depths of all of the grid's pixels, and the share of them whose matches tell theirs."""
-    solution, noise_px = attempt.solution, attempt.noise_px
+    solution, noise_px = attempt.solution, attempt.found.noise_px
     problem = problem_of(setting, solution.matches, depth_sigma=FREE / noise_px, coarse=False)
     start = solution.views.with_depth(setting.views.log_depth)
     plan = replace(_DEPTHS, last_px=min(robust_scale_px(noise_px), _DEPTHS.last_px))
@@ -295,8 +292,10 @@ def _depths(setting: Setting, attempt: _Attempt, affinity: Affinity) -> tuple[On
     # What follows the camera looks still and much nearer or farther than it is.
     likely = 1 / (1 + (change / _LARGE_CHANGE) ** 4)
     likely = np.where(put_behind(setting.log_depth_on_grid, change), 0.0, likely)
-    weight = (information / (information + trusted)).reshape(shape) * likely
-    parallax = (information / (information + _HALF_TRUSTED)).reshape(shape) * likely
+    weight, parallax = (
+        (information / (information + half)).reshape(shape) * likely
+        for half in (trusted, _HALF_TRUSTED)
+    )
     pull = trusted / _HALF_TRUSTED
     field: Float64[np.ndarray, "frame rows columns"] = correction_field(
         change, weight, affinity, pull=pull

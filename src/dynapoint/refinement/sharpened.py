@@ -19,7 +19,7 @@ from dynapoint.refinement.adjustment import (
     lens_information,
     residuals_px,
 )
-from dynapoint.refinement.lens import LENS_SIGMA, how_well, joined_sigma
+from dynapoint.refinement.lens import LENS_SIGMA, how_well, joined_sigma, strays
 from dynapoint.refinement.matches import RELIABLE
 from dynapoint.refinement.solution import LOOSE, Solution, with_views
 from dynapoint.refinement.views import Views
@@ -39,7 +39,7 @@ class Sharpened:
     """A solution, what its right matches are off by, and how far its lens may be off.
 
     `lens_sigma` is that of the logarithm of the focal length, matches and network together, or the
-    network's where the lens was not free to change.
+    network's where the lens was not free to change or strayed too far to be believed.
     """
 
     solution: Solution
@@ -101,10 +101,11 @@ def sharpen(
         views = adjust(last, views, plan, Freedom(lens=share > 0))
     noise_px = noise_of(problem, views, free_depths=not solution.turns)
     told = share * lens_information(last, views, scale_px) / noise_px**2 if share > 0 else 0.0
+    sigma = joined_sigma(told)
     return Sharpened(
         solution=with_views(solution, views),
         noise_px=noise_px,
-        lens_sigma=joined_sigma(told),
+        lens_sigma=LENS_SIGMA if strays(views.log_lens, sigma) else sigma,
         lens_freed=share > 0,
     )
 
